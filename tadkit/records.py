@@ -1,0 +1,157 @@
+"""Annotations in, detections out: the ActivityNet-style JSON that the field shares."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tadkit.errors import AnnotationError
+from tadkit.files import read_json, write_text
+
+DETECTIONS_VERSION = "VERSION 1.3"
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One action: ``label`` from ``start_s`` to ``end_s`` (half open), in seconds from the first shown frame."""
+
+    start_s: float
+    end_s: float
+    label: str
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """What is known of one untrimmed video."""
+
+    name: str
+    duration_s: float
+    subset: str
+    annotations: tuple[Annotation, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Annotated videos by name."""
+
+    videos: Mapping[str, VideoRecord]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One detected action with its score in [0, 1]."""
+
+    start_s: float
+    end_s: float
+    label: str
+    score: float
+
+
+Detections = Mapping[str, Sequence[Detection]]
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Read ActivityNet-style annotations.
+
+    Numbers given as text are read as numbers (AFSD, G-TAD); a segment past the end is kept as it is.
+
+    Raises:
+        AnnotationError: not such a file; the message names the file, the video and the value.
+    """
+    content = read_json(path, error=AnnotationError)
+    database = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(database, dict):
+        raise AnnotationError(f"{path}: no 'database' object; expected ActivityNet-style annotations, see docs/formats.md")
+    return Dataset({name: _video_record(path, name, entry) for name, entry in database.items()})
+
+
+def _video_record(path: Path, name: str, entry: Any) -> VideoRecord:
+    where = f"{path}: '{name}'"
+    if not isinstance(entry, dict):
+        raise AnnotationError(f"{where} is not an object with duration, subset and annotations")
+    annotations = entry.get("annotations", [])
+    if not isinstance(annotations, list):
+        raise AnnotationError(f"{where} has annotations that are no list")
+    return VideoRecord(
+        name=name,
+        duration_s=_number(entry.get("duration"), f"{where} duration"),
+        subset=str(entry.get("subset", "")),
+        annotations=tuple(_annotation(where, item) for item in annotations),
+    )
+
+
+def _annotation(where: str, item: Any) -> Annotation:
+    if not isinstance(item, dict) or not isinstance(item.get("label"), str):
+        raise AnnotationError(f"{where} has an annotation without a text 'label'")
+    start_s, end_s = _segment(item.get("segment"), where)
+    return Annotation(start_s, end_s, item["label"])
+
+
+def _segment(value: Any, where: str) -> tuple[float, float]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise AnnotationError(f"{where} has a segment {value!r}; expected [start, end] in seconds")
+    start_s, end_s = (_number(v, f"{where} segment") for v in value)
+    if end_s < start_s:
+        raise AnnotationError(f"{where} has a segment that ends before it starts: [{start_s}, {end_s}]")
+    return start_s, end_s
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or isinstance(value, bool):
+        raise AnnotationError(f"{where} is {value!r}; expected a number of seconds")
+    return number
+
+
+def write_dataset(path: Path, dataset: Dataset) -> None:
+    """Write annotations as ActivityNet-style JSON, whole or not at all."""
+    database = {
+        video.name: {
+            "subset": video.subset,
+            "duration": video.duration_s,
+            "annotations": [{"segment": [a.start_s, a.end_s], "label": a.label} for a in video.annotations],
+        }
+        for video in dataset.videos.values()
+    }
+    write_text(path, json.dumps({"version": "tadkit 1", "taxonomy": [], "database": database}, indent=1) + "\n")
+
+
+def detections_json(detections: Detections, *, external: Mapping[str, Any]) -> str:
+    """The text of a detections file: three keys, full precision, ``external`` under ``external_data``."""
+    results = {
+        video: [{"label": d.label, "score": d.score, "segment": [d.start_s, d.end_s]} for d in found]
+        for video, found in detections.items()
+    }
+    return json.dumps({"version": DETECTIONS_VERSION, "results": results, "external_data": dict(external)}, indent=1) + "\n"
+
+
+def write_detections(path: Path, detections: Detections, *, external: Mapping[str, Any]) -> None:
+    """Write a detections file, whole or not at all."""
+    write_text(path, detections_json(detections, external=external))
+
+
+def read_detections(path: Path) -> dict[str, list[Detection]]:
+    """Read a detections file; ``version`` and ``external_data`` may be absent.
+
+    Raises:
+        AnnotationError: not such a file; the message names the file, the video and the value.
+    """
+    content = read_json(path, error=AnnotationError)
+    results = content.get("results") if isinstance(content, dict) else None
+    if not isinstance(results, dict):
+        raise AnnotationError(f"{path}: no 'results' object; expected a detections file, see docs/formats.md")
+    return {video: [_detection(f"{path}: '{video}'", item) for item in found] for video, found in results.items()}
+
+
+def _detection(where: str, item: Any) -> Detection:
+    if not isinstance(item, dict) or not isinstance(item.get("label"), str):
+        raise AnnotationError(f"{where} has a detection without a text 'label'")
+    start_s, end_s = _segment(item.get("segment"), where)
+    return Detection(start_s, end_s, item["label"], _number(item.get("score"), f"{where} score"))
