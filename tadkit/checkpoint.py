@@ -1,0 +1,117 @@
+"""Model files: safetensors whose header says what they are. No pickle is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+import tadkit
+from tadkit.errors import WeightsError
+from tadkit.files import canonical_json, digest_of_file, whole_file
+
+FORMAT = "tadkit-checkpoint"
+VERSION = 1
+Kind = Literal["teacher", "student", "detector", "training"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's weights and everything needed to build it again.
+
+    Attributes:
+        kind: what the weights are of.
+        settings: the sections of the recipe that shape the model, as plain JSON values.
+        labels: classes in the order of the outputs.
+        tensors: the state dict.
+        provenance: digests and figures of what it was made from; free form.
+        digest: SHA-256 of the file that was read; empty before it is written.
+    """
+
+    kind: Kind
+    settings: Mapping[str, Any]
+    labels: tuple[str, ...]
+    tensors: Mapping[str, torch.Tensor]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
+    """Write a checkpoint, whole or not at all; ``half`` stores float32 weights as float16."""
+    header = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "producer": f"tadkit {tadkit.__version__}",
+        "kind": checkpoint.kind,
+        "settings": canonical_json(dict(checkpoint.settings)),
+        "labels": canonical_json(list(checkpoint.labels)),
+        "provenance": canonical_json(dict(checkpoint.provenance)),
+    }
+    tensors = {name: _stored(tensor, half) for name, tensor in checkpoint.tensors.items()}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
+    tensor = tensor.detach().cpu()
+    if half and tensor.dtype == torch.float32:
+        tensor = tensor.half()
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def load_checkpoint(path: Path, *, kind: Kind) -> Checkpoint:
+    """Read a checkpoint onto the CPU; half-precision weights come back as float32.
+
+    Raises:
+        WeightsError: the file is missing, damaged, from a newer tadkit, or holds another kind of model.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; expected a tadkit {kind} (.safetensors)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            _check_header(path, header, kind)
+            tensors = {name: _restored(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error}); copy or train it again") from error
+    return Checkpoint(
+        kind=kind,
+        settings=json.loads(header["settings"]),
+        labels=tuple(json.loads(header["labels"])),
+        tensors=tensors,
+        provenance=json.loads(header["provenance"]),
+        digest=digest_of_file(path),
+    )
+
+
+def _restored(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
+
+
+def _check_header(path: Path, header: Mapping[str, str], kind: Kind) -> None:
+    if header.get("format") != FORMAT:
+        raise WeightsError(f"{path}: not a tadkit checkpoint; expected one written by tadkit train-teacher, distill or train-head")
+    if int(header["version"]) > VERSION:
+        raise WeightsError(f"{path}: written by {header['producer']} in format {header['version']}, newer than {VERSION}; upgrade tadkit")
+    if header["kind"] != kind:
+        raise WeightsError(f"{path}: holds a {header['kind']}; expected a {kind}")
+
+
+def load_weights(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, where: str) -> None:
+    """Load a state dict whose names and shapes must fit exactly.
+
+    Raises:
+        WeightsError: they do not; the message names the first few that differ.
+    """
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    other = {name: tuple(value.shape) for name, value in tensors.items()}
+    if own != other:
+        differing = sorted({name for name, _ in own.items() ^ other.items()})
+        raise WeightsError(f"{where}: weights do not fit the model described in its header: {', '.join(differing[:4])}")
+    module.load_state_dict(dict(tensors))

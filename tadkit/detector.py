@@ -1,0 +1,179 @@
+"""The detector: the student's branches, their fusion and the joint head. It is what ``tadkit detect`` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tadkit.checkpoint import Checkpoint, load_weights
+from tadkit.config import (
+    BackboneSettings,
+    DecodeSettings,
+    DistillSettings,
+    FlowSettings,
+    FusionSettings,
+    HeadSettings,
+    Settings,
+    Tvl1Settings,
+    VideoSettings,
+)
+from tadkit.distill.student import TWO_BRANCHES, Student
+from tadkit.distill.teacher import Teacher
+from tadkit.errors import WeightsError
+from tadkit.fusion import LocalAttentiveFusion
+from tadkit.heads import AnchorFreeHead, HeadPredictions, predict_in_chunks
+
+
+class ModelSettings(Settings):
+    """The sections of a recipe that shape a model; they travel in the header of its checkpoint."""
+
+    video: VideoSettings = VideoSettings()
+    flow: FlowSettings = Tvl1Settings()
+    teacher_backbone: BackboneSettings = BackboneSettings()
+    backbone: BackboneSettings = BackboneSettings()
+    head: HeadSettings = HeadSettings()
+    distill: DistillSettings = DistillSettings()
+    fusion: FusionSettings = FusionSettings()
+    decode: DecodeSettings = DecodeSettings()
+
+
+class JointHead(nn.Module):
+    """Local attentive fusion and the joint head J on branch features."""
+
+    def __init__(self, *, fusion: FusionSettings, head: HeadSettings, dim: int, num_classes: int, two_branches: bool) -> None:
+        """With one branch there is nothing to fuse and J reads that branch."""
+        super().__init__()
+        self.fusion = LocalAttentiveFusion(fusion, channels=dim) if two_branches else None
+        self.head = AnchorFreeHead(head, in_channels=2 * dim if two_branches else dim, num_classes=num_classes)
+
+    def fused(
+        self,
+        motion: Float[Tensor, "batch channels time"] | None,
+        appearance: Float[Tensor, "batch channels time"],
+        mask: Bool[Tensor, "batch time"],
+    ) -> Tensor:
+        """Input of the joint head (batch, channels, time)."""
+        if self.fusion is None or motion is None:
+            return appearance
+        fused: Tensor = self.fusion(motion, appearance, mask)
+        return fused
+
+    def forward(
+        self,
+        motion: Float[Tensor, "batch channels time"] | None,
+        appearance: Float[Tensor, "batch channels time"],
+        mask: Bool[Tensor, "batch time"],
+    ) -> HeadPredictions:
+        """Predictions of the joint head."""
+        predictions: HeadPredictions = self.head(self.fused(motion, appearance, mask), mask)
+        return predictions
+
+
+class Detector(nn.Module):
+    """Everything between frames and predictions; one file to hand over."""
+
+    def __init__(self, settings: ModelSettings, *, labels: tuple[str, ...], student: Student, joint: JointHead) -> None:
+        """Put a trained student and joint head together."""
+        super().__init__()
+        self.settings = settings
+        self.labels = labels
+        self.student = student
+        self.joint = joint
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        motion: Float[Tensor, "channels steps"] | None,
+        appearance: Float[Tensor, "channels steps"],
+        *,
+        core_steps: int,
+    ) -> HeadPredictions:
+        """Predictions of one video from its features, ``core_steps`` at a time; the chunks do not show in the result."""
+        mask = torch.ones(1, appearance.shape[1], dtype=torch.bool, device=appearance.device)
+        fused = self.joint.fused(None if motion is None else motion[None], appearance[None], mask)
+        return predict_in_chunks(self.joint.head, fused, mask, core_steps=core_steps)
+
+
+def new_student(settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None) -> Student:
+    """A student with fresh weights; ``pretrained`` is what the settings say unless given."""
+    return Student(
+        backbone=settings.backbone,
+        head=settings.head,
+        distill=settings.distill,
+        num_classes=num_classes,
+        pretrained=settings.backbone.pretrained if pretrained is None else pretrained,
+    )
+
+
+def new_joint_head(settings: ModelSettings, *, num_classes: int) -> JointHead:
+    """A joint head with fresh weights."""
+    return JointHead(
+        fusion=settings.fusion,
+        head=settings.head,
+        dim=settings.distill.dim,
+        num_classes=num_classes,
+        two_branches=settings.distill.method in TWO_BRANCHES,
+    )
+
+
+def new_teacher(settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None) -> Teacher:
+    """A teacher with fresh weights."""
+    return Teacher(
+        backbone=settings.teacher_backbone,
+        head=settings.head,
+        dim=settings.distill.dim,
+        motion_channels=3 if settings.flow.method == "temporal-gradient" else 2,
+        num_classes=num_classes,
+        pretrained=settings.teacher_backbone.pretrained if pretrained is None else pretrained,
+    )
+
+
+def model_settings(checkpoint: Checkpoint, *, where: str) -> ModelSettings:
+    """The settings in a checkpoint's header.
+
+    Raises:
+        WeightsError: this version of tadkit does not know them.
+    """
+    known: Mapping[str, Any] = checkpoint.settings
+    try:
+        return ModelSettings.model_validate(known)
+    except ValueError as error:
+        raise WeightsError(f"{where}: settings in the header are not of this tadkit ({error}); use the version that wrote it") from error
+
+
+def build_detector(checkpoint: Checkpoint, *, where: str) -> Detector:
+    """The detector of a checkpoint, in evaluation mode.
+
+    Raises:
+        WeightsError: header and weights do not fit together.
+    """
+    settings = model_settings(checkpoint, where=where)
+    classes = len(checkpoint.labels)
+    detector = Detector(
+        settings,
+        labels=checkpoint.labels,
+        student=new_student(settings, num_classes=classes, pretrained=False),
+        joint=new_joint_head(settings, num_classes=classes),
+    )
+    load_weights(detector, checkpoint.tensors, where=where)
+    return detector.eval()
+
+
+def build_student(checkpoint: Checkpoint, *, where: str) -> tuple[ModelSettings, Student]:
+    """The student of a checkpoint, in evaluation mode."""
+    settings = model_settings(checkpoint, where=where)
+    student = new_student(settings, num_classes=len(checkpoint.labels), pretrained=False)
+    load_weights(student, checkpoint.tensors, where=where)
+    return settings, student.eval()
+
+
+def build_teacher(checkpoint: Checkpoint, *, where: str) -> tuple[ModelSettings, Teacher]:
+    """The teacher of a checkpoint, in evaluation mode."""
+    settings = model_settings(checkpoint, where=where)
+    teacher = new_teacher(settings, num_classes=len(checkpoint.labels), pretrained=False)
+    load_weights(teacher, checkpoint.tensors, where=where)
+    return settings, teacher.eval()

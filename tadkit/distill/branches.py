@@ -1,0 +1,59 @@
+"""Inputs and mappings that teacher and student share."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+_FLOW_UNIT_PX = 2.0
+_GRADIENT_UNIT = 32.0
+
+
+class BranchMapping(nn.Module):
+    """A 1-D mapping over time: convolution of three steps, layer norm over channels, ReLU.
+
+    The paper leaves the layer open (docs/method.md); this is our choice. It depends on one step on either side.
+    """
+
+    halo_steps = 1
+
+    def __init__(self, *, inputs: int, outputs: int) -> None:
+        """Map ``inputs`` channels to ``outputs``."""
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, 3, padding=1)
+        self.norm = nn.LayerNorm(outputs)
+
+    def forward(
+        self, x: Float[Tensor, "batch inputs time"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch outputs time"]:
+        """Padding stays zero, going in and coming out."""
+        real = mask[:, None].to(x.dtype)
+        mapped = self.norm(self.conv(x * real).transpose(1, 2)).transpose(1, 2)
+        return torch.relu(mapped) * real
+
+
+def prepare_rgb(frames: UInt8[Tensor, "batch frames height width 3"]) -> Float[Tensor, "batch frames 3 height width"]:
+    """Grey levels 0 to 255 to about -1 to 1, as EfficientNet-Lite's weights expect."""
+    return (rearrange(frames, "b t h w c -> b t c h w").float() - 127.0) / 128.0
+
+
+def prepare_motion(motion: Float[Tensor, "batch frames channels height width"]) -> Float[Tensor, "batch frames channels height width"]:
+    """Flow in pixels (2 channels) or temporal gradient in grey levels (3 channels) to about -1 to 1."""
+    return motion / (_FLOW_UNIT_PX if motion.shape[2] == 2 else _GRADIENT_UNIT)
+
+
+def jitter_colour(
+    frames: UInt8[Tensor, "batch frames height width 3"], amount: float, generator: torch.Generator
+) -> UInt8[Tensor, "batch frames height width 3"]:
+    """Change brightness, contrast and saturation by up to ``amount``, alike for all frames of a window."""
+    if amount == 0:
+        return frames
+    batch = frames.shape[0]
+    factors = 1 + amount * (2 * torch.rand(3, batch, 1, 1, 1, 1, generator=generator) - 1)
+    brightness, contrast, saturation = factors.to(frames.device)
+    x = frames.float() * brightness
+    x = (x - x.mean(dim=(1, 2, 3, 4), keepdim=True)) * contrast + x.mean(dim=(1, 2, 3, 4), keepdim=True)
+    grey = x.mean(dim=4, keepdim=True)
+    return (grey + (x - grey) * saturation).clamp(0, 255).to(torch.uint8)

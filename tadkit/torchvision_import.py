@@ -1,0 +1,40 @@
+"""Importing torchvision where its compiled operators do not load.
+
+torchvision's wheel on PyPI is linked against CUDA; beside a CPU build of torch its operators (``nms`` and others) are
+missing and ``import torchvision`` raises while it describes them. tadkit uses only the nets written in Python, so
+operators that do not exist are passed over during that one import.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch.library
+
+
+def import_torchvision(name: str = "torchvision") -> ModuleType:
+    """Import ``name`` (such as ``"torchvision.models.optical_flow"``), with or without compiled operators."""
+    original = torch.library.register_fake
+
+    def lenient(op: Any, func: Any = None, /, **options: Any) -> Any:
+        if not isinstance(op, str) or not op.startswith("torchvision::") or func is not None:
+            return original(op, func, **options)
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            try:
+                return original(op, function, **options)
+            except RuntimeError as error:
+                if "does not exist" not in str(error):
+                    raise
+                return function
+
+        return register
+
+    torch.library.register_fake = lenient  # type: ignore[assignment]
+    try:
+        return importlib.import_module(name)
+    finally:
+        torch.library.register_fake = original
