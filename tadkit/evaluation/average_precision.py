@@ -1,0 +1,204 @@
+"""Mean average precision of temporal detections, by ActivityNet's rules or by those of the THUMOS14 kit.
+
+The two differ by up to five points on one file, so a figure is never told without its protocol:
+
+- ``activitynet``: a detection takes the free action of highest tIoU, which must reach the threshold (>=); average
+  precision under the monotone envelope of the precision-recall curve. Ambiguous annotations are dropped and counted.
+- ``thumos14``: an action takes the free detection of highest tIoU, which must exceed the threshold (>); a detection
+  that takes none and overlaps an ambiguous stretch is ignored; average precision without interpolation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from tadkit.errors import AnnotationError
+from tadkit.evaluation.matching import AMBIGUOUS, Protocol, Ranking, rank_classes
+from tadkit.records import Annotation, Detection
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What went into a figure, and what did not.
+
+    Attributes:
+        videos: videos of the truth, those without actions too.
+        truths: actions of the classes judged.
+        truths_without_length: those that start where they end; nothing reaches them, so they are missed.
+        detections: detections of the classes judged, in all videos.
+        ambiguous: annotations labelled Ambiguous: dropped by activitynet, ignored stretches in thumos14.
+        unknown_labels: detections, in all videos, of labels that no annotation has; left out.
+        unknown_label_names: those labels.
+        unknown_videos: videos with detections that the truth does not list; their detections are false positives.
+        missing_videos: videos of the truth that the detections do not list; their actions count as missed.
+        labels_without_truth: labels asked for that no annotation has; they have no AP and are left out of the mean.
+    """
+
+    videos: int
+    truths: int
+    truths_without_length: int
+    detections: int
+    ambiguous: int
+    unknown_labels: int
+    unknown_label_names: tuple[str, ...]
+    unknown_videos: int
+    missing_videos: int
+    labels_without_truth: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class MeanAveragePrecision:
+    """Average precisions as fractions.
+
+    Attributes:
+        protocol: whose rules.
+        tiou: thresholds.
+        per_class: AP of each class with truth, at each tIoU.
+        map: mean over the classes, without weights, at each tIoU.
+        pooled: AP of one ranking of all detections of all classes, at each tIoU (see :func:`mean_average_precision`).
+        counts: what was judged and what was left out.
+    """
+
+    protocol: Protocol
+    tiou: tuple[float, ...]
+    per_class: Mapping[str, Float64[np.ndarray, " tious"]]
+    map: Float64[np.ndarray, " tious"]
+    pooled: Float64[np.ndarray, " tious"]
+    counts: Counts
+
+    @property
+    def average_map(self) -> float:
+        """Mean of :attr:`map` over the thresholds."""
+        return float(self.map.mean())
+
+    @property
+    def average_pooled(self) -> float:
+        """Mean of :attr:`pooled` over the thresholds."""
+        return float(self.pooled.mean())
+
+
+def mean_average_precision(
+    truth: Mapping[str, Sequence[Annotation]],
+    detections: Mapping[str, Sequence[Detection]],
+    *,
+    labels: Sequence[str] | None,
+    tiou: Sequence[float],
+    protocol: Protocol = "activitynet",
+) -> MeanAveragePrecision:
+    """Judge detections against the actions that people marked.
+
+    Beside the mean over classes there is AP *pooled over instances*, a micro average: the detections of all classes
+    stand in one ranking by score, a hit still demands the same label, and recall counts all instances of all classes.
+    The mean over classes gives a class of three instances the weight of one of fifty, so that a single detection can
+    move it by points; pooled, each instance weighs the same. Use it where classes have few instances. It also asks that
+    scores of different classes can be compared.
+
+    Args:
+        truth: annotations of each video; a video without actions belongs here with an empty sequence.
+        detections: detections of each video; a detection in a video that has none of its class is a false positive.
+        labels: the classes to judge; None judges all that the truth has.
+        tiou: thresholds of temporal intersection over union.
+        protocol: whose rules, see the module.
+
+    Returns:
+        Figures as fractions. A class with truth and without detections has AP 0.
+
+    Raises:
+        AnnotationError: the truth has no action of the classes asked for, so there is nothing to measure.
+    """
+    assert len(tiou) > 0, "no thresholds"
+    judged, without_truth = judged_labels(truth, labels)
+    videos = sorted({*truth, *detections})
+    rankings, pooled = rank_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
+    per_class = {label: average_precision(ranking, protocol=protocol) for label, ranking in rankings.items()}
+    return MeanAveragePrecision(
+        protocol=protocol,
+        tiou=tuple(float(threshold) for threshold in tiou),
+        per_class=per_class,
+        map=np.stack(list(per_class.values())).mean(axis=0),
+        pooled=average_precision(pooled, protocol=protocol),
+        counts=_counts(truth, detections, judged, pooled, without_truth),
+    )
+
+
+def judged_labels(
+    truth: Mapping[str, Sequence[Annotation]], labels: Sequence[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The classes asked for that the truth has, sorted, and those that it lacks.
+
+    Raises:
+        AnnotationError: the truth has none of them.
+    """
+    present = _labels_of(truth)
+    asked = sorted(present if labels is None else set(labels))
+    judged = tuple(label for label in asked if label in present)
+    if not judged:
+        wanted = "" if labels is None else f" of {', '.join(asked) or 'no class at all'}"
+        raise AnnotationError(
+            f"the {len(truth)} annotated videos have no action{wanted} to evaluate against; "
+            f"their labels: {', '.join(sorted(present)) or 'none'}; choose the subset or labels that have some"
+        )
+    return judged, tuple(label for label in asked if label not in present)
+
+
+def average_precision(ranking: Ranking, *, protocol: Protocol) -> Float64[np.ndarray, " tious"]:
+    """AP of a ranking at each tIoU; 0 where it is empty or there is no truth.
+
+    activitynet interpolates at all points (monotone envelope, summed over the changes of recall); thumos14 averages the
+    precision at each hit over all truths.
+    """
+    every = np.arange(len(ranking.video))
+    return _average_precision(ranking, every, int(ranking.truths.sum()), protocol)
+
+
+def resampled_average_precision(
+    ranking: Ranking, draws: np.ndarray, *, protocol: Protocol
+) -> Float64[np.ndarray, " tious"]:
+    """AP where video ``v`` stands ``draws[v]`` times; the copies of a detection follow one another."""
+    rows = np.repeat(np.arange(len(ranking.video)), draws[ranking.video])
+    return _average_precision(ranking, rows, int(draws @ ranking.truths), protocol)
+
+
+def _average_precision(
+    ranking: Ranking, rows: np.ndarray, truths: int, protocol: Protocol
+) -> Float64[np.ndarray, " tious"]:
+    hit: Bool[np.ndarray, "rows tious"] = ranking.hit[rows]
+    if truths == 0 or len(rows) == 0:
+        return np.zeros(ranking.hit.shape[1])
+    hits = hit.cumsum(axis=0)
+    precision = hits / np.maximum(ranking.counted[rows].cumsum(axis=0), 1)
+    if protocol == "activitynet":
+        precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+    return np.asarray((precision * hit).sum(axis=0) / truths, np.float64)
+
+
+def _labels_of(truth: Mapping[str, Sequence[Annotation]]) -> set[str]:
+    return {annotation.label for actions in truth.values() for annotation in actions} - {AMBIGUOUS}
+
+
+def _counts(
+    truth: Mapping[str, Sequence[Annotation]],
+    detections: Mapping[str, Sequence[Detection]],
+    judged: tuple[str, ...],
+    pooled: Ranking,
+    without_truth: tuple[str, ...],
+) -> Counts:
+    present = _labels_of(truth)
+    actions = [action for in_video in truth.values() for action in in_video]
+    unknown = [d.label for found in detections.values() for d in found if d.label not in present]
+    return Counts(
+        videos=len(truth),
+        truths=int(pooled.truths.sum()),
+        truths_without_length=sum(a.label in judged and a.start_s == a.end_s for a in actions),
+        detections=len(pooled.video),
+        ambiguous=sum(a.label == AMBIGUOUS for a in actions),
+        unknown_labels=len(unknown),
+        unknown_label_names=tuple(sorted(set(unknown))),
+        unknown_videos=sum(len(found) > 0 and video not in truth for video, found in detections.items()),
+        missing_videos=sum(video not in detections for video in truth),
+        labels_without_truth=without_truth,
+    )
