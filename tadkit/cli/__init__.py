@@ -1,0 +1,5 @@
+"""The command line: the only place that prints or exits."""
+
+from tadkit.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,7 @@
+"""``python -m tadkit.cli``: the command line where the script is not on the path."""
+
+import sys
+
+from tadkit.cli import main
+
+sys.exit(main())

@@ -1,0 +1,86 @@
+"""The root command, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from tadkit import __version__
+from tadkit.cli.data import data
+from tadkit.cli.detect import detect
+from tadkit.cli.doctor import doctor
+from tadkit.cli.evaluate import evaluate
+from tadkit.cli.extract import extract_features, extract_flow
+from tadkit.cli.stages import distill, run, train_head, train_teacher
+from tadkit.errors import TadkitError
+
+INTERRUPTED = 130
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExample:\n  tadkit detect examples/room.mp4 --out dets.json",
+)
+@click.version_option(__version__, prog_name="tadkit", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def app(debug: bool) -> None:
+    """Find actions in untrimmed video: what happens, from when to when.
+
+    Models read RGB alone; optical flow teaches them in training.
+    """
+
+
+for command in (
+    detect,
+    evaluate,
+    run,
+    extract_flow,
+    train_teacher,
+    distill,
+    extract_features,
+    train_head,
+    data,
+    doctor,
+):
+    app.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: words after ``tadkit``; those of the process by default.
+
+    Returns:
+        The exit code: 0 ok, 1 other, 2 usage or settings, 3 video, 4 store, 5 weights, 6 annotations, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app.main(words, prog_name="tadkit", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except TadkitError as error:
+        if "--debug" in words:
+            traceback.print_exc()
+        show_error(error)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("tadkit: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left (``tadkit ... | head``); nothing is left to say, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def show_error(error: TadkitError) -> None:
+    """Tell an error on stderr, each of its lines by itself."""
+    for line in str(error).splitlines():
+        click.echo(f"tadkit: error: {line}", err=True)

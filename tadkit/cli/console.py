@@ -1,0 +1,121 @@
+"""Talking to a person: progress on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+PLAIN_EVERY_S = 30.0
+
+
+class TerminalProgress:
+    """Draws progress on a terminal; elsewhere it writes a plain line every 30 s. Warnings are always written.
+
+    Use it in a ``with`` block, which puts the terminal back in order. It is a :class:`tadkit.progress.Progress`.
+    """
+
+    def __init__(self, *, plain_every_s: float = PLAIN_EVERY_S) -> None:
+        self._plain_every_s = plain_every_s
+        self._bars: Bars | None = None
+        self._task: TaskID | None = None
+        self._name, self._unit = "", ""
+        self._total = self._done = 0.0
+        self._started_s = self._told_s = time.monotonic()
+
+    def __enter__(self) -> TerminalProgress:
+        """Take the terminal, if there is one."""
+        if sys.stderr.isatty():
+            self._bars = _bars()
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Give the terminal back."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def start(self, task: str, *, total: float, unit: str) -> None:
+        """Begin a task; the one before it stays on the screen as it is."""
+        self._name, self._unit, self._total, self._done = task, unit, total, 0.0
+        self._started_s = self._told_s = time.monotonic()
+        if self._bars is not None:
+            if self._task is not None:
+                self._bars.stop_task(self._task)
+            self._task = self._bars.add_task(task, total=total or None, unit=unit, note="")
+
+    def advance(self, amount: float = 1.0, *, note: str = "") -> None:
+        """Move on by ``amount``."""
+        self._done += amount
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, advance=amount, note=note)
+            return
+        now_s = time.monotonic()
+        if now_s - self._told_s >= self._plain_every_s:
+            self._told_s = now_s
+            click.echo(self._plain_line(now_s - self._started_s, note), err=True)
+
+    def warn(self, message: str) -> None:
+        """Write a warning above the bars."""
+        if self._bars is not None:
+            self._bars.console.print(f"tadkit: warning: {message}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(f"tadkit: warning: {message}", err=True)
+
+    def _plain_line(self, took_s: float, note: str) -> str:
+        rate = self._done / took_s if took_s > 0 else 0.0
+        left = f", {clock((self._total - self._done) / rate)} left" if rate > 0 and self._total > self._done else ""
+        noted = f", {note}" if note else ""
+        return f"{self._name}: {self._done:g} of {self._total:g} {self._unit}, {rate:.3g} a second{left}{noted}"
+
+
+def _bars() -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Units done, and units a second."""
+
+        def render(self, task: Task) -> Text:
+            of = f"/{task.total:g}" if task.total else ""
+            speed = task.finished_speed or task.speed
+            rate = f" ({speed:.3g}/s)" if speed else ""
+            return Text(f"{task.completed:g}{of} {task.fields['unit']}{rate}")
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), Rate(), TimeRemainingColumn())
+    note = TextColumn("{task.fields[note]}", markup=False)
+    return Progress(*columns, note, console=Console(stderr=True))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people read them on a player: ``m:ss.s``, or ``h:mm:ss.s`` from an hour on."""
+    tenths = round(max(seconds, 0.0) * 10)
+    minutes, rest = divmod(tenths, 600)
+    if minutes < 60:
+        return f"{minutes}:{rest / 10:04.1f}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest / 10:04.1f}"
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """Print rows under headings on stdout; columns named in ``right`` hold figures. Never cut off where piped."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console.print(table)

@@ -1,0 +1,133 @@
+"""``tadkit extract-flow`` and ``tadkit extract-features``: from a recipe, or from videos to one HDF5 file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tadkit.cli.options import PATH, device_option, example, set_option, videos_in
+from tadkit.cli.stages import run_recipe
+from tadkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from tadkit.pipelines.extract_flow import ExtractionResult
+
+
+def _is_recipe(sources: tuple[Path, ...]) -> bool:
+    return len(sources) == 1 and (sources[0].suffix.lower() == ".toml" or str(sources[0]) == "-")
+
+
+def _needed(out: Path | None) -> Path:
+    if out is None:
+        raise UsageError("videos are extracted into one file: say which with --out flow.h5 (a RECIPE.toml needs none)")
+    return out
+
+
+def _refuse(with_recipe: dict[str, Path | None]) -> None:
+    for option, value in with_recipe.items():
+        if value is not None:
+            raise UsageError(f"{option} {value}: a recipe says itself where things lie; {option} goes with videos")
+
+
+@click.command(
+    epilog=example(
+        "tadkit extract-flow examples/room.mp4 --out flow.h5 --set flow.method=temporal-gradient",
+        "tadkit extract-flow examples/synth.toml",
+    )
+)
+@click.argument("sources", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for flow; needed for videos.")
+@click.option("--teacher", type=PATH, metavar="PATH", help="Also keep this teacher's features and predictions.")
+@device_option
+@set_option
+@click.pass_context
+def extract_flow(
+    ctx: click.Context,
+    sources: tuple[Path, ...],
+    out: Path | None,
+    teacher: Path | None,
+    device: str,
+    overrides: tuple[str, ...],
+) -> None:
+    """Compute optical flow of SOURCES: one RECIPE.toml, or videos and folders of them.
+
+    What is there already and made with the same settings is kept. For videos, settings under flow and video can be
+    --set; for a recipe, all of its own.
+    """
+    if _is_recipe(sources):
+        _refuse({"--out": out, "--teacher": teacher})
+        run_recipe(sources[0], only="extract-flow", device=device, overrides=overrides)
+        return
+    from tadkit.cli.console import TerminalProgress
+    from tadkit.recipes import load_sections
+
+    settings = load_sections(overrides, "flow", "video")
+    videos, path = videos_in(sources), _needed(out)
+    from tadkit.pipelines.extract_flow import extract_flow as run_extract_flow
+
+    with TerminalProgress() as progress:
+        result = run_extract_flow(
+            videos,
+            path,
+            flow=settings["flow"],
+            video=settings["video"],
+            teacher=teacher,
+            device=device,
+            progress=progress,
+        )
+    ctx.exit(_report(result, path))
+
+
+@click.command(
+    epilog=example(
+        "tadkit extract-features examples/room.mp4 --out features.h5", "tadkit extract-features examples/synth.toml"
+    )
+)
+@click.argument("sources", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for features; needed for videos.")
+@click.option("--model", type=PATH, metavar="PATH", help="Student or detector; the bundled one by default.")
+@device_option
+@set_option
+@click.pass_context
+def extract_features(
+    ctx: click.Context,
+    sources: tuple[Path, ...],
+    out: Path | None,
+    model: Path | None,
+    device: str,
+    overrides: tuple[str, ...],
+) -> None:
+    """Compute motion and appearance features of SOURCES: one RECIPE.toml, or videos and folders of them.
+
+    What is there already and made by the same model is kept. Videos are read as the model was trained, so --set goes
+    with a recipe only.
+    """
+    if _is_recipe(sources):
+        _refuse({"--out": out, "--model": model})
+        run_recipe(sources[0], only="extract-features", device=device, overrides=overrides)
+        return
+    if overrides:
+        raise UsageError(f"--set {overrides[0]}: videos are read as the model was trained; --set goes with a recipe")
+    from tadkit.cli.console import TerminalProgress
+
+    videos, path = videos_in(sources), _needed(out)
+    from tadkit.pipelines.extract_features import extract_features as run_extract_features
+
+    with TerminalProgress() as progress:
+        result = run_extract_features(videos, path, model=model, device=device, progress=progress)
+    ctx.exit(_report(result, path))
+
+
+def _report(result: ExtractionResult, path: Path) -> int:
+    """Say what was done, what was kept, what was clipped and what failed; the exit code of the first failure."""
+    from tadkit.cli.app import show_error
+
+    click.echo(f"{path}: {len(result.done)} extracted, {len(result.reused)} kept, {len(result.failed)} failed")
+    for video, share in result.clipped.items():
+        if share:
+            click.echo(f"tadkit: warning: {video}: {share:.2%} of the values clipped at flow.bound_px", err=True)
+    for error in result.failed.values():
+        show_error(error)
+    return next((error.exit_code for error in result.failed.values()), 0)

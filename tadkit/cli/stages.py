@@ -1,0 +1,124 @@
+"""The stages of training, each from a recipe: ``tadkit run`` and its parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tadkit.cli.options import PATH, device_option, example, set_option
+
+if TYPE_CHECKING:
+    from tadkit.pipelines.run import RunResult
+
+
+def run_recipe(path: Path, *, only: str | None, device: str, overrides: tuple[str, ...], as_json: bool = False) -> None:
+    """Run a recipe, or one stage of it, and print what came of it."""
+    from tadkit.cli.console import TerminalProgress
+    from tadkit.recipes import load_recipe, parse_recipe
+
+    if str(path) == "-":
+        base = Path.cwd()
+        recipe = parse_recipe(click.get_text_stream("stdin").read(), name="stdin", overrides=overrides)
+    else:
+        base = path.parent
+        recipe = load_recipe(path, overrides=overrides)
+    from tadkit.pipelines.run import run as run_stages
+
+    with TerminalProgress() as progress:
+        result = run_stages(recipe, base=base, device=device, progress=progress, only=only)
+    if as_json:
+        click.echo(json.dumps(_as_plain(result), indent=1))
+    else:
+        _print_result(result)
+
+
+def _as_plain(result: RunResult) -> dict[str, object]:
+    rows = [
+        {
+            "name": row.name,
+            "average_map": row.average_map,
+            "map": {f"{threshold:g}": value for threshold, value in row.map.items()},
+            "average_pooled": row.average_pooled,
+            "pooled": {f"{threshold:g}": value for threshold, value in row.pooled.items()},
+        }
+        for row in result.rows
+    ]
+    stages = [{"name": name, "state": state} for name, state in result.stages]
+    return {"folder": str(result.folder), "stages": stages, "rows": rows}
+
+
+def _print_result(result: RunResult) -> None:
+    from tadkit.cli.console import print_table
+
+    for name, state in result.stages:
+        click.echo(f"{name}: {state}")
+    if result.rows:
+        thresholds = list(result.rows[0].map)
+        figures = [f"mAP@{threshold:g}" for threshold in thresholds]
+        headings = ["model", *figures, "mean mAP", "mean pooled AP"]
+        rows = [
+            [
+                row.name,
+                *(f"{100 * row.map[threshold]:.1f}" for threshold in thresholds),
+                f"{100 * row.average_map:.1f}",
+                f"{100 * row.average_pooled:.1f}",
+            ]
+            for row in result.rows
+        ]
+        print_table(headings, rows, right=headings[1:])
+    click.echo(f"written to {result.folder}")
+
+
+@click.command(
+    epilog=example("tadkit run examples/synth.toml", "tadkit run examples/synth.toml --set train.head.epochs=5")
+)
+@click.argument("recipe", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print stages and figures as JSON.")
+@device_option
+@set_option
+def run(recipe: Path, as_json: bool, device: str, overrides: tuple[str, ...]) -> None:
+    """Run every stage of RECIPE that is not up to date, and judge the result on the held-out videos.
+
+    A killed run goes on where it was. The stages are extract-flow, train-teacher, distill, extract-features and
+    train-head; - reads the recipe from stdin.
+    """
+    run_recipe(recipe, only=None, device=device, overrides=overrides, as_json=as_json)
+
+
+@click.command(epilog=example("tadkit train-teacher examples/synth.toml"))
+@click.argument("recipe", type=PATH)
+@device_option
+@set_option
+def train_teacher(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
+    """Train the teacher of RECIPE: a detector that sees motion only.
+
+    Reads the flow of tadkit extract-flow.
+    """
+    run_recipe(recipe, only="train-teacher", device=device, overrides=overrides)
+
+
+@click.command(epilog=example("tadkit distill examples/synth.toml"))
+@click.argument("recipe", type=PATH)
+@device_option
+@set_option
+def distill(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
+    """Train the student of RECIPE, which sees RGB and hears the teacher.
+
+    Reads the videos, and the teacher of tadkit train-teacher.
+    """
+    run_recipe(recipe, only="distill", device=device, overrides=overrides)
+
+
+@click.command(epilog=example("tadkit train-head examples/synth.toml"))
+@click.argument("recipe", type=PATH)
+@device_option
+@set_option
+def train_head(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
+    """Train fusion and joint head of RECIPE, and write the detector as one file.
+
+    Reads the features of tadkit extract-features.
+    """
+    run_recipe(recipe, only="train-head", device=device, overrides=overrides)

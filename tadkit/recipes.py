@@ -1,0 +1,199 @@
+"""Recipes: the TOML file of a run, and ``--set`` on top of it.
+
+Every mistake in a recipe is reported at once, one line each, with the nearest known name for a key that is unknown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import tomli_w
+from pydantic import BaseModel, ValidationError, create_model
+
+from tadkit.config import Recipe, Settings
+from tadkit.errors import SettingsError
+
+Checked = TypeVar("Checked", bound=BaseModel)
+_BARE_WORD = re.compile(r"[A-Za-z0-9_./${}~+-]+")
+
+
+def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: a TOML file.
+        overrides: ``a.b=TOML`` each, laid over the file; ``sources.0.count=3`` reaches into a list.
+
+    Raises:
+        SettingsError: the file is missing or not TOML, or settings are wrong; one line for each mistake.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as cause:
+        raise SettingsError(f"{path}: no such recipe; docs/quickstart.md shows one to start from") from cause
+    except (OSError, UnicodeDecodeError) as cause:
+        raise SettingsError(f"{path}: cannot be read as a text file ({cause})") from cause
+    return parse_recipe(text, name=str(path), overrides=overrides)
+
+
+def parse_recipe(text: str, *, name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from its text; ``name`` stands before each mistake.
+
+    Raises:
+        SettingsError: as :func:`load_recipe`.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as cause:
+        raise SettingsError(f"{name}: not TOML: {cause}") from cause
+    return check_settings(Recipe, merged(values, parse_overrides(overrides)), name=name)
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The whole recipe as TOML, defaults written out; :func:`parse_recipe` reads it back to an equal recipe."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Turn ``["head.levels=5", "name=try"]`` into ``{"head": {"levels": 5}, "name": "try"}``.
+
+    Values are TOML; a bare word stands for itself as text.
+
+    Raises:
+        SettingsError: no ``=``, an empty name, or a value that is neither TOML nor a bare word.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        names = [name.strip() for name in key.split(".")]
+        if not equals or not all(names):
+            raise SettingsError(f"--set {override}: expected name=value, as in --set head.levels=5")
+        value = _toml_value(text.strip(), override)
+        for name in reversed(names):
+            value = {name: value}
+        values = merged(values, value)
+    return values
+
+
+def _toml_value(text: str, override: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+        if set(parsed) == {"value"}:
+            return parsed["value"]
+    except tomllib.TOMLDecodeError:
+        if _BARE_WORD.fullmatch(text):
+            return text
+    raise SettingsError(f"--set {override}: '{text}' is not a TOML value; quote text: --set 'name=\"some text\"'")
+
+
+def merged(base: Any, over: Any) -> Any:
+    """``over`` laid on ``base``, table by table; a table with index keys reaches into a list."""
+    if isinstance(over, Mapping) and isinstance(base, Mapping):
+        return {**base, **{key: merged(base.get(key), value) for key, value in over.items()}}
+    if isinstance(over, Mapping) and isinstance(base, list) and over:
+        if all(key.isdecimal() and int(key) < len(base) for key in over):
+            return [merged(item, over[str(i)]) if str(i) in over else item for i, item in enumerate(base)]
+        raise SettingsError(f"--set {'.'.join(over)}: this list has items 0 to {len(base) - 1}")
+    return over
+
+
+def load_sections(overrides: Sequence[str], *sections: str) -> dict[str, Any]:
+    """Settings of some sections of a recipe, by name, from overrides of the defaults alone.
+
+    Raises:
+        SettingsError: an override is wrong or belongs to another section; one line for each mistake.
+    """
+    fields: dict[str, Any] = {
+        name: (Recipe.model_fields[name].annotation, Recipe.model_fields[name]) for name in sections
+    }
+    kind = create_model("Sections", __base__=Settings, **fields)
+    checked = check_settings(kind, parse_overrides(overrides), name="--set")
+    return {name: getattr(checked, name) for name in sections}
+
+
+def check_settings(kind: type[Checked], values: Mapping[str, Any], *, name: str) -> Checked:
+    """Turn plain values into settings.
+
+    Args:
+        kind: a settings class.
+        values: tables, lists and scalars as TOML gives them.
+        name: what the values come from; stands before each mistake.
+
+    Raises:
+        SettingsError: one line for each mistake.
+    """
+    try:
+        return kind.model_validate(_with_default_tags(kind, values))
+    except ValidationError as cause:
+        lines = [_line(kind, values, dict(error), name) for error in cause.errors(include_url=False)]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def _with_default_tags(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the tag of a union that a table leaves out, from the default of its field."""
+    filled = dict(values)
+    for field_name, field in kind.model_fields.items():
+        tag, table = field.discriminator, filled.get(field_name)
+        if isinstance(tag, str) and isinstance(table, Mapping) and tag not in table and field.default is not None:
+            filled[field_name] = {tag: getattr(field.default, tag), **table}
+    return filled
+
+
+def _line(kind: type[BaseModel], values: Any, error: dict[str, Any], name: str) -> str:
+    """One mistake, in one line: where, what, and the nearest known name."""
+    keys, parent = _place(kind, values, error["loc"])
+    where = "".join(f"{'.'.join(keys)}: " for _ in [0] if keys)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        known = sorted(parent.model_fields) if parent is not None else []
+        near = difflib.get_close_matches(keys[-1], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        message = f"no such setting; {hint}"
+    elif error["type"] == "missing":
+        message = "is missing"
+    elif isinstance(error.get("input"), (str, int, float, bool)):
+        message = f"{message}, got {error['input']!r}"
+    return f"{name}: {where}{message[0].lower() + message[1:]}"
+
+
+def _place(kind: Any, values: Any, location: Sequence[str | int]) -> tuple[list[str], type[BaseModel] | None]:
+    """The keys of a mistake without the union tags that pydantic mixes in, and the settings class it lies in."""
+    keys: list[str] = []
+    candidates, parent = _models(kind), None
+    for position, part in enumerate(location):
+        last = position == len(location) - 1
+        tagged = [m for m in candidates if part in _tags(m)]
+        if isinstance(part, str) and tagged and not (isinstance(values, Mapping) and part in values):
+            candidates = tagged
+            continue
+        keys.append(str(part))
+        parent = candidates[0] if candidates else None
+        if isinstance(part, int):
+            values = values[part] if isinstance(values, (list, tuple)) and part < len(values) else None
+            continue
+        values = values.get(part) if isinstance(values, Mapping) else None
+        if not last:
+            fields = [m.model_fields[part].annotation for m in candidates if part in m.model_fields]
+            candidates = [m for annotation in fields for m in _models(annotation)]
+    return keys, parent
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes inside an annotation: itself, a union's members, a tuple's items."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Annotated, Union, types.UnionType, tuple):
+        return [model for inner in get_args(annotation) for model in _models(inner)]
+    return []
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    """The values by which a union tells ``model`` from its siblings."""
+    fields = [model.model_fields[tag] for tag in ("method", "kind") if tag in model.model_fields]
+    return {str(value) for field in fields for value in get_args(field.annotation)}
