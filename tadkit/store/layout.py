@@ -1,0 +1,168 @@
+"""The layout of a track store (docs/formats.md): an index whose videos are links to one whole file each.
+
+HDF5 rewrites its metadata in several steps, so a writer killed between two of them can damage everything in a file that
+it changes in place. Here no file is ever changed: a video's part, and then the index that links it, is written beside
+its place and moved there in one step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import quote, unquote
+
+import h5py
+
+from tadkit import __version__
+from tadkit.errors import StoreError
+from tadkit.files import canonical_json, whole_file
+
+Kind = Literal["flow", "features"]
+
+FORMAT = "tadkit-tracks"
+VERSION = 1
+VIDEOS = "videos"
+STAMPS = "stamps_s"
+KEY = "key"
+COMPLETE = "complete"
+_MADE_BY: Mapping[str, str] = {
+    "flow": "tadkit extract-flow",
+    "features": "tadkit extract-features (a teacher's: tadkit extract-flow --teacher)",
+}
+_FILE_NAME_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a video's group is: ``group`` in the HDF5 file ``file``."""
+
+    file: Path
+    group: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """What the root of a store says, and where its videos are."""
+
+    kind: Kind
+    settings: Mapping[str, Any]
+    labels: tuple[str, ...] | None
+    places: Mapping[str, Place]
+
+
+def advice(kind: str) -> str:
+    """The command that makes a store of ``kind``."""
+    return f"make it with: {_MADE_BY[kind]}"
+
+
+def quoted(name: str) -> str:
+    """``name`` as one HDF5 link name: encoded are ``/``, ``%``, NUL, lone surrogates and names of dots alone."""
+    if not name:
+        raise StoreError("a video has an empty name; name it in the annotations")
+    if not name.strip("."):
+        return "%2E" * len(name)
+    special = {c for c in name if c in "%/\0" or "\ud800" <= c <= "\udfff"}
+    return "".join(quote(c, safe="", errors="surrogatepass") if c in special else c for c in name)
+
+
+def unquoted(name: str) -> str:
+    """The inverse of :func:`quoted`."""
+    return unquote(name, errors="surrogatepass")
+
+
+def parts_folder(path: Path) -> Path:
+    """Folder of the videos' files of the store ``path``."""
+    return path.with_name(f"{path.name}.parts")
+
+
+def part_path(path: Path, video: str) -> Path:
+    """File that holds ``video`` of the store ``path``; short, plain, and different where only the case differs."""
+    digest = hashlib.sha256(video.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in video)
+    return parts_folder(path) / f"{plain[:_FILE_NAME_CHARACTERS]}-{digest}.h5"
+
+
+def write_root(file: h5py.File, kind: Kind, settings: Mapping[str, Any], labels: Sequence[str] | None) -> None:
+    """Write the root attributes, which are the same in an index and in a part."""
+    file.attrs["format"] = FORMAT
+    file.attrs["version"] = VERSION
+    file.attrs["kind"] = kind
+    file.attrs["producer"] = f"tadkit {__version__}"
+    file.attrs["settings"] = canonical_json(dict(settings))
+    if labels is not None:
+        file.attrs["labels"] = json.dumps(list(labels), ensure_ascii=False)
+
+
+def write_index(path: Path, index: Index) -> None:
+    """Write the index of a store so that ``path`` is the new one or the old one, whole."""
+    with whole_file(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        write_root(file, index.kind, index.settings, index.labels)
+        videos = file.create_group(VIDEOS)
+        for video, place in index.places.items():
+            relative = place.file.relative_to(path.parent).as_posix()
+            videos[quoted(video)] = h5py.ExternalLink(relative, place.group)
+
+
+def open_file(path: Path, *, kind: Kind) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        StoreError: there is no such file, or it is not HDF5 or is cut short.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no such {kind} store; {advice(kind)}")
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{path}: not an HDF5 file, or damaged ({reason}); delete it and {advice(kind)}") from error
+
+
+def read_index(path: Path, *, kind: Kind) -> Index:
+    """Read the root of a store or of one of its parts, and check that this tadkit can read it.
+
+    Raises:
+        StoreError: missing, damaged, no track store, of another kind, or of a newer version.
+    """
+    with open_file(path, kind=kind) as file:
+        try:
+            attributes = dict(file.attrs)
+            _check(path, attributes, kind)
+            places = _places(path, file[VIDEOS])
+        except (OSError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{path}: damaged ({error}); delete it and {advice(kind)}") from error
+    try:
+        settings = json.loads(attributes["settings"])
+        labels = tuple(json.loads(attributes["labels"])) if "labels" in attributes else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path}: its settings cannot be read ({error}); delete it and {advice(kind)}") from error
+    return Index(kind, settings, labels, places)
+
+
+def _places(path: Path, videos: h5py.Group) -> dict[str, Place]:
+    places = {}
+    for name in videos:
+        link = videos.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            places[unquoted(name)] = Place(path.parent / link.filename, link.path)
+        else:
+            places[unquoted(name)] = Place(path, f"/{VIDEOS}/{name}")
+    return places
+
+
+def _check(path: Path, attributes: Mapping[str, Any], kind: Kind) -> None:
+    if attributes.get("format") != FORMAT:
+        raise StoreError(f"{path}: HDF5, but not a tadkit track store; {advice(kind)}")
+    version, found = int(attributes.get("version", 0)), attributes.get("kind")
+    if version > VERSION:
+        made_by = attributes.get("producer", "a newer tadkit")
+        raise StoreError(
+            f"{path}: version {version}, written by {made_by}; this tadkit reads up to {VERSION}: upgrade tadkit"
+        )
+    if found != kind:
+        known = found if found in get_args(Kind) else "unknown"
+        raise StoreError(f"{path}: a store of kind '{known}', expected '{kind}'; name another file or {advice(kind)}")

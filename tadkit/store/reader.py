@@ -1,0 +1,197 @@
+"""Reading a track store, lazily and from many processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+from tadkit.errors import StoreError
+from tadkit.store.layout import COMPLETE, KEY, STAMPS, Index, Kind, advice, open_file, read_index
+
+_OPEN_FILES = 16
+
+
+class TrackReader:
+    """A store open for reading; made by :func:`read_store`.
+
+    Nothing is open until it is read, and each process opens for itself: a reader may be pickled or carried over a fork.
+    It shows the videos that were complete when this process first asked. Not to be shared between threads.
+    """
+
+    def __init__(self, path: Path, *, kind: Kind) -> None:
+        self._path = path
+        self._kind: Kind = kind
+        self._index_read: Index | None = None
+        self._files: dict[Path, h5py.File] = {}
+        self._inherited: list[dict[Path, h5py.File]] = []
+        self._process = os.getpid()
+
+    def __enter__(self) -> Self:
+        """Return the reader itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what is open."""
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Path and kind: open files stay with their process."""
+        return {"path": self._path, "kind": self._kind}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start again, with nothing open."""
+        TrackReader.__init__(self, state["path"], kind=state["kind"])
+
+    def close(self) -> None:
+        """Close what is open; the next read opens it again."""
+        if self._process == os.getpid():
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+
+    @property
+    def path(self) -> Path:
+        """The store's index file."""
+        return self._path
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the store was last written with: method, parameters, size, rate, model digest."""
+        return self._index.settings
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Class names of prediction tracks, if the store has any."""
+        return self._index.labels
+
+    def videos(self) -> list[str]:
+        """Names of the videos, sorted."""
+        return sorted(self._index.places)
+
+    def stamps_s(self, video: str) -> Float64[np.ndarray, " stamps"]:
+        """Seconds of the frames (flow) or of the steps (features) of ``video``."""
+        with self._group(video) as group:
+            stamps: np.ndarray = group[STAMPS][()]
+        return stamps
+
+    def attributes(self, video: str) -> dict[str, Any]:
+        """Attributes of ``video`` such as ``source``, ``source_sha256``, ``duration_s`` and ``clipped``."""
+        with self._group(video) as group:
+            return {name: _plain(value) for name, value in group.attrs.items() if name not in (KEY, COMPLETE)}
+
+    def key(self, video: str) -> str:
+        """Digest of everything that the content of ``video`` depends on."""
+        with self._group(video) as group:
+            return str(group.attrs[KEY])
+
+    def tracks(self, video: str) -> list[str]:
+        """Names of the tracks of ``video``, such as ``motion`` or ``original/motion``, sorted."""
+        names: list[str] = []
+        with self._group(video) as group:
+            group.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        return sorted(name for name in names if name != STAMPS)
+
+    def length(self, video: str, track: str) -> int:
+        """Steps of ``track``."""
+        with self._dataset(video, track) as dataset:
+            return int(dataset.shape[0])
+
+    def channels(self, video: str, track: str) -> int:
+        """Channels of ``track``: the size of its second axis."""
+        with self._dataset(video, track) as dataset:
+            return int(dataset.shape[1])
+
+    def bound(self, video: str, track: str) -> float | None:
+        """Value that the largest integer of a coded ``track`` stands for; None where it is not coded."""
+        with self._dataset(video, track) as dataset:
+            return float(dataset.attrs["bound"]) if "bound" in dataset.attrs else None
+
+    def read(
+        self, video: str, track: str, start: int = 0, stop: int | None = None
+    ) -> Shaped[np.ndarray, "steps channels ..."]:
+        """Steps ``start`` to ``stop`` (half open; None is the end) of ``track``, in the type that is stored.
+
+        Raises:
+            StoreError: no such video or track, a range outside it, or the file is damaged.
+        """
+        with self._dataset(video, track) as dataset:
+            length = int(dataset.shape[0])
+            end = length if stop is None else stop
+            if not 0 <= start <= end <= length:
+                raise StoreError(
+                    f"{self._path}: '{video}' track '{track}' has {length} steps, asked for {start} to {end}; "
+                    f"extract it again, or use windows within it"
+                )
+            values: np.ndarray = dataset[start:end]
+            return values
+
+    @property
+    def _index(self) -> Index:
+        if self._process != os.getpid():
+            # A fork: the parent's handles are neither used nor closed here, since closing would drop the parent's.
+            self._inherited.append(self._files)
+            self._index_read, self._files, self._process = None, {}, os.getpid()
+        if self._index_read is None:
+            self._index_read = read_index(self._path, kind=self._kind)
+        return self._index_read
+
+    @contextmanager
+    def _group(self, video: str) -> Iterator[h5py.Group]:
+        place = self._index.places.get(video)
+        if place is None:
+            raise StoreError(f"{self._path}: no video '{video}' among its {len(self.videos())}; {advice(self._kind)}")
+        if not place.file.is_file():
+            raise StoreError(
+                f"{self._path}: '{video}' is in {place.file}, which is missing; move a store together with its .parts "
+                f"folder, or {advice(self._kind)}"
+            )
+        try:
+            yield self._open(place.file)[place.group]
+        except (OSError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise StoreError(
+                f"{place.file}: '{video}' is damaged ({reason}); delete this file and {advice(self._kind)}"
+            ) from error
+
+    @contextmanager
+    def _dataset(self, video: str, track: str) -> Iterator[h5py.Dataset]:
+        with self._group(video) as group:
+            dataset = group.get(track)
+            if not isinstance(dataset, h5py.Dataset):
+                there = ", ".join(self.tracks(video)) or "none"
+                raise StoreError(
+                    f"{self._path}: '{video}' has no track '{track}' (it has: {there}); {advice(self._kind)}"
+                )
+            yield dataset
+
+    def _open(self, path: Path) -> h5py.File:
+        if path not in self._files:
+            if len(self._files) >= _OPEN_FILES:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[path] = open_file(path, kind=self._kind)
+        return self._files[path]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def read_store(path: Path, *, kind: Kind) -> TrackReader:
+    """Open the store ``path`` for reading.
+
+    Raises:
+        StoreError: missing, not HDF5, cut short, no track store, of another kind or of a newer version.
+    """
+    reader = TrackReader(path, kind=kind)
+    reader.videos()
+    return reader
