@@ -1,0 +1,16 @@
+"""Video in and out: frames with the decoder's own stamps, sampled at a constant rate, and a deterministic writer."""
+
+from tadkit.video.reader import VideoReader, open_video
+from tadkit.video.sampling import SampledVideo, Window, open_sampled, sample_indices, windows
+from tadkit.video.writer import write_video
+
+__all__ = [
+    "SampledVideo",
+    "VideoReader",
+    "Window",
+    "open_sampled",
+    "open_video",
+    "sample_indices",
+    "windows",
+    "write_video",
+]

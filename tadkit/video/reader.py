@@ -1,0 +1,91 @@
+"""What every video reader offers, and the one way to open a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from tadkit.errors import VideoError
+from tadkit.video.index import FrameIndex, build_index
+from tadkit.video.pyav_reader import PyavReader
+
+
+class VideoReader(Protocol):
+    """Random access to the frames of one video in constant memory; close it after use, or use ``with``."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def stamps_s(self) -> Float64[np.ndarray, " frames"]:
+        """Second at which each frame appears, strictly increasing, 0.0 for the first shown frame."""
+
+    @property
+    def duration_s(self) -> float:
+        """End of the last shown frame, in seconds from the first one."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) in pixels of the frames that :meth:`read` returns, upright."""
+
+    def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
+        """Frames ``indices`` as RGB, upright, in the order asked for; going forward is fastest.
+
+        Raises:
+            VideoError: a frame cannot be decoded; the message names its time.
+            IndexError: an index is outside ``[0, frames)``.
+        """
+
+    def close(self) -> None:
+        """Give the decoder back; closing twice is fine."""
+
+    def __enter__(self) -> Self:
+        """The reader itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Close the reader."""
+
+
+def open_video(
+    path: Path, *, size_hw: tuple[int, int] | None = None, reader: Literal["auto", "decord", "pyav"] = "auto"
+) -> VideoReader:
+    """Open a video for reading.
+
+    Args:
+        path: the file.
+        size_hw: (height, width) in pixels that the decoder scales frames to, without regard to their shape; ``None``
+            leaves their own size.
+        reader: ``decord`` (faster), ``pyav`` (copes with more), or ``auto``: decord where it is installed and agrees
+            with the index of the file, else PyAV.
+
+    Raises:
+        VideoError: the file cannot be read as a video, or the decoder asked for is missing or does not cope.
+    """
+    path = Path(path)
+    index = build_index(path)
+    if reader == "pyav":
+        return PyavReader(path, index, size_hw=size_hw)
+    try:
+        return _open_decord(path, index, size_hw)
+    except VideoError:
+        if reader == "decord":
+            raise
+        return PyavReader(path, index, size_hw=size_hw)
+
+
+def _open_decord(path: Path, index: FrameIndex, size_hw: tuple[int, int] | None) -> VideoReader:
+    try:
+        from tadkit.video.decord_reader import DecordReader
+    except (ImportError, OSError) as error:
+        raise VideoError(
+            f"{path}: decord is not installed; pip install decord, or set video.reader to auto or pyav"
+        ) from error
+    return DecordReader(path, index, size_hw=size_hw)

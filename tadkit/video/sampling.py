@@ -1,0 +1,138 @@
+"""Frames at a constant rate, chosen by time stamp, and windows that tile them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+
+from tadkit.config import VideoSettings
+from tadkit.timeline import Timeline
+from tadkit.video.reader import VideoReader, open_video
+
+STAMP_TOLERANCE_S = 1e-6
+"""Stamps and sample times nearer than this are the same instant."""
+
+
+def sample_indices(
+    stamps_s: Float64[np.ndarray, " frames"], duration_s: float, rate_hz: float
+) -> Int64[np.ndarray, " samples"]:
+    """Frames on screen at the times ``k / rate_hz`` before ``duration_s``, each at most once.
+
+    Where frames last longer than ``1 / rate_hz`` (a slow video, or a still in one of variable rate), one frame is on
+    screen at several sample times and is taken once: so the stamps of samples strictly increase, and samples are then
+    further apart than ``1 / rate_hz``. A frame shown for less than that may be passed by.
+
+    Args:
+        stamps_s: second at which each frame appears, strictly increasing from 0.0.
+        duration_s: end of the last shown frame.
+        rate_hz: sample times a second.
+
+    Returns:
+        Strictly increasing frame indices; at least one where there are frames.
+    """
+    if len(stamps_s) == 0:
+        return np.zeros(0, dtype=np.int64)
+    count = max(1, int(np.ceil((duration_s - STAMP_TOLERANCE_S) * rate_hz)))
+    times_s = np.arange(count, dtype=np.float64) / rate_hz
+    on_screen = np.searchsorted(stamps_s, times_s + STAMP_TOLERANCE_S, side="right") - 1
+    return np.unique(np.maximum(on_screen, 0)).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class SampledVideo:
+    """A video seen at a constant rate; close it after use, or use ``with``.
+
+    Attributes:
+        reader: where the frames come from.
+        indices: the reader's frame behind each sample, strictly increasing.
+    """
+
+    reader: VideoReader
+    indices: Int64[np.ndarray, " samples"]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.indices)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.reader.path
+
+    @property
+    def duration_s(self) -> float:
+        """End of the last shown frame, in seconds from the first one."""
+        return self.reader.duration_s
+
+    @property
+    def stamps_s(self) -> Float64[np.ndarray, " samples"]:
+        """The decoder's stamp of each sampled frame: when it appears, not the time that it was sampled for."""
+        return np.asarray(self.reader.stamps_s[self.indices])
+
+    @property
+    def timeline(self) -> Timeline:
+        """Seconds of the samples."""
+        return Timeline(self.stamps_s)
+
+    def frames(self, start: int, stop: int) -> UInt8[np.ndarray, "n height width 3"]:
+        """Samples ``start`` to ``stop`` (half open) as RGB frames.
+
+        Raises:
+            VideoError: a frame cannot be decoded; the message names its time.
+        """
+        assert 0 <= start <= stop <= len(self), (start, stop, len(self))
+        return self.reader.read(self.indices[start:stop].tolist())
+
+    def close(self) -> None:
+        """Close the reader."""
+        self.reader.close()
+
+    def __enter__(self) -> Self:
+        """The video itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Close the reader."""
+        self.close()
+
+
+def open_sampled(path: Path, settings: VideoSettings) -> SampledVideo:
+    """Open a video and sample it as ``settings`` say.
+
+    Raises:
+        VideoError: the file cannot be read as a video, or the decoder asked for is missing.
+    """
+    reader = open_video(path, size_hw=settings.size_hw, reader=settings.reader)
+    return SampledVideo(reader, sample_indices(reader.stamps_s, reader.duration_s, settings.rate_hz))
+
+
+class Window(NamedTuple):
+    """A stretch of samples to compute on, and the part of it whose result is kept; both half open."""
+
+    start: int
+    stop: int
+    core_start: int
+    core_stop: int
+
+
+def windows(length: int, *, core: int, halo: int) -> Iterator[Window]:
+    """Cut ``[0, length)`` into windows whose cores tile it without gap or overlap; the last core may be short.
+
+    Args:
+        length: samples in all.
+        core: samples of each window that are kept, at least 1.
+        halo: samples of context on both sides of a core, clipped to ``[0, length)``.
+    """
+    assert core >= 1, core
+    assert halo >= 0, halo
+    for start in range(0, length, core):
+        stop = min(start + core, length)
+        yield Window(max(0, start - halo), min(length, stop + halo), start, stop)
