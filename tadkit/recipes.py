@@ -131,8 +131,14 @@ def check_settings(kind: type[Checked], values: Mapping[str, Any], *, name: str)
     try:
         return kind.model_validate(_with_default_tags(kind, values))
     except ValidationError as cause:
-        lines = [_line(kind, values, dict(error), name) for error in cause.errors(include_url=False)]
+        errors = cause.errors(include_url=False)
+        lines = [_line(kind, values, dict(error), name) for error in errors if not _follows(error["loc"], errors)]
         raise SettingsError("\n".join(lines)) from None
+
+
+def _follows(location: tuple[int | str, ...], errors: Sequence[Any]) -> bool:
+    """Whether a mistake only follows from another inside it, as a list that is too short for its items are wrong."""
+    return any(len(e["loc"]) > len(location) and e["loc"][: len(location)] == location for e in errors)
 
 
 def _with_default_tags(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:

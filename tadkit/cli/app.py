@@ -15,15 +15,17 @@ from tadkit.cli.detect import detect
 from tadkit.cli.doctor import doctor
 from tadkit.cli.evaluate import evaluate
 from tadkit.cli.extract import extract_features, extract_flow
+from tadkit.cli.options import InOrder, example
 from tadkit.cli.stages import distill, run, train_head, train_teacher
-from tadkit.errors import TadkitError
+from tadkit.errors import TadkitError, UsageError
 
 INTERRUPTED = 130
 
 
 @click.group(
+    cls=InOrder,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nExample:\n  tadkit detect examples/room.mp4 --out dets.json",
+    epilog=example("tadkit detect examples/room.mp4 --out dets.json"),
 )
 @click.version_option(__version__, prog_name="tadkit", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -62,8 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app.main(words, prog_name="tadkit", standalone_mode=False)
         sys.stdout.flush()
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.UsageError as error:
+        show_error(UsageError(error.format_message()))
+        if error.ctx is not None:
+            click.echo(f"see: {error.ctx.command_path} --help", err=True)
         return error.exit_code
     except TadkitError as error:
         if "--debug" in words:

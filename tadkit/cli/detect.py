@@ -17,7 +17,7 @@ SHOWN_A_VIDEO = 50
 STDOUT = Path("-")
 
 
-@click.command(epilog=example("tadkit detect examples/room.mp4 --out dets.json"))
+@click.command(short_help="Find actions in videos.", epilog=example("tadkit detect examples/room.mp4 --out dets.json"))
 @click.argument("videos", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--out", type=PATH, metavar="PATH", help="Write all detections as JSON; - is stdout.")
 @click.option("--model", type=PATH, metavar="PATH", help="Detector; the bundled one by default.")

@@ -11,7 +11,7 @@ import click
 from tadkit.cli.options import example
 
 
-@click.command(epilog=example("tadkit doctor"))
+@click.command(short_help="Tell what is installed and works.", epilog=example("tadkit doctor"))
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
     """Tell what is installed and what works: versions, device, decoders, models.

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from tadkit.evaluation import Counts, MeanAveragePrecision
 
 
-@click.command(epilog=example("tadkit evaluate dets.json examples/room.json --tiou 0.1:0.1:0.5"))
+@click.command(
+    short_help="Judge detections against annotations.",
+    epilog=example("tadkit evaluate dets.json examples/room.json --tiou 0.1:0.1:0.5"),
+)
 @click.argument("detections", type=PATH)
 @click.argument("annotations", type=PATH)
 @click.option(

@@ -32,10 +32,11 @@ def _refuse(with_recipe: dict[str, Path | None]) -> None:
 
 
 @click.command(
+    short_help="Compute optical flow.",
     epilog=example(
         "tadkit extract-flow examples/room.mp4 --out flow.h5 --set flow.method=temporal-gradient",
         "tadkit extract-flow examples/synth.toml",
-    )
+    ),
 )
 @click.argument("sources", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for flow; needed for videos.")
@@ -81,9 +82,10 @@ def extract_flow(
 
 
 @click.command(
+    short_help="Compute motion and appearance features.",
     epilog=example(
         "tadkit extract-features examples/room.mp4 --out features.h5", "tadkit extract-features examples/synth.toml"
-    )
+    ),
 )
 @click.argument("sources", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for features; needed for videos.")

@@ -67,3 +67,33 @@ def videos_in(sources: Sequence[Path]) -> list[Path]:
 def or_stdin(path: Path) -> Path:
     """``path``, or where standard input is read from if it is ``-``."""
     return STDIN if str(path) == "-" else path
+
+
+class InOrder(click.Group):
+    """A group whose help lists commands in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
+        """Names in order of use, not of the alphabet."""
+        return list(self.commands)
+
+
+class SettingOption(click.Option):
+    """An option that has its default and its help from ``config.py``, read only when they are asked for."""
+
+    def __init__(self, flag: str, field: str, *, settings: str, kind: Any, metavar: str | None) -> None:
+        super().__init__([flag, field], type=kind, metavar=metavar, show_default=True)
+        self._settings, self._field = settings, field
+
+    def get_default(self, ctx: click.Context, call: bool = True) -> Any:  # noqa: ARG002 - the signature is click's
+        """The field's default."""
+        return self._info().default
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option and the field's own words."""
+        self.help = self._info().description
+        return super().get_help_record(ctx)
+
+    def _info(self) -> Any:
+        from tadkit import config
+
+        return getattr(config, self._settings).model_fields[self._field]

@@ -73,7 +73,8 @@ def _print_result(result: RunResult) -> None:
 
 
 @click.command(
-    epilog=example("tadkit run examples/synth.toml", "tadkit run examples/synth.toml --set train.head.epochs=5")
+    short_help="Run every stage of a recipe that is stale.",
+    epilog=example("tadkit run examples/synth.toml", "tadkit run examples/synth.toml --set train.head.epochs=5"),
 )
 @click.argument("recipe", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print stages and figures as JSON.")
@@ -88,7 +89,7 @@ def run(recipe: Path, as_json: bool, device: str, overrides: tuple[str, ...]) ->
     run_recipe(recipe, only=None, device=device, overrides=overrides, as_json=as_json)
 
 
-@click.command(epilog=example("tadkit train-teacher examples/synth.toml"))
+@click.command(short_help="Train the teacher on flow.", epilog=example("tadkit train-teacher examples/synth.toml"))
 @click.argument("recipe", type=PATH)
 @device_option
 @set_option
@@ -100,7 +101,7 @@ def train_teacher(recipe: Path, device: str, overrides: tuple[str, ...]) -> None
     run_recipe(recipe, only="train-teacher", device=device, overrides=overrides)
 
 
-@click.command(epilog=example("tadkit distill examples/synth.toml"))
+@click.command(short_help="Train the RGB student.", epilog=example("tadkit distill examples/synth.toml"))
 @click.argument("recipe", type=PATH)
 @device_option
 @set_option
@@ -112,7 +113,7 @@ def distill(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
     run_recipe(recipe, only="distill", device=device, overrides=overrides)
 
 
-@click.command(epilog=example("tadkit train-head examples/synth.toml"))
+@click.command(short_help="Train fusion and joint head.", epilog=example("tadkit train-head examples/synth.toml"))
 @click.argument("recipe", type=PATH)
 @device_option
 @set_option

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tadkit.cli import main
+from tadkit.cli.app import show_error
+from tadkit.errors import TadkitError
+
+
+def test_an_unknown_command_names_the_nearest_and_exits_2(tadkit):
+    ran = tadkit("detec", "room.mp4")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("tadkit: error: ")
+    assert "detect" in ran.err
+
+
+def test_a_usage_error_says_where_help_is(tadkit):
+    ran = tadkit("run")
+    assert ran.code == 2
+    assert ran.err == "tadkit: error: Missing argument 'RECIPE'.\nsee: tadkit run --help\n"
+
+
+def test_no_command_shows_the_help_and_exits_2(tadkit):
+    ran = tadkit()
+    assert ran.code == 2
+    assert "Commands:" in ran.err
+
+
+def test_an_expected_error_is_one_line_without_traceback(tadkit, tmp_path):
+    missing = tmp_path / "no.toml"
+    ran = tadkit("run", missing)
+    assert ran.code == 2
+    assert ran.err.startswith(f"tadkit: error: {missing}: no such recipe")
+    assert ran.err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback_too(tadkit, tmp_path):
+    ran = tadkit("--debug", "run", tmp_path / "no.toml")
+    assert ran.code == 2
+    assert "Traceback" in ran.err
+    assert "SettingsError" in ran.err
+
+
+def test_every_line_of_an_error_is_marked(capsys):
+    show_error(TadkitError("one\ntwo"))
+    assert capsys.readouterr().err == "tadkit: error: one\ntadkit: error: two\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_ctrl_c_exits_130_without_traceback():
+    command = [sys.executable, "-m", "tadkit.cli", "run", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        # The command waits for its recipe on stdin once its settings are loaded.
+        time.sleep(2.0)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as of POSIX")
+def test_a_reader_that_leaves_early_is_no_error_message():
+    command = f"{sys.executable} -m tadkit.cli detect -h | true"
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+
+
+def test_main_reads_the_words_of_the_process_by_default(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tadkit", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("tadkit ")

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tadkit.cli.console import TerminalProgress, clock, print_table
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0:00.0"),
+        (9.96, "0:10.0"),
+        (59.96, "1:00.0"),
+        (61.25, "1:01.2"),
+        (3599.99, "1:00:00.0"),
+        (3725.5, "1:02:05.5"),
+    ],
+)
+def test_clock(seconds, shown):
+    assert clock(seconds) == shown
+
+
+@given(st.floats(0, 1e5))
+def test_clock_is_within_a_twentieth_of_a_second_and_never_shows_60(seconds):
+    *hours_minutes, rest = (float(part) for part in clock(seconds).split(":"))
+    hours, minutes = hours_minutes if len(hours_minutes) == 2 else (0, hours_minutes[0])
+    assert abs(3600 * hours + 60 * minutes + rest - seconds) <= 0.05 + 1e-6
+    assert minutes < 60
+    assert rest < 60
+
+
+def test_tables_keep_every_letter_when_piped(capsys):
+    name = "a" * 300
+    print_table(("video", "score"), [(name, "[bold]0.5")], right=("score",))
+    out = capsys.readouterr().out
+    assert name in out
+    assert "[bold]0.5" in out
+
+
+def test_progress_is_quiet_where_there_is_no_terminal(capsys):
+    with TerminalProgress() as progress:
+        progress.start("decode", total=10, unit="frames")
+        progress.advance(10)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_long_work_tells_a_plain_line_now_and_then(capsys):
+    with TerminalProgress(plain_every_s=0) as progress:
+        progress.start("train", total=4, unit="steps")
+        progress.advance(1, note="loss 0.5")
+        progress.advance(3)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("train: 1 of 4 steps, ")
+    assert " left, loss 0.5" in first
+    assert second.startswith("train: 4 of 4 steps, ")
+    assert "left" not in second
+
+
+def test_warnings_are_always_told_on_stderr(capsys):
+    with TerminalProgress() as progress:
+        progress.warn("2% clipped [at] 20 px")
+    assert capsys.readouterr().err == "tadkit: warning: 2% clipped [at] 20 px\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX")
+def test_a_terminal_shows_bars_with_rate_and_warnings():
+    import pty
+
+    code = (
+        "from tadkit.cli.console import TerminalProgress\n"
+        "with TerminalProgress() as progress:\n"
+        "    progress.start('decode [x]', total=10, unit='frames')\n"
+        "    progress.advance(4)\n"
+        "    progress.warn('dark [video]')\n"
+        "    progress.advance(6, note='loss 1')\n"
+    )
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], stderr=theirs, stdout=subprocess.PIPE, env=environment, check=True
+    )
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert ran.stdout == b""
+    assert "decode [x]" in shown
+    assert "10/10 frames" in shown
+    assert "tadkit: warning: dark [video]" in shown
+    assert "loss 1" in shown

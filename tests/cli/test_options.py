@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from tadkit.cli.options import videos_in
+from tadkit.errors import UsageError, VideoError
+
+
+def test_a_folder_stands_for_its_videos_by_name(tmp_path):
+    for name in ("b.mp4", "a.MKV", "notes.txt", "c.webm"):
+        (tmp_path / name).touch()
+    assert [path.name for path in videos_in([tmp_path])] == ["a.MKV", "b.mp4", "c.webm"]
+
+
+def test_a_named_file_is_taken_whatever_its_suffix(tmp_path):
+    assert videos_in([tmp_path / "clip.ts"]) == [tmp_path / "clip.ts"]
+
+
+def test_a_folder_without_videos_is_refused(tmp_path):
+    with pytest.raises(VideoError, match="no video in this folder"):
+        videos_in([tmp_path])
+
+
+def test_one_video_named_twice_is_refused(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(UsageError, match="named twice"):
+        videos_in([tmp_path, tmp_path / "a.mp4"])
