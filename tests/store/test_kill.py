@@ -33,6 +33,28 @@ with open_store(Path(sys.argv[1]), kind="features", settings={"rounds": rounds})
         print(name, value, flush=True)
 """
 
+# Completes "a", then is killed just before the n-th step of completing a new or a replaced video.
+STEPS = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from tadkit.store import open_store
+def write(store, name, value):
+    with store.video(name, key=str(value), stamps_s=np.arange(50.0), attributes={}) as entry:
+        entry.append("x", np.full((50, 8), value, np.float64))
+left = int(sys.argv[2])
+def hook(event, args):
+    global left
+    if event in ("tempfile.mkstemp", "os.chmod", "os.rename", "os.remove"):
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+with open_store(Path(sys.argv[1]), kind="features", settings={}) as store:
+    write(store, "a", 1)
+    sys.addaudithook(hook)
+    write(store, sys.argv[3], 2)
+"""
+
 
 def killed_writer(path: Path, rounds: int, after_s: float) -> dict[str, int]:
     """Run the writer, kill it ``after_s`` seconds after its first video, and return what it had said is complete."""
@@ -73,6 +95,20 @@ def kill_often(path: Path, times: int) -> None:
     check(path, said)
     left = sorted(file.name for file in path.parent.rglob(".*.h5"))
     assert left == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.parametrize(("name", "step"), [*(("b", step) for step in range(8)), *(("a", step) for step in range(4))])
+def test_a_kill_before_any_step_of_completing_a_video(tmp_path: Path, name: str, step: int) -> None:
+    path = tmp_path / "f.h5"
+    writer = subprocess.run([sys.executable, "-c", STEPS, str(path), str(step), name], check=False)
+    assert writer.returncode == -signal.SIGKILL
+    check(path, {"a": 1})
+    with open_store(path, kind="features", settings={}) as store:
+        moved = step >= 3
+        assert store.has(name, "2") == moved
+        assert store.has("a", "1") == (name == "b" or not moved)
+    check(path, {name: 2} if moved else {"a": 1})
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")

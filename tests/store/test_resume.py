@@ -131,11 +131,13 @@ def test_a_reader_sees_what_was_complete_when_it_asked(tmp_path: Path) -> None:
 
 
 def test_values_of_another_form_are_refused(tmp_path: Path) -> None:
-    with features(tmp_path / "f.h5") as store:
-        with store.video("a", key="k", stamps_s=np.arange(3.0), attributes={}) as entry:
-            entry.append("x", np.zeros((3, 2), np.float32))
-            with pytest.raises(StoreError, match=r"float64 \(2,\) after float32 \(2,\)"):
-                entry.append("x", np.zeros((3, 2), np.float64))
+    with (
+        features(tmp_path / "f.h5") as store,
+        store.video("a", key="k", stamps_s=np.arange(3.0), attributes={}) as entry,
+    ):
+        entry.append("x", np.zeros((3, 2), np.float32))
+        with pytest.raises(StoreError, match=r"float64 \(2,\) after float32 \(2,\)"):
+            entry.append("x", np.zeros((3, 2), np.float64))
 
 
 def test_flow_must_have_one_step_fewer_than_frames(tmp_path: Path) -> None:
