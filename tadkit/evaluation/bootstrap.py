@@ -75,7 +75,8 @@ def bootstrap_map(
         resamples: number of draws.
         seed: of the draws; the same seed gives the same interval.
         protocol: whose rules.
-        figure: ``map`` averages over classes, ``pooled`` over instances.
+        figure: ``map`` averages over classes, ``pooled`` over instances; there the detections of a class without an
+            action in a draw stay, as false positives.
         confidence: share of the draws that the interval holds.
 
     Raises:

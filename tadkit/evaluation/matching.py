@@ -25,8 +25,8 @@ AMBIGUOUS = "Ambiguous"
 class Ranking:
     """Detections in the order in which they are judged, and what each one is worth.
 
-    Equal scores never leave the result to a sort algorithm. activitynet goes by (-score, video, start, end); thumos14 by
-    (-score, video, place in the video's list), as its kit does: there the order in the file can move AP by points.
+    Equal scores never leave the result to a sort algorithm. activitynet goes by (-score, video, start, end); thumos14
+    by (-score, video, place in the video's list), as its kit does: there the order in a file can move AP by points.
 
     Attributes:
         video: index of each detection's video.
@@ -86,38 +86,67 @@ def rank_classes(
     Returns:
         The ranking of each label, and the one of all of them pooled.
     """
-    judged = {label: _judge(truth, detections, videos, label, tiou, protocol) for label in labels}
+    actions = _segments_by_label(truth, videos)
+    found = _rows_by_label(detections, videos, protocol)
+    ambiguous = actions.get(AMBIGUOUS, {})
+    thresholds = np.asarray(tiou, np.float64)
+    judged = {
+        label: _judge(actions.get(label, {}), found.get(label, {}), ambiguous, len(videos), thresholds, protocol)
+        for label in labels
+    }
     return {label: one.ranking for label, one in judged.items()}, _pool(list(judged.values()))
 
 
+def _segments_by_label(
+    truth: Mapping[str, Sequence[Annotation]], videos: Sequence[str]
+) -> dict[str, dict[int, Float64[np.ndarray, "g 2"]]]:
+    """Segments of each label and video, by start, so that the order in a file does not matter."""
+    grouped: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for index, video in enumerate(videos):
+        for action in truth.get(video, ()):
+            grouped.setdefault(action.label, {}).setdefault(index, []).append((action.start_s, action.end_s))
+    return {
+        label: {index: np.array(sorted(segments), np.float64) for index, segments in by_video.items()}
+        for label, by_video in grouped.items()
+    }
+
+
+def _rows_by_label(
+    detections: Mapping[str, Sequence[Detection]], videos: Sequence[str], protocol: Protocol
+) -> dict[str, dict[int, Float64[np.ndarray, "p 6"]]]:
+    """Detections of each label and video in order: four sort keys, start, end."""
+    grouped: dict[str, dict[int, list[tuple[float, ...]]]] = {}
+    for index, video in enumerate(videos):
+        for place, d in enumerate(detections.get(video, ())):
+            row = (-d.score, float(index), *_tie_break(d, place, protocol), d.start_s, d.end_s)
+            grouped.setdefault(d.label, {}).setdefault(index, []).append(row)
+    return {
+        label: {index: np.array(sorted(rows), np.float64) for index, rows in by_video.items()}
+        for label, by_video in grouped.items()
+    }
+
+
 def _judge(
-    truth: Mapping[str, Sequence[Annotation]],
-    detections: Mapping[str, Sequence[Detection]],
-    videos: Sequence[str],
-    label: str,
-    tiou: Sequence[float],
+    actions: Mapping[int, Float64[np.ndarray, "g 2"]],
+    found: Mapping[int, Float64[np.ndarray, "p 6"]],
+    ambiguous: Mapping[int, Float64[np.ndarray, "a 2"]],
+    videos: int,
+    tiou: Float64[np.ndarray, " k"],
     protocol: Protocol,
 ) -> _Judged:
     """Match the detections of one class video by video, then rank them all."""
+    truths = np.zeros(videos, np.int64)
+    for index, segments in actions.items():
+        truths[index] = len(segments)
+    none = np.zeros((0, 2))
     keys, hits, counts = [np.zeros((0, 4))], [np.zeros((0, len(tiou)), bool)], [np.zeros((0, len(tiou)), bool)]
-    truths = np.zeros(len(videos), np.int64)
-    for index, video in enumerate(videos):
-        actions_s = _segments(truth.get(video, ()), label)
-        truths[index] = len(actions_s)
-        found = sorted(
-            (-d.score, index, *_tie_break(d, place, protocol), d.start_s, d.end_s)
-            for place, d in enumerate(detections.get(video, ()))
-            if d.label == label
-        )
-        if found:
-            rows = np.array(found, np.float64)
-            ambiguous_s = _segments(truth.get(video, ()), AMBIGUOUS)
-            hit, counted = _match(rows[:, 4:], actions_s, ambiguous_s, np.asarray(tiou, np.float64), protocol)
-            keys.append(rows[:, :4])
-            hits.append(hit)
-            counts.append(counted)
+    for index, rows in found.items():
+        hit, counted = _match(rows[:, 4:], actions.get(index, none), ambiguous.get(index, none), tiou, protocol)
+        keys.append(rows[:, :4])
+        hits.append(hit)
+        counts.append(counted)
     key, hit, counted = np.concatenate(keys), np.concatenate(hits), np.concatenate(counts)
-    assert np.isfinite(key).all(), f"'{label}' has detections that are not finite"
+    assert np.isfinite(key).all(), "detections must have finite scores and times"
     order = np.lexsort(key.T[::-1])
     key = key[order]
     return _Judged(Ranking(key[:, 1].astype(np.int64), hit[order], counted[order], truths), key)
@@ -143,11 +172,6 @@ def _pool(judged: Sequence[_Judged]) -> Ranking:
         np.concatenate([one.ranking.counted for one in judged])[order],
         np.stack([one.ranking.truths for one in judged]).sum(axis=0),
     )
-
-
-def _segments(annotations: Sequence[Annotation], label: str) -> Float64[np.ndarray, "n 2"]:
-    """Segments of one label by start, so that the order in a file does not matter."""
-    return np.array(sorted((a.start_s, a.end_s) for a in annotations if a.label == label), np.float64).reshape(-1, 2)
 
 
 def _match(
