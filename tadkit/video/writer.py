@@ -94,7 +94,8 @@ def _add_stream(path: Path, container: Any, picture: np.ndarray, rate: Fraction,
     # One thread and no library versions in the file: the bytes do not depend on the machine.
     stream.codec_context.thread_count = 1
     stream.codec_context.flags |= av.codec.context.Flags.bitexact
-    stream.options = {"crf": str(crf), "preset": "veryfast"}
+    # MP4 stores distances in decoding order: only without B-frames do they say how long the last frame is shown.
+    stream.options = {"crf": str(crf), "preset": "veryfast"} | ({"bf": "0"} if variable else {})
     return stream
 
 
