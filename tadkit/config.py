@@ -44,17 +44,17 @@ class Tvl1Settings(Settings):
     method: Literal["tvl1"] = "tvl1"
     tau: float = Field(0.25, gt=0, le=0.25)
     """Time step of the dual update; converges up to 0.25."""
-    lam: float = Field(0.15, gt=0)
+    lam: float = Field(0.2, gt=0)
     """Weight of the data term (lambda in the papers)."""
     theta: float = Field(0.3, gt=0)
     """Coupling of the two halves of the energy."""
-    scales: int = Field(5, ge=1, le=12)
+    scales: int = Field(4, ge=1, le=12)
     """Pyramid levels at most; levels under 16 px are left out."""
-    scale_step: float = Field(0.5, ge=0.3, le=0.95)
+    scale_step: float = Field(0.65, ge=0.3, le=0.95)
     """Size of a pyramid level over the one below it."""
-    warps: int = Field(5, ge=1, le=50)
+    warps: int = Field(4, ge=1, le=50)
     """Linearisations at each level."""
-    inner_steps: int = Field(15, ge=1, le=1000)
+    inner_steps: int = Field(12, ge=1, le=1000)
     """Primal-dual steps after each warp."""
     median_px: Literal[1, 3, 5] = 3
     """Median filter on the flow before each warp; 1 is none."""

@@ -1,0 +1,65 @@
+"""Motion as int8: 127 steps on either side of an exact zero, with a stated bound.
+
+Source: the usual 8-bit code of flow (Wang et al., "Temporal segment networks", ECCV 2016); ours is signed, so zero
+motion is zero exactly and mirroring is negation.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+STEPS = 127
+
+Motion = TypeVar("Motion", np.ndarray, Tensor)
+
+
+class EncodedFlow(NamedTuple):
+    """Coded motion and how much of it did not fit."""
+
+    values: Int8[np.ndarray, "*shape"]
+    """round(127 * motion / bound), clamped to -127..127."""
+    clipped: float
+    """Share of the values, 0..1, that lay past the bound."""
+
+
+def encode(motion: Float[Tensor, "*shape"] | Float[np.ndarray, "*shape"], bound: float) -> EncodedFlow:
+    """Code motion of any shape; inside the bound the error is at most ``bound / 254``.
+
+    Args:
+        motion: Pixels (flow) or grey levels (temporal gradient).
+        bound: Largest value, in the motion's unit, that the code holds.
+
+    Raises:
+        ValueError: The bound is not positive, or the motion is not finite.
+    """
+    _check_bound(bound)
+    tensor = torch.from_numpy(motion) if isinstance(motion, np.ndarray) else motion
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError("motion to encode holds values that are not finite (NaN or infinite)")
+    clipped = float((tensor.abs() > bound).double().mean()) if tensor.numel() else 0.0
+    values = (tensor * (STEPS / bound)).round_().clamp_(-STEPS, STEPS).to(torch.int8)
+    return EncodedFlow(values.cpu().numpy(), clipped)
+
+
+def decode(values: Motion, bound: float) -> Motion:
+    """Motion as float32, in the unit of ``bound``, from its int8 code; an array gives an array, a tensor a tensor.
+
+    Raises:
+        ValueError: The bound is not positive, or the values are not int8.
+    """
+    _check_bound(bound)
+    if values.dtype not in (np.int8, torch.int8):
+        raise ValueError(f"coded motion is int8, got {values.dtype}")
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float32) * np.float32(bound / STEPS)
+    return values.to(torch.float32) * (bound / STEPS)
+
+
+def _check_bound(bound: float) -> None:
+    if not bound > 0:
+        raise ValueError(f"the bound of coded motion must be positive, got {bound}")

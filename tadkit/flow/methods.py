@@ -1,0 +1,60 @@
+"""What a flow method is, and the choice of one by settings."""
+
+from __future__ import annotations
+
+from typing import Protocol, assert_never
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+from tadkit.config import FlowSettings, RaftSettings, TemporalGradientSettings, Tvl1OpencvSettings, Tvl1Settings
+
+
+class FlowMethod(Protocol):
+    """Motion between adjacent frames; N frames give N - 1 motions, motion k from frame k to frame k + 1.
+
+    Flow has two channels: u, pixels to the right, and v, pixels down, of the frames as given. The temporal gradient has
+    three: grey levels (-255..255) of red, green and blue.
+    """
+
+    channels: int
+
+    def __call__(
+        self, frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"]
+    ) -> Float32[Tensor, "pairs channels height width"]:
+        """Motion of each frame to the next, on the method's device; one frame gives none.
+
+        Raises:
+            ValueError: The frames are not uint8 (frames >= 1, height, width, 3).
+        """
+        ...
+
+
+def build_flow(settings: FlowSettings, *, device: torch.device) -> FlowMethod:
+    """The method that the settings name; its libraries are imported only then.
+
+    Raises:
+        SettingsError: tvl1-opencv is asked for and OpenCV lacks it.
+        WeightsError: RAFT's weights are missing, damaged or do not fit.
+    """
+    match settings:
+        case Tvl1Settings():
+            from tadkit.flow.tvl1 import Tvl1
+
+            return Tvl1(settings, device=device)
+        case Tvl1OpencvSettings():
+            from tadkit.flow.opencv import Tvl1Opencv
+
+            return Tvl1Opencv(device=device)
+        case TemporalGradientSettings():
+            from tadkit.flow.temporal_gradient import TemporalGradient
+
+            return TemporalGradient(device=device)
+        case RaftSettings():
+            from tadkit.flow.raft import Raft
+
+            return Raft(settings, device=device)
+        case _:
+            assert_never(settings)
