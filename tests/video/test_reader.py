@@ -165,6 +165,23 @@ def test_other_containers(tmp_path, numbered, number_of, name, codec, options):
         assert number_of(video.read([20, 4])) == [20, 4]
 
 
+def test_what_an_edit_list_cuts_off_is_not_shown(tmp_path, numbered, number_of):
+    write_video(tmp_path / "full.mp4", numbered(100), fps=25)
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(tmp_path / "full.mp4")) as full, av.open(str(tmp_path / "cut.mp4"), "w", options=options) as cut:
+        source = full.streams.video[0]
+        stream = cut.add_stream_from_template(source)
+        for packet in full.demux(source):
+            if packet.dts is not None:
+                thirty = int(30 / 25 / source.time_base)
+                packet.stream, packet.pts, packet.dts = stream, packet.pts - thirty, packet.dts - thirty
+                cut.mux(packet)
+    with open_video(tmp_path / "cut.mp4") as video:
+        np.testing.assert_allclose(video.stamps_s, np.arange(70) / 25, atol=1e-9)
+        assert number_of(video.read(range(70))) == list(range(30, 100))
+        assert number_of(video.read([40, 10])) == [70, 40]
+
+
 def test_stamps_running_backward_are_refused(tmp_path, numbered):
     encode(tmp_path / "a.ts", numbered(10), "libx264", {})
     twice = tmp_path / "twice.ts"
