@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from tadkit import config
+from tadkit.config import (
+    DecodeSettings,
+    HeadSettings,
+    Recipe,
+    Settings,
+    SplitSettings,
+    StageTraining,
+    SynthSource,
+    TrainSettings,
+    VideoSettings,
+)
+
+ALL = [
+    value
+    for value in vars(config).values()
+    if isinstance(value, type) and issubclass(value, BaseModel) and value not in (BaseModel, Settings)
+]
+
+
+def recipe(**changes: object) -> Recipe:
+    return Recipe.model_validate({"name": "x", "labels": ["a", "b"], "sources": [SynthSource()], **changes})
+
+
+def test_settings_cannot_be_changed_after_they_were_checked():
+    with pytest.raises(ValidationError, match="frozen"):
+        DecodeSettings().keep = 3
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_setting_is_described_and_unknown_ones_are_errors(kind):
+    undescribed = [name for name, field in kind.model_fields.items() if not field.description]
+    assert set(undescribed) <= {"method", "kind"}
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        kind.model_validate({"no_such_setting": 1})
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_default_passes_its_own_check(kind):
+    values = {name: field.default for name, field in kind.model_fields.items() if not field.is_required()}
+    if not any(field.is_required() for field in kind.model_fields.values()):
+        assert kind.model_validate(values) == kind()
+
+
+def test_size_is_height_then_width():
+    assert VideoSettings(height_px=90, width_px=160).size_hw == (90, 160)
+
+
+def test_an_attention_window_has_a_middle():
+    with pytest.raises(ValidationError, match="attention_window must be odd, got 8"):
+        HeadSettings(attention_window=8)
+
+
+def test_attention_heads_divide_the_channels():
+    with pytest.raises(ValidationError, match="dim 130 must be a multiple of attention_heads 4"):
+        HeadSettings(dim=130)
+
+
+def test_labels_are_distinct():
+    with pytest.raises(ValidationError, match="labels are not distinct: a, a"):
+        recipe(labels=["a", "a"])
+
+
+def test_a_fold_lies_below_the_number_of_folds():
+    with pytest.raises(ValidationError, match=r"split\.fold 3 must be below split\.folds 3"):
+        recipe(split=SplitSettings(fold=3))
+
+
+def test_views_that_turn_by_90_degrees_need_square_frames():
+    train = StageTraining(student=TrainSettings(views=("original", "turn90")))
+    assert recipe(train=train).train.student.views == ("original", "turn90")
+    with pytest.raises(ValidationError, match="90 degrees"):
+        recipe(train=train, video=VideoSettings(height_px=96, width_px=128))
+
+
+def test_a_name_is_a_folder_name():
+    for bad in ("", "a/b", "a b"):
+        with pytest.raises(ValidationError):
+            recipe(name=bad)
+
+
+def test_paths_are_read_from_text():
+    settings = recipe(flow={"method": "raft-small", "weights": "w.pth"}).flow
+    assert isinstance(settings, config.RaftSettings)
+    assert settings.weights == Path("w.pth")
