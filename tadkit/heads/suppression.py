@@ -58,12 +58,12 @@ def hard_nms(
     keep: int,
     labels: Int[np.ndarray, " n"] | None = None,
 ) -> tuple[Int64[np.ndarray, " kept"], Float64[np.ndarray, " kept"]]:
-    """Hard NMS: what is taken removes the rest that overlap it by at least ``iou``.
+    """Hard NMS: what is taken removes the rest that overlap it by more than ``iou``.
 
     Args:
         segments: starts and ends, in any one unit.
         scores: of the segments.
-        iou: intersection over union from which on the weaker one goes.
+        iou: intersection over union beyond which the weaker one goes.
         min_score: segments below it are left out.
         keep: most that are taken.
         labels: if given, segments remove only those of their own label.
@@ -81,7 +81,7 @@ def hard_nms(
         overlap = _iou(segments[best], segments[order])
         if labels is not None:
             overlap *= labels[order] == labels[best]
-        survives = overlap < iou
+        survives = overlap <= iou
         survives[0] = False
         order = order[survives]
     indices = np.asarray(taken, dtype=np.int64)
