@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadkit.checkpoint import Checkpoint, load_weights
@@ -21,11 +21,11 @@ from tadkit.config import (
     Tvl1Settings,
     VideoSettings,
 )
+from tadkit.distill.joint import JointHead
 from tadkit.distill.student import TWO_BRANCHES, Student
 from tadkit.distill.teacher import Teacher
 from tadkit.errors import WeightsError
-from tadkit.fusion import LocalAttentiveFusion
-from tadkit.heads import AnchorFreeHead, HeadPredictions, predict_in_chunks
+from tadkit.heads import HeadPredictions, predict_in_chunks
 
 
 class ModelSettings(Settings):
@@ -39,38 +39,6 @@ class ModelSettings(Settings):
     distill: DistillSettings = DistillSettings()
     fusion: FusionSettings = FusionSettings()
     decode: DecodeSettings = DecodeSettings()
-
-
-class JointHead(nn.Module):
-    """Local attentive fusion and the joint head J on branch features."""
-
-    def __init__(self, *, fusion: FusionSettings, head: HeadSettings, dim: int, num_classes: int, two_branches: bool) -> None:
-        """With one branch there is nothing to fuse and J reads that branch."""
-        super().__init__()
-        self.fusion = LocalAttentiveFusion(fusion, channels=dim) if two_branches else None
-        self.head = AnchorFreeHead(head, in_channels=2 * dim if two_branches else dim, num_classes=num_classes)
-
-    def fused(
-        self,
-        motion: Float[Tensor, "batch channels time"] | None,
-        appearance: Float[Tensor, "batch channels time"],
-        mask: Bool[Tensor, "batch time"],
-    ) -> Tensor:
-        """Input of the joint head (batch, channels, time)."""
-        if self.fusion is None or motion is None:
-            return appearance
-        fused: Tensor = self.fusion(motion, appearance, mask)
-        return fused
-
-    def forward(
-        self,
-        motion: Float[Tensor, "batch channels time"] | None,
-        appearance: Float[Tensor, "batch channels time"],
-        mask: Bool[Tensor, "batch time"],
-    ) -> HeadPredictions:
-        """Predictions of the joint head."""
-        predictions: HeadPredictions = self.head(self.fused(motion, appearance, mask), mask)
-        return predictions
 
 
 class Detector(nn.Module):

@@ -1,0 +1,1 @@
+"""Training windows, made-up video and composed streams."""

@@ -1,0 +1,66 @@
+"""What one training step reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tadkit.heads import HeadPredictions
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Annotations of a batch of windows.
+
+    Attributes:
+        segments: for each window (n, 2), start and end as fractional positions on the window's feature steps.
+        labels: for each window (n,), int64.
+    """
+
+    segments: list[Tensor]
+    labels: list[Tensor]
+
+    def to(self, device: torch.device) -> Truth:
+        """The same on another device."""
+        return Truth([s.to(device) for s in self.segments], [n.to(device) for n in self.labels])
+
+
+@dataclass(frozen=True)
+class TeacherTargets:
+    """Cached outputs of the frozen teacher for the same windows: f_T (batch, channels, steps) and y_T."""
+
+    feature: Tensor
+    predictions: HeadPredictions
+
+    def to(self, device: torch.device) -> TeacherTargets:
+        """The same on another device."""
+        moved = HeadPredictions(*(tuple(t.to(device) for t in level) for level in self.predictions))
+        return TeacherTargets(self.feature.to(device), moved)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of windows.
+
+    Attributes:
+        inputs: tensors by name; ``frames`` or ``flow`` at frame rate, ``motion`` and ``appearance`` at feature steps.
+        mask: (batch, frames or steps), false at padding.
+        truth: annotations.
+        teacher: what the student imitates, where it does.
+    """
+
+    inputs: dict[str, Tensor]
+    mask: Tensor
+    truth: Truth
+    teacher: TeacherTargets | None = field(default=None)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(
+            {name: tensor.to(device) for name, tensor in self.inputs.items()},
+            self.mask.to(device),
+            self.truth.to(device),
+            None if self.teacher is None else self.teacher.to(device),
+        )

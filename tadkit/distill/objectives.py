@@ -1,0 +1,137 @@
+"""The three training objectives, each a module whose ``forward(batch)`` returns named losses.
+
+Source: Lee et al., CVPR 2023 (re-implementation; docs/method.md). The motion branch hears only the teacher, the
+appearance branch only the ground truth, and both through one head.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+
+from tadkit.backbones import step_mask
+from tadkit.config import DistillSettings, HeadSettings
+from tadkit.distill.batch import Batch, TeacherTargets, Truth
+from tadkit.distill.branches import jitter_colour
+from tadkit.distill.joint import JointHead
+from tadkit.distill.losses import feature_distance
+from tadkit.distill.student import Student, StudentFeatures
+from tadkit.distill.teacher import Teacher
+from tadkit.heads import AnchorFreeHead, HeadPredictions, head_loss, prediction_distillation
+
+Losses = dict[str, Tensor]
+
+
+def _detection_loss(predictions: HeadPredictions, truth: Truth, head: AnchorFreeHead, settings: HeadSettings) -> Tensor:
+    return head_loss(predictions, truth.segments, truth.labels, settings=settings, strides=head.strides).total
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+class TeacherObjective(nn.Module):
+    """Ordinary detection losses on the motion modality."""
+
+    def __init__(self, model: Teacher, settings: HeadSettings) -> None:
+        """Train ``model``."""
+        super().__init__()
+        self.model = model
+        self.settings = settings
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of windows of flow."""
+        batch = batch.to(_device(self))
+        predictions = self.model(batch.inputs["flow"], batch.mask).predictions
+        return {"total": _detection_loss(predictions, batch.truth, self.model.head, self.settings)}
+
+
+class StudentObjective(nn.Module):
+    """Decomposed distillation or one of its rivals; with ``joint`` also fusion and joint head."""
+
+    def __init__(
+        self,
+        model: Student,
+        *,
+        head: HeadSettings,
+        distill: DistillSettings,
+        joint: JointHead | None,
+        colour_jitter: float,
+    ) -> None:
+        """Train ``model``; ``joint`` adds the paper's one-stage term."""
+        super().__init__()
+        self.model = model
+        self.joint = joint
+        self.head_settings = head
+        self.distill = distill
+        self.colour_jitter = colour_jitter
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of windows of RGB."""
+        batch = batch.to(_device(self))
+        generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+        frames = jitter_colour(batch.inputs["frames"], self.colour_jitter, generator)
+        features: StudentFeatures = self.model(frames, batch.mask)
+        mask = step_mask(batch.mask, self.model.backbone.stride)
+        losses = self._branch_losses(features, mask, batch)
+        if self.joint is not None:
+            losses["joint"] = self._joint_loss(features, mask, batch.truth)
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return losses
+
+    def _branch_losses(self, features: StudentFeatures, mask: Tensor, batch: Batch) -> Losses:
+        appearance = self.model.head(features.appearance, mask)
+        losses = {"appearance": _detection_loss(appearance, batch.truth, self.model.head, self.head_settings)}
+        match self.distill.method:
+            case "rgb":
+                return losses
+            case "rgb-matched":
+                assert features.motion is not None
+                motion = self.model.head(features.motion, mask)
+                return losses | {"motion": _detection_loss(motion, batch.truth, self.model.head, self.head_settings)}
+            case "direct":
+                return losses | self._distillation(features.appearance, appearance, mask, batch.teacher)
+            case "decomposed":
+                assert features.motion is not None
+                motion = self.model.head(features.motion, mask)
+                return losses | self._distillation(features.motion, motion, mask, batch.teacher)
+            case method:
+                assert_never(method)
+
+    def _distillation(
+        self, feature: Tensor, predictions: HeadPredictions, mask: Tensor, teacher: TeacherTargets | None
+    ) -> Losses:
+        assert teacher is not None, "distillation needs the teacher's outputs"
+        imitation = prediction_distillation(predictions, teacher.predictions)
+        distance = feature_distance(feature, teacher.feature, mask, kind=self.distill.feature_loss)
+        return {
+            "feature": self.distill.feature_weight * distance,
+            "prediction": self.distill.prediction_weight * (imitation.classification + imitation.regression),
+        }
+
+    def _joint_loss(self, features: StudentFeatures, mask: Tensor, truth: Truth) -> Tensor:
+        assert self.joint is not None
+        motion, appearance = features
+        if motion is not None and self.distill.stop_gradient in ("motion", "both"):
+            motion = motion.detach()
+        if self.distill.stop_gradient == "both":
+            appearance = appearance.detach()
+        return _detection_loss(self.joint(motion, appearance, mask), truth, self.joint.head, self.head_settings)
+
+
+class JointHeadObjective(nn.Module):
+    """Fusion and joint head on cached branch features."""
+
+    def __init__(self, model: JointHead, settings: HeadSettings) -> None:
+        """Train ``model``."""
+        super().__init__()
+        self.model = model
+        self.settings = settings
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of windows of features."""
+        batch = batch.to(_device(self))
+        predictions = self.model(batch.inputs.get("motion"), batch.inputs["appearance"], batch.mask)
+        return {"total": _detection_loss(predictions, batch.truth, self.model.head, self.settings)}

@@ -1,0 +1,199 @@
+"""Where a recipe's run keeps what, and which videos it is about."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import assert_never
+
+import numpy as np
+
+from tadkit.config import ComposeSource, FilesSource, Recipe, Source, SplitSettings, SynthSource
+from tadkit.detector import ModelSettings
+from tadkit.errors import AnnotationError, SettingsError, VideoError
+from tadkit.files import digest_of, digest_of_file
+from tadkit.pipelines.data import compose, synth
+from tadkit.progress import Progress
+from tadkit.records import VideoRecord, read_dataset
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+CODE = 1
+"""Raised when a change of the code makes stored results differ."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One annotated video of a recipe."""
+
+    name: str
+    path: Path
+    record: VideoRecord
+    held_out: bool
+
+    @cached_property
+    def source_sha256(self) -> str:
+        """Digest of the video file."""
+        return digest_of_file(self.path)
+
+    @property
+    def truth_digest(self) -> str:
+        """Digest of the annotations."""
+        return digest_of([self.name, [[a.start_s, a.end_s, a.label] for a in self.record.annotations]])
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A run folder and the recipe that fills it."""
+
+    recipe: Recipe
+    folder: Path
+    items: tuple[Item, ...]
+
+    @property
+    def training(self) -> tuple[Item, ...]:
+        """Videos that models learn from."""
+        return tuple(item for item in self.items if not item.held_out)
+
+    @property
+    def held_out(self) -> tuple[Item, ...]:
+        """Videos that models are judged on."""
+        return tuple(item for item in self.items if item.held_out)
+
+    @property
+    def flow(self) -> Path:
+        """Flow store."""
+        return self.folder / "flow.h5"
+
+    @property
+    def teacher(self) -> Path:
+        """Teacher checkpoint."""
+        return self.folder / "teacher.safetensors"
+
+    @property
+    def teacher_tracks(self) -> Path:
+        """Store of the teacher's features and predictions."""
+        return self.folder / "teacher.h5"
+
+    def student(self, method: str) -> Path:
+        """Student checkpoint of a distillation method."""
+        return self.folder / f"student-{method}.safetensors"
+
+    def features(self, method: str) -> Path:
+        """Store of a student's branch features."""
+        return self.folder / f"features-{method}.h5"
+
+    def detector(self, method: str) -> Path:
+        """Detector checkpoint of a distillation method."""
+        return self.folder / f"detector-{method}.safetensors"
+
+    def detections(self, row: str) -> Path:
+        """Detections of the held-out videos by one row of the final table."""
+        return self.folder / "detections" / f"{row}.json"
+
+    def stage(self, name: str) -> Path:
+        """Folder where a training stage keeps its log and its state."""
+        path = self.folder / "stages" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def model_settings(self) -> ModelSettings:
+        """The sections of the recipe that shape models."""
+        names = ModelSettings.model_fields
+        return ModelSettings.model_validate({name: getattr(self.recipe, name) for name in names})
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Distillation methods that the recipe trains: its own first, then those it compares with."""
+        others = [row for row in self.recipe.compare if row not in ("teacher", self.recipe.distill.method)]
+        return (self.recipe.distill.method, *others)
+
+
+def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspace:
+    """Find or make a recipe's videos and deal them into training and held-out ones.
+
+    Args:
+        recipe: what to run.
+        base: folder that relative paths of the recipe start from.
+        progress: told of videos that have to be made first.
+
+    Raises:
+        SettingsError: an environment variable is not set, or no video trains.
+        AnnotationError: annotations are missing or two sources share a video name.
+        VideoError: a video of the annotations is missing.
+    """
+    folder = base / recipe.out / recipe.name
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[tuple[VideoRecord, Path]] = []
+    for number, source in enumerate(recipe.sources):
+        found += _videos_of(source, base=base, folder=folder / "data" / f"{number}-{source.kind}", progress=progress)
+    names = [record.name for record, _ in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise AnnotationError(f"recipe '{recipe.name}': two sources hold a video named '{twice[0]}'; rename one")
+    held_out = _held_out([record for record, _ in found], recipe.split)
+    items = tuple(Item(record.name, path, record, record.name in held_out) for record, path in sorted(found, key=_by_name))
+    if all(item.held_out for item in items):
+        raise SettingsError(f"recipe '{recipe.name}': split holds out all {len(items)} videos; none is left to train on")
+    return Workspace(recipe, folder, items)
+
+
+def _by_name(found: tuple[VideoRecord, Path]) -> str:
+    return found[0].name
+
+
+def _videos_of(source: Source, *, base: Path, folder: Path, progress: Progress) -> list[tuple[VideoRecord, Path]]:
+    match source:
+        case FilesSource():
+            annotations, videos = expanded(source.annotations, base=base), expanded(source.videos, base=base)
+        case SynthSource():
+            annotations, videos = synth(folder, source, progress=progress), folder / "videos"
+        case ComposeSource():
+            clips = expanded(source.clips, base=base)
+            annotations, videos = compose(clips, folder, source, progress=progress), folder / "videos"
+        case _:
+            assert_never(source)
+    return [(record, _file_of(record.name, videos)) for record in read_dataset(annotations).videos.values()]
+
+
+def _file_of(name: str, folder: Path) -> Path:
+    for suffix in VIDEO_SUFFIXES:
+        if (path := folder / (name + suffix)).is_file():
+            return path
+    raise VideoError(f"{folder}: no video for '{name}' of the annotations; expected {name}.mp4 or another of {' '.join(VIDEO_SUFFIXES)}")
+
+
+def expanded(text: str, *, base: Path) -> Path:
+    """A path of a recipe: ``${NAME}`` from the environment, relative to ``base``.
+
+    Raises:
+        SettingsError: a variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise SettingsError(f"'{text}': the environment variable {match[1]} is not set; export {match[1]}=FOLDER")
+        return os.environ[match[1]]
+
+    return base / re.sub(r"\$\{(\w+)\}", value, text)
+
+
+def _held_out(records: Sequence[VideoRecord], split: SplitSettings) -> frozenset[str]:
+    """Names of the videos held out; a video is never in both parts."""
+    match split.kind:
+        case "all":
+            return frozenset()
+        case "subset":
+            return frozenset(r.name for r in records if r.subset in split.held_out)
+        case "group":
+            return frozenset(r.name for r in records if r.name.split("_")[0] in split.held_out)
+        case "folds":
+            names = sorted(r.name for r in records)
+            order = np.random.default_rng(split.seed).permutation(len(names))
+            return frozenset(names[i] for place, i in enumerate(order) if place % split.folds == split.fold)
+        case kind:
+            assert_never(kind)

@@ -1,0 +1,22 @@
+"""Models that come with the package, each with a card beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tadkit.errors import WeightsError
+
+_FOLDER = Path(__file__).parent
+_BUNDLED = "people-motion"
+
+
+def bundled_model() -> Path:
+    """Path of the detector that ``tadkit detect`` runs without ``--model``; its card is the ``.md`` beside it.
+
+    Raises:
+        WeightsError: the package was built without it.
+    """
+    path = _FOLDER / f"{_BUNDLED}.safetensors"
+    if not path.is_file():
+        raise WeightsError(f"{path}: this installation has no bundled model; give one with --model, or install tadkit again")
+    return path
