@@ -42,9 +42,9 @@ def detect(
 ) -> None:
     """Find actions in VIDEOS: files, or folders of them.
 
-    Prints a table of the surer detections; with --out, writes all of them as JSON. Settings under decode and video can
-    be --set. A video that fails is told on stderr and the others are kept; the exit code is then that of the first
-    failure.
+    Prints a table of the surer detections; with --out, writes all of them as JSON. Settings under decode, and
+    video.reader, can be --set; a trained model fixes the others. A video that fails is told on stderr and the others
+    are kept; the exit code is then that of the first failure.
     """
     from tadkit.cli.app import show_error
     from tadkit.cli.console import TerminalProgress

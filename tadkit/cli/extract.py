@@ -12,7 +12,7 @@ from tadkit.cli.stages import run_recipe
 from tadkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from tadkit.pipelines.extract_flow import ExtractionResult
+    from tadkit.pipelines.extraction import ExtractionResult
 
 
 def _is_recipe(sources: tuple[Path, ...]) -> bool:

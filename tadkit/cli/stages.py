@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import click
 from tadkit.cli.options import PATH, device_option, example, set_option
 
 if TYPE_CHECKING:
-    from tadkit.pipelines.run import RunResult
+    from tadkit.pipelines.run import Row, RunResult
 
 
 def run_recipe(path: Path, *, only: str | None, device: str, overrides: tuple[str, ...], as_json: bool = False) -> None:
@@ -36,18 +37,8 @@ def run_recipe(path: Path, *, only: str | None, device: str, overrides: tuple[st
 
 
 def _as_plain(result: RunResult) -> dict[str, object]:
-    rows = [
-        {
-            "name": row.name,
-            "average_map": row.average_map,
-            "map": {f"{threshold:g}": value for threshold, value in row.map.items()},
-            "average_pooled": row.average_pooled,
-            "pooled": {f"{threshold:g}": value for threshold, value in row.pooled.items()},
-        }
-        for row in result.rows
-    ]
     stages = [{"name": name, "state": state} for name, state in result.stages]
-    return {"folder": str(result.folder), "stages": stages, "rows": rows}
+    return {"folder": str(result.folder), "stages": stages, "rows": [asdict(row) for row in result.rows]}
 
 
 def _print_result(result: RunResult) -> None:
@@ -56,20 +47,22 @@ def _print_result(result: RunResult) -> None:
     for name, state in result.stages:
         click.echo(f"{name}: {state}")
     if result.rows:
-        thresholds = list(result.rows[0].map)
-        figures = [f"mAP@{threshold:g}" for threshold in thresholds]
-        headings = ["model", *figures, "mean mAP", "mean pooled AP"]
-        rows = [
-            [
-                row.name,
-                *(f"{100 * row.map[threshold]:.1f}" for threshold in thresholds),
-                f"{100 * row.average_map:.1f}",
-                f"{100 * row.average_pooled:.1f}",
-            ]
-            for row in result.rows
-        ]
-        print_table(headings, rows, right=headings[1:])
+        figures = [f"mAP@{threshold:g}" for threshold in result.rows[0].map]
+        headings = ["model", *figures, "mean mAP", "95 % interval", "pooled AP", "95 % interval "]
+        print_table(headings, [_cells(row) for row in result.rows], right=headings[1:])
     click.echo(f"written to {result.folder}")
+
+
+def _cells(row: Row) -> list[str]:
+    """Figures in per cent."""
+    fractions = [*row.map.values(), row.average_map]
+    cells = [row.name, *(f"{100 * fraction:.1f}" for fraction in fractions), _interval(row.map_interval)]
+    return [*cells, f"{100 * row.average_pooled:.1f}", _interval(row.pooled_interval)]
+
+
+def _interval(bounds: tuple[float, float]) -> str:
+    low, high = bounds
+    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 @click.command(

@@ -1,0 +1,118 @@
+"""Writes docs/cli.md from the commands' help and docs/settings.md from the settings; cog runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import annotated_types
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from tadkit.cli import app
+from tadkit.config import Recipe
+
+WIDTH = 88
+
+
+def cli() -> str:
+    """Every command's help, in order of use."""
+    return "\n\n".join(f"## {' '.join(words)}\n\n```text\n{text}\n```" for words, text in _helps(app, None, "tadkit"))
+
+
+def _helps(command: click.Command, parent: click.Context | None, name: str) -> Iterator[tuple[list[str], str]]:
+    widths = {"terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = command.context_class(command, info_name=name, parent=parent, **{**command.context_settings, **widths})
+    lines = [line.rstrip() for line in command.get_help(context).splitlines()]
+    yield context.command_path.split(), "\n".join(lines)
+    if isinstance(command, click.Group):
+        for inner_name in command.list_commands(context):
+            yield from _helps(command.commands[inner_name], context, inner_name)
+
+
+def settings() -> str:
+    """Every setting of a recipe: name, values, default, meaning."""
+    parts = [_table("Top level", "", Recipe)]
+    parts += [part for name, field in Recipe.model_fields.items() for part in _sections(name, field)]
+    return "\n\n".join(parts)
+
+
+def _sections(name: str, field: FieldInfo) -> Iterator[str]:
+    """Tables of the settings classes inside a field; one for each member of a union."""
+    models = list(_models(field.annotation))
+    for model in models:
+        nested = [(key, inner) for key, inner in model.model_fields.items() if list(_models(inner.annotation))]
+        if nested:
+            names = ", ".join(f"`{name}.{key}`" for key, _ in nested)
+            inner = next(_models(nested[0][1].annotation))
+            yield _table(name, f"{field.description} Alike for {names}.", inner)
+            continue
+        tag = next((key for key in ("method", "kind") if len(models) > 1 and key in model.model_fields), None)
+        title = f"{name}: {_values(model.model_fields[tag])}" if tag else name
+        about = (model.__doc__ or "").strip().splitlines()[0].replace("``", "`")
+        yield _table(title, " ".join(dict.fromkeys([str(field.description), about])), model)
+
+
+def _table(title: str, about: str, model: type[BaseModel]) -> str:
+    rows = [
+        f"| `{name}` | {_values(field)} | {_default(field)} | {_meaning(name, field)} |"
+        for name, field in model.model_fields.items()
+    ]
+    head = [f"## {title}", *([about] if about else [])]
+    return "\n\n".join([*head, "\n".join(["| setting | values | default | meaning |", "|---|---|---|---|", *rows])])
+
+
+def _meaning(name: str, field: FieldInfo) -> str:
+    words = (field.description or f"Chooses the {name}.").replace("``", "`").replace("|", "\\|")
+    return " ".join(words.split())
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
+def _values(field: FieldInfo) -> str:
+    if list(_models(field.annotation)):
+        return "tables" if get_origin(field.annotation) is tuple else "table"
+    bounds = [text for item in field.metadata if (text := _bound(item))]
+    return ", ".join([_kind(field.annotation), *bounds])
+
+
+def _bound(item: Any) -> str:
+    match item:
+        case annotated_types.Ge(ge=value):
+            return f">= {value}"
+        case annotated_types.Gt(gt=value):
+            return f"> {value}"
+        case annotated_types.Le(le=value):
+            return f"<= {value}"
+        case annotated_types.Lt(lt=value):
+            return f"< {value}"
+    return ""
+
+
+def _kind(annotation: Any) -> str:
+    names = {int: "integer", float: "number", bool: "true or false", str: "text"}
+    if annotation in names:
+        return names[annotation]
+    arguments = get_args(annotation)
+    if get_origin(annotation) is tuple:
+        return f"list of {_kind(arguments[0])}"
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    return "path"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if isinstance(field.default, BaseModel) or list(_models(field.annotation)):
+        return "see below"
+    if field.default is None:
+        return "none"
+    value = list(field.default) if isinstance(field.default, tuple) else field.default
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
