@@ -85,6 +85,6 @@ def _print_detections(detections: Mapping[str, Sequence[Detection]], *, show_sco
         click.echo(f"no detection scores {show_score:g} or more")
     more = total - len(rows)
     if file is not None and detections:
-        click.echo(f"{file}: {total} detections" + (f", {more} of them less sure than shown" if more else ""))
+        click.echo(f"{file}: {total} detections" + (f", {more} more than shown" if more else ""))
     elif more:
-        click.echo(f"{more} less sure ones are not shown; --out PATH writes them all")
+        click.echo(f"{more} more are not shown; --out PATH writes all of them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ def run_recipe(path: Path, *, only: str | None, device: str, overrides: tuple[st
 
     if str(path) == "-":
         base = Path.cwd()
-        recipe = parse_recipe(click.get_text_stream("stdin").read(), name="stdin", overrides=overrides)
+        recipe = parse_recipe(sys.stdin.read(), name="stdin", overrides=overrides)
     else:
         base = path.parent
         recipe = load_recipe(path, overrides=overrides)

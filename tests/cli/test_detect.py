@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tadkit.cli.detect import _print_detections
+from tadkit.records import Detection
+
+
+def found(*scores: float) -> list[Detection]:
+    return [Detection(10.0 * i, 10.0 * i + 2.5, "sit", score) for i, score in enumerate(scores)]
+
+
+def test_the_table_holds_the_surer_detections_in_the_order_of_time(capsys):
+    _print_detections({"a": found(0.4, 0.1, 0.9)}, show_score=0.3, file=None)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == ["video", "start", "end", "label", "score"]
+    assert lines[2:4] == [["a", "0:00.0", "0:02.5", "sit", "0.40"], ["a", "0:20.0", "0:22.5", "sit", "0.90"]]
+    assert lines[4] == ["1", "more", "are", "not", "shown;", "--out", "PATH", "writes", "all", "of", "them"]
+
+
+def test_at_most_50_a_video_are_shown_and_the_file_is_said_to_hold_more(capsys):
+    _print_detections({"a": found(*[0.5] * 60), "b": found(0.6)}, show_score=0.3, file=Path("dets.json"))
+    out = capsys.readouterr().out
+    assert sum(" sit " in line for line in out.splitlines()) == 51
+    assert out.endswith("dets.json: 61 detections, 10 more than shown\n")
+
+
+def test_nothing_sure_is_said_in_words(capsys):
+    _print_detections({"a": found(0.1)}, show_score=0.3, file=None)
+    assert capsys.readouterr().out.startswith("no detection scores 0.3 or more\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--set", "decode.kep=3"], 2, "decode.kep: no such setting; did you mean keep?"),
+        (["--set", "decode.sigma=0"], 2, "decode.sigma: input should be greater than 0, got 0"),
+        (["--set", "head.levels=3"], 2, "head: no such setting; known here: decode, video"),
+        (["--show-score", "2"], 2, "--show-score"),
+        (["{folder}"], 3, "no video in this folder"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(tadkit, tmp_path, words, code, said):
+    ran = tadkit("detect", *(word.format(folder=tmp_path) for word in words), "v.mp4")
+    assert (ran.code, ran.out) == (code, "")
+    assert said in ran.err

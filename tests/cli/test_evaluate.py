@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tadkit.records import Annotation, Dataset, Detection, VideoRecord, write_dataset, write_detections
+
+
+@pytest.fixture
+def files(tmp_path):
+    """One hit of tIoU 0.5 on ``sit``, one miss of ``walk``; and a video without detections."""
+    truth = (Annotation(0.0, 2.0, "sit"), Annotation(5.0, 6.0, "walk"))
+    write_dataset(
+        tmp_path / "truth.json",
+        Dataset({"v": VideoRecord("v", 9.0, "test", truth), "w": VideoRecord("w", 9.0, "train", ())}),
+    )
+    found = [Detection(1.0, 2.0, "sit", 0.9), Detection(1.0, 2.0, "fly", 0.5)]
+    write_detections(tmp_path / "dets.json", {"v": found}, external={})
+    return tmp_path / "dets.json", tmp_path / "truth.json"
+
+
+def test_the_table_tells_classes_mean_and_thresholds(tadkit, files):
+    ran = tadkit("evaluate", *files, "--tiou", "0.4:0.1:0.6")
+    assert ran.code == 0
+    rows = {cells[0]: cells[1:] for line in ran.out.splitlines() if (cells := line.split())}
+    assert rows["class"] == ["AP@0.4", "AP@0.5", "AP@0.6", "mean"]
+    assert rows["sit"] == ["100.00", "100.00", "0.00", "66.67"]
+    assert rows["walk"] == ["0.00", "0.00", "0.00", "0.00"]
+    assert rows["mean"] == ["(mAP)", "50.00", "50.00", "0.00", "33.33"]
+    assert "activitynet protocol" in ran.out
+
+
+def test_what_was_left_out_is_told_on_stderr(tadkit, files):
+    err = tadkit("evaluate", *files).err
+    assert "1 videos of the annotations have no detections" in err
+    assert "left out: fly" in err
+
+
+def test_json_is_all_that_stdout_holds(tadkit, files):
+    content = json.loads(tadkit("evaluate", *files, "--tiou", "0.5", "--json", "--subset", "test").out)
+    assert content["average_map"] == 0.5
+    assert content["per_class"] == {"sit": {"0.5": 1.0}, "walk": {"0.5": 0.0}}
+
+
+def test_the_protocol_is_heard(tadkit, files):
+    ran = tadkit("evaluate", *files, "--tiou", "0.5", "--json", "--protocol", "thumos14")
+    assert json.loads(ran.out)["average_map"] == 0.0
+
+
+def test_mistakes_have_the_exit_codes_of_the_documentation(tadkit, files, tmp_path):
+    dets, truth = files
+    assert tadkit("evaluate", dets, truth, "--tiou", "2").code == 2
+    assert tadkit("evaluate", dets, truth, "--protocol", "coco").code == 2
+    assert tadkit("evaluate", tmp_path / "no.json", truth).code == 6
+    assert tadkit("evaluate", dets, truth, "--subset", "validation").code == 6

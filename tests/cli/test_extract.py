@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["extract-flow", "a.mp4"], "say which with --out flow.h5"),
+        (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.warps=0"], "flow.warps: input should be greater"),
+        (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.method=tvl2"], "'tvl1-opencv'"),
+        (["extract-flow", "r.toml", "--out", "f.h5"], "--out f.h5: a recipe says itself where things lie"),
+        (["extract-features", "r.toml", "--model", "m"], "--model m: a recipe says itself where things lie"),
+        (["extract-features", "a.mp4", "--out", "f.h5", "--set", "video.rate_hz=3"], "--set goes with a recipe"),
+        (["extract-features", "a.mp4", "a.mp4", "--out", "f.h5"], "named twice"),
+        (["extract-features", "no.toml"], "no such recipe"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(tadkit, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mp4").touch()
+    ran = tadkit(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_one_bad_video_is_told_and_the_others_are_kept(tadkit, tmp_path):
+    assert tadkit("data", "synth", tmp_path / "made", "--count", "1", "--duration", "5").code == 0
+    (video,) = (tmp_path / "made" / "videos").iterdir()
+    (tmp_path / "bad.mp4").write_bytes(b"this is no video")
+    words = ["extract-flow", video, tmp_path / "bad.mp4", "--out", tmp_path / "flow.h5"]
+    small = ["--set", "flow.method=temporal-gradient", "--set", "video.rate_hz=2"]
+    first, second = tadkit(*words, *small), tadkit(*words, *small)
+    assert (first.code, second.code) == (3, 3)
+    assert "1 extracted, 0 kept, 1 failed" in first.out
+    assert "0 extracted, 1 kept, 1 failed" in second.out
+    assert "bad.mp4" in first.err
+    assert "Traceback" not in first.err
