@@ -78,16 +78,19 @@ def load_checkpoint(path: Path, *, kind: Kind) -> Checkpoint:
             header = file.metadata() or {}
             _check_header(path, header, kind)
             tensors = {name: _restored(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no mapping
+        return Checkpoint(
+            kind=kind,
+            settings=json.loads(header["settings"]),
+            labels=tuple(json.loads(header["labels"])),
+            tensors=tensors,
+            provenance=json.loads(header["provenance"]),
+            digest=digest_of_file(path),
+        )
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a readable safetensors file ({error}); copy or train it again") from error
-    return Checkpoint(
-        kind=kind,
-        settings=json.loads(header["settings"]),
-        labels=tuple(json.loads(header["labels"])),
-        tensors=tensors,
-        provenance=json.loads(header["provenance"]),
-        digest=digest_of_file(path),
-    )
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path}: not a readable safetensors file ({reason}); copy or train it again") from error
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{path}: its header is damaged ({error}); copy or train it again") from error
 
 
 def _restored(tensor: torch.Tensor) -> torch.Tensor:
@@ -96,9 +99,14 @@ def _restored(tensor: torch.Tensor) -> torch.Tensor:
 
 def _check_header(path: Path, header: Mapping[str, str], kind: Kind) -> None:
     if header.get("format") != FORMAT:
-        raise WeightsError(f"{path}: not a tadkit checkpoint; expected one written by tadkit train-teacher, distill or train-head")
+        raise WeightsError(
+            f"{path}: not a tadkit checkpoint; expected one that tadkit train-teacher, distill or train-head wrote"
+        )
     if int(header["version"]) > VERSION:
-        raise WeightsError(f"{path}: written by {header['producer']} in format {header['version']}, newer than {VERSION}; upgrade tadkit")
+        raise WeightsError(
+            f"{path}: written by {header['producer']} in format {header['version']}; "
+            f"this tadkit reads up to {VERSION}: upgrade it"
+        )
     if header["kind"] != kind:
         raise WeightsError(f"{path}: holds a {header['kind']}; expected a {kind}")
 

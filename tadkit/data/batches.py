@@ -34,7 +34,7 @@ class WindowBatches(ABC):
     def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
         """Tensors of one window, time first, padded to the plan's length."""
 
-    def teacher(self, windows: Sequence[Window]) -> TeacherTargets | None:
+    def teacher(self, windows: Sequence[Window]) -> TeacherTargets | None:  # noqa: ARG002 - for those that have one
         """Teacher outputs of a batch; None where the objective needs none."""
         return None
 
@@ -42,8 +42,8 @@ class WindowBatches(ABC):
         """Batch of step ``step`` over all epochs."""
         windows = self.plan.windows(step)
         videos = [self.plan.videos[window.video] for window in windows]
-        parts = [self.inputs(video, window) for video, window in zip(videos, windows, strict=True)]
-        truths = [window_truth(video, window, stride=self.stride) for video, window in zip(videos, windows, strict=True)]
+        parts = [self.inputs(*pair) for pair in zip(videos, windows, strict=True)]
+        truths = [window_truth(*pair, stride=self.stride) for pair in zip(videos, windows, strict=True)]
         return Batch(
             inputs={name: torch.stack([part[name] for part in parts]) for name in parts[0]},
             mask=torch.stack([self.mask(window) for window in windows]),
@@ -105,7 +105,8 @@ class FrameBatches(WindowBatches):
         parts = [self._teacher_window(self.teacher_tracks, window) for window in windows]
         features, predictions = zip(*parts, strict=True)
         merged = (
-            tuple(torch.stack([p[field][level] for p in predictions]) for level in range(self.levels)) for field in range(3)
+            tuple(torch.stack([p[field][level] for p in predictions]) for level in range(self.levels))
+            for field in range(3)
         )
         return TeacherTargets(torch.stack(features), HeadPredictions(*merged))
 
@@ -145,7 +146,9 @@ class FeatureBatches(WindowBatches):
         return torch.from_numpy(self.features.read(name, f"{window.view}/{track}", window.start, window.stop)).float()
 
 
-def read_flow(store: TrackReader, name: str, start: int, stop: int) -> Float[np.ndarray, "frames channels height width"]:
+def read_flow(
+    store: TrackReader, name: str, start: int, stop: int
+) -> Float[np.ndarray, "frames channels height width"]:
     """Motion of frames ``start`` to ``stop``; the last frame of a video, which has none, repeats the one before it."""
     count = store.length(name, "motion")
     bound = store.bound(name, "motion")

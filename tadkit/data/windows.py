@@ -42,7 +42,9 @@ class TrainingVideo:
     labels: Int64[np.ndarray, " n"]
 
 
-def training_video(record: VideoRecord, frame_timeline: Timeline, *, labels: Sequence[str], stride: int) -> TrainingVideo:
+def training_video(
+    record: VideoRecord, frame_timeline: Timeline, *, labels: Sequence[str], stride: int
+) -> TrainingVideo:
     """Put a video's annotations on its feature steps; labels that the recipe does not name are background."""
     known = [a for a in record.annotations if a.label in labels]
     seconds = np.array([(a.start_s, a.end_s) for a in known], dtype=np.float64).reshape(-1, 2)

@@ -39,21 +39,34 @@ def prepare_rgb(frames: UInt8[Tensor, "batch frames height width 3"]) -> Float[T
     return (rearrange(frames, "b t h w c -> b t c h w").float() - 127.0) / 128.0
 
 
-def prepare_motion(motion: Float[Tensor, "batch frames channels height width"]) -> Float[Tensor, "batch frames channels height width"]:
+def prepare_motion(
+    motion: Float[Tensor, "batch frames channels height width"],
+) -> Float[Tensor, "batch frames channels height width"]:
     """Flow in pixels (2 channels) or temporal gradient in grey levels (3 channels) to about -1 to 1."""
     return motion / (_FLOW_UNIT_PX if motion.shape[2] == 2 else _GRADIENT_UNIT)
 
 
 def jitter_colour(
-    frames: UInt8[Tensor, "batch frames height width 3"], amount: float, generator: torch.Generator
+    frames: UInt8[Tensor, "batch frames height width 3"],
+    mask: Bool[Tensor, "batch frames"],
+    amount: float,
+    generator: torch.Generator,
 ) -> UInt8[Tensor, "batch frames height width 3"]:
-    """Change brightness, contrast and saturation by up to ``amount``, alike for all frames of a window."""
+    """Change brightness, contrast and saturation by up to ``amount``, alike for all frames of a window.
+
+    Contrast is about the mean of the window's real frames, so that padding does not show in them.
+    """
     if amount == 0:
         return frames
     batch = frames.shape[0]
     factors = 1 + amount * (2 * torch.rand(3, batch, 1, 1, 1, 1, generator=generator) - 1)
     brightness, contrast, saturation = factors.to(frames.device)
     x = frames.float() * brightness
-    x = (x - x.mean(dim=(1, 2, 3, 4), keepdim=True)) * contrast + x.mean(dim=(1, 2, 3, 4), keepdim=True)
+    real = mask[:, :, None, None, None]
+    mean = (x.mean(dim=(2, 3, 4), keepdim=True) * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True).clamp(
+        min=1
+    )
+    x = (x - mean) * contrast + mean
     grey = x.mean(dim=4, keepdim=True)
-    return (grey + (x - grey) * saturation).clamp(0, 255).to(torch.uint8)
+    jittered: Tensor = grey + (x - grey) * saturation
+    return jittered.clamp(0, 255).to(torch.uint8)

@@ -13,7 +13,9 @@ from tadkit.heads import AnchorFreeHead, HeadPredictions
 class JointHead(nn.Module):
     """Local attentive fusion and the joint head J on branch features."""
 
-    def __init__(self, *, fusion: FusionSettings, head: HeadSettings, dim: int, num_classes: int, two_branches: bool) -> None:
+    def __init__(
+        self, *, fusion: FusionSettings, head: HeadSettings, dim: int, num_classes: int, two_branches: bool
+    ) -> None:
         """With one branch there is nothing to fuse and J reads that branch."""
         super().__init__()
         self.fusion = LocalAttentiveFusion(fusion, channels=dim) if two_branches else None

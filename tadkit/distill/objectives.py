@@ -72,7 +72,7 @@ class StudentObjective(nn.Module):
         """Losses of windows of RGB."""
         batch = batch.to(_device(self))
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
-        frames = jitter_colour(batch.inputs["frames"], self.colour_jitter, generator)
+        frames = jitter_colour(batch.inputs["frames"], batch.mask, self.colour_jitter, generator)
         features: StudentFeatures = self.model(frames, batch.mask)
         mask = step_mask(batch.mask, self.model.backbone.stride)
         losses = self._branch_losses(features, mask, batch)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from tadkit.config import TrainSettings
@@ -26,7 +27,7 @@ _METRICS = "metrics.jsonl"
 
 
 class BatchSource(Protocol):
-    """Batches by number: the same number is always the same batch, so that a resumed run sees what it would have seen."""
+    """Batches by number: one number is always one batch, so that a resumed run sees what it would have seen."""
 
     steps_per_epoch: int
 
@@ -61,6 +62,8 @@ def fit(
         TadkitError: the loss is no longer finite.
     """
     torch.manual_seed(settings.seed)
+    # accelerate keeps the first precision of a process for good; each stage of a run has its own.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     accelerator = Accelerator(mixed_precision=settings.precision, cpu=device.type == "cpu")
     optimizer = torch.optim.AdamW(parameter_groups(objective, settings), foreach=True)
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -104,7 +107,7 @@ def _one_step(
     figures = {name: float(value.detach()) for name, value in losses.items()}
     if not math.isfinite(figures["total"]):
         parts = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
-        raise TadkitError(f"training: the loss is not finite at step {step} ({parts}); lower lr or set precision = 'no'")
+        raise TadkitError(f"training: loss is not finite at step {step} ({parts}); lower lr or set precision = 'no'")
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(losses["total"])
     accelerator.clip_grad_norm_(objective.parameters(), settings.clip_norm)
@@ -135,7 +138,8 @@ class _MetricsLog:
 
     def write(self, step: int, *, epoch: int, factor: float, losses: Mapping[str, float]) -> None:
         """Add a step's figures."""
-        figures = {"step": step, "epoch": epoch, "rate": round(factor, 6), "elapsed_s": round(time.monotonic() - self.started, 3)}
+        elapsed_s = round(time.monotonic() - self.started, 3)
+        figures = {"step": step, "epoch": epoch, "rate": round(factor, 6), "elapsed_s": elapsed_s}
         self.pending.append(json.dumps(figures | {name: round(value, 6) for name, value in losses.items()}))
 
     def flush(self) -> None:

@@ -43,7 +43,7 @@ def load_state(
         saved = load_checkpoint(path, kind="training")
     except WeightsError:
         return 0
-    if saved.provenance["key"] != key:
+    if saved.provenance.get("key") != key:
         return 0
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "averaged": {}, "optimizer": {}}
     for name, value in saved.tensors.items():
