@@ -38,7 +38,6 @@ class Raft:
         self.device = device
         self._net = _load_net(settings).eval().requires_grad_(False).to(device)
 
-    @torch.inference_mode()
     def __call__(
         self, frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"]
     ) -> Float32[Tensor, "pairs 2 height width"]:
@@ -52,9 +51,10 @@ class Raft:
         pairs = len(levels) - 1
         flow = torch.zeros((pairs, 2, height, width), device=self.device)
         for start in range(0, pairs, self.settings.batch_pairs):
-            chunk = levels[start : min(start + self.settings.batch_pairs, pairs) + 1]
+            end = min(start + self.settings.batch_pairs, pairs)
+            chunk = levels[start : end + 1]
             images = chunk.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
-            flow[start : start + len(chunk) - 1] = self._solve(images)
+            flow[start:end] = self._solve(images)
         if not bool(torch.isfinite(flow).all()):
             raise WeightsError(
                 f"{self.settings.method}: flow is not finite (NaN or infinite): the weights in "
@@ -62,6 +62,7 @@ class Raft:
             )
         return flow
 
+    @torch.inference_mode()
     def _solve(self, images: Float32[Tensor, "frames 3 height width"]) -> Float32[Tensor, "pairs 2 height width"]:
         """Flow of each image to the next, padded for the net and cropped again."""
         height, width = images.shape[-2:]

@@ -18,7 +18,6 @@ class TemporalGradient:
     def __init__(self, *, device: torch.device) -> None:
         self.device = device
 
-    @torch.inference_mode()
     def __call__(
         self, frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"]
     ) -> Float32[Tensor, "pairs 3 height width"]:

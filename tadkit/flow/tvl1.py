@@ -42,7 +42,6 @@ class Tvl1:
         self.settings = settings
         self.device = device
 
-    @torch.inference_mode()
     def __call__(
         self, frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"]
     ) -> Float32[Tensor, "pairs 2 height width"]:
@@ -50,8 +49,11 @@ class Tvl1:
         grey = grey_levels(check_frames(frames).to(self.device))
         pairs = len(grey) - 1
         size = self._chunk_pairs(grey.shape[-2] * grey.shape[-1])
-        flows = [self._solve(grey[i : min(i + size, pairs) + 1]) for i in range(0, pairs, size)]
-        return torch.cat(flows) if flows else grey.new_zeros((0, 2, *grey.shape[1:]))
+        flow = grey.new_empty((pairs, 2, *grey.shape[1:]))
+        for start in range(0, pairs, size):
+            end = min(start + size, pairs)
+            flow[start:end] = self._solve(grey[start : end + 1])
+        return flow
 
     def _chunk_pairs(self, frame_px: int) -> int:
         """Pairs solved at once; it changes the speed, not the flow."""
@@ -59,6 +61,7 @@ class Tvl1:
             return self.settings.batch_pairs
         return min(self.settings.batch_pairs, max(1, CPU_CHUNK_PX // frame_px))
 
+    @torch.inference_mode()
     def _solve(self, grey: Float32[Tensor, "frames height width"]) -> Float32[Tensor, "pairs 2 height width"]:
         """Flow of each frame to the next, from the coarsest level to the finest."""
         levels = pyramid(grey[:, None], self.settings)
@@ -66,7 +69,7 @@ class Tvl1:
         for level in reversed(levels):
             flow = _resize_flow(flow, level.shape[-2], level.shape[-1])
             flow = _solve_level(level[:-1], level[1:], flow, self.settings)
-        return flow.transpose(0, 1).contiguous()
+        return flow.transpose(0, 1)
 
 
 def pyramid(

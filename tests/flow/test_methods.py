@@ -29,6 +29,14 @@ def test_n_frames_give_n_minus_one_motions(choice: FlowSettings, count: int, fra
 
 
 @pytest.mark.parametrize("choice", METHODS, ids=lambda choice: choice.method)
+def test_a_net_can_learn_from_motion_directly(choice: FlowSettings, frames: np.ndarray) -> None:
+    method = build_flow(choice, device=CPU)
+    layer = torch.nn.Conv2d(method.channels, 1, 3)
+    layer(method(frames[:2])).sum().backward()
+    assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("choice", METHODS, ids=lambda choice: choice.method)
 def test_other_arrays_are_refused(choice: FlowSettings, frames: np.ndarray) -> None:
     method = build_flow(choice, device=CPU)
     for bad in (frames.astype(np.float32), frames[0], frames[..., :1], frames[:0]):
