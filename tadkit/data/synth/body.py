@@ -30,6 +30,7 @@ LIMBS = (
 """Names of the limbs, in the order of every limb axis."""
 _TORSO = slice(0, 2)
 _HEAD = 3
+_KNEE_FRAMES = 9
 _CARRIED = [2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
 
 
@@ -104,6 +105,14 @@ def unit(vectors: Array) -> Array:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9))
 
 
+def smoothed(values: Array, window: int) -> Array:
+    """A moving average with soft edges over ``window`` frames (odd) of the first axis; the ends are held."""
+    kernel = np.hanning(window + 2)[1:-1]
+    padded = np.pad(values, [(window // 2, window // 2)] + [(0, 0)] * (values.ndim - 1), mode="edge")
+    views = np.lib.stride_tricks.sliding_window_view(padded, window, axis=0)
+    return np.asarray(views @ (kernel / kernel.sum()))
+
+
 def pose_limbs(states: Float64[np.ndarray, "frames handles 3"], body: Body) -> Limbs:
     """Put the limbs of ``body`` where the handles say."""
     spine = unit(states[:, SPINE])
@@ -161,7 +170,9 @@ def _bend_knee(hip: Array, foot: Array, towards: Array, body: Body) -> tuple[Arr
     along = unit(way)
     ahead = (thigh**2 - shin**2 + distance**2) / (2 * distance)
     aside = np.sqrt(np.maximum(thigh**2 - ahead**2, 0.0))
-    return hip + along * ahead + _across(towards, along) * aside, hip + along * distance
+    # Where the leg points to where the knee should bend, the knee swings round; smoothing makes that take its time.
+    bend = smoothed(towards - (towards * along).sum(-1, keepdims=True) * along, _KNEE_FRAMES)
+    return hip + along * ahead + _across(bend, along) * aside, hip + along * distance
 
 
 def _rotations(axes: Array, left: Array, front: Array) -> Array:

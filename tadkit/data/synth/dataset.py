@@ -13,7 +13,7 @@ from tadkit.records import Dataset, VideoRecord
 from tadkit.records import write_dataset as write_annotations
 from tadkit.video.writer import write_video
 
-_MAKER = 1
+_MAKER = 2
 """Raised whenever the same seed gives another video, so that old ones are made again."""
 
 
@@ -34,7 +34,7 @@ def write_dataset(
         settings: how many, how long, from where, from which seed.
         progress: told of each video.
         actions: labels that may happen; all when None.
-        size_hw: height and width in pixels.
+        size_hw: even height and width in pixels.
 
     Raises:
         UsageError: the folder cannot be written to, or settings that no video can be made from.
@@ -44,27 +44,18 @@ def write_dataset(
     progress.start("made-up videos", total=settings.count, unit="videos")
     for n in range(settings.count):
         camera = _camera(settings, n)
-        video = make_video(
-            seed=settings.seed + n, duration_s=settings.duration_s, camera=camera, size_hw=size_hw, actions=actions
-        )
-        name = f"synth_{camera}_{video.seed:06d}"
+        seed = settings.seed + n
+        video = make_video(seed=seed, duration_s=settings.duration_s, camera=camera, size_hw=size_hw, actions=actions)
+        name = f"synth_{camera}_{seed:06d}"
         path = folder / "videos" / f"{name}.mp4"
-        made_from = (
-            _MAKER,
-            video.seed,
-            settings.duration_s,
-            camera,
-            size_hw,
-            None if actions is None else tuple(actions),
-        )
+        made_from = (_MAKER, seed, settings.duration_s, camera, size_hw, actions and tuple(actions))
         if not ledger.holds(path, made_from):
             write_video(path, video.frames(), fps=video.fps)
             ledger.add(path, made_from)
         records[name] = VideoRecord(name, video.duration_s, "training", video.annotations)
         progress.advance(note=name)
-    annotations = folder / "annotations.json"
-    write_annotations(annotations, Dataset(records))
-    return annotations
+    write_annotations(folder / "annotations.json", Dataset(records))
+    return folder / "annotations.json"
 
 
 def _camera(settings: SynthSource, n: int) -> CameraKind:

@@ -19,16 +19,18 @@ from tadkit.data.synth.body import (
     FORE_R,
     HANDLES,
     HEAD,
+    KNEES,
     PELVIS,
     SPINE,
     UPPER_L,
     UPPER_R,
     Array,
     Body,
+    smoothed,
     unit,
 )
+from tadkit.data.synth.phases import Phase, Place, Rest
 from tadkit.data.synth.poses import UP, Poser, changed, direction
-from tadkit.data.synth.script import Phase, Place, Rest
 from tadkit.data.synth.walking import walk
 
 Key = tuple[float, Array]
@@ -55,11 +57,14 @@ def perform(
         else:
             moved = _curve([(0.0, state), *keys(poser, state, before, phase)], np.append(share, 1.0))
         states[inside], state, before = moved[:-1], moved[-1], phase
-    return _sway(states, times_s, rng)
+    return _enlivened(states, times_s, fps, rng)
 
 
-def _sway(states: Array, times_s: Array, rng: np.random.Generator) -> Array:
-    """Small restless movements of trunk, arms and head, never of pelvis or feet."""
+def _enlivened(states: Array, times_s: Array, fps: float, rng: np.random.Generator) -> Array:
+    """Sudden turns softened, and small restless movements of trunk, arms and head, never of pelvis or feet."""
+    turned = [SPINE, CHEST, KNEES, UPPER_L, UPPER_R, FORE_L, FORE_R, HEAD]
+    window = max(1, round(0.11 * fps)) * 2 + 1
+    states[:, turned] = smoothed(unit(states[:, turned]), window)
     calm = float(rng.uniform(0.2, 1.0))
     for handle, size in (
         (SPINE, 0.012),
@@ -138,7 +143,7 @@ def _sit_down(poser: Poser, phase: Phase) -> list[Key]:
 
 def _lie_down(poser: Poser, before: Phase, phase: Phase) -> list[Key]:
     assert phase.rest is not None
-    final = poser.lying(phase.rest)
+    final = poser.lying(phase.rest, phase.place.heading)
     keys: list[Key] = []
     start = 0.0
     if before.posture == "stand":
@@ -165,7 +170,7 @@ def _lie_down(poser: Poser, before: Phase, phase: Phase) -> list[Key]:
 
 def _fall(poser: Poser, state: Array, before: Phase, phase: Phase) -> list[Key]:
     assert phase.rest is not None
-    r, final, keys = poser.rng, poser.lying(phase.rest), list[Key]()
+    r, final, keys = poser.rng, poser.lying(phase.rest, phase.place.heading), list[Key]()
     way = direction(phase.rest.head)
     begin = float(r.uniform(0.15, 0.4))
     seconds = phase.end_s - phase.start_s
@@ -201,9 +206,12 @@ def _stand_up(poser: Poser, state: Array, before: Phase, phase: Phase) -> list[K
         push[[UPPER_L, UPPER_R]] = (-0.2, 0.6, -0.8), (-0.2, -0.6, -0.8)
         keys.append((float(r.uniform(0.2, 0.3)), push))
         back = place.x_m - 0.35 * front[0], place.y_m - 0.35 * front[1]
+        prone = before.rest is not None and before.rest.face == "down"
         x_m, y_m = back if support_m < 0.25 else (0.5 * (state[PELVIS, :2] + back)).tolist()
         spot = Rest(x_m, y_m, support_m)
-        keys.append((float(r.uniform(0.42, 0.52)), poser.sitting(place, spot)))
+        keys.append(
+            (float(r.uniform(0.42, 0.52)), _kneeling(poser, state, front) if prone else poser.sitting(place, spot))
+        )
         start = 0.5
     else:
         keys.append((0.25, changed(state, spine=front * 0.7 + UP, chest=front)))
@@ -213,6 +221,17 @@ def _stand_up(poser: Poser, state: Array, before: Phase, phase: Phase) -> list[K
     final = poser.standing(place)
     keys.append((float(r.uniform(0.86, 0.95)), changed(final, spine=front * 0.15 + UP)))
     return [*keys, (1.0, final)]
+
+
+def _kneeling(poser: Poser, state: Array, front: Array) -> Array:
+    """On hands and knees, on the way up from lying face down."""
+    kneel = state.copy()
+    kneel[PELVIS, 2] += 0.34 * poser.body.scale
+    kneel[[FOOT_L, FOOT_R]] = 0.55 * state[[FOOT_L, FOOT_R]] + 0.45 * state[PELVIS]
+    kneel[[FOOT_L, FOOT_R], 2] = state[[FOOT_L, FOOT_R], 2]
+    kneel[SPINE], kneel[CHEST], kneel[KNEES] = front + 0.3 * UP, 0.3 * front - UP, 0.5 * front - UP
+    kneel[[UPPER_L, UPPER_R]] = kneel[[FORE_L, FORE_R]] = (1, 0.1, 0.2), (1, -0.1, 0.2)
+    return kneel
 
 
 def _wave(poser: Poser, state: Array, phase: Phase) -> Iterator[Key]:

@@ -26,7 +26,7 @@ from tadkit.data.synth.body import (
     Array,
     Body,
 )
-from tadkit.data.synth.script import Place, Rest
+from tadkit.data.synth.phases import Place, Rest
 
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -117,11 +117,12 @@ class Poser:
         state[HEAD] = (r.uniform(0.0, 0.5), r.normal(0, 0.1), 1)
         return state
 
-    def lying(self, rest: Rest) -> Array:
-        """Stretched out on ``rest``: on the back, the front or a side, limbs thrown at random."""
+    def lying(self, rest: Rest, heading: float) -> Array:
+        """Stretched out on ``rest``: on the back, the front or the side that lets one look to ``heading``."""
         r, b, state = self.rng, self.body, np.zeros((HANDLES, 3))
         along = direction(rest.head)
-        aside = np.array([-along[1], along[0], 0]) * (1 if rest.head % 0.02 < 0.01 else -1)
+        aside = np.array([-along[1], along[0], 0])
+        aside *= 1 if aside @ direction(heading) >= 0 else -1
         up = np.array([0.0, 0, 1])
         chest = {"up": up, "down": -up, "side": aside + 0.35 * up}[rest.face]
         state[PELVIS] = (rest.x_m, rest.y_m, rest.support_m + (0.15 if rest.face == "side" else 0.11) * b.scale)

@@ -92,7 +92,7 @@ def random_room(rng: np.random.Generator, camera: Literal["side", "above"]) -> R
     size = float(rng.uniform(0.34, 0.46))
     chair = Box(x, y, facing, size, size * float(rng.uniform(0.9, 1.1)), float(rng.uniform(0.38, 0.48)), back)
     clutter = tuple(_clutter(rng, half) for _ in range(int(rng.integers(0, 4))))
-    stage = 0.85 if camera == "above" else 1.2
+    stage = 0.6 if camera == "above" else 1.2
     return Room(half, (min(half[0] - 0.45, 1.5), min(half[1] - 0.4, 1.3)), stage, bed, chair, clutter)
 
 

@@ -8,63 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64
 
+from tadkit.data.synth.phases import ACTIONS, DURATIONS_S, Phase, Place, Posture, Rest, seat
 from tadkit.data.synth.scene import Box, Room
 from tadkit.errors import UsageError
 
-ACTIONS = ("walk", "sitdown", "standup", "lying", "falling", "wave", "bend", "jump")
-"""Every action that can be performed; ``lying`` is the act of lying down."""
-DURATIONS_S = {
-    **{"walk": (3.0, 15.0), "sitdown": (2.0, 5.0), "standup": (2.0, 7.0), "lying": (3.0, 8.0)},
-    **{"falling": (1.5, 5.0), "wave": (1.5, 4.0), "bend": (2.0, 4.0), "jump": (1.5, 4.0)},
-}
-"""Shortest and longest that each action lasts."""
 _WEIGHTS = {
     "stand": {"walk": 3.0, "sitdown": 2.0, "lying": 1.2, "falling": 2.4, "wave": 0.7, "bend": 0.9, "jump": 0.6},
     "sit": {"standup": 3.0, "lying": 1.5, "falling": 0.8, "wave": 0.5},
     "lie": {"standup": 1.0},
 }
-Posture = Literal["stand", "sit", "lie"]
 _LOW_M = 0.2
-
-
-@dataclass(frozen=True)
-class Place:
-    """A spot on the floor and where one faces there (radians from x)."""
-
-    x_m: float
-    y_m: float
-    heading: float
-
-
-@dataclass(frozen=True)
-class Rest:
-    """How one sits or lies: the pelvis's place, the height of what bears it, and where the head points when lying."""
-
-    x_m: float
-    y_m: float
-    support_m: float
-    head: float = 0.0
-    face: Literal["up", "down", "side"] = "up"
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of the story; ``kind`` is an action or ``idle``, ``place`` and ``rest`` are where it ends."""
-
-    kind: str
-    start_s: float
-    end_s: float
-    posture: Posture
-    place: Place
-    rest: Rest | None = None
-    path_m: tuple[tuple[float, float], ...] = ()
 
 
 def write_script(
@@ -109,15 +68,15 @@ class _Writer:
         self.room, self.duration_s, self.rng, self.allowed = room, duration_s, rng, allowed
         self.phases: list[Phase] = []
         self.clock_s = 0.0
-        seats = self._seats()
-        self.at_seat = 0 if "walk" not in allowed else None
-        start = seats[0][0] if self.at_seat is not None else self._free_place()
+        self.goal = self._seats()[0]
+        self.stays = "walk" not in allowed
+        start = self.goal[0] if self.stays else self._free_place()
         self.now = Phase("idle", 0.0, 0.0, "stand", start)
 
     def choose(self) -> str | None:
         """The next action, or None when none can follow."""
         options = {k: w for k, w in _WEIGHTS[self.now.posture].items() if k in self.allowed}
-        off_stage = self.at_seat is None and not self.room.on_stage(self.now.place.x_m, self.now.place.y_m)
+        off_stage = not self.stays and not self.room.on_stage(self.now.place.x_m, self.now.place.y_m)
         if self.now.posture == "stand" and off_stage:
             options = {k: w for k, w in options.items() if k not in ("falling", "wave", "bend", "jump")} or {
                 "walk": 1.0
@@ -191,7 +150,7 @@ class _Writer:
             path = (start, *middle, goal)
             blocked = sum(self.room.crosses(a, b) for a, b in pairwise(path))
             blocked += sum(self.room.occupied(x, y, 0.15) for x, y in middle)
-            cost = 10.0 * blocked + abs(_length(path) - wish_m)
+            cost = 10.0 * blocked + abs(_length(path) - wish_m) + 1.5 * _sharp_turns(path)
             if cost < best_cost:
                 best, best_cost = path, cost
             if trial > 20 and best_cost < 1.0:
@@ -214,10 +173,12 @@ class _Writer:
         ]
 
     def _reach_seat(self, *, beds_only: bool) -> bool:
+        if self.stays:
+            return True
         seats = [s for s in self._seats() if not beds_only or self.room.bed.holds(s[1].x_m, s[1].y_m)]
         seats = [s for s in seats if not self.room.occupied(s[0].x_m, s[0].y_m, 0.02)] or seats
-        self.goal = seats[0] if self.at_seat is not None else seats[int(self.rng.integers(len(seats)))]
-        return self.at_seat is not None or self._walk(self.goal[0])
+        self.goal = seats[int(self.rng.integers(len(seats)))]
+        return self._walk(self.goal[0])
 
     def _sit(self) -> bool:
         place, rest = self.goal
@@ -264,7 +225,7 @@ class _Writer:
         c, s = math.cos(head), math.sin(head)
         x, y = place.x_m + away_m * c, place.y_m + away_m * s
         ends = [(x + d * c, y + d * s) for d in (-0.8, -0.3, 0.0, 0.4, 0.8)]
-        hidden = self.at_seat is None and not self.room.on_stage(x, y)
+        hidden = not self.stays and not self.room.on_stage(x, y)
         if hidden or any(self.room.occupied(a, b, 0.1) for a, b in ends) or not self.room.inside(*ends[-1]):
             return None
         low = self.room.bed.holds(x, y) and self.room.bed.height_m < _LOW_M
@@ -272,11 +233,18 @@ class _Writer:
 
     def _stand_up(self) -> bool:
         place, rest = self.now.place, self.now.rest
-        if self.now.posture == "lie" and rest is not None and not (self._on_bed() and self.room.bed.height_m >= _LOW_M):
+        away = self.now.posture == "lie" and not self.stays
+        if away and rest is not None and not (self._on_bed() and self.room.bed.height_m >= _LOW_M):
             heading = rest.head if rest.face == "down" else rest.head + math.pi
             heading += float(self.rng.normal(0, 0.4))
             place = Place(rest.x_m + 0.2 * math.cos(heading), rest.y_m + 0.2 * math.sin(heading), heading)
         return self._add("standup", "stand", place, None)
+
+
+def _sharp_turns(path: Sequence[tuple[float, float]]) -> int:
+    """How often one must nearly turn back."""
+    courses = [math.atan2(b[1] - a[1], b[0] - a[0]) for a, b in pairwise(path)]
+    return sum(abs(math.remainder(b - a, 2 * math.pi)) > 2.0 for a, b in pairwise(courses))
 
 
 def _length(path: Sequence[tuple[float, float]]) -> float:
@@ -288,17 +256,3 @@ def _sides(box: Box, rng: np.random.Generator) -> list[tuple[int, float]]:
     if box.back_m > 0:
         return [(1, 0.0)]
     return [(side, float(rng.uniform(-0.3, 0.3)) * max(box.length_m - 0.6, 0.0)) for side in (1, -1)]
-
-
-def seat(box: Box, side: int, shift_m: float) -> tuple[Place, Rest]:
-    """Where one stands before sitting down on a long side of ``box``, and where the pelvis then rests."""
-    normal = box.angle + side * math.pi / 2
-    out = _turned(normal)
-    centre = np.array([box.x_m, box.y_m]) + shift_m * _turned(box.angle)
-    on = centre + out * (box.width_m / 2 - min(0.2, box.width_m / 2))
-    before = centre + out * (box.width_m / 2 + (0.16 if box.height_m > 0.25 else 0.3))
-    return Place(float(before[0]), float(before[1]), normal), Rest(float(on[0]), float(on[1]), box.height_m)
-
-
-def _turned(angle: float) -> Float64[np.ndarray, " 2"]:
-    return np.array([math.cos(angle), math.sin(angle)])

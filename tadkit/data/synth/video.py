@@ -12,9 +12,10 @@ from jaxtyping import Float32, UInt8
 
 from tadkit.data.synth.body import Body, pose_limbs
 from tadkit.data.synth.motion import perform
+from tadkit.data.synth.phases import Phase
 from tadkit.data.synth.render import Renderer, random_clothes, random_light
 from tadkit.data.synth.scene import Room, empty_room, random_camera, random_room
-from tadkit.data.synth.script import Phase, write_script
+from tadkit.data.synth.script import write_script
 from tadkit.errors import UsageError
 from tadkit.records import Annotation
 

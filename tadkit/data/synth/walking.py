@@ -17,9 +17,10 @@ from tadkit.data.synth.body import (
     UPPER_L,
     UPPER_R,
     Array,
+    smoothed,
 )
+from tadkit.data.synth.phases import Phase, Place
 from tadkit.data.synth.poses import Poser, to_world
-from tadkit.data.synth.script import Phase, Place
 
 _STRIDE_M = 1.15
 
@@ -31,11 +32,10 @@ def walk(poser: Poser, state: Array, start: Place, phase: Phase, share: Array) -
     xy, heading = _ground(phase, start, fine)
     speed = np.linalg.norm(np.gradient(xy, fine, axis=0), axis=-1) / seconds
     turning = np.abs(np.gradient(heading, fine)) / seconds
-    rate = speed / (_STRIDE_M * poser.body.scale) + 0.35 * np.minimum(turning, 2.5)
+    reach = np.clip(np.sqrt(speed), 0.3, 1.0)
+    rate = np.maximum(speed / (_STRIDE_M * poser.body.scale * reach), 0.35 * np.minimum(turning, 2.5))
     steps = np.concatenate([[0], np.cumsum(0.5 * (rate[1:] + rate[:-1]) * np.diff(fine) * seconds)])
-    size = np.interp(
-        share, fine, np.minimum(speed / 0.6, 1.0) * np.minimum(1, np.minimum(fine, 1 - fine) * seconds / 0.4)
-    )
+    size = np.interp(share, fine, reach * np.minimum(1, np.minimum(fine, 1 - fine) * seconds / 0.4))
     phase_of_step = np.interp(share, fine, steps)
     x, y, facing = (np.interp(share, fine, v) for v in (xy[:, 0], xy[:, 1], heading))
     lift = np.minimum(1.0, np.interp(share, fine, rate) / 0.5)
@@ -78,15 +78,14 @@ def _ground(phase: Phase, start: Place, share: Array) -> tuple[Array, Array]:
     gone = np.cumsum(pace) / pace.sum() * legs[-1]
     xy = np.stack([np.interp(gone, legs, path[:, i]) for i in (0, 1)], -1)
     window = max(3, int(0.35 / seconds * len(share)) | 1)
-    kernel = np.hanning(window + 2)[1:-1] / np.hanning(window + 2)[1:-1].sum()
-    padded = np.pad(xy, ((window // 2, window // 2), (0, 0)), mode="edge")
-    xy = np.stack([np.convolve(padded[:, i], kernel, mode="valid") for i in (0, 1)], -1)
+    xy = smoothed(xy, window)
     ahead = np.gradient(xy, axis=0)
     moving = np.linalg.norm(ahead, axis=-1) > 1e-5
     heading = np.full(len(share), start.heading)
     if moving.any():
         course = np.unwrap(np.arctan2(ahead[:, 1], ahead[:, 0])[moving])
         heading = np.interp(share, share[moving], course)
+    heading = smoothed(heading, 4 * window + 1)
     first = start.heading + 2 * math.pi * round((heading[0] - start.heading) / (2 * math.pi))
     last = phase.place.heading + 2 * math.pi * round((heading[-1] - phase.place.heading) / (2 * math.pi))
     at_first = np.clip(1 - share / (1.2 * edge), 0, 1)
