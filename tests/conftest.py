@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import settings
 
-from tadkit.cli import main
+from tadkit.cli import app, main
 
 # Machines differ in speed and run several jobs; how long one example takes is no truth about tadkit.
 settings.register_profile("tadkit", deadline=None, print_blob=True)
@@ -45,3 +46,17 @@ def shared_data() -> Path:
     if not folder:
         pytest.skip("needs TADKIT_DATA, the shared research data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def parse() -> Callable[[Sequence[str]], None]:
+    """Parse the words after ``tadkit`` down to the last command; click raises where they do not fit."""
+
+    def call(words: Sequence[str], command: click.Command = app, parent: click.Context | None = None) -> None:
+        inner = command.commands.get(words[0]) if isinstance(command, click.Group) and words else None
+        if inner is None:
+            command.make_context(command.name, list(words), parent=parent)
+        else:
+            call(words[1:], inner, command.make_context(command.name, [words[0]], parent=parent))
+
+    return call

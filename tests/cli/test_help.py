@@ -59,7 +59,7 @@ def test_root_help_answers_within_400_ms():
 
 
 @pytest.mark.parametrize(("words", "command"), ALL)
-def test_every_help_text_ends_with_an_example_whose_words_parse(words, command, tadkit):
+def test_every_help_text_ends_with_an_example_whose_words_parse(words, command, tadkit, parse):
     shown = tadkit(*words, "--help")
     assert shown.code == 0
     lines = shown.out.rstrip().splitlines()
@@ -67,16 +67,7 @@ def test_every_help_text_ends_with_an_example_whose_words_parse(words, command, 
     assert [shlex.split(line) for line in lines[last + 1 :]] == examples(command) != []
     for example in examples(command):
         assert example[0] == "tadkit"
-        parsed(app, example[1:])
-
-
-def parsed(command: click.Command, words: list[str], parent: click.Context | None = None) -> None:
-    """Parse words down to the last command; click raises where they do not fit."""
-    inner = command.commands.get(words[0]) if isinstance(command, click.Group) else None
-    if inner is None:
-        command.make_context(command.name, list(words), parent=parent)
-    else:
-        parsed(inner, words[1:], command.make_context(command.name, [words[0]], parent=parent))
+        parse(example[1:])
 
 
 @pytest.mark.parametrize(("words", "command"), ALL)

@@ -1,0 +1,94 @@
+"""Docs run: Python blocks, recipes, command lines and links of README.md and docs/."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sybil import Example, Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+from tadkit.errors import WeightsError
+from tadkit.recipes import parse_recipe
+from tadkit.zoo import bundled_model
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def model_is_bundled() -> bool:
+    try:
+        return bundled_model().is_file() and (ROOT / "examples" / "room.mp4").is_file()
+    except WeightsError:
+        return False
+
+
+def blocks(language: str) -> list[object]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            line = text[: match.start()].count("\n") + 1
+            found.append(pytest.param(match[1], id=f"{page.name}:{line}"))
+    return found
+
+
+def python_blocks() -> list[object]:
+    """One parameter for each block; blocks of a page share their names, as they do for its reader."""
+    sybil = Sybil(parsers=[PythonCodeBlockParser(), SkipParser()], encoding="utf-8")
+    found = []
+    for page in PAGES:
+        document = sybil.parse(page)
+        document.namespace["model_is_bundled"] = model_is_bundled()
+        found += [pytest.param(example, id=f"{page.name}:{example.line}") for example in document.examples()]
+    return found
+
+
+@pytest.mark.parametrize("example", python_blocks())
+def test_python_blocks_run(example: Example, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    example.evaluate()
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_recipes_are_valid(text):
+    assert parse_recipe(text, name="page").labels
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_command_lines_parse(text, parse):
+    commands = [command for line in text.splitlines() for command in re.split(r"\s+&&\s+", line)]
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        if words and Path(words[0]).name == "tadkit":
+            parse(words[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked), target
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_generated_pages_are_what_the_code_says():
+    pages = ["docs/cli.md", "docs/settings.md"]
+    command = [sys.executable, "-m", "cogapp", "--check", "-P", "-I", "docs", *pages]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, f"write them anew: cog -r -P -I docs {' '.join(pages)}\n{ran.stdout}{ran.stderr}"
