@@ -56,6 +56,19 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
     tensors = {name: _stored(tensor, half) for name, tensor in checkpoint.tensors.items()}
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata=header)
+        _sort_header(temporary)
+
+
+def _sort_header(path: Path) -> None:
+    """Put the header's entries in order, in place: safetensors writes them in a random one, and digests would differ."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entries = json.loads(file.read(length))
+        entries["__metadata__"] = dict(sorted(entries["__metadata__"].items()))
+        text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+        assert len(text) <= length, (len(text), length)
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
