@@ -13,12 +13,13 @@ from jaxtyping import Float32
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, VideoSettings
-from tadkit.detector import Detector, build_detector
+from tadkit.detector import Detector, ModelSettings, build_detector
 from tadkit.errors import SettingsError, TadkitError
 from tadkit.heads import decode
 from tadkit.pipelines.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.pipelines.extraction import named, torch_device
 from tadkit.progress import Progress
+from tadkit.recipes import check_settings, merged
 from tadkit.records import Detection
 from tadkit.timeline import Timeline
 from tadkit.video import SampledVideo, open_sampled
@@ -91,19 +92,14 @@ def detect(
 
 
 def _overridden(detector: Detector, overrides: Mapping[str, Any]) -> tuple[VideoSettings, DecodeSettings]:
-    changed = dict(overrides)
-    decoding, video = dict(changed.pop("decode", {})), dict(changed.pop("video", {}))
-    if strange := [*changed, *(f"video.{name}" for name in video if name != "reader")]:
+    video = overrides.get("video", {})
+    strange = [name for name in overrides if name not in ("decode", "video")]
+    strange += [f"video.{name}" for name in video if name != "reader"] if isinstance(video, Mapping) else []
+    if strange:
         raise SettingsError(f"--set {strange[0]}: a trained model fixes it; detect takes decode.* and video.reader")
-    settings = detector.settings
-    try:
-        return (
-            VideoSettings.model_validate(settings.video.model_dump() | video),
-            DecodeSettings.model_validate(settings.decode.model_dump() | decoding),
-        )
-    except ValueError as error:
-        lines = str(error).splitlines()
-        raise SettingsError(f"--set {lines[1]}: {lines[2].strip()}") from error
+    own = detector.settings.model_dump(mode="json")
+    changed = check_settings(ModelSettings, merged(own, overrides), name="--set")
+    return changed.video, changed.decode
 
 
 def detections_of(

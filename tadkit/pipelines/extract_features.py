@@ -10,9 +10,9 @@ from tadkit.config import VideoSettings, View
 from tadkit.detector import build_detector, build_student
 from tadkit.distill import Student
 from tadkit.errors import VideoError, WeightsError
-from tadkit.files import digest_of, digest_of_file
+from tadkit.files import digest_of
 from tadkit.pipelines.branch_features import branch_features
-from tadkit.pipelines.extraction import ExtractionResult, named, torch_device
+from tadkit.pipelines.extraction import ExtractionResult, description, named, source_digest, torch_device
 from tadkit.pipelines.workspace import CODE
 from tadkit.progress import Progress
 from tadkit.store import TrackStore, open_store
@@ -72,13 +72,22 @@ def extract_features_of(
     with open_store(out, kind="features", settings=settings, labels=checkpoint.labels) as store:
         for name, path in items.items():
             try:
-                _features_of_video(
-                    store, name, path, student=student, video=video, digest=checkpoint.digest, views=views, result=result
-                )
+                key = features_key(source_digest(path), model=checkpoint.digest, video=video, views=views)
+                if store.has(name, key):
+                    result.reused.append(name)
+                else:
+                    _features_of_video(store, name, path, key=key, student=student, video=video, views=views)
+                    result.done.append(name)
             except VideoError as error:
                 result.failed[name] = error
             progress.advance(note=name)
     return result
+
+
+def features_key(source_sha256: str, *, model: str, video: VideoSettings, views: Sequence[View]) -> str:
+    """What a video's features depend on; ``model`` is the digest of the student's or detector's file."""
+    frames = video.model_dump(mode="json", exclude={"reader"})
+    return digest_of({"source": source_sha256, "model": model, "video": frames, "views": list(views), "code": CODE})
 
 
 def _features_of_video(
@@ -86,26 +95,15 @@ def _features_of_video(
     name: str,
     path: Path,
     *,
+    key: str,
     student: Student,
     video: VideoSettings,
-    digest: str,
     views: Sequence[View],
-    result: ExtractionResult,
 ) -> None:
-    if not path.is_file():
-        raise VideoError(f"{path}: no such file; expected a video")
-    source = digest_of_file(path)
-    frames = video.model_dump(mode="json", exclude={"reader"})
-    key = digest_of({"source": source, "model": digest, "video": frames, "views": list(views), "code": CODE})
-    if store.has(name, key):
-        result.reused.append(name)
-        return
     with open_sampled(path, video) as sampled:
         steps = sampled.timeline.strided(student.backbone.stride).centres_s
-        attributes = {"source": path.name, "source_sha256": source, "duration_s": sampled.duration_s}
-        with store.video(name, key=key, stamps_s=steps, attributes=attributes) as entry:
+        with store.video(name, key=key, stamps_s=steps, attributes=description(sampled)) as entry:
             for view, tracks in branch_features(student, sampled, views=views).items():
                 entry.append(f"{view}/appearance", tracks.appearance)
                 if tracks.motion is not None:
                     entry.append(f"{view}/motion", tracks.motion)
-    result.done.append(name)

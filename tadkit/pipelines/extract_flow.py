@@ -15,10 +15,18 @@ from tadkit.data.batches import read_flow
 from tadkit.detector import ModelSettings, build_teacher
 from tadkit.distill import Teacher
 from tadkit.errors import TadkitError, VideoError
-from tadkit.files import digest_of, digest_of_file
+from tadkit.files import digest_of
 from tadkit.flow import FlowMethod, build_flow, encode
 from tadkit.heads import predict_in_chunks
-from tadkit.pipelines.extraction import ExtractionResult, core_steps, named, torch_device, views_of
+from tadkit.pipelines.extraction import (
+    ExtractionResult,
+    core_steps,
+    description,
+    named,
+    source_digest,
+    torch_device,
+    views_of,
+)
 from tadkit.pipelines.workspace import CODE
 from tadkit.progress import Progress
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
@@ -73,6 +81,11 @@ def flow_key(source_sha256: str, flow: FlowSettings, video: VideoSettings) -> st
     return digest_of({"source": source_sha256, "flow": method, "video": frames, "code": CODE})
 
 
+def tracks_key(flow: str, *, teacher: str, views: Sequence[View]) -> str:
+    """What a teacher's tracks depend on: the key of the flow that it read and the digest of its own file."""
+    return digest_of({"flow": flow, "teacher": teacher, "views": list(views), "code": CODE})
+
+
 def extract_flow_of(
     items: Mapping[str, Path],
     out: Path,
@@ -107,26 +120,24 @@ def _flow_of_video(
     method: FlowMethod,
     result: ExtractionResult,
 ) -> None:
-    if not path.is_file():
-        raise VideoError(f"{path}: no such file; expected a video")
-    source = digest_of_file(path)
-    key = flow_key(source, flow, video)
+    key = flow_key(source_digest(path), flow, video)
     if store.has(name, key):
         result.reused.append(name)
         return
-    with open_sampled(path, video) as sampled:
-        attributes = {"source": path.name, "source_sha256": source, "duration_s": sampled.duration_s}
-        with store.video(name, key=key, stamps_s=sampled.stamps_s, attributes=attributes) as entry:
-            clipped = 0.0
-            pairs = max(0, len(sampled) - 1)
-            empty = np.zeros((0, method.channels, *video.size_hw), dtype=np.int8)
-            entry.append("motion", empty, bound=flow.bound_px)
-            for start in range(0, pairs, _CHUNK_FRAMES):
-                stop = min(start + _CHUNK_FRAMES, pairs)
-                coded = encode(_checked(method, sampled, start, stop, name), flow.bound_px)
-                entry.append("motion", coded.values, bound=flow.bound_px)
-                clipped += coded.clipped * (stop - start) / pairs
-            entry.describe(clipped=clipped)
+    with (
+        open_sampled(path, video) as sampled,
+        store.video(name, key=key, stamps_s=sampled.stamps_s, attributes=description(sampled)) as entry,
+    ):
+        clipped = 0.0
+        pairs = max(0, len(sampled) - 1)
+        empty = np.zeros((0, method.channels, *video.size_hw), dtype=np.int8)
+        entry.append("motion", empty, bound=flow.bound_px)
+        for start in range(0, pairs, _CHUNK_FRAMES):
+            stop = min(start + _CHUNK_FRAMES, pairs)
+            coded = encode(_checked(method, sampled, start, stop, name), flow.bound_px)
+            entry.append("motion", coded.values, bound=flow.bound_px)
+            clipped += coded.clipped * (stop - start) / pairs
+        entry.describe(clipped=clipped)
     result.done.append(name)
     result.clipped[name] = clipped
 
@@ -161,7 +172,7 @@ def extract_teacher_tracks(
         open_store(out, kind="features", settings=described, labels=checkpoint.labels) as store,
     ):
         for name in names:
-            key = digest_of({"flow": flow.key(name), "teacher": checkpoint.digest, "views": list(views), "code": CODE})
+            key = tracks_key(flow.key(name), teacher=checkpoint.digest, views=views)
             if store.has(name, key):
                 result.reused.append(name)
             else:

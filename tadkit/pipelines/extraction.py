@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import stat
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-from tadkit.errors import TadkitError, UsageError
-from tadkit.video import Window
+from tadkit.config import View
+from tadkit.errors import TadkitError, UsageError, VideoError
+from tadkit.files import digest_of_file
+from tadkit.video import SampledVideo, Window
 
 
 @dataclass
@@ -37,19 +42,51 @@ class ExtractionResult:
 
 
 def named(videos: Sequence[Path]) -> dict[str, Path]:
-    """A name for each video: its stem, or as many of its folders as it takes to be the only one of that name."""
-    videos = list(dict.fromkeys(path.absolute() for path in videos))
-    names: dict[str, Path] = {}
-    for path in videos:
-        rivals = [other for other in videos if other != path]
-        for depth in range(1, len(path.parts) + 1):
-            name = "/".join((*path.parts[-depth:-1], path.stem))
-            if not any("/".join((*other.parts[-depth:-1], other.stem)) == name for other in rivals):
-                break
-        else:
-            name = str(path)
-        names[name if name not in names else str(path)] = path
-    return names
+    """A name for each video: its stem, or as many of its folders as it takes to be the only one of that name.
+
+    Where two differ in the suffix alone, they keep it.
+    """
+    paths = list(dict.fromkeys(path.absolute() for path in videos))
+    alike = Counter(path.with_suffix("") for path in paths)
+    last = {path: path.stem if alike[path.with_suffix("")] == 1 else path.name for path in paths}
+    names: dict[Path, str] = {}
+    depth = 1
+    while len(names) < len(paths):
+        candidates = {path: "/".join((*path.parts[1:][-depth:-1], last[path])) for path in paths}
+        counts = Counter([*names.values(), *(candidates[path] for path in paths if path not in names)])
+        deepest = depth > max(len(path.parts) for path in paths)
+        for path in [path for path in paths if path not in names]:
+            if deepest or counts[candidates[path]] == 1:
+                names[path] = str(path) if deepest else candidates[path]
+        depth += 1
+    return {names[path]: path for path in paths}
+
+
+def source_digest(path: Path) -> str:
+    """SHA-256 of a video file; read once as long as the file stays the same.
+
+    Raises:
+        VideoError: it is no file or cannot be read.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise VideoError(f"{path}: not a file; expected a video")
+        return _digest_of_version(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    except FileNotFoundError as error:
+        raise VideoError(f"{path}: no such file; expected a video") from error
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read ({error.strerror}); expected a video") from error
+
+
+@lru_cache(maxsize=1 << 16)
+def _digest_of_version(path: Path, size: int, changed_ns: int, inode: int) -> str:  # noqa: ARG001 - they name a version
+    return digest_of_file(path)
+
+
+def description(video: SampledVideo) -> dict[str, str | float | bool]:
+    """Attributes that a store keeps of a video."""
+    return {"source": video.path.name, "source_sha256": source_digest(video.path), "duration_s": video.duration_s}
 
 
 def torch_device(name: str) -> torch.device:
@@ -65,13 +102,15 @@ def torch_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name}: not usable here ({str(error).splitlines()[0]}); try --device auto") from error
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {name}: not usable here ({reason}); try --device auto") from error
     return device
 
 
-def views_of(*stages: Sequence[str]) -> tuple[str, ...]:
-    """Views that any of the stages draws from, the original among them, each once."""
-    return tuple(dict.fromkeys(["original", *(view for views in stages for view in views)]))
+def views_of(views: Sequence[View]) -> tuple[View, ...]:
+    """Views to extract for a stage that draws from ``views``: the original first, each once."""
+    original: View = "original"
+    return tuple(dict.fromkeys([original, *views]))
 
 
 def core_steps(window: Window, stride: int) -> slice:

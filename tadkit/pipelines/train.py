@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, save_checkpoint
+from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, save_checkpoint
 from tadkit.config import TrainSettings
 from tadkit.data.batches import FeatureBatches, FlowBatches, FrameBatches
 from tadkit.data.frames import FrameCache
@@ -20,38 +21,26 @@ from tadkit.detector import (
     new_student,
     new_teacher,
 )
-from tadkit.distill import TWO_BRANCHES, JointHeadObjective, StudentObjective, TeacherObjective
-from tadkit.errors import StoreError, WeightsError
-from tadkit.files import digest_of, write_text
-from tadkit.pipelines.workspace import CODE, Workspace
+from tadkit.distill import TWO_BRANCHES, JointHead, JointHeadObjective, StudentObjective, TeacherObjective
+from tadkit.files import write_text
+from tadkit.pipelines.freshness import (
+    TAUGHT,
+    current_student,
+    head_key,
+    is_up_to_date,
+    method_settings,
+    open_features,
+    open_flow,
+    open_teacher_tracks,
+    student_key,
+    teacher_key,
+)
+from tadkit.pipelines.workspace import Workspace
 from tadkit.progress import Progress
 from tadkit.recipes import recipe_toml
-from tadkit.store import TrackReader, read_store
+from tadkit.store import TrackReader
 from tadkit.timeline import Timeline
 from tadkit.training import fit
-
-_TAUGHT = frozenset({"decomposed", "direct"})
-
-
-def is_up_to_date(path: Path, *, kind: Kind, key: str) -> bool:
-    """Whether the checkpoint at ``path`` was made from what ``key`` stands for."""
-    try:
-        return load_checkpoint(path, kind=kind).provenance.get("key") == key
-    except WeightsError:
-        return False
-
-
-def method_settings(workspace: Workspace, method: str) -> ModelSettings:
-    """The recipe's model settings with ``distill.method`` set to ``method``."""
-    settings = workspace.model_settings
-    return settings.model_copy(update={"distill": settings.distill.model_copy(update={"method": method})})
-
-
-def _key(workspace: Workspace, parts: dict[str, object], settings: ModelSettings, train: TrainSettings) -> str:
-    shape = settings.model_dump(mode="json", exclude={"decode": True, "video": {"reader"}})
-    schedule = train.model_dump(mode="json", exclude={"checkpoint_s", "cache_mb"})
-    truth = [item.truth_digest for item in workspace.training]
-    return digest_of(parts | {"model": shape, "train": schedule, "truth": truth, "labels": list(workspace.recipe.labels), "code": CODE})
 
 
 def _stage_folder(workspace: Workspace, name: str) -> Path:
@@ -67,10 +56,7 @@ def _window_frames(workspace: Workspace, train: TrainSettings, *, stride: int) -
 
 
 def _training_videos(workspace: Workspace, store: TrackReader, *, stride: int) -> list[TrainingVideo]:
-    """Training videos whose stamps are in ``store`` (frames, or feature steps with ``stride`` 1)."""
-    known = set(store.videos())
-    if missing := [item.name for item in workspace.training if item.name not in known]:
-        raise StoreError(f"{store.path}: lacks '{missing[0]}' ({len(missing)} videos in all); run the extraction again")
+    """Training videos with the stamps of ``store`` (frames, or feature steps with ``stride`` 1)."""
     labels = workspace.recipe.labels
     return [
         training_video(item.record, Timeline(store.stamps_s(item.name)), labels=labels, stride=stride)
@@ -82,22 +68,27 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
     """Train the motion teacher on stored flow; returns False where it was up to date.
 
     Raises:
-        StoreError: the flow store is missing or lacks a training video.
+        StoreError: the flow is missing or stale.
     """
     recipe, settings = workspace.recipe, workspace.model_settings
     train, stride = recipe.train.teacher, recipe.teacher_backbone.stride
-    with read_store(workspace.flow, kind="flow") as flow:
-        videos = _training_videos(workspace, flow, stride=stride)
-        key = _key(workspace, {"flow": [flow.key(video.name) for video in videos]}, settings, train)
+    with open_flow(workspace) as flow:
+        key = teacher_key(workspace, flow)
         if is_up_to_date(workspace.teacher, kind="teacher", key=key):
             return False
+        videos = _training_videos(workspace, flow, stride=stride)
         window, align = _window_frames(workspace, train, stride=stride)
-        batches = FlowBatches(WindowPlan(videos, train, window_frames=window, align_frames=align), stride=stride, flow=flow)
+        plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
         torch.manual_seed(train.seed)
-        objective = TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels)), recipe.head)
-        folder = _stage_folder(workspace, "train-teacher")
         weights = fit(
-            objective, batches, train, folder=folder, key=key, device=device, progress=progress, task="train-teacher"
+            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels)), recipe.head),
+            FlowBatches(plan, stride=stride, flow=flow),
+            train,
+            folder=_stage_folder(workspace, "train-teacher"),
+            key=key,
+            device=device,
+            progress=progress,
+            task="train-teacher",
         )
     _save(workspace.teacher, "teacher", settings, workspace, _below(weights, "model."), key=key)
     return True
@@ -107,37 +98,48 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
     """Train the RGB student by ``method``; returns False where it was up to date.
 
     Raises:
-        StoreError: a store is missing or lacks a training video.
+        StoreError: the flow, whose stamps it goes by, or what it hears of the teacher is missing or stale.
+        WeightsError: the teacher that it hears is missing or stale.
     """
-    recipe, settings = workspace.recipe, method_settings(workspace, method)
-    train, stride = recipe.train.student, recipe.backbone.stride
-    taught = method in _TAUGHT
-    with read_store(workspace.flow, kind="flow") as flow, read_store(workspace.teacher_tracks, kind="features") as tracks:
-        videos = _training_videos(workspace, flow, stride=stride)
-        heard = [tracks.key(video.name) for video in videos] if taught else []
-        sources = [item.source_sha256 for item in workspace.training]
-        key = _key(workspace, {"teacher": heard, "sources": sources}, settings, train)
+    settings, train = method_settings(workspace, method), workspace.recipe.train.student
+    with (
+        open_flow(workspace) as flow,
+        open_teacher_tracks(workspace) if method in TAUGHT else nullcontext() as tracks,
+    ):
+        key = student_key(workspace, method, tracks)
         if is_up_to_date(workspace.student(method), kind="student", key=key):
             return False
-        window, align = _window_frames(workspace, train, stride=stride)
-        batches = FrameBatches(
-            WindowPlan(videos, train, window_frames=window, align_frames=align),
-            stride=stride,
-            cache=FrameCache(recipe.video, limit_bytes=train.cache_mb << 20),
-            paths={item.name: item.path for item in workspace.training},
-            teacher_tracks=tracks if taught else None,
-            levels=recipe.head.levels,
-        )
+        batches = _frame_batches(workspace, flow, tracks)
         torch.manual_seed(train.seed)
-        objective = _student_objective(settings, train, num_classes=len(recipe.labels))
-        folder = _stage_folder(workspace, f"distill-{method}")
         weights = fit(
-            objective, batches, train, folder=folder, key=key, device=device, progress=progress, task=f"distill ({method})"
+            _student_objective(settings, train, num_classes=len(workspace.recipe.labels)),
+            batches,
+            train,
+            folder=_stage_folder(workspace, f"distill-{method}"),
+            key=key,
+            device=device,
+            progress=progress,
+            task=f"distill ({method})",
         )
-    _save(workspace.student(method), "student", settings, workspace, _below(weights, "model."), key=key)
-    if settings.distill.joint:
+    if settings.distill.joint:  # before the student, whose key vouches for both
         _save(_joint_path(workspace, method), "joint-head", settings, workspace, _below(weights, "joint."), key=key)
+    _save(workspace.student(method), "student", settings, workspace, _below(weights, "model."), key=key)
     return True
+
+
+def _frame_batches(workspace: Workspace, flow: TrackReader, tracks: TrackReader | None) -> FrameBatches:
+    recipe = workspace.recipe
+    train, stride = recipe.train.student, recipe.backbone.stride
+    window, align = _window_frames(workspace, train, stride=stride)
+    videos = _training_videos(workspace, flow, stride=stride)
+    return FrameBatches(
+        WindowPlan(videos, train, window_frames=window, align_frames=align),
+        stride=stride,
+        cache=FrameCache(recipe.video, limit_bytes=train.cache_mb << 20),
+        paths={item.name: item.path for item in workspace.training},
+        teacher_tracks=tracks,
+        levels=recipe.head.levels,
+    )
 
 
 def _joint_path(workspace: Workspace, method: str) -> Path:
@@ -158,25 +160,21 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
     """Train fusion and joint head on cached features and write the detector; False where it was up to date.
 
     Raises:
-        StoreError: the feature store is missing or lacks a training video.
-        WeightsError: the student is missing.
+        StoreError: the features are missing or stale.
+        WeightsError: the student is missing or stale.
     """
     recipe, settings = workspace.recipe, method_settings(workspace, method)
-    train, stride = recipe.train.head, recipe.backbone.stride
-    checkpoint = load_checkpoint(workspace.student(method), kind="student")
-    with read_store(workspace.features(method), kind="features") as features:
-        videos = _training_videos(workspace, features, stride=1)
-        key = _key(workspace, {"features": [features.key(video.name) for video in videos]}, settings, train)
-        if is_up_to_date(workspace.detector(method), kind="detector", key=key):
+    train, stride, path = recipe.train.head, recipe.backbone.stride, workspace.detector(method)
+    checkpoint = current_student(workspace, method)
+    with open_features(workspace, method, student=checkpoint) as features:
+        key = head_key(workspace, method, features)
+        if is_up_to_date(path, kind="detector", key=key):
             return False
+        videos = _training_videos(workspace, features, stride=1)
         window, align = _window_frames(workspace, train, stride=stride)
         plan = WindowPlan(videos, train, window_frames=window // stride, align_frames=align // stride)
         tracks = ("motion", "appearance") if method in TWO_BRANCHES else ("appearance",)
-        torch.manual_seed(train.seed)
-        joint = new_joint_head(settings, num_classes=len(recipe.labels))
-        if settings.distill.joint:
-            trained = load_checkpoint(_joint_path(workspace, method), kind="joint-head")
-            joint.load_state_dict(dict(trained.tensors))
+        joint = _joint_to_train(workspace, method, settings)
         weights = fit(
             JointHeadObjective(joint, recipe.head),
             FeatureBatches(plan, features=features, tracks=tracks),
@@ -190,8 +188,18 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
     _, student = build_student(checkpoint, where=str(workspace.student(method)))
     joint.load_state_dict(_below(weights, "model."))
     detector = Detector(settings, labels=recipe.labels, student=student, joint=joint)
-    _save(workspace.detector(method), "detector", settings, workspace, detector.state_dict(), key=key)
+    _save(path, "detector", settings, workspace, detector.state_dict(), key=key)
     return True
+
+
+def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings) -> JointHead:
+    """A fresh joint head, or the one trained along with the student."""
+    torch.manual_seed(workspace.recipe.train.head.seed)
+    joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels))
+    if settings.distill.joint:
+        path = _joint_path(workspace, method)
+        load_weights(joint, load_checkpoint(path, kind="joint-head").tensors, where=str(path))
+    return joint
 
 
 def _below(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

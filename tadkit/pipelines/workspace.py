@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import assert_never
 
@@ -15,8 +14,9 @@ import numpy as np
 from tadkit.config import ComposeSource, FilesSource, Recipe, Source, SplitSettings, SynthSource
 from tadkit.detector import ModelSettings
 from tadkit.errors import AnnotationError, SettingsError, VideoError
-from tadkit.files import digest_of, digest_of_file
+from tadkit.files import digest_of
 from tadkit.pipelines.data import compose, synth
+from tadkit.pipelines.extraction import source_digest
 from tadkit.progress import Progress
 from tadkit.records import VideoRecord, read_dataset
 
@@ -34,10 +34,10 @@ class Item:
     record: VideoRecord
     held_out: bool
 
-    @cached_property
+    @property
     def source_sha256(self) -> str:
         """Digest of the video file."""
-        return digest_of_file(self.path)
+        return source_digest(self.path)
 
     @property
     def truth_digest(self) -> str:
@@ -136,14 +136,12 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
     if twice:
         raise AnnotationError(f"recipe '{recipe.name}': two sources hold a video named '{twice[0]}'; rename one")
     held_out = _held_out([record for record, _ in found], recipe.split)
-    items = tuple(Item(record.name, path, record, record.name in held_out) for record, path in sorted(found, key=_by_name))
+    in_order = sorted(found, key=lambda pair: pair[0].name)
+    items = tuple(Item(record.name, path, record, record.name in held_out) for record, path in in_order)
     if all(item.held_out for item in items):
-        raise SettingsError(f"recipe '{recipe.name}': split holds out all {len(items)} videos; none is left to train on")
+        count = len(items)
+        raise SettingsError(f"recipe '{recipe.name}': split holds out all {count} videos; none is left to train on")
     return Workspace(recipe, folder, items)
-
-
-def _by_name(found: tuple[VideoRecord, Path]) -> str:
-    return found[0].name
 
 
 def _videos_of(source: Source, *, base: Path, folder: Path, progress: Progress) -> list[tuple[VideoRecord, Path]]:
@@ -161,10 +159,11 @@ def _videos_of(source: Source, *, base: Path, folder: Path, progress: Progress) 
 
 
 def _file_of(name: str, folder: Path) -> Path:
-    for suffix in VIDEO_SUFFIXES:
+    for suffix in (*VIDEO_SUFFIXES, *map(str.upper, VIDEO_SUFFIXES)):
         if (path := folder / (name + suffix)).is_file():
             return path
-    raise VideoError(f"{folder}: no video for '{name}' of the annotations; expected {name}.mp4 or another of {' '.join(VIDEO_SUFFIXES)}")
+    others = " ".join(VIDEO_SUFFIXES[1:])
+    raise VideoError(f"{folder}: no video for '{name}' of the annotations; expected {name}.mp4 (or {others})")
 
 
 def expanded(text: str, *, base: Path) -> Path:

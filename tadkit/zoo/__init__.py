@@ -18,5 +18,7 @@ def bundled_model() -> Path:
     """
     path = _FOLDER / f"{_BUNDLED}.safetensors"
     if not path.is_file():
-        raise WeightsError(f"{path}: this installation has no bundled model; give one with --model, or install tadkit again")
+        raise WeightsError(
+            f"{path}: this installation has no bundled model; give one with --model, or install tadkit again"
+        )
     return path

@@ -1,0 +1,132 @@
+"""The table at the end of a run: every row's detections of the held-out videos, written and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from tadkit.checkpoint import load_checkpoint
+from tadkit.detector import build_detector
+from tadkit.evaluation import Interval, bootstrap_map, mean_average_precision
+from tadkit.heads import HeadPredictions, decode
+from tadkit.pipelines.branch_features import BranchFeatures
+from tadkit.pipelines.detect import decoded_features
+from tadkit.pipelines.extraction import torch_device
+from tadkit.pipelines.workspace import Workspace
+from tadkit.records import Detection, write_detections
+from tadkit.store import read_store
+from tadkit.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the final table: a model's figures on the held-out videos, as fractions.
+
+    Attributes:
+        name: ``teacher`` or a distillation method.
+        average_map: mean over classes and thresholds, with its interval over videos.
+        map: class mean by threshold.
+        average_pooled: all instances pooled into one ranking, mean over thresholds, with its interval.
+        pooled: the same by threshold.
+        per_class: average over thresholds of each class.
+    """
+
+    name: str
+    average_map: float
+    map: Mapping[float, float]
+    average_pooled: float
+    pooled: Mapping[float, float]
+    map_interval: tuple[float, float]
+    pooled_interval: tuple[float, float]
+    per_class: Mapping[str, float]
+
+
+def judged(workspace: Workspace, device: str) -> list[Row]:
+    """Detections of the held-out videos by every row, written and scored."""
+    rows = []
+    for row in workspace.recipe.compare:
+        found = _teacher_detections(workspace) if row == "teacher" else _detections(workspace, row, device)
+        write_detections(workspace.detections(row), found, external={"recipe": workspace.recipe.name, "row": row})
+        rows.append(_row(workspace, row, found))
+    return rows
+
+
+def _teacher_detections(workspace: Workspace) -> dict[str, list[Detection]]:
+    recipe = workspace.recipe
+    strides = tuple(2**level for level in range(recipe.head.levels))
+    found: dict[str, list[Detection]] = {}
+    with read_store(workspace.teacher_tracks, kind="features") as tracks:
+        for item in workspace.held_out:
+            per_level: list[tuple[torch.Tensor, ...]] = [
+                tuple(
+                    torch.from_numpy(tracks.read(item.name, f"original/{field}_{level}")).float()[None]
+                    for level in range(recipe.head.levels)
+                )
+                for field in ("logits", "offsets")
+            ]
+            masks = tuple(torch.ones(level.shape[:2], dtype=torch.bool) for level in per_level[0])
+            predictions = HeadPredictions(per_level[0], per_level[1], masks)
+            timeline = Timeline(tracks.stamps_s(item.name))
+            duration_s = float(tracks.attributes(item.name)["duration_s"])
+            decoded = decode(predictions, timeline, duration_s, recipe.decode, strides=strides)
+            found[item.name] = [
+                Detection(float(segment[0]), float(segment[1]), recipe.labels[label], float(score))
+                for segment, score, label in zip(*decoded, strict=True)
+            ]
+    return found
+
+
+def _detections(workspace: Workspace, method: str, device: str) -> dict[str, list[Detection]]:
+    path = workspace.detector(method)
+    detector = build_detector(load_checkpoint(path, kind="detector"), where=str(path)).to(torch_device(device))
+    found: dict[str, list[Detection]] = {}
+    with read_store(workspace.features(method), kind="features") as store:
+        for item in workspace.held_out:
+            has_motion = "original/motion" in store.tracks(item.name)
+            features = BranchFeatures(
+                motion=store.read(item.name, "original/motion") if has_motion else None,
+                appearance=store.read(item.name, "original/appearance"),
+            )
+            found[item.name] = decoded_features(
+                detector,
+                features,
+                timeline=Timeline(store.stamps_s(item.name)),
+                duration_s=float(store.attributes(item.name)["duration_s"]),
+                decoding=workspace.recipe.decode,
+            )
+    return found
+
+
+def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) -> Row:
+    recipe = workspace.recipe
+    known = set(recipe.labels)
+    truth = {item.name: [a for a in item.record.annotations if a.label in known] for item in workspace.held_out}
+    tiou, protocol = recipe.evaluation.tiou, recipe.evaluation.protocol
+    labels = [label for label in recipe.labels if any(a.label == label for actions in truth.values() for a in actions)]
+    judged = mean_average_precision(truth, found, labels=labels, tiou=tiou, protocol=protocol)
+    by_class, pooled = (
+        bootstrap_map(truth, found, tiou=tiou, labels=labels, seed=0, protocol=protocol, figure=figure)
+        for figure in ("map", "pooled")
+    )
+    return Row(
+        name=name,
+        average_map=judged.average_map,
+        map=_by_threshold(tiou, judged.map),
+        average_pooled=judged.average_pooled,
+        pooled=_by_threshold(tiou, judged.pooled),
+        map_interval=_ends(by_class),
+        pooled_interval=_ends(pooled),
+        per_class={label: float(np.mean(values)) for label, values in judged.per_class.items()},
+    )
+
+
+def _by_threshold(tiou: tuple[float, ...], values: Float64[np.ndarray, " tious"]) -> dict[float, float]:
+    return {threshold: float(value) for threshold, value in zip(tiou, values, strict=True)}
+
+
+def _ends(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high

@@ -1,0 +1,207 @@
+"""A toy recipe whose stages take seconds: squares that slide or stand still, and a detector with random weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tadkit.checkpoint import Checkpoint, save_checkpoint
+from tadkit.config import Recipe
+from tadkit.detector import Detector, ModelSettings, new_joint_head, new_student
+from tadkit.progress import Quiet
+from tadkit.recipes import load_recipe
+from tadkit.records import Annotation, Dataset, VideoRecord, write_dataset
+from tadkit.video import write_video
+
+SIDE_PX = 32
+FPS = 10
+VIDEOS = 6
+
+RECIPE = """
+name = "toy"
+labels = ["slide", "rest"]
+compare = ["teacher", "rgb", "decomposed"]
+[[sources]]
+kind = "files"
+annotations = "data/annotations.json"
+videos = "data/videos"
+[video]
+rate_hz = 5.0
+height_px = 32
+width_px = 32
+[flow]
+method = "temporal-gradient"
+[teacher_backbone]
+name = "tiny"
+pretrained = false
+[backbone]
+name = "tiny"
+pretrained = false
+[head]
+dim = 16
+levels = 3
+attention_heads = 2
+stem_layers = 0
+head_layers = 1
+[distill]
+dim = 16
+[train.teacher]
+epochs = 3
+window_s = 6.4
+batch_windows = 2
+checkpoint_s = 0
+[train.student]
+epochs = 3
+window_s = 6.4
+batch_windows = 2
+checkpoint_s = 0
+[train.head]
+epochs = 3
+window_s = 6.4
+batch_windows = 2
+checkpoint_s = 0
+"""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Sums in the same order in every process, so that equal means equal to the bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def square_frames(at_px: Sequence[int | None], *, side_px: int = SIDE_PX, seed: int = 0) -> list[np.ndarray]:
+    """Pictures of a bright square whose left edge is at each of ``at_px``; without one where it is None."""
+    ground = np.random.default_rng(seed).integers(0, 80, (side_px, side_px, 3), dtype=np.uint8)
+    frames = []
+    for x in at_px:
+        frame = ground.copy()
+        if x is not None:
+            frame[side_px // 4 : side_px // 2, x : x + side_px // 4] = (230, 220, 40)
+        frames.append(frame)
+    return frames
+
+
+def toy_video(path: Path, *, seed: int) -> VideoRecord:
+    """8 s: nothing, a square that slides for 2 s, nothing, one that rests for 2 s, nothing."""
+    first_s, second_s = (1.0, 5.0) if seed % 2 else (0.6, 4.4)
+    at_px: list[int | None] = []
+    for frame in range(8 * FPS):
+        time_s = frame / FPS
+        if first_s <= time_s < first_s + 2:
+            at_px.append(round((time_s - first_s) * 10))
+        else:
+            at_px.append(seed if second_s <= time_s < second_s + 2 else None)
+    write_video(path, square_frames(at_px, seed=seed), fps=FPS)
+    actions = (Annotation(first_s, first_s + 2, "slide"), Annotation(second_s, second_s + 2, "rest"))
+    return VideoRecord(path.stem, 8.0, "training" if seed % 3 else "validation", actions)
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with ``videos`` and ``annotations.json``; not to be changed."""
+    folder = tmp_path_factory.mktemp("toy") / "data"
+    (folder / "videos").mkdir(parents=True)
+    records = [toy_video(folder / "videos" / f"room{seed // 2}_{seed}.mp4", seed=seed) for seed in range(VIDEOS)]
+    write_dataset(folder / "annotations.json", Dataset({record.name: record for record in records}))
+    return folder
+
+
+@pytest.fixture
+def toy(tmp_path: Path, toy_data: Path) -> Path:
+    """A recipe file with its own copy of the data."""
+    shutil.copytree(toy_data, tmp_path / "data")
+    path = tmp_path / "toy.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Path:
+    """The recipe file of a toy run that went through without trouble; not to be changed."""
+    from tadkit.pipelines.run import run
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shutil.copytree(toy_data, folder / "data")
+    path = folder / "toy.toml"
+    path.write_text(RECIPE)
+    run(load_recipe(path), base=folder, device="cpu", progress=Quiet())
+    return path
+
+
+@pytest.fixture
+def finished(tmp_path: Path, undisturbed: Path) -> Path:
+    """The recipe file of a finished run that may be changed."""
+    shutil.copytree(undisturbed.parent, tmp_path / "finished")
+    return tmp_path / "finished" / undisturbed.name
+
+
+@pytest.fixture
+def run_toy() -> Callable[..., dict[str, str]]:
+    """Run a recipe file with overrides; gives each stage's state by its name."""
+    from tadkit.pipelines.run import run
+
+    def call(path: Path, *overrides: str, only: str | None = None) -> dict[str, str]:
+        recipe: Recipe = load_recipe(path, overrides=overrides)
+        return dict(run(recipe, base=path.parent, device="cpu", progress=Quiet(), only=only).stages)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> ModelSettings:
+    """A net of random weights that finds plenty: what it predicts starts from probability 0.5."""
+    return ModelSettings.model_validate(
+        {
+            "video": {"rate_hz": 5.0, "height_px": 32, "width_px": 32},
+            "flow": {"method": "temporal-gradient"},
+            "teacher_backbone": {"name": "tiny", "pretrained": False},
+            "backbone": {"name": "tiny", "pretrained": False},
+            "head": {"dim": 16, "levels": 3, "attention_heads": 2, "stem_layers": 1, "prior_probability": 0.5},
+            "distill": {"dim": 16},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_detector(tiny_settings: ModelSettings) -> Detector:
+    """A detector with random weights, in evaluation mode."""
+    torch.manual_seed(3)
+    labels = ("slide", "rest")
+    student, joint = (make(tiny_settings, num_classes=len(labels)) for make in (new_student, new_joint_head))
+    detector = Detector(tiny_settings, labels=labels, student=student, joint=joint)
+    with torch.no_grad():  # fresh norms and biases are all alike; no chunk could be told from another
+        for parameter in detector.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return detector.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of :func:`tiny_detector`."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    settings = tiny_detector.settings.model_dump(mode="json")
+    save_checkpoint(path, Checkpoint("detector", settings, tiny_detector.labels, tiny_detector.state_dict()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_squares() -> Callable[..., Path]:
+    """Write a video of a square that wanders by a seed, at ``fps`` or at stamps of its own."""
+
+    def write(
+        path: Path, frames: int, *, seed: int = 0, fps: float = FPS, stamps_s: Sequence[float] | None = None
+    ) -> Path:
+        steps = np.random.default_rng(seed).integers(-2, 3, frames).cumsum()
+        at_px = [int(x) for x in np.abs(steps) % (SIDE_PX * 3 // 4)]
+        write_video(path, square_frames(at_px, seed=seed), fps=fps, stamps_s=stamps_s)
+        return path
+
+    return write
