@@ -36,6 +36,12 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
         """Pad so that the output has ceil(size / stride) pixels."""
+        return self.convolve(x, self.weight, self.bias)
+
+    def convolve(
+        self, x: Float[Tensor, "batch channels height width"], weight: Tensor, bias: Tensor | None
+    ) -> Float[Tensor, "batch out height2 width2"]:
+        """The same with other weights of the same shape."""
         pads: list[int] = []
         for axis in (1, 0):
             size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
@@ -44,7 +50,39 @@ class SameConv2d(nn.Conv2d):
         padding = (pads[2], pads[0])
         if padding != (pads[3], pads[1]):
             x, padding = functional.pad(x, pads), (0, 0)
-        return functional.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return functional.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, batch norm and, if ``active``, ReLU6.
+
+    Where the norm is frozen it is folded into the convolution's weights on the fly: the same function and the same
+    gradients, in fewer passes over the activations.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, active: bool = True
+    ) -> None:
+        """Build the layers; ``kernel`` and ``stride`` in pixels."""
+        super().__init__(
+            SameConv2d(inputs, outputs, kernel, stride=stride, groups=groups, bias=False),
+            nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+        )
+        self.active = active
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
+        """Apply the layers to a batch of frames."""
+        conv, norm = self
+        assert isinstance(conv, SameConv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_var is not None
+        assert norm.running_mean is not None
+        if norm.training:
+            y = norm(conv(x))
+        else:
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            y = conv.convolve(x, conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale)
+        return functional.relu6(y, inplace=True) if self.active else y
 
 
 class MobileBlock(nn.Module):
@@ -54,10 +92,15 @@ class MobileBlock(nn.Module):
         """Build the block; ``kernel`` and ``stride`` in pixels."""
         super().__init__()
         hidden = inputs * expansion
-        self.expand = _conv_norm(inputs, hidden, 1) if expansion > 1 else None
-        self.depthwise = _conv_norm(hidden, hidden, kernel, stride=stride, groups=hidden)
-        self.project = _conv_norm(hidden, outputs, 1, active=False)
+        self.expand = ConvNorm(inputs, hidden, 1) if expansion > 1 else None
+        self.depthwise = ConvNorm(hidden, hidden, kernel, stride=stride, groups=hidden)
+        self.project = ConvNorm(hidden, outputs, 1, active=False)
         self.residual = stride == 1 and inputs == outputs
+
+    @property
+    def branch(self) -> ConvNorm:
+        """First layer of the residual branch."""
+        return self.expand if self.expand is not None else self.depthwise
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
         """Apply the block to a batch of frames."""
@@ -66,19 +109,9 @@ class MobileBlock(nn.Module):
         return x + out if self.residual else out
 
 
-def _conv_norm(
-    inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, active: bool = True
-) -> nn.Sequential:
-    layers: list[nn.Module] = [
-        SameConv2d(inputs, outputs, kernel, stride=stride, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
-    ]
-    return nn.Sequential(*layers, nn.ReLU6(inplace=True)) if active else nn.Sequential(*layers)
-
-
 def efficientnet_lite0(*, in_channels: int = 3) -> nn.ModuleList:
     """Stem and 16 blocks, in order; apply one after the other to (batch, in_channels, height, width)."""
-    blocks: list[nn.Module] = [_conv_norm(in_channels, _STEM_CHANNELS, 3, stride=2)]
+    blocks: list[nn.Module] = [ConvNorm(in_channels, _STEM_CHANNELS, 3, stride=2)]
     inputs = _STEM_CHANNELS
     for repeats, kernel, stride, expansion, outputs in _STAGES:
         for repeat in range(repeats):

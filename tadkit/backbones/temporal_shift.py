@@ -1,7 +1,7 @@
 """A 2-D net on every frame, with shifts of channels between neighbouring frames.
 
-Source: Lin, Gan, Han, *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019 (bidirectional,
-residual placement). We leave it in three places: only the deepest blocks shift, space is averaged, and neighbouring
+Source: Lin, Gan, Han, *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019 (bidirectional; the
+shift is inside the residual branch, so that the identity path keeps every frame's own features). We leave it in three places: only the deepest blocks shift, space is averaged, and neighbouring
 frames are averaged to one feature step.
 """
 
@@ -50,6 +50,9 @@ class TemporalShiftBackbone(nn.Module):
         self.frozen_blocks = min(settings.frozen_blocks, count)
         for block in self.blocks[: self.frozen_blocks]:
             block.requires_grad_(False)
+        self._mask: Tensor | None = None
+        for block in self.blocks[self.first_shift :]:
+            _branch(block).register_forward_pre_hook(self._shift)
 
     def train(self, mode: bool = True) -> TemporalShiftBackbone:
         """Training mode leaves pretrained batch norm frozen: windows of one video are no fair sample of statistics."""
@@ -65,10 +68,30 @@ class TemporalShiftBackbone(nn.Module):
         """Features of every step; ``mask`` is false at padding, which neither shifts nor averages into real frames."""
         batch, frames = clip.shape[:2]
         x = rearrange(clip, "b t c h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
-        for index, block in enumerate(self.blocks):
-            x = block(_shifted(x, mask, self.shift_fraction) if index >= self.first_shift else x)
+        self._mask = mask
+        for block in self.blocks:
+            x = block(x)
+        self._mask = None
         pooled = x.mean(dim=(2, 3)).view(batch, frames, -1) * mask[..., None]
         return _average_groups(pooled, mask, self.stride).transpose(1, 2)
+
+    def _shift(self, _layer: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        """Shift what enters the residual branch of a block."""
+        assert self._mask is not None, "blocks are called through the backbone"
+        return _shifted(inputs[0], self._mask, self.shift_fraction)
+
+
+def _branch(block: nn.Module) -> nn.Module:
+    """The first layer of a block that the identity path passes by."""
+    match block:
+        case efficientnet_lite.MobileBlock():
+            return block.branch
+        case nn.Module(conv1=nn.Module() as first):  # torchvision's BasicBlock
+            return first
+        case nn.Module(block=nn.Module() as first):  # torchvision's InvertedResidual
+            return first
+        case _:
+            return block
 
 
 def _shifted(
@@ -77,7 +100,7 @@ def _shifted(
     """Take some channels from the frame before and as many from the frame after; beyond the ends is zero."""
     batch, frames = mask.shape
     fold = max(1, int(x.shape[1] * fraction))
-    video = x.view(batch, frames, *x.shape[1:])
+    video = x.reshape(batch, frames, *x.shape[1:])
     real = mask[:, :, None, None, None].to(x.dtype)
     out = video.clone()
     out[:, 1:, :fold] = video[:, :-1, :fold] * real[:, :-1]
