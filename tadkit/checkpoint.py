@@ -60,7 +60,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
 
 
 def _sort_header(path: Path) -> None:
-    """Put the header's entries in order, in place: safetensors writes them in a random one, and digests would differ."""
+    """Put the header's entries in order, in place: safetensors writes them in any order, and digests would differ."""
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         entries = json.loads(file.read(length))

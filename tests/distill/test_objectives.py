@@ -1,0 +1,187 @@
+"""Who hears what: the asymmetric objectives and their rivals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tadkit.config import FusionSettings
+from tadkit.distill import (
+    Batch,
+    JointHead,
+    JointHeadObjective,
+    StudentObjective,
+    Teacher,
+    TeacherObjective,
+    TeacherTargets,
+    Truth,
+)
+from tadkit.heads import HeadPredictions
+
+Reached = Callable[[Tensor, nn.Module], set[str]]
+NewObjective = Callable[..., StudentObjective]
+BOTH = {"motion", "appearance"}
+
+
+def test_decomposed_motion_hears_only_the_teacher_and_appearance_only_the_truth(
+    new_objective: NewObjective, batch: Batch, reached: Reached
+) -> None:
+    objective = new_objective(method="decomposed")
+    losses = objective(batch)
+    assert losses.keys() == {"appearance", "feature", "prediction", "total"}
+    assert reached(losses["appearance"], objective.model) == {"backbone", "appearance", "head"}
+    assert reached(losses["feature"], objective.model) == {"backbone", "motion"}
+    assert reached(losses["prediction"], objective.model) == {"backbone", "motion", "head"}
+
+
+def test_direct_distils_into_the_one_stream_that_hears_the_truth_too(
+    new_objective: NewObjective, batch: Batch, reached: Reached
+) -> None:
+    objective = new_objective(method="direct")
+    losses = objective(batch)
+    assert losses.keys() == {"appearance", "feature", "prediction", "total"}
+    assert reached(losses["appearance"], objective.model) == {"backbone", "appearance", "head"}
+    assert reached(losses["feature"], objective.model) == {"backbone", "appearance"}
+    assert reached(losses["prediction"], objective.model) == {"backbone", "appearance", "head"}
+
+
+def test_rgb_hears_only_the_truth(new_objective: NewObjective, batch: Batch, reached: Reached) -> None:
+    objective = new_objective(method="rgb")
+    losses = objective(replace(batch, teacher=None))
+    assert losses.keys() == {"appearance", "total"}
+    assert reached(losses["total"], objective.model) == {"backbone", "appearance", "head"}
+
+
+def test_rgb_matched_puts_both_branches_on_the_truth(
+    new_objective: NewObjective, batch: Batch, reached: Reached
+) -> None:
+    objective = new_objective(method="rgb-matched")
+    losses = objective(replace(batch, teacher=None))
+    assert losses.keys() == {"appearance", "motion", "total"}
+    assert reached(losses["appearance"], objective.model) == {"backbone", "appearance", "head"}
+    assert reached(losses["motion"], objective.model) == {"backbone", "motion", "head"}
+
+
+@pytest.mark.parametrize("stop", ["none", "motion", "both"])
+def test_stop_gradient_keeps_the_joint_loss_from_branches(
+    new_objective: NewObjective, batch: Batch, reached: Reached, stop: str
+) -> None:
+    objective = new_objective(method="decomposed", joint=True, stop_gradient=stop)
+    losses = objective(batch)
+    expected = {"none": {"backbone", *BOTH}, "motion": {"backbone", "appearance"}, "both": set()}[stop]
+    assert reached(losses["joint"], objective.model) == expected
+    assert reached(losses["joint"], objective.joint) == {"fusion", "head"}
+    # The branches' own terms are the same with and without it.
+    own = {name: losses[name] for name in ("appearance", "feature", "prediction")}
+    torch.testing.assert_close(own, {name: new_objective(method="decomposed")(batch)[name] for name in own})
+
+
+@pytest.mark.parametrize("method", ["rgb", "direct"])
+def test_joint_head_of_one_stream_reads_that_stream(
+    new_objective: NewObjective, batch: Batch, reached: Reached, method: str
+) -> None:
+    objective = new_objective(method=method, joint=True)
+    losses = objective(batch)
+    assert reached(losses["joint"], objective.joint) == {"head"}
+    assert "appearance" in reached(losses["joint"], objective.model)
+
+
+@pytest.mark.parametrize("method", ["decomposed", "direct", "rgb", "rgb-matched"])
+@pytest.mark.parametrize("joint", [False, True])
+def test_total_is_the_sum_of_the_terms(new_objective: NewObjective, batch: Batch, method: str, joint: bool) -> None:
+    losses = new_objective(method=method, joint=joint)(batch)
+    total = losses.pop("total")
+    assert math.isfinite(float(total))
+    torch.testing.assert_close(total, sum(losses.values()))
+
+
+def test_weights_scale_their_terms(new_objective: NewObjective, batch: Batch) -> None:
+    plain = new_objective(feature_weight=1, prediction_weight=1)(batch)
+    scaled = new_objective(feature_weight=3, prediction_weight=0.5)(batch)
+    torch.testing.assert_close(scaled["feature"], 3 * plain["feature"])
+    torch.testing.assert_close(scaled["prediction"], 0.5 * plain["prediction"])
+    torch.testing.assert_close(scaled["appearance"], plain["appearance"])
+
+
+@pytest.mark.parametrize("method", ["decomposed", "direct"])
+def test_a_teacher_that_says_what_the_student_says_asks_for_nothing(
+    new_objective: NewObjective, batch: Batch, method: str
+) -> None:
+    objective = new_objective(method=method)
+    with torch.no_grad():
+        motion, appearance = objective.model(batch.inputs["frames"], batch.mask)
+        heard = appearance if motion is None else motion
+        mask = torch.stack([torch.arange(8) < 8, torch.arange(8) < 6])
+        agreeing = TeacherTargets(heard, objective.model.head(heard, mask))
+    losses = objective(replace(batch, teacher=agreeing))
+    assert float(losses["feature"]) == pytest.approx(0, abs=1e-6)
+    assert float(losses["prediction"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_padding_of_a_window_does_not_change_the_losses(new_objective: NewObjective, batch: Batch) -> None:
+    objective = new_objective(method="decomposed", joint=True)
+    expected = objective(batch)
+    frames = batch.inputs["frames"].clone()
+    frames[1, 11:] = 255
+    assert batch.teacher is not None
+    feature = batch.teacher.feature.clone()
+    feature[1, :, 6:] = 50
+    logits, offsets, masks = batch.teacher.predictions
+    noisy = HeadPredictions(
+        tuple(torch.where(m[..., None], x, 9.0) for x, m in zip(logits, masks, strict=True)),
+        tuple(torch.where(m[..., None], x, 9.0) for x, m in zip(offsets, masks, strict=True)),
+        masks,
+    )
+    other = objective(replace(batch, inputs={"frames": frames}, teacher=TeacherTargets(feature, noisy)))
+    torch.testing.assert_close(other, expected)
+
+
+def test_colour_jitter_is_drawn_from_the_global_seed(new_objective: NewObjective, batch: Batch) -> None:
+    objective = new_objective(method="rgb", colour_jitter=0.5)
+    totals = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        totals.append(float(objective(batch)["total"]))
+    assert totals[0] == totals[1] != totals[2]
+
+
+def test_teacher_learns_from_the_truth_alone(
+    new_teacher: Callable[..., Teacher], new_objective: NewObjective, batch: Batch, reached: Reached
+) -> None:
+    teacher = new_teacher()
+    objective = TeacherObjective(teacher, new_objective().head_settings)
+    loss = objective(replace(batch, teacher=None))["total"]
+    assert reached(loss, teacher) == {"backbone", "mapping", "head"}
+
+
+@pytest.mark.parametrize("two_branches", [True, False])
+def test_joint_head_on_cached_features(
+    new_objective: NewObjective, batch: Batch, reached: Reached, two_branches: bool
+) -> None:
+    torch.manual_seed(0)
+    settings = new_objective().head_settings
+    head = JointHead(fusion=FusionSettings(), head=settings, dim=8, num_classes=3, two_branches=two_branches)
+    names = ("motion", "appearance") if two_branches else ("appearance",)
+    mask = torch.stack([torch.arange(8) < 8, torch.arange(8) < 6])
+    features = Batch({name: batch.inputs[name] for name in names}, mask, batch.truth)
+    loss = JointHeadObjective(head, settings)(features)["total"]
+    assert reached(loss, head) == ({"fusion", "head"} if two_branches else {"head"})
+
+
+def test_windows_without_actions_have_a_finite_loss(new_objective: NewObjective, batch: Batch) -> None:
+    empty = Truth([torch.zeros(0, 2)] * 2, [torch.zeros(0, dtype=torch.int64)] * 2)
+    losses = new_objective(method="decomposed", joint=True)(replace(batch, truth=empty))
+    assert math.isfinite(float(losses["total"]))
+
+
+def test_a_batch_moves_whole(batch: Batch) -> None:
+    moved = batch.to(torch.device("meta"))
+    assert moved.teacher is not None
+    tensors = [*moved.inputs.values(), moved.mask, *moved.truth.segments, *moved.truth.labels, moved.teacher.feature]
+    tensors += [tensor for field in moved.teacher.predictions for tensor in field]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}

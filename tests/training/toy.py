@@ -1,0 +1,72 @@
+"""A toy run for the tests of the training loop; run as a program it may kill itself at a step."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tadkit.config import TrainSettings
+from tadkit.progress import Quiet
+from tadkit.training import fit
+
+STEPS_PER_EPOCH = 5
+SETTINGS = TrainSettings(epochs=3, lr=0.02, backbone_lr=0.01, checkpoint_s=0.0, ema=0.8, seed=4)
+
+
+class Objective(nn.Module):
+    """Regression by a net with dropout and batch norm, so that both random state and buffers matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU())
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(16, 1))
+
+    def forward(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        x, y = batch
+        error = (self.head(self.backbone(x))[:, 0] - y).square().mean()
+        size = 1e-3 * self.head[1].weight.square().sum()
+        return {"error": error, "size": size, "total": error + size}
+
+
+class Source:
+    """Batches by number; at step ``stop`` it raises, or kills the process."""
+
+    steps_per_epoch = STEPS_PER_EPOCH
+
+    def __init__(self, stop: int | None = None, *, kill: bool = False) -> None:
+        self.stop = stop
+        self.kill = kill
+        self.asked: list[int] = []
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        self.asked.append(step)
+        if step == self.stop:
+            if self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyboardInterrupt
+        x = torch.randn(12, 4, generator=torch.Generator().manual_seed(step))
+        return x, x @ torch.tensor([1.0, -2.0, 0.5, 0.0])
+
+
+def run(
+    folder: Path,
+    source: Source,
+    *,
+    settings: TrainSettings = SETTINGS,
+    key: str = "key",
+    objective: nn.Module | None = None,
+) -> dict[str, Tensor]:
+    """One training run, always from the same weights."""
+    torch.manual_seed(1)
+    objective = objective or Objective()
+    cpu = torch.device("cpu")
+    return fit(objective, source, settings, folder=folder, key=key, device=cpu, progress=Quiet(), task="toy")
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), Source(int(sys.argv[2]), kill=True))
