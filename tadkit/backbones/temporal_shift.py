@@ -1,8 +1,8 @@
 """A 2-D net on every frame, with shifts of channels between neighbouring frames.
 
 Source: Lin, Gan, Han, *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019 (bidirectional; the
-shift is inside the residual branch, so that the identity path keeps every frame's own features). We leave it in three places: only the deepest blocks shift, space is averaged, and neighbouring
-frames are averaged to one feature step.
+shift is inside the residual branch, so that the identity path keeps every frame's own features). We leave it in three
+places: only the deepest blocks shift, space is averaged, and neighbouring frames are averaged to one feature step.
 """
 
 from __future__ import annotations
