@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from tadkit.progress import Quiet
 from tadkit.recipes import load_recipe
 from tadkit.records import Annotation, Dataset, VideoRecord, write_dataset
 from tadkit.video import write_video
+
+if TYPE_CHECKING:
+    from tadkit.pipelines.run import RunResult
 
 SIDE_PX = 32
 FPS = 10
@@ -51,17 +55,17 @@ head_layers = 1
 [distill]
 dim = 16
 [train.teacher]
-epochs = 3
+epochs = 2
 window_s = 6.4
 batch_windows = 2
 checkpoint_s = 0
 [train.student]
-epochs = 3
+epochs = 2
 window_s = 6.4
 batch_windows = 2
 checkpoint_s = 0
 [train.head]
-epochs = 3
+epochs = 2
 window_s = 6.4
 batch_windows = 2
 checkpoint_s = 0
@@ -124,16 +128,20 @@ def toy(tmp_path: Path, toy_data: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Path:
-    """The recipe file of a toy run that went through without trouble; not to be changed."""
+def first_run(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> RunResult:
+    """What the first run of the toy recipe gave back."""
     from tadkit.pipelines.run import run
 
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copytree(toy_data, folder / "data")
-    path = folder / "toy.toml"
-    path.write_text(RECIPE)
-    run(load_recipe(path), base=folder, device="cpu", progress=Quiet())
-    return path
+    (folder / "toy.toml").write_text(RECIPE)
+    return run(load_recipe(folder / "toy.toml"), base=folder, device="cpu", progress=Quiet())
+
+
+@pytest.fixture(scope="session")
+def undisturbed(first_run: RunResult) -> Path:
+    """The recipe file of a toy run that went through without trouble; not to be changed."""
+    return first_run.folder.parents[1] / "toy.toml"
 
 
 @pytest.fixture
