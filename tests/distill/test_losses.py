@@ -25,13 +25,9 @@ def test_equal_features_are_no_distance_apart(kind: FeatureLoss) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_does_not_count(kind: FeatureLoss) -> None:
     student, teacher = features(0), features(1)
-    other = torch.where(MASK[:, None], student, float("inf"))
+    padded = torch.where(MASK[:, None], student, 99.0)
     expected = feature_distance(student, teacher, MASK, kind=kind)
-    assert float(feature_distance(torch.where(MASK[:, None], student, 99.0), teacher, MASK, kind=kind)) == float(
-        expected
-    )
-    if kind != "mse-normalised":
-        assert float(feature_distance(other, teacher, MASK, kind=kind)) == float(expected)
+    assert float(feature_distance(padded, teacher, MASK, kind=kind)) == float(expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,13 +42,11 @@ def test_every_real_step_counts_the_same(kind: FeatureLoss) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("mse", (1 + 9) / 2), ("cosine", 1 - 2 / 2**0.5 / 20**0.5), ("smooth-l1", (0.5 + 2.5) / 2)]
+    ("kind", "expected"), [("mse", (1 + 9) / 2), ("cosine", 1 - 6 / 40**0.5), ("smooth-l1", (0.5 + 2.5) / 2)]
 )
 def test_known_answers(kind: FeatureLoss, expected: float) -> None:
     student = torch.tensor([1.0, 1.0]).reshape(1, 2, 1)
     teacher = torch.tensor([2.0, 4.0]).reshape(1, 2, 1)
-    if kind == "cosine":
-        expected = 1 - 6 / (2**0.5 * 20**0.5)
     assert float(feature_distance(student, teacher, torch.ones(1, 1).bool(), kind=kind)) == pytest.approx(expected)
 
 

@@ -96,7 +96,7 @@ def test_joint_head_of_one_stream_reads_that_stream(
 def test_total_is_the_sum_of_the_terms(new_objective: NewObjective, batch: Batch, method: str, joint: bool) -> None:
     losses = new_objective(method=method, joint=joint)(batch)
     total = losses.pop("total")
-    assert math.isfinite(float(total))
+    assert math.isfinite(total.item())
     torch.testing.assert_close(total, sum(losses.values()))
 
 
@@ -119,8 +119,8 @@ def test_a_teacher_that_says_what_the_student_says_asks_for_nothing(
         mask = torch.stack([torch.arange(8) < 8, torch.arange(8) < 6])
         agreeing = TeacherTargets(heard, objective.model.head(heard, mask))
     losses = objective(replace(batch, teacher=agreeing))
-    assert float(losses["feature"]) == pytest.approx(0, abs=1e-6)
-    assert float(losses["prediction"]) == pytest.approx(0, abs=1e-6)
+    assert losses["feature"].item() == pytest.approx(0, abs=1e-6)
+    assert losses["prediction"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_padding_of_a_window_does_not_change_the_losses(new_objective: NewObjective, batch: Batch) -> None:
@@ -146,7 +146,7 @@ def test_colour_jitter_is_drawn_from_the_global_seed(new_objective: NewObjective
     totals = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        totals.append(float(objective(batch)["total"]))
+        totals.append(objective(batch)["total"].item())
     assert totals[0] == totals[1] != totals[2]
 
 
@@ -176,7 +176,7 @@ def test_joint_head_on_cached_features(
 def test_windows_without_actions_have_a_finite_loss(new_objective: NewObjective, batch: Batch) -> None:
     empty = Truth([torch.zeros(0, 2)] * 2, [torch.zeros(0, dtype=torch.int64)] * 2)
     losses = new_objective(method="decomposed", joint=True)(replace(batch, truth=empty))
-    assert math.isfinite(float(losses["total"]))
+    assert math.isfinite(losses["total"].item())
 
 
 def test_a_batch_moves_whole(batch: Batch) -> None:
