@@ -20,7 +20,7 @@ def test_a_stage_whose_input_is_missing_says_so_in_one_line(tadkit, tmp_path):
     ran = tadkit("train-head", EXAMPLES / "synth.toml", *small)
     assert ran.code > 1
     (line,) = [line for line in ran.err.splitlines() if line.startswith("tadkit: error: ")]
-    assert "no such file" in line
+    assert "run tadkit distill RECIPE first" in line
 
 
 @pytest.mark.slow
