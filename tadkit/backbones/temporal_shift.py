@@ -7,7 +7,7 @@ places: only the deepest blocks shift, space is averaged, and neighbouring frame
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from einops import rearrange
@@ -98,16 +98,41 @@ def _shifted(
     x: Float[Tensor, "frames_in_all channels height width"], mask: Bool[Tensor, "batch frames"], fraction: float
 ) -> Float[Tensor, "frames_in_all channels height width"]:
     """Take some channels from the frame before and as many from the frame after; beyond the ends is zero."""
-    batch, frames = mask.shape
-    fold = max(1, int(x.shape[1] * fraction))
-    video = x.reshape(batch, frames, *x.shape[1:])
-    real = mask[:, :, None, None, None].to(x.dtype)
-    out = video.clone()
-    out[:, 1:, :fold] = video[:, :-1, :fold] * real[:, :-1]
-    out[:, :1, :fold] = 0
-    out[:, :-1, fold : 2 * fold] = video[:, 1:, fold : 2 * fold] * real[:, 1:]
-    out[:, -1:, fold : 2 * fold] = 0
-    return out.view_as(x).contiguous(memory_format=torch.channels_last)
+    video = x.reshape(*mask.shape, *x.shape[1:])
+    real = None if bool(mask.all()) else mask[:, :, None, None, None].to(x.dtype)
+    shifted: Tensor = _Shift.apply(  # type: ignore[no-untyped-call]
+        video, real, max(1, int(x.shape[1] * fraction))
+    )
+    return shifted.reshape(x.shape)
+
+
+class _Shift(torch.autograd.Function):
+    """The shift, with a backward pass that is a shift too: one copy each way where slicing would make many."""
+
+    @staticmethod
+    def forward(ctx: Any, video: Tensor, real: Tensor | None, fold: int) -> Tensor:
+        ctx.real, ctx.fold = real, fold
+        before, after = slice(0, fold), slice(fold, 2 * fold)
+        source = video if real is None else video * real
+        out = video.clone()
+        out[:, 1:, before] = source[:, :-1, before]
+        out[:, :1, before] = 0
+        out[:, :-1, after] = source[:, 1:, after]
+        out[:, -1:, after] = 0
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        before, after = slice(0, ctx.fold), slice(ctx.fold, 2 * ctx.fold)
+        back = gradient.clone()
+        back[:, :-1, before] = gradient[:, 1:, before]
+        back[:, -1:, before] = 0
+        back[:, 1:, after] = gradient[:, :-1, after]
+        back[:, :1, after] = 0
+        if ctx.real is not None:
+            back[:, :, : 2 * ctx.fold] *= ctx.real
+        return back, None, None
 
 
 def _average_groups(
@@ -159,7 +184,7 @@ def _tiny_blocks(in_channels: int) -> nn.ModuleList:
             nn.Sequential(
                 nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
                 nn.GroupNorm(min(8, outputs // 8), outputs),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             )
         )
     return nn.ModuleList(blocks)
