@@ -18,7 +18,7 @@ from tadkit.pipelines.extraction import ExtractionResult, torch_device, views_of
 from tadkit.pipelines.freshness import current_student, current_teacher
 from tadkit.pipelines.judge import Row, judged
 from tadkit.pipelines.train import distill, train_head, train_teacher
-from tadkit.pipelines.workspace import Workspace, open_workspace
+from tadkit.pipelines.workspace import Workspace, locked, open_workspace
 from tadkit.progress import Progress
 
 __all__ = ["DONE", "UP_TO_DATE", "Row", "RunResult", "run"]
@@ -55,6 +55,7 @@ def run(recipe: Recipe, *, base: Path, device: str, progress: Progress, only: st
 
     Raises:
         UsageError: ``only`` names no stage.
+        StoreError: another run is at work in the folder.
         TadkitError: a stage failed; what was done before stays, and the next run goes on from it.
     """
     workspace = open_workspace(recipe, base=base, progress=progress)
@@ -62,12 +63,14 @@ def run(recipe: Recipe, *, base: Path, device: str, progress: Progress, only: st
     stages = _stages(workspace, device, progress)
     if only is not None and only not in {command for command, _, _ in stages}:
         raise UsageError(f"no stage '{only}'; choose one of {', '.join(dict.fromkeys(c for c, _, _ in stages))}")
-    for command, name, stage in stages:
-        if only in (None, command) and not (name == _TRACKS and only and not _has_current_teacher(workspace)):
-            result.stages.append((name, DONE if stage() else UP_TO_DATE))
-    if only is None and workspace.held_out:
-        result.rows = judged(workspace, device)
-        write_text(workspace.folder / "report.json", json.dumps([asdict(row) for row in result.rows], indent=1) + "\n")
+    with locked(workspace):
+        for command, name, stage in stages:
+            if only in (None, command) and not (name == _TRACKS and only and not _has_current_teacher(workspace)):
+                result.stages.append((name, DONE if stage() else UP_TO_DATE))
+        if only is None and workspace.held_out:
+            result.rows = judged(workspace, device)
+            report = json.dumps([asdict(row) for row in result.rows], indent=1)
+            write_text(workspace.folder / "report.json", report + "\n")
     return result
 
 

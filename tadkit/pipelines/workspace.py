@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from tadkit.config import ComposeSource, FilesSource, Recipe, Source, SplitSettings, SynthSource
 from tadkit.detector import ModelSettings
-from tadkit.errors import AnnotationError, SettingsError, VideoError
+from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.files import digest_of
 from tadkit.pipelines.data import compose, synth
 from tadkit.pipelines.extraction import source_digest
@@ -111,6 +113,25 @@ class Workspace:
         """Distillation methods that the recipe trains: its own first, then those it compares with."""
         others = [row for row in self.recipe.compare if row not in ("teacher", self.recipe.distill.method)]
         return (self.recipe.distill.method, *others)
+
+
+@contextmanager
+def locked(workspace: Workspace) -> Iterator[None]:
+    """Keep other runs out of the run folder, and remove what killed ones had begun to write.
+
+    Raises:
+        StoreError: another run is at work in it.
+    """
+    try:
+        with FileLock(workspace.folder / ".lock", blocking=False):
+            for folder in (workspace.folder, workspace.folder / "detections", *workspace.folder.glob("stages/*")):
+                for leftover in folder.glob(".*.????????.*"):
+                    leftover.unlink()
+            yield
+    except Timeout as error:
+        raise StoreError(
+            f"{workspace.folder}: another run is at work in it; let it end, or use another folder with --set out=FOLDER"
+        ) from error
 
 
 def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspace:
