@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tadkit.distill.branches import jitter_colour, prepare_motion, prepare_rgb
+from tadkit.distill.branches import BranchMapping, jitter_colour, prepare_motion, prepare_rgb
 
 
 def frames_of(length: int) -> Tensor:
@@ -54,3 +54,19 @@ def test_jitter_follows_its_generator() -> None:
     frames, mask = frames_of(2), torch.ones(2, 2, dtype=torch.bool)
     assert torch.equal(jittered(frames, mask, 0.4, seed=1), jittered(frames, mask, 0.4, seed=1))
     assert not torch.equal(jittered(frames, mask, 0.4, seed=1), jittered(frames, mask, 0.4, seed=2))
+
+
+@torch.no_grad()
+def test_mapping_reads_no_padding_and_one_step_to_either_side() -> None:
+    torch.manual_seed(0)
+    mapping = BranchMapping(inputs=4, outputs=16)
+    x = torch.randn(1, 4, 9)
+    mask = torch.arange(9)[None] < 6
+    noisy = torch.where(mask[:, None], x, 1e3)
+    torch.testing.assert_close(mapping(noisy, mask)[:, :, :6], mapping(x[:, :, :6], mask[:, :6]))
+    assert not mapping(noisy, mask)[:, :, 6:].any()
+    other = x.clone()
+    other[:, :, 3] += 1
+    everything = torch.ones_like(mask)
+    changed = (mapping(x, everything) != mapping(other, everything)).any(dim=1)[0]
+    assert changed.nonzero().flatten().tolist() == [2, 3, 4]
