@@ -19,6 +19,7 @@ from tadkit.config import TrainSettings
 from tadkit.errors import TadkitError
 from tadkit.files import whole_file, write_text
 from tadkit.progress import Progress
+from tadkit.training.memory import keep_freed_memory
 from tadkit.training.schedule import AveragedWeights, parameter_groups, rate_factor
 from tadkit.training.state import load_state, save_state
 
@@ -61,6 +62,8 @@ def fit(
     Raises:
         TadkitError: the loss is no longer finite.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(settings.seed)
     # accelerate keeps the first precision of a process for good; each stage of a run has its own.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
