@@ -50,6 +50,7 @@ class DecordReader:
         except (decord.DECORDError, RuntimeError, OSError, ValueError, IndexError) as error:
             raise VideoError(f"{path}: decord cannot open it ({_reason(error)}); set video.reader to pyav") from error
         self._refuse_other_stamps(np.asarray(spans_s, dtype=np.float64).reshape(-1, 2)[:, 0])
+        self.read([0])  # some sizes decord opens but cannot scale to (widths of 16, 24, 48 or 72 px)
 
     @property
     def stamps_s(self) -> Float64[np.ndarray, " frames"]:

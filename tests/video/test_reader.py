@@ -282,3 +282,10 @@ def test_readers_agree_on_a_real_video(data):
             assert np.abs(one.read(run).astype(int) - other.read(run)).mean() < 0.5
         np.testing.assert_array_equal(one.read(indices), np.concatenate([one.read([index]) for index in indices]))
         np.testing.assert_array_equal(other.read(indices), np.concatenate([other.read([index]) for index in indices]))
+
+
+@pytest.mark.parametrize("width_px", [16, 24, 48, 72])
+def test_auto_leaves_decord_where_it_cannot_scale(tmp_path, numbered, number_of, width_px):
+    write_video(tmp_path / "a.mp4", numbered(12), fps=25)
+    with open_video(tmp_path / "a.mp4", size_hw=(32, width_px)) as video:
+        assert number_of(video.read(range(12))) == list(range(12))
