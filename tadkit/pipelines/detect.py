@@ -47,12 +47,7 @@ class DetectResult:
 
 
 def detect(
-    videos: Sequence[Path],
-    *,
-    model: Path | None,
-    device: str,
-    overrides: Mapping[str, Any],
-    progress: Progress,
+    videos: Sequence[Path], *, model: Path | None, device: str, overrides: Mapping[str, Any], progress: Progress
 ) -> DetectResult:
     """Detect actions in ``videos``.
 

@@ -58,17 +58,14 @@ dim = 16
 epochs = 2
 window_s = 6.4
 batch_windows = 2
-checkpoint_s = 0
 [train.student]
 epochs = 2
 window_s = 6.4
 batch_windows = 2
-checkpoint_s = 0
 [train.head]
 epochs = 2
 window_s = 6.4
 batch_windows = 2
-checkpoint_s = 0
 """
 
 

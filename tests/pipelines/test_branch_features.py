@@ -35,7 +35,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory, write_squares: WriteSquares
     ]
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_detections_are_those_of_one_pass(tiny_detector: Detector, videos: list[Path], data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(videos))
@@ -50,7 +50,7 @@ def test_detections_are_those_of_one_pass(tiny_detector: Detector, videos: list[
         assert a.score == pytest.approx(b.score, abs=1e-4)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_features_of_every_view_are_those_of_one_pass(
     tiny_detector: Detector, videos: list[Path], data: st.DataObject

@@ -27,6 +27,7 @@ OUTPUTS = (
     ("extract-features", ("features-decomposed.h5", "features-decomposed.h5.parts")),
     ("train-head", ("detector-decomposed.safetensors", "stages/train-head-decomposed")),
 )
+EACH_STEP = tuple(f"train.{stage}.checkpoint_s=0" for stage in ("teacher", "student", "head"))
 KILL_S = 120.0
 RunToy = Callable[..., dict[str, str]]
 
@@ -48,12 +49,18 @@ def in_the_middle(first: Path, second: Path) -> bool:
     return (second / "last.safetensors").exists()
 
 
+def start(recipe: Path) -> subprocess.Popen[bytes]:
+    """A run in a process of its own that keeps the state of every training step."""
+    command = [sys.executable, "-m", "tadkit.cli", "run", str(recipe), "--device", "cpu"]
+    command += [word for override in (COMPARE, *EACH_STEP) for word in ("--set", override)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
 def kill_in(recipe: Path, stage: str) -> None:
     """Start the run and kill it in the middle of ``stage``, which has not been done."""
     first, second = forget_from(recipe.parent / "runs" / "toy", stage)
-    command = [sys.executable, "-m", "tadkit.cli", "run", str(recipe), "--device", "cpu", "--set", COMPARE]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    with start(recipe) as process:
         limit = time.monotonic() + KILL_S
         while not in_the_middle(first, second):
             assert process.poll() is None, process.stderr and process.stderr.read().decode()
@@ -128,10 +135,9 @@ def test_a_run_killed_again_and_again_ends_where_an_undisturbed_one_does(
 ) -> None:
     folder = finished.parent / "runs" / "toy"
     shutil.rmtree(folder)
-    command = [sys.executable, "-m", "tadkit.cli", "run", str(finished), "--device", "cpu", "--set", COMPARE]
     chance = np.random.default_rng(0)
     for _ in range(6):
-        with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL) as process:
+        with start(finished) as process:
             time.sleep(float(chance.uniform(4, 12)))
             process.kill()
     run_toy(finished, COMPARE)

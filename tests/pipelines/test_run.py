@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config import Recipe
 from tadkit.errors import StoreError, TadkitError, UsageError, WeightsError
 from tadkit.pipelines.run import DONE, UP_TO_DATE, RunResult, run
 from tadkit.progress import Quiet
@@ -68,7 +67,7 @@ def test_detections_are_written_for_the_held_out_videos_alone(undisturbed: Path)
         assert set(read_detections(folder / "detections" / f"{row}.json")) == held_out
 
 
-def test_a_head_setting_redoes_what_has_a_head_and_no_extraction_of_flow(finished: Path, run_toy: RunToy) -> None:
+def test_a_setting_of_train_head_redoes_that_stage_alone(finished: Path, run_toy: RunToy) -> None:
     states = run_toy(finished, "train.head.epochs=1")
     assert redone(states) == {"train-head (decomposed)", "train-head (rgb)"}
 
@@ -137,6 +136,7 @@ def test_held_out_videos_leave_no_trace_in_the_weights(undisturbed: Path, tmp_pa
     recipe = tmp_path / "toy.toml"
     shutil.copy(undisturbed, recipe)
     run_toy(recipe, "split.kind=all", 'compare=["teacher"]')
+    assert not (tmp_path / "runs" / "toy" / "report.json").exists(), "nothing is held out, so there is no table"
     for kind, name in (("teacher", "teacher"), ("student", "student-decomposed"), ("detector", "detector-decomposed")):
         with_them, without = (
             load_checkpoint(base / f"runs/toy/{name}.safetensors", kind=kind)  # type: ignore[arg-type]
@@ -253,13 +253,6 @@ def test_the_one_stage_form_hands_its_joint_head_on(toy: Path, run_toy: RunToy) 
     detector = load_checkpoint(folder / "detector-decomposed.safetensors", kind="detector").tensors
     for name, value in joint.items():
         assert value.allclose(detector[f"joint.{name}"], atol=1e-6), name
-
-
-def test_a_run_that_holds_nothing_out_has_no_table(toy: Path) -> None:
-    recipe: Recipe = load_recipe(toy, overrides=["split.kind=all", "distill.method=rgb", 'compare=["teacher"]'])
-    result = run(recipe, base=toy.parent, device="cpu", progress=Quiet())
-    assert result.rows == []
-    assert not (result.folder / "report.json").exists()
 
 
 def test_a_damaged_video_fails_the_stage_and_keeps_the_flow_of_the_others(toy: Path, run_toy: RunToy) -> None:
