@@ -14,6 +14,10 @@ View = Literal["original", "mirror", "flip", "turn180", "turn90", "turn270", "tr
 SQUARE_VIEWS: frozenset[str] = frozenset({"turn90", "turn270", "transpose", "antitranspose"})
 
 
+Method = Literal["decomposed", "direct", "rgb", "rgb-matched"]
+ComparedRow = Literal["teacher", "decomposed", "direct", "rgb", "rgb-matched"]
+
+
 class Settings(BaseModel):
     """Base of all settings: frozen, and unknown keys are errors."""
 
@@ -172,7 +176,7 @@ class FusionSettings(Settings):
 class DistillSettings(Settings):
     """What the student learns from."""
 
-    method: Literal["decomposed", "direct", "rgb", "rgb-matched"] = "decomposed"
+    method: Method = "decomposed"
     """decomposed is the paper's; direct distils into one stream; rgb has no teacher; rgb-matched has two branches."""
     dim: int = Field(128, ge=8)
     """Channels of each branch's feature."""
@@ -214,7 +218,7 @@ class TrainSettings(Settings):
     views: tuple[View, ...] = ("original", "mirror")
     """Views of the picture that training draws from; teacher outputs are cached for each."""
     colour_jitter: float = Field(0.3, ge=0, lt=1)
-    """Largest change of brightness, contrast and saturation of a window's RGB frames; the teacher's input is left alone."""
+    """Largest change of brightness, contrast and saturation of a window's RGB frames; flow is left alone."""
     seed: int = Field(0, ge=0)
     """Seed of weights, windows and views."""
     checkpoint_s: float = Field(20.0, ge=0)
@@ -270,7 +274,7 @@ class SplitSettings(Settings):
     """Which videos train and which are held out."""
 
     kind: Literal["folds", "subset", "group", "all"] = "folds"
-    """folds: grouped by video; subset: as the annotations say; group: by the name before the first ``_``; all: train on all."""
+    """folds deals the videos; subset goes by the annotations, group by the name before ``_``; all holds out none."""
     folds: int = Field(3, ge=2)
     """Parts that videos are dealt into, when folds."""
     fold: int = Field(0, ge=0)
@@ -334,7 +338,7 @@ class Recipe(Settings):
     """The three training stages."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How detections are judged."""
-    compare: tuple[Literal["teacher", "rgb", "rgb-matched", "direct", "decomposed"], ...] = ("teacher", "rgb", "decomposed")
+    compare: tuple[ComparedRow, ...] = ("teacher", "rgb", "decomposed")
     """Rows of the final table; each student among them is trained."""
 
     @model_validator(mode="after")
@@ -343,8 +347,8 @@ class Recipe(Settings):
             raise ValueError(f"labels are not distinct: {', '.join(self.labels)}")
         if self.backbone.stride != self.teacher_backbone.stride:
             raise ValueError(
-                f"backbone.stride {self.backbone.stride} differs from teacher_backbone.stride {self.teacher_backbone.stride}: "
-                "the student must see the teacher's features at the same steps"
+                f"backbone.stride {self.backbone.stride} differs from teacher_backbone.stride "
+                f"{self.teacher_backbone.stride}: the student must see the teacher's features at the same steps"
             )
         if self.split.kind == "folds" and self.split.fold >= self.split.folds:
             raise ValueError(f"split.fold {self.split.fold} must be below split.folds {self.split.folds}")

@@ -65,7 +65,7 @@ def read_dataset(path: Path) -> Dataset:
     content = read_json(path, error=AnnotationError)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
-        raise AnnotationError(f"{path}: no 'database' object; expected ActivityNet-style annotations, see docs/formats.md")
+        raise AnnotationError(f"{path}: no 'database' object; expected ActivityNet-style JSON, see docs/formats.md")
     return Dataset({name: _video_record(path, name, entry) for name, entry in database.items()})
 
 
@@ -129,7 +129,8 @@ def detections_json(detections: Detections, *, external: Mapping[str, Any]) -> s
         video: [{"label": d.label, "score": d.score, "segment": [d.start_s, d.end_s]} for d in found]
         for video, found in detections.items()
     }
-    return json.dumps({"version": DETECTIONS_VERSION, "results": results, "external_data": dict(external)}, indent=1) + "\n"
+    content = {"version": DETECTIONS_VERSION, "results": results, "external_data": dict(external)}
+    return json.dumps(content, indent=1) + "\n"
 
 
 def write_detections(path: Path, detections: Detections, *, external: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint
 from tadkit.config import TrainSettings
@@ -37,25 +38,36 @@ def method_settings(workspace: Workspace, method: str) -> ModelSettings:
 def teacher_key(workspace: Workspace, flow: TrackReader) -> str:
     """What the teacher depends on."""
     parts = {"flow": [flow.key(item.name) for item in workspace.training]}
-    return _key(workspace, parts, workspace.model_settings, workspace.recipe.train.teacher)
+    shape = _shape(workspace.model_settings, "video", "flow", "teacher_backbone", "head")
+    shape["dim"] = workspace.recipe.distill.dim
+    return _key(workspace, parts, shape, workspace.recipe.train.teacher)
 
 
 def student_key(workspace: Workspace, method: str, tracks: TrackReader | None) -> str:
     """What the student of ``method`` depends on; ``tracks`` are the teacher's, None where it hears none."""
     heard = [] if tracks is None else [tracks.key(item.name) for item in workspace.training]
     parts = {"teacher": heard, "sources": [item.source_sha256 for item in workspace.training]}
-    return _key(workspace, parts, method_settings(workspace, method), workspace.recipe.train.student)
+    settings = method_settings(workspace, method)
+    fusion = ("fusion",) if settings.distill.joint else ()
+    shape = _shape(settings, "video", "backbone", "head", "distill", *fusion)
+    return _key(workspace, parts, shape, workspace.recipe.train.student)
 
 
 def head_key(workspace: Workspace, method: str, features: TrackReader) -> str:
     """What the joint head of ``method`` depends on."""
     parts = {"features": [features.key(item.name) for item in workspace.training]}
-    return _key(workspace, parts, method_settings(workspace, method), workspace.recipe.train.head)
+    shape = _shape(method_settings(workspace, method), "head", "distill", "fusion")
+    return _key(workspace, parts, shape, workspace.recipe.train.head)
 
 
-def _key(workspace: Workspace, parts: Mapping[str, object], settings: ModelSettings, train: TrainSettings) -> str:
+def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
+    """The sections that a stage's model depends on; who decodes the frames is none of them."""
+    return settings.model_dump(mode="json", include=set(sections), exclude={"video": {"reader"}})
+
+
+def _key(workspace: Workspace, parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings) -> str:
     rest = {
-        "model": settings.model_dump(mode="json", exclude={"decode": True, "video": {"reader"}}),
+        "model": dict(shape),
         "train": train.model_dump(mode="json", exclude={"checkpoint_s", "cache_mb"}),
         "truth": [item.truth_digest for item in workspace.training],
         "labels": list(workspace.recipe.labels),
