@@ -67,7 +67,7 @@ def extract_features_of(
     """Branch features of videos by name to the store ``out``, in every view."""
     result = ExtractionResult()
     student = student.to(torch_device(device)).eval()
-    settings = {"model": checkpoint.digest, "video": video.model_dump(mode="json"), "views": list(views)}
+    settings = {"model": checkpoint.digest, "video": video.model_dump(mode="json")}
     progress.start("extract-features", total=len(items), unit="video")
     with open_store(out, kind="features", settings=settings, labels=checkpoint.labels) as store:
         for name, path in items.items():

@@ -165,7 +165,7 @@ def extract_teacher_tracks(
     checkpoint = load_checkpoint(teacher, kind="teacher")
     settings, model = build_teacher(checkpoint, where=str(teacher))
     model.to(torch_device(device))
-    described = {"teacher": checkpoint.digest, "model": settings.model_dump(mode="json"), "views": list(views)}
+    described = {"teacher": checkpoint.digest, "model": settings.model_dump(mode="json")}
     progress.start("teacher's features", total=len(names), unit="video")
     with (
         read_store(flow_path, kind="flow") as flow,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tadkit.config import Recipe
+from tadkit.config import Recipe, View
 from tadkit.detector import build_student
 from tadkit.errors import StoreError, UsageError, WeightsError
 from tadkit.files import write_text
@@ -18,7 +18,7 @@ from tadkit.pipelines.extraction import ExtractionResult, torch_device, views_of
 from tadkit.pipelines.freshness import current_student, current_teacher
 from tadkit.pipelines.judge import Row, judged
 from tadkit.pipelines.train import distill, train_head, train_teacher
-from tadkit.pipelines.workspace import Workspace, locked, open_workspace
+from tadkit.pipelines.workspace import Item, Workspace, locked, open_workspace
 from tadkit.progress import Progress
 
 __all__ = ["DONE", "UP_TO_DATE", "Row", "RunResult", "run"]
@@ -123,32 +123,42 @@ def _flow(workspace: Workspace, device: str, progress: Progress) -> bool:
 
 
 def _teacher_tracks(workspace: Workspace, device: str, progress: Progress) -> bool:
-    views = views_of(workspace.recipe.train.student.views)
-    return _did_something(
-        extract_teacher_tracks(
-            [item.name for item in workspace.items],
-            workspace.flow,
-            workspace.teacher_tracks,
-            teacher=workspace.teacher,
-            views=views,
-            device=device,
-            progress=progress,
+    did = False
+    for items, views in _seen(workspace, workspace.recipe.train.student.views):
+        did |= _did_something(
+            extract_teacher_tracks(
+                [item.name for item in items],
+                workspace.flow,
+                workspace.teacher_tracks,
+                teacher=workspace.teacher,
+                views=views,
+                device=device,
+                progress=progress,
+            )
         )
-    )
+    return did
+
+
+def _seen(workspace: Workspace, views: Sequence[View]) -> list[tuple[tuple[Item, ...], tuple[View, ...]]]:
+    """Videos and the views they are needed in: training draws from all, judging reads the original."""
+    return [(workspace.training, views_of(views)), (workspace.held_out, views_of(()))]
 
 
 def _features(workspace: Workspace, method: str, device: str, progress: Progress) -> bool:
     checkpoint = current_student(workspace, method)
     settings, student = build_student(checkpoint, where=str(workspace.student(method)))
-    return _did_something(
-        extract_features_of(
-            {item.name: item.path for item in workspace.items},
-            workspace.features(method),
-            student=student,
-            video=settings.video,
-            checkpoint=checkpoint,
-            views=views_of(workspace.recipe.train.head.views),
-            device=device,
-            progress=progress,
+    did = False
+    for items, views in _seen(workspace, workspace.recipe.train.head.views):
+        did |= _did_something(
+            extract_features_of(
+                {item.name: item.path for item in items},
+                workspace.features(method),
+                student=student,
+                video=settings.video,
+                checkpoint=checkpoint,
+                views=views,
+                device=device,
+                progress=progress,
+            )
         )
-    )
+    return did
