@@ -43,7 +43,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
-    """Write a checkpoint, whole or not at all; ``half`` stores float32 weights as float16."""
+    """Write a checkpoint, whole or not at all; ``half`` stores matrices and filters as float16."""
     header = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -73,8 +73,10 @@ def _sort_header(path: Path) -> None:
 
 def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
     tensor = tensor.detach().cpu()
-    if half and tensor.dtype == torch.float32:
+    if half and tensor.dtype == torch.float32 and tensor.ndim >= 2:
         tensor = tensor.half()
+        if not bool(torch.isfinite(tensor).all()):
+            raise WeightsError("a weight does not fit in half precision; save in full precision")
     return tensor.clone(memory_format=torch.contiguous_format)
 
 

@@ -336,6 +336,8 @@ class Recipe(Settings):
     """From predictions to detections."""
     train: StageTraining = StageTraining()
     """The three training stages."""
+    half_precision: bool = False
+    """Store the detector's matrices and filters as float16: half the file; it runs in float32 all the same."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How detections are judged."""
     compare: tuple[ComparedRow, ...] = ("teacher", "rgb", "decomposed")

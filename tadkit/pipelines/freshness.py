@@ -55,7 +55,9 @@ def student_key(workspace: Workspace, method: str, tracks: TrackReader | None) -
 
 def head_key(workspace: Workspace, method: str, features: TrackReader) -> str:
     """What the joint head of ``method`` depends on."""
-    parts = {"features": [features.key(item.name) for item in workspace.training]}
+    parts: dict[str, object] = {"features": [features.key(item.name) for item in workspace.training]}
+    if workspace.recipe.half_precision:
+        parts["half_precision"] = True
     shape = _shape(method_settings(workspace, method), "head", "distill", "fusion")
     return _key(workspace, parts, shape, workspace.recipe.train.head)
 

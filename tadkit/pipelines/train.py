@@ -188,7 +188,7 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
     _, student = build_student(checkpoint, where=str(workspace.student(method)))
     joint.load_state_dict(_below(weights, "model."))
     detector = Detector(settings, labels=recipe.labels, student=student, joint=joint)
-    _save(path, "detector", settings, workspace, detector.state_dict(), key=key)
+    _save(path, "detector", settings, workspace, detector.state_dict(), key=key, half=recipe.half_precision)
     return True
 
 
@@ -207,7 +207,14 @@ def _below(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
 
 
 def _save(
-    path: Path, kind: Kind, settings: ModelSettings, workspace: Workspace, tensors: dict[str, torch.Tensor], *, key: str
+    path: Path,
+    kind: Kind,
+    settings: ModelSettings,
+    workspace: Workspace,
+    tensors: dict[str, torch.Tensor],
+    *,
+    key: str,
+    half: bool = False,
 ) -> None:
     provenance = {
         "key": key,
@@ -224,4 +231,5 @@ def _save(
             tensors=tensors,
             provenance=provenance,
         ),
+        half=half,
     )
