@@ -10,21 +10,12 @@ from pathlib import Path
 
 import pytest
 from sybil import Example, Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown import PythonCodeBlockParser
 
-from tadkit.errors import WeightsError
 from tadkit.recipes import parse_recipe
-from tadkit.zoo import bundled_model
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def model_is_bundled() -> bool:
-    try:
-        return bundled_model().is_file() and (ROOT / "examples" / "room.mp4").is_file()
-    except WeightsError:
-        return False
 
 
 def blocks(language: str) -> list[object]:
@@ -39,11 +30,10 @@ def blocks(language: str) -> list[object]:
 
 def python_blocks() -> list[object]:
     """One parameter for each block; blocks of a page share their names, as they do for its reader."""
-    sybil = Sybil(parsers=[PythonCodeBlockParser(), SkipParser()], encoding="utf-8")
+    sybil = Sybil(parsers=[PythonCodeBlockParser()], encoding="utf-8")
     found = []
     for page in PAGES:
         document = sybil.parse(page)
-        document.namespace["model_is_bundled"] = model_is_bundled()
         found += [pytest.param(example, id=f"{page.name}:{example.line}") for example in document.examples()]
     return found
 

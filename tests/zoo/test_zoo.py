@@ -1,4 +1,4 @@
-"""The bundled model is a whole detector with a card, or its absence is told with the way out."""
+"""The bundled model is a whole detector with a card and finds what the example shows."""
 
 from __future__ import annotations
 
@@ -10,17 +10,37 @@ import tadkit.zoo
 from tadkit.checkpoint import load_checkpoint
 from tadkit.detector import build_detector
 from tadkit.errors import WeightsError
+from tadkit.pipelines.detect import detect
+from tadkit.progress import Quiet
+from tadkit.records import Annotation, Detection, read_dataset
 from tadkit.zoo import bundled_model
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SHOW_SCORE = 0.3
 
 
 def test_the_bundled_model_loads_and_has_a_card() -> None:
-    try:
-        path = bundled_model()
-    except WeightsError:
-        pytest.skip("this checkout has no bundled model")
+    path = bundled_model()
     detector = build_detector(load_checkpoint(path, kind="detector"), where=str(path))
-    assert detector.labels
+    assert set(detector.labels) == {"walk", "sitdown", "standup", "lying", "falling"}
+    assert path.stat().st_size <= 20_000_000
     assert path.with_suffix(".md").read_text(encoding="utf-8").strip()
+
+
+def test_it_finds_at_least_four_of_five_actions_of_the_example() -> None:
+    truth = read_dataset(EXAMPLES / "room.json").videos["room"].annotations
+    result = detect([EXAMPLES / "room.mp4"], model=None, device="cpu", overrides={}, progress=Quiet())
+    shown = [found for found in result.detections["room"] if found.score >= SHOW_SCORE]
+    met = [action for action in truth if any(_overlap(action, found) >= 0.5 for found in shown)]
+    assert len(met) >= 0.8 * len(truth), [action for action in truth if action not in met]
+    assert len(shown) <= 3 * len(truth), "few sure detections, not many weak ones"
+
+
+def _overlap(action: Annotation, found: Detection) -> float:
+    """Temporal intersection over union; zero where the labels differ."""
+    both = min(action.end_s, found.end_s) - max(action.start_s, found.start_s)
+    either = max(action.end_s, found.end_s) - min(action.start_s, found.start_s)
+    return max(0.0, both) / either if action.label == found.label else 0.0
 
 
 def test_without_a_bundled_model_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
