@@ -34,8 +34,13 @@ def _helps(command: click.Command, parent: click.Context | None, name: str) -> I
 def settings() -> str:
     """Every setting of a recipe: name, values, default, meaning."""
     parts = [_table("Top level", "", Recipe)]
-    parts += [part for name, field in Recipe.model_fields.items() for part in _sections(name, field)]
+    parts += [part for name, field in _in_order(Recipe) for part in _sections(name, field)]
     return "\n\n".join(parts)
+
+
+def _in_order(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    """What must be given comes first."""
+    return sorted(model.model_fields.items(), key=lambda item: not item[1].is_required())
 
 
 def _sections(name: str, field: FieldInfo) -> Iterator[str]:
@@ -57,7 +62,7 @@ def _sections(name: str, field: FieldInfo) -> Iterator[str]:
 def _table(title: str, about: str, model: type[BaseModel]) -> str:
     rows = [
         f"| `{name}` | {_values(field)} | {_default(field)} | {_meaning(name, field)} |"
-        for name, field in model.model_fields.items()
+        for name, field in _in_order(model)
     ]
     head = [f"## {title}", *([about] if about else [])]
     return "\n\n".join([*head, "\n".join(["| setting | values | default | meaning |", "|---|---|---|---|", *rows])])

@@ -305,19 +305,9 @@ class StageTraining(Settings):
     """``tadkit train-head``"""
 
 
-class Recipe(Settings):
-    """Everything that ``tadkit run`` needs to know."""
+class ModelSettings(Settings):
+    """The sections of a recipe that shape a model; they travel in the header of its checkpoint."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
-    """Name of the run folder."""
-    labels: tuple[str, ...] = Field(min_length=1)
-    """Classes, in the order of the model's outputs; other labels in the annotations are background."""
-    sources: tuple[Source, ...] = Field(min_length=1)
-    """Where videos and annotations come from."""
-    out: str = "runs"
-    """Folder that the run folder is made in."""
-    split: SplitSettings = SplitSettings()
-    """Which videos are held out."""
     video: VideoSettings = VideoSettings()
     """How frames are read."""
     flow: FlowSettings = Tvl1Settings()
@@ -334,6 +324,21 @@ class Recipe(Settings):
     """How the branches are joined."""
     decode: DecodeSettings = DecodeSettings()
     """From predictions to detections."""
+
+
+class Recipe(ModelSettings):
+    """Everything that ``tadkit run`` needs to know."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    """Name of the run folder."""
+    labels: tuple[str, ...] = Field(min_length=1)
+    """Classes, in the order of the model's outputs; other labels in the annotations are background."""
+    sources: tuple[Source, ...] = Field(min_length=1)
+    """Where videos and annotations come from."""
+    out: str = "runs"
+    """Folder that the run folder is made in."""
+    split: SplitSettings = SplitSettings()
+    """Which videos are held out."""
     train: StageTraining = StageTraining()
     """The three training stages."""
     half_precision: bool = False

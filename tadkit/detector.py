@@ -11,35 +11,12 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tadkit.checkpoint import Checkpoint, load_weights
-from tadkit.config import (
-    BackboneSettings,
-    DecodeSettings,
-    DistillSettings,
-    FlowSettings,
-    FusionSettings,
-    HeadSettings,
-    Settings,
-    Tvl1Settings,
-    VideoSettings,
-)
+from tadkit.config import ModelSettings
 from tadkit.distill.joint import JointHead
 from tadkit.distill.student import TWO_BRANCHES, Student
 from tadkit.distill.teacher import Teacher
 from tadkit.errors import WeightsError
 from tadkit.heads import HeadPredictions, predict_in_chunks
-
-
-class ModelSettings(Settings):
-    """The sections of a recipe that shape a model; they travel in the header of its checkpoint."""
-
-    video: VideoSettings = VideoSettings()
-    flow: FlowSettings = Tvl1Settings()
-    teacher_backbone: BackboneSettings = BackboneSettings()
-    backbone: BackboneSettings = BackboneSettings()
-    head: HeadSettings = HeadSettings()
-    distill: DistillSettings = DistillSettings()
-    fusion: FusionSettings = FusionSettings()
-    decode: DecodeSettings = DecodeSettings()
 
 
 class Detector(nn.Module):

@@ -55,12 +55,12 @@ def test_flow_without_a_method_is_the_default_method():
 def test_all_mistakes_are_told_at_once_one_line_each():
     text = SMALL.replace('"small"', '"not a name"').replace("count = 4", "count = 0\ncuont = 4")
     assert mistakes(text, "head.levls=4", "flow.warp=3", "video.rate_hz=fast") == [
-        "small.toml: name: string should match pattern '^[A-Za-z0-9._-]+$', got 'not a name'",
-        "small.toml: sources.0.count: input should be greater than or equal to 1, got 0",
-        "small.toml: sources.0.cuont: no such setting; did you mean count?",
         "small.toml: video.rate_hz: input should be a valid number, unable to parse string as a number, got 'fast'",
         "small.toml: flow.warp: no such setting; did you mean warps?",
         "small.toml: head.levls: no such setting; did you mean levels?",
+        "small.toml: name: string should match pattern '^[A-Za-z0-9._-]+$', got 'not a name'",
+        "small.toml: sources.0.count: input should be greater than or equal to 1, got 0",
+        "small.toml: sources.0.cuont: no such setting; did you mean count?",
     ]
 
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float32
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config import DecodeSettings, VideoSettings
-from tadkit.detector import Detector, ModelSettings, build_detector
+from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
+from tadkit.detector import Detector, build_detector
 from tadkit.errors import SettingsError, TadkitError
 from tadkit.heads import decode
 from tadkit.pipelines.branch_features import CORE_FRAMES, BranchFeatures, branch_features

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config import FlowSettings, VideoSettings, View
+from tadkit.config import FlowSettings, ModelSettings, VideoSettings, View
 from tadkit.data.batches import read_flow
-from tadkit.detector import ModelSettings, build_teacher
+from tadkit.detector import build_teacher
 from tadkit.distill import Teacher
 from tadkit.errors import TadkitError, VideoError
 from tadkit.files import digest_of

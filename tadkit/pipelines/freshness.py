@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint
-from tadkit.config import TrainSettings
-from tadkit.detector import ModelSettings
+from tadkit.config import ModelSettings, TrainSettings
 from tadkit.errors import StoreError, TadkitError, WeightsError
 from tadkit.files import digest_of
 from tadkit.pipelines.extract_features import features_key

@@ -9,13 +9,12 @@ from pathlib import Path
 import torch
 
 from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, save_checkpoint
-from tadkit.config import TrainSettings
+from tadkit.config import ModelSettings, TrainSettings
 from tadkit.data.batches import FeatureBatches, FlowBatches, FrameBatches
 from tadkit.data.frames import FrameCache
 from tadkit.data.windows import TrainingVideo, WindowPlan, training_video
 from tadkit.detector import (
     Detector,
-    ModelSettings,
     build_student,
     new_joint_head,
     new_student,

@@ -13,8 +13,7 @@ from typing import assert_never
 import numpy as np
 from filelock import FileLock, Timeout
 
-from tadkit.config import ComposeSource, FilesSource, Recipe, Source, SplitSettings, SynthSource
-from tadkit.detector import ModelSettings
+from tadkit.config import ComposeSource, FilesSource, ModelSettings, Recipe, Source, SplitSettings, SynthSource
 from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.files import digest_of
 from tadkit.pipelines.data import compose, synth

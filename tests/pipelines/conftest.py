@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
-from tadkit.config import Recipe
-from tadkit.detector import Detector, ModelSettings, new_joint_head, new_student
+from tadkit.config import ModelSettings, Recipe
+from tadkit.detector import Detector, new_joint_head, new_student
 from tadkit.progress import Quiet
 from tadkit.recipes import load_recipe
 from tadkit.records import Annotation, Dataset, VideoRecord, write_dataset

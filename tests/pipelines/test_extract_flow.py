@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
-from tadkit.config import TemporalGradientSettings, Tvl1Settings, VideoSettings
-from tadkit.detector import ModelSettings, new_teacher
+from tadkit.config import ModelSettings, TemporalGradientSettings, Tvl1Settings, VideoSettings
+from tadkit.detector import new_teacher
 from tadkit.errors import StoreError, VideoError, WeightsError
 from tadkit.flow import build_flow, decode
 from tadkit.pipelines.extract_flow import extract_flow
