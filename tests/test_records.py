@@ -69,7 +69,7 @@ def test_what_is_wrong_is_told_with_file_and_video(tmp_path, change, said):
 @pytest.mark.parametrize("text", ["[]", "{}", '{"database": []}', "3"])
 def test_a_file_of_another_kind_is_refused(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(AnnotationError, match="expected ActivityNet-style annotations"):
+    with pytest.raises(AnnotationError, match="expected ActivityNet-style JSON"):
         read_dataset(tmp_path / "a.json")
     with pytest.raises(AnnotationError, match="expected a detections file"):
         read_detections(tmp_path / "a.json")
