@@ -146,7 +146,7 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
         AnnotationError: annotations are missing or two sources share a video name.
         VideoError: a video of the annotations is missing.
     """
-    folder = base / recipe.out / recipe.name
+    folder = Path(os.path.normpath(base / recipe.out / recipe.name))
     folder.mkdir(parents=True, exist_ok=True)
     found: list[tuple[VideoRecord, Path]] = []
     for number, source in enumerate(recipe.sources):

@@ -13,8 +13,9 @@ def keep_freed_memory() -> None:
     """Ask glibc to keep freed memory for the next step instead of giving it back to the kernel.
 
     A step allocates and frees gigabytes of activations in large blocks. By default each block is mapped afresh and its
-    pages are cleared at first touch, which took as long as the arithmetic (docs/results.md). Peak memory stays what it
-    was, but is held until the process ends. Elsewhere than on Linux with glibc nothing happens.
+    pages are cleared at first touch: four steps of the room's teacher took 12.9 s of system time beside 17.8 s of user
+    time, and 4.7 s beside 18.7 s with this. Memory is held until the process ends. Elsewhere than on Linux with glibc
+    nothing happens.
     """
     if not sys.platform.startswith("linux"):
         return
