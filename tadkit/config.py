@@ -68,10 +68,10 @@ class Tvl1Settings(Settings):
     """Displacement that the int8 code still holds; larger ones are clipped and counted."""
 
 
-class Tvl1OpencvSettings(Settings):
+class OpencvTvl1Settings(Settings):
     """OpenCV's DualTVL1 with its own defaults: the reference, one pair at a time on the CPU."""
 
-    method: Literal["tvl1-opencv"] = "tvl1-opencv"
+    method: Literal["opencv-tvl1"] = "opencv-tvl1"
     bound_px: float = Field(20.0, gt=0)
     """Displacement that the int8 code still holds; larger ones are clipped and counted."""
 
@@ -99,7 +99,7 @@ class RaftSettings(Settings):
 
 
 FlowSettings = Annotated[
-    Tvl1Settings | Tvl1OpencvSettings | TemporalGradientSettings | RaftSettings, Field(discriminator="method")
+    Tvl1Settings | OpencvTvl1Settings | TemporalGradientSettings | RaftSettings, Field(discriminator="method")
 ]
 
 

@@ -125,7 +125,7 @@ def test_written_recipes_are_read_back_equal(overrides):
         ("a=true", {"a": True}),
         ("a=[1, 2]", {"a": [1, 2]}),
         ("a='two words'", {"a": "two words"}),
-        ("a=tvl1-opencv", {"a": "tvl1-opencv"}),
+        ("a=opencv-tvl1", {"a": "opencv-tvl1"}),
         ("a=${TADKIT_DATA}/room", {"a": "${TADKIT_DATA}/room"}),
         ('a={b="x=y"}', {"a": {"b": "x=y"}}),
     ],

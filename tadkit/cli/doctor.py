@@ -71,7 +71,7 @@ def _optflow() -> str:
     import cv2
 
     if not hasattr(cv2, "optflow"):
-        raise PackageNotFoundError("opencv-contrib-python, which flow.method tvl1-opencv needs")
+        raise PackageNotFoundError("opencv-contrib-python, which flow.method opencv-tvl1 needs")
     return str(cv2.__version__)
 
 

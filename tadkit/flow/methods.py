@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from tadkit.config import FlowSettings, RaftSettings, TemporalGradientSettings, Tvl1OpencvSettings, Tvl1Settings
+from tadkit.config import FlowSettings, OpencvTvl1Settings, RaftSettings, TemporalGradientSettings, Tvl1Settings
 
 
 class FlowMethod(Protocol):
@@ -36,7 +36,7 @@ def build_flow(settings: FlowSettings, *, device: torch.device) -> FlowMethod:
     """The method that the settings name; its libraries are imported only then.
 
     Raises:
-        SettingsError: tvl1-opencv is asked for and OpenCV lacks it.
+        SettingsError: opencv-tvl1 is asked for and OpenCV lacks it.
         WeightsError: RAFT's weights are missing, damaged or do not fit.
     """
     match settings:
@@ -44,10 +44,10 @@ def build_flow(settings: FlowSettings, *, device: torch.device) -> FlowMethod:
             from tadkit.flow.tvl1 import Tvl1
 
             return Tvl1(settings, device=device)
-        case Tvl1OpencvSettings():
-            from tadkit.flow.opencv import Tvl1Opencv
+        case OpencvTvl1Settings():
+            from tadkit.flow.opencv import OpencvTvl1
 
-            return Tvl1Opencv(device=device)
+            return OpencvTvl1(device=device)
         case TemporalGradientSettings():
             from tadkit.flow.temporal_gradient import TemporalGradient
 

@@ -14,7 +14,7 @@ from tadkit.errors import SettingsError
 from tadkit.flow.frames import check_frames
 
 
-class Tvl1Opencv:
+class OpencvTvl1:
     """TV-L1 of opencv-contrib, one pair at a time on the CPU.
 
     Defaults (OpenCV 4 and 5): tau .25, lambda .15, theta .3, 5 scales of step .8, 5 warps, 10 x 30 iterations at most,
@@ -29,7 +29,7 @@ class Tvl1Opencv:
     def __init__(self, *, device: torch.device) -> None:
         if not hasattr(cv2, "optflow"):
             raise SettingsError(
-                f"flow.method 'tvl1-opencv' needs OpenCV's contrib module optflow, which OpenCV {cv2.__version__} here "
+                f"flow.method 'opencv-tvl1' needs OpenCV's contrib module optflow, which OpenCV {cv2.__version__} here "
                 "lacks: pip install opencv-contrib-python in place of opencv-python, or set flow.method = 'tvl1'"
             )
         self.device = device

@@ -8,7 +8,7 @@ import pytest
     [
         (["extract-flow", "a.mp4"], "say which with --out flow.h5"),
         (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.warps=0"], "flow.warps: input should be greater"),
-        (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.method=tvl2"], "'tvl1-opencv'"),
+        (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.method=tvl2"], "'opencv-tvl1'"),
         (["extract-flow", "r.toml", "--out", "f.h5"], "--out f.h5: a recipe says itself where things lie"),
         (["extract-features", "r.toml", "--model", "m"], "--model m: a recipe says itself where things lie"),
         (["extract-features", "a.mp4", "--out", "f.h5", "--set", "video.rate_hz=3"], "--set goes with a recipe"),

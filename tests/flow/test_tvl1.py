@@ -10,14 +10,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tadkit.config import Tvl1OpencvSettings, Tvl1Settings
+from tadkit.config import OpencvTvl1Settings, Tvl1Settings
 from tadkit.errors import SettingsError
 from tadkit.flow import FlowMethod, build_flow
 from tadkit.flow.tvl1 import Tvl1
 
 Scene = Callable[..., tuple[np.ndarray, np.ndarray]]
 CPU = torch.device("cpu")
-SETTINGS = [Tvl1Settings(), Tvl1OpencvSettings()]
+SETTINGS = [Tvl1Settings(), OpencvTvl1Settings()]
 BORDER_PX = 10
 """Left out: what moves into the picture has no truth in the other frame."""
 
@@ -32,7 +32,7 @@ def inner_error(method: FlowMethod, frames: np.ndarray, truth: np.ndarray) -> fl
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shift_xy=st.tuples(st.floats(-2.1, 2.1), st.floats(-2.1, 2.1)), seed=st.integers(0, 99))
 def test_translation_is_found(
-    moving_texture: Scene, choice: Tvl1Settings | Tvl1OpencvSettings, shift_xy: tuple[float, float], seed: int
+    moving_texture: Scene, choice: Tvl1Settings | OpencvTvl1Settings, shift_xy: tuple[float, float], seed: int
 ) -> None:
     frames, truth = moving_texture(np.eye(2), shift_xy, seed)
     assert inner_error(build_flow(choice, device=CPU), frames, truth) < 0.15
@@ -40,7 +40,7 @@ def test_translation_is_found(
 
 @pytest.mark.parametrize("choice", SETTINGS, ids=lambda choice: choice.method)
 @pytest.mark.parametrize("angle", [-0.06, 0.06])
-def test_rotation_is_found(moving_texture: Scene, choice: Tvl1Settings | Tvl1OpencvSettings, angle: float) -> None:
+def test_rotation_is_found(moving_texture: Scene, choice: Tvl1Settings | OpencvTvl1Settings, angle: float) -> None:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     frames, truth = moving_texture(turn, (0.0, 0.0))
     assert inner_error(build_flow(choice, device=CPU), frames, truth) < 0.15
@@ -48,13 +48,13 @@ def test_rotation_is_found(moving_texture: Scene, choice: Tvl1Settings | Tvl1Ope
 
 @pytest.mark.parametrize("choice", SETTINGS, ids=lambda choice: choice.method)
 @pytest.mark.parametrize("zoom", [0.94, 1.06])
-def test_zoom_is_found(moving_texture: Scene, choice: Tvl1Settings | Tvl1OpencvSettings, zoom: float) -> None:
+def test_zoom_is_found(moving_texture: Scene, choice: Tvl1Settings | OpencvTvl1Settings, zoom: float) -> None:
     frames, truth = moving_texture(np.eye(2) * zoom, (0.0, 0.0))
     assert inner_error(build_flow(choice, device=CPU), frames, truth) < 0.15
 
 
 @pytest.mark.parametrize("choice", SETTINGS, ids=lambda choice: choice.method)
-def test_equal_frames_do_not_move(moving_texture: Scene, choice: Tvl1Settings | Tvl1OpencvSettings) -> None:
+def test_equal_frames_do_not_move(moving_texture: Scene, choice: Tvl1Settings | OpencvTvl1Settings) -> None:
     frames, _ = moving_texture(np.eye(2), (0.0, 0.0))
     assert build_flow(choice, device=CPU)(frames).abs().max() < 0.01
 
@@ -92,7 +92,7 @@ def test_settings_of_one_level_without_median_still_find_small_motion(moving_tex
 def test_a_missing_optflow_module_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "optflow")
     with pytest.raises(SettingsError, match="opencv-contrib-python"):
-        build_flow(Tvl1OpencvSettings(), device=CPU)
+        build_flow(OpencvTvl1Settings(), device=CPU)
 
 
 @pytest.mark.gpu
