@@ -76,6 +76,16 @@ class OpencvTvl1Settings(Settings):
     """Displacement that the int8 code still holds; larger ones are clipped and counted."""
 
 
+class OpencvDisSettings(Settings):
+    """DIS of OpenCV (Kroeger et al., ECCV 2016): fast and classical, one pair at a time on the CPU."""
+
+    method: Literal["opencv-dis"] = "opencv-dis"
+    preset: Literal["ultrafast", "fast", "medium"] = "medium"
+    """OpenCV's own: ultrafast and fast stop at a quarter of the size, medium at half of it."""
+    bound_px: float = Field(20.0, gt=0)
+    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+
+
 class TemporalGradientSettings(Settings):
     """Difference of adjacent frames: the cheap motion input."""
 
@@ -99,7 +109,8 @@ class RaftSettings(Settings):
 
 
 FlowSettings = Annotated[
-    Tvl1Settings | OpencvTvl1Settings | TemporalGradientSettings | RaftSettings, Field(discriminator="method")
+    Tvl1Settings | OpencvTvl1Settings | OpencvDisSettings | TemporalGradientSettings | RaftSettings,
+    Field(discriminator="method"),
 ]
 
 

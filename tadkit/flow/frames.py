@@ -14,18 +14,17 @@ LUMA = (0.299, 0.587, 0.114)
 def check_frames(
     frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"],
 ) -> UInt8[Tensor, "frames height width 3"]:
-    """The frames as a tensor.
+    """The frames as a tensor, which shares the memory of an array that is contiguous and may be written.
 
     Raises:
-        ValueError: They are not uint8 (frames, height, width, 3), or there is none.
+        ValueError: They are not uint8 (frames, height, width, 3), or there is none, or they have no pixel.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(frames)) if isinstance(frames, np.ndarray) else frames
-    if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[-1] != 3 or len(tensor) == 0:
+    dtype = str(frames.dtype).removeprefix("torch.")
+    if dtype != "uint8" or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ValueError(
-            "flow reads uint8 frames of shape (frames >= 1, height, width, 3), "
-            f"got {tensor.dtype} {tuple(tensor.shape)}"
+            f"flow reads uint8 frames of shape (frames >= 1, height, width, 3), got {dtype} {tuple(frames.shape)}"
         )
-    return tensor
+    return frames if isinstance(frames, Tensor) else torch.from_numpy(np.require(frames, requirements=("C", "W")))
 
 
 def grey_levels(frames: UInt8[Tensor, "frames height width 3"]) -> Float32[Tensor, "frames height width"]:

@@ -9,7 +9,14 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from tadkit.config import FlowSettings, OpencvTvl1Settings, RaftSettings, TemporalGradientSettings, Tvl1Settings
+from tadkit.config import (
+    FlowSettings,
+    OpencvDisSettings,
+    OpencvTvl1Settings,
+    RaftSettings,
+    TemporalGradientSettings,
+    Tvl1Settings,
+)
 
 
 class FlowMethod(Protocol):
@@ -48,6 +55,10 @@ def build_flow(settings: FlowSettings, *, device: torch.device) -> FlowMethod:
             from tadkit.flow.opencv import OpencvTvl1
 
             return OpencvTvl1(device=device)
+        case OpencvDisSettings():
+            from tadkit.flow.opencv import OpencvDis
+
+            return OpencvDis(settings, device=device)
         case TemporalGradientSettings():
             from tadkit.flow.temporal_gradient import TemporalGradient
 

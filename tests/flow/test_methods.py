@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from tadkit.config import FlowSettings, OpencvTvl1Settings, TemporalGradientSettings, Tvl1Settings
+from tadkit.config import FlowSettings, OpencvDisSettings, OpencvTvl1Settings, TemporalGradientSettings, Tvl1Settings
 from tadkit.flow import build_flow
 from tadkit.flow.frames import grey_levels
 
 CPU = torch.device("cpu")
-METHODS = [Tvl1Settings(), OpencvTvl1Settings(), TemporalGradientSettings()]
+METHODS = [Tvl1Settings(), OpencvTvl1Settings(), OpencvDisSettings(), TemporalGradientSettings()]
 
 
 @pytest.fixture
