@@ -5,10 +5,11 @@ A default is written here and nowhere else; the command line's help and ``docs/s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 View = Literal["original", "mirror", "flip", "turn180", "turn90", "turn270", "transpose", "antitranspose"]
 SQUARE_VIEWS: frozenset[str] = frozenset({"turn90", "turn270", "transpose", "antitranspose"})
@@ -131,9 +132,11 @@ class BackboneSettings(Settings):
     """Frames averaged to one feature step."""
 
 
-class HeadSettings(Settings):
+class ActionFormerSettings(Settings):
     """Anchor-free head in the manner of ActionFormer (Zhang, Wu, Li, ECCV 2022)."""
 
+    kind: Literal["actionformer"] = "actionformer"
+    """Transformer pyramid of local attention; what a head section without a kind means."""
     dim: int = Field(128, ge=8)
     """Channels inside the head."""
     levels: int = Field(5, ge=1, le=10)
@@ -156,12 +159,20 @@ class HeadSettings(Settings):
     """Foreground probability that the classifier starts from."""
 
     @model_validator(mode="after")
-    def _odd_window(self) -> HeadSettings:
+    def _odd_window(self) -> ActionFormerSettings:
         if self.attention_window % 2 == 0:
             raise ValueError(f"attention_window must be odd, got {self.attention_window}")
         if self.dim % self.attention_heads:
             raise ValueError(f"dim {self.dim} must be a multiple of attention_heads {self.attention_heads}")
         return self
+
+
+def _head_kind(section: object) -> object:
+    """Tag of a head section; files from before there was a choice of heads name none."""
+    return section.get("kind", "actionformer") if isinstance(section, Mapping) else getattr(section, "kind", None)
+
+
+HeadSettings = Annotated[Annotated[ActionFormerSettings, Tag("actionformer")], Discriminator(_head_kind)]
 
 
 class DecodeSettings(Settings):
@@ -327,7 +338,7 @@ class ModelSettings(Settings):
     """The teacher's net."""
     backbone: BackboneSettings = BackboneSettings()
     """The student's net; its stride must be the teacher's."""
-    head: HeadSettings = HeadSettings()
+    head: HeadSettings = ActionFormerSettings()
     """Head of teacher, branches and detector."""
     distill: DistillSettings = DistillSettings()
     """What the student learns from."""

@@ -16,7 +16,7 @@ from tadkit.distill.joint import JointHead
 from tadkit.distill.student import TWO_BRANCHES, Student
 from tadkit.distill.teacher import Teacher
 from tadkit.errors import WeightsError
-from tadkit.heads import HeadPredictions, predict_in_chunks
+from tadkit.heads import Predictions, predict_in_chunks
 
 
 class Detector(nn.Module):
@@ -37,7 +37,7 @@ class Detector(nn.Module):
         appearance: Float[Tensor, "channels steps"],
         *,
         core_steps: int,
-    ) -> HeadPredictions:
+    ) -> Predictions:
         """Predictions of one video from its features; that they are made ``core_steps`` at a time does not show."""
         mask = torch.ones(1, appearance.shape[1], dtype=torch.bool, device=appearance.device)
         fused = self.joint.fused(None if motion is None else motion[None], appearance[None], mask)
@@ -88,10 +88,17 @@ def model_settings(checkpoint: Checkpoint, *, where: str) -> ModelSettings:
     try:
         return ModelSettings.model_validate(known)
     except ValidationError as error:
-        wrong = ", ".join(sorted({".".join(str(part) for part in e["loc"]) for e in error.errors()}))
+        wrong = ", ".join(sorted({_setting(e["loc"], known) for e in error.errors()}))
         raise WeightsError(
             f"{where}: this tadkit does not know settings in the header ({wrong}); use the version that wrote it"
         ) from error
+
+
+def _setting(location: tuple[int | str, ...], known: Mapping[str, Any]) -> str:
+    """Dotted name of a setting, without the tag of a union that pydantic puts after the section's name."""
+    section = known.get(str(location[0]))
+    tags = {section.get("kind", "actionformer"), section.get("method")} if isinstance(section, Mapping) else set()
+    return ".".join(str(part) for n, part in enumerate(location) if n != 1 or part not in tags)
 
 
 def build_detector(checkpoint: Checkpoint, *, where: str) -> Detector:

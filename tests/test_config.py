@@ -7,8 +7,8 @@ from pydantic import BaseModel, ValidationError
 
 from tadkit import config
 from tadkit.config import (
+    ActionFormerSettings,
     DecodeSettings,
-    HeadSettings,
     Recipe,
     Settings,
     SplitSettings,
@@ -55,12 +55,12 @@ def test_size_is_height_then_width():
 
 def test_an_attention_window_has_a_middle():
     with pytest.raises(ValidationError, match="attention_window must be odd, got 8"):
-        HeadSettings(attention_window=8)
+        ActionFormerSettings(attention_window=8)
 
 
 def test_attention_heads_divide_the_channels():
     with pytest.raises(ValidationError, match="dim 130 must be a multiple of attention_heads 4"):
-        HeadSettings(dim=130)
+        ActionFormerSettings(dim=130)
 
 
 def test_labels_are_distinct():

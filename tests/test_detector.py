@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tadkit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from tadkit.config import BackboneSettings, DistillSettings, HeadSettings, TemporalGradientSettings
+from tadkit.config import ActionFormerSettings, BackboneSettings, DistillSettings, TemporalGradientSettings
 from tadkit.detector import (
     Detector,
     ModelSettings,
@@ -31,7 +31,7 @@ def settings_of(method: str = "decomposed") -> ModelSettings:
         flow=TemporalGradientSettings(),
         teacher_backbone=tiny,
         backbone=tiny,
-        head=HeadSettings(dim=8, levels=3, attention_heads=2, attention_window=3),
+        head=ActionFormerSettings(dim=8, levels=3, attention_heads=2, attention_window=3),
         distill=DistillSettings.model_validate({"method": method, "dim": 8}),
     )
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tadkit.config import FusionSettings, HeadSettings
 from tadkit.fusion import LocalAttentiveFusion
-from tadkit.heads import AnchorFreeHead, HeadPredictions
+from tadkit.heads import Predictions, build_head
 
 
 class JointHead(nn.Module):
@@ -19,7 +19,7 @@ class JointHead(nn.Module):
         """With one branch there is nothing to fuse and J reads that branch."""
         super().__init__()
         self.fusion = LocalAttentiveFusion(fusion, channels=dim) if two_branches else None
-        self.head = AnchorFreeHead(head, in_channels=2 * dim if two_branches else dim, num_classes=num_classes)
+        self.head = build_head(head, in_channels=2 * dim if two_branches else dim, num_classes=num_classes)
 
     def fused(
         self,
@@ -38,7 +38,7 @@ class JointHead(nn.Module):
         motion: Float[Tensor, "batch channels time"] | None,
         appearance: Float[Tensor, "batch channels time"],
         mask: Bool[Tensor, "batch time"],
-    ) -> HeadPredictions:
+    ) -> Predictions:
         """Predictions of the joint head."""
-        predictions: HeadPredictions = self.head(self.fused(motion, appearance, mask), mask)
+        predictions: Predictions = self.head(self.fused(motion, appearance, mask), mask)
         return predictions

@@ -12,20 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from tadkit.backbones import step_mask
-from tadkit.config import DistillSettings, HeadSettings
+from tadkit.config import DistillSettings
 from tadkit.distill.batch import Batch, TeacherTargets, Truth
 from tadkit.distill.branches import jitter_colour
 from tadkit.distill.joint import JointHead
 from tadkit.distill.losses import feature_distance
 from tadkit.distill.student import Student, StudentFeatures
 from tadkit.distill.teacher import Teacher
-from tadkit.heads import AnchorFreeHead, HeadPredictions, head_loss, prediction_distillation
+from tadkit.heads import Head, Predictions, head_loss, prediction_distillation
 
 Losses = dict[str, Tensor]
 
 
-def _detection_loss(predictions: HeadPredictions, truth: Truth, head: AnchorFreeHead, settings: HeadSettings) -> Tensor:
-    return head_loss(predictions, truth.segments, truth.labels, settings=settings, strides=head.strides).total
+def _detection_loss(head: Head, predictions: Predictions, truth: Truth) -> Tensor:
+    return head_loss(head, predictions, truth.segments, truth.labels).total
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -35,17 +35,16 @@ def _device(module: nn.Module) -> torch.device:
 class TeacherObjective(nn.Module):
     """Ordinary detection losses on the motion modality."""
 
-    def __init__(self, model: Teacher, settings: HeadSettings) -> None:
+    def __init__(self, model: Teacher) -> None:
         """Train ``model``."""
         super().__init__()
         self.model = model
-        self.settings = settings
 
     def forward(self, batch: Batch) -> Losses:
         """Losses of windows of flow."""
         batch = batch.to(_device(self))
         predictions = self.model(batch.inputs["flow"], batch.mask).predictions
-        return {"total": _detection_loss(predictions, batch.truth, self.model.head, self.settings)}
+        return {"total": _detection_loss(self.model.head, predictions, batch.truth)}
 
 
 class StudentObjective(nn.Module):
@@ -55,7 +54,6 @@ class StudentObjective(nn.Module):
         self,
         model: Student,
         *,
-        head: HeadSettings,
         distill: DistillSettings,
         joint: JointHead | None,
         colour_jitter: float,
@@ -64,7 +62,6 @@ class StudentObjective(nn.Module):
         super().__init__()
         self.model = model
         self.joint = joint
-        self.head_settings = head
         self.distill = distill
         self.colour_jitter = colour_jitter
 
@@ -83,14 +80,14 @@ class StudentObjective(nn.Module):
 
     def _branch_losses(self, features: StudentFeatures, mask: Tensor, batch: Batch) -> Losses:
         appearance = self.model.head(features.appearance, mask)
-        losses = {"appearance": _detection_loss(appearance, batch.truth, self.model.head, self.head_settings)}
+        losses = {"appearance": _detection_loss(self.model.head, appearance, batch.truth)}
         match self.distill.method:
             case "rgb":
                 return losses
             case "rgb-matched":
                 assert features.motion is not None
                 motion = self.model.head(features.motion, mask)
-                return losses | {"motion": _detection_loss(motion, batch.truth, self.model.head, self.head_settings)}
+                return losses | {"motion": _detection_loss(self.model.head, motion, batch.truth)}
             case "direct":
                 return losses | self._distillation(features.appearance, appearance, mask, batch.teacher)
             case "decomposed":
@@ -101,10 +98,10 @@ class StudentObjective(nn.Module):
                 assert_never(method)
 
     def _distillation(
-        self, feature: Tensor, predictions: HeadPredictions, mask: Tensor, teacher: TeacherTargets | None
+        self, feature: Tensor, predictions: Predictions, mask: Tensor, teacher: TeacherTargets | None
     ) -> Losses:
         assert teacher is not None, "distillation needs the teacher's outputs"
-        imitation = prediction_distillation(predictions, teacher.predictions)
+        imitation = prediction_distillation(self.model.head, predictions, teacher.predictions)
         distance = feature_distance(feature, teacher.feature, mask, kind=self.distill.feature_loss)
         return {
             "feature": self.distill.feature_weight * distance,
@@ -118,20 +115,19 @@ class StudentObjective(nn.Module):
             motion = motion.detach()
         if self.distill.stop_gradient == "both":
             appearance = appearance.detach()
-        return _detection_loss(self.joint(motion, appearance, mask), truth, self.joint.head, self.head_settings)
+        return _detection_loss(self.joint.head, self.joint(motion, appearance, mask), truth)
 
 
 class JointHeadObjective(nn.Module):
     """Fusion and joint head on cached branch features."""
 
-    def __init__(self, model: JointHead, settings: HeadSettings) -> None:
+    def __init__(self, model: JointHead) -> None:
         """Train ``model``."""
         super().__init__()
         self.model = model
-        self.settings = settings
 
     def forward(self, batch: Batch) -> Losses:
         """Losses of windows of features."""
         batch = batch.to(_device(self))
         predictions = self.model(batch.inputs.get("motion"), batch.inputs["appearance"], batch.mask)
-        return {"total": _detection_loss(predictions, batch.truth, self.model.head, self.settings)}
+        return {"total": _detection_loss(self.model.head, predictions, batch.truth)}

@@ -11,7 +11,7 @@ from tadkit.backbones import TemporalShiftBackbone, step_mask
 from tadkit.config import BackboneSettings, DistillSettings, HeadSettings
 from tadkit.distill.branches import BranchMapping, prepare_rgb
 from tadkit.distill.teacher import halo_frames
-from tadkit.heads import AnchorFreeHead
+from tadkit.heads import build_head
 
 TWO_BRANCHES = frozenset({"decomposed", "rgb-matched"})
 
@@ -41,7 +41,7 @@ class Student(nn.Module):
         channels = self.backbone.channels
         self.motion = BranchMapping(inputs=channels, outputs=distill.dim) if distill.method in TWO_BRANCHES else None
         self.appearance = BranchMapping(inputs=channels, outputs=distill.dim)
-        self.head = AnchorFreeHead(head, in_channels=distill.dim, num_classes=num_classes)
+        self.head = build_head(head, in_channels=distill.dim, num_classes=num_classes)
 
     @property
     def halo_frames(self) -> int:

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from tadkit.backbones import TemporalShiftBackbone, step_mask
 from tadkit.config import BackboneSettings, HeadSettings
 from tadkit.distill.branches import BranchMapping, prepare_motion
-from tadkit.heads import AnchorFreeHead, HeadPredictions
+from tadkit.heads import Predictions, build_head
 
 
 class TeacherOutput(NamedTuple):
     """What the student learns from: f_T (batch, channels, steps) and y_T."""
 
     feature: Tensor
-    predictions: HeadPredictions
+    predictions: Predictions
 
 
 class Teacher(nn.Module):
@@ -37,7 +37,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.backbone = TemporalShiftBackbone(backbone, in_channels=motion_channels, pretrained=pretrained)
         self.mapping = BranchMapping(inputs=self.backbone.channels, outputs=dim)
-        self.head = AnchorFreeHead(head, in_channels=dim, num_classes=num_classes)
+        self.head = build_head(head, in_channels=dim, num_classes=num_classes)
 
     @property
     def halo_frames(self) -> int:

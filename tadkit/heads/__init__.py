@@ -1,27 +1,30 @@
 """Detection heads: from a feature track to detections."""
 
-from tadkit.heads.anchor_free import AnchorFreeHead, HeadPredictions
+from tadkit.heads.anchor_free import AnchorFreeHead, HeadPredictions, anchor_free_candidates
 from tadkit.heads.chunks import predict_in_chunks
 from tadkit.heads.decode import Decoded, decode
-from tadkit.heads.losses import (
-    HeadLoss,
-    PredictionDistillation,
-    diou_loss_1d,
-    head_loss,
-    prediction_distillation,
-    sigmoid_focal_loss,
-)
+from tadkit.heads.families import Predictions, build_head, candidates, head_loss, prediction_distillation
+from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
+from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss, diou_loss_1d, sigmoid_focal_loss
 from tadkit.heads.suppression import hard_nms, soft_nms
 from tadkit.heads.targets import Targets, assign_targets, regression_ranges
 
 __all__ = [
     "AnchorFreeHead",
+    "Candidates",
     "Decoded",
+    "Head",
     "HeadLoss",
     "HeadPredictions",
     "PredictionDistillation",
+    "Predictions",
     "Targets",
+    "anchor_free_candidates",
+    "anchor_free_distillation",
+    "anchor_free_loss",
     "assign_targets",
+    "build_head",
+    "candidates",
     "decode",
     "diou_loss_1d",
     "hard_nms",

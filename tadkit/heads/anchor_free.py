@@ -7,14 +7,18 @@ After ActionFormer (Zhang, Wu, Li, ECCV 2022, section 3.3). Where we leave the p
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as nnf
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tadkit.config import HeadSettings
+from tadkit.config import ActionFormerSettings
+from tadkit.errors import WeightsError
+from tadkit.heads.head import Candidates, Head
 from tadkit.heads.pyramid import ChannelNorm, MaskedConv1d, Pyramid
 
 
@@ -51,7 +55,7 @@ class Tower(nn.Module):
         return out.transpose(1, 2)
 
 
-class AnchorFreeHead(nn.Module):
+class AnchorFreeHead(Head):
     """Pyramid, then a classifier and a regressor that all levels share.
 
     Args:
@@ -60,7 +64,9 @@ class AnchorFreeHead(nn.Module):
         num_classes: classes; each has a sigmoid of its own.
     """
 
-    def __init__(self, settings: HeadSettings, *, in_channels: int, num_classes: int) -> None:
+    settings: ActionFormerSettings
+
+    def __init__(self, settings: ActionFormerSettings, *, in_channels: int, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
         self.in_channels, self.num_classes = in_channels, num_classes
@@ -100,3 +106,38 @@ class AnchorFreeHead(nn.Module):
             ),
             masks=tuple(real for _, real in levels),
         )
+
+
+def anchor_free_candidates(
+    predictions: HeadPredictions, *, strides: Sequence[int], min_score: float, limit: int
+) -> Candidates:
+    """The best candidates of one video.
+
+    Args:
+        predictions: of one video (batch 1).
+        strides: of the head's levels; step ``j`` of a level sits at position ``j * stride``.
+        min_score: candidates below it are left out.
+        limit: most candidates.
+
+    Raises:
+        WeightsError: a prediction is not a finite number.
+    """
+    assert all(len(mask) == 1 for mask in predictions.masks), "candidates are of one video"
+    logits, offsets, real = (torch.cat(field, dim=1)[0].detach().cpu() for field in predictions)
+    points = np.concatenate(
+        [np.arange(mask.shape[1]) * stride for mask, stride in zip(predictions.masks, strides, strict=True)]
+    )[real.numpy()]
+    stride = np.repeat(np.asarray(strides), [mask.shape[1] for mask in predictions.masks])[real.numpy()]
+    probabilities = logits[real].double().sigmoid().numpy()
+    reach = offsets[real].double().numpy() * stride[:, None]
+    if not (np.isfinite(probabilities).all() and np.isfinite(reach).all()):
+        raise WeightsError(
+            "the head predicts values that are not finite numbers: its weights or the features hold NaN or infinity; "
+            "use an earlier checkpoint, or train again with a lower learning rate or without mixed precision"
+        )
+    scores = probabilities.ravel()
+    best = np.argsort(-scores, kind="stable")[:limit]
+    best = best[scores[best] >= min_score]
+    point, label = np.divmod(best, max(probabilities.shape[1], 1))
+    positions = np.stack((points[point] - reach[point, 0], points[point] + reach[point, 1]), axis=1)
+    return Candidates(positions.astype(np.float64), scores[best], label.astype(np.int64))

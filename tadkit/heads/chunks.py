@@ -7,20 +7,24 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tadkit.heads.anchor_free import AnchorFreeHead, HeadPredictions
+from tadkit.heads.families import Predictions
+from tadkit.heads.head import Head
 
 
 @torch.no_grad()
 def predict_in_chunks(
-    head: AnchorFreeHead,
+    head: Head,
     features: Float[Tensor, "1 channels time"],
     mask: Bool[Tensor, "1 time"],
     *,
     core_steps: int,
-) -> HeadPredictions:
+) -> Predictions:
     """Predictions of one long track, without gradients.
 
     Each chunk is a core of ``core_steps``, rounded up to the coarsest stride, with a halo of what its predictions can
     depend on; so activations take memory for ``core_steps + 2 * head.halo_steps`` steps, whatever the track's length.
+
+    A head without a halo depends on the whole window and takes one pass.
 
     Args:
         head: in evaluation mode (dropout would differ from pass to pass).
@@ -31,10 +35,12 @@ def predict_in_chunks(
     Returns:
         The same as ``head(features, mask)``, up to rounding.
     """
-    time, coarsest = features.shape[-1], head.strides[-1]
-    if time <= core_steps:
-        predicted: HeadPredictions = head(features, mask)
-        return predicted
+    time = features.shape[-1]
+    if time <= core_steps or head.halo_steps is None:
+        whole: Predictions = head(features, mask)
+        return whole
+    assert isinstance(head, AnchorFreeHead)
+    coarsest = head.strides[-1]
     core = -(-core_steps // coarsest) * coarsest
     halo = -(-head.halo_steps // coarsest) * coarsest
     parts = []

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as nnf
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tadkit.config import HeadSettings
+from tadkit.config import ActionFormerSettings
 from tadkit.heads.anchor_free import HeadPredictions
+from tadkit.heads.head import HeadLoss, PredictionDistillation
 from tadkit.heads.targets import assign_targets
 
 _TINY = 1e-8
-
-
-class HeadLoss(NamedTuple):
-    """Losses of one batch.
-
-    Attributes:
-        classification: focal loss of all real points over the normaliser.
-        regression: distance-IoU loss of the positive points over the normaliser.
-        total: their sum.
-        positives: number of real positive points, for callers that keep a running normaliser.
-    """
-
-    classification: Float[Tensor, ""]
-    regression: Float[Tensor, ""]
-    total: Float[Tensor, ""]
-    positives: Int[Tensor, ""]
-
-
-class PredictionDistillation(NamedTuple):
-    """Distance of a student's predictions to a teacher's; both terms are zero where the two agree."""
-
-    classification: Float[Tensor, ""]
-    regression: Float[Tensor, ""]
 
 
 def sigmoid_focal_loss(
@@ -62,12 +39,12 @@ def diou_loss_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) 
     return 1 - intersection / union.clamp(min=_TINY) + (centres_apart / hull.clamp(min=_TINY)) ** 2
 
 
-def head_loss(
+def anchor_free_loss(
     predictions: HeadPredictions,
     segments: Sequence[Float[Tensor, "actions 2"]],
     labels: Sequence[Int[Tensor, " actions"]],
     *,
-    settings: HeadSettings,
+    settings: ActionFormerSettings,
     strides: Sequence[int],
     normaliser: Tensor | None = None,
 ) -> HeadLoss:
@@ -95,7 +72,7 @@ def head_loss(
     return HeadLoss(classification, regression, classification + regression, positives)
 
 
-def prediction_distillation(student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
+def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
     """Distance of predictions (D_pred in docs/method.md, section 2; its exact form is open there, and this is ours).
 
     Classification is KL(teacher || student) of each class's own sigmoid, weighted by the larger of the two

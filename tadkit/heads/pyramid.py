@@ -13,7 +13,7 @@ import torch.nn.functional as nnf
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tadkit.config import HeadSettings
+from tadkit.config import ActionFormerSettings
 
 
 class MaskedConv1d(nn.Module):
@@ -117,7 +117,7 @@ class TransformerBlock(nn.Module):
 class Pyramid(nn.Module):
     """Two embedding convolutions, ``stem_layers`` transformer layers, then one halving layer for each further level."""
 
-    def __init__(self, settings: HeadSettings, *, in_channels: int) -> None:
+    def __init__(self, settings: ActionFormerSettings, *, in_channels: int) -> None:
         super().__init__()
         dim = settings.dim
         self.settings = settings

@@ -12,7 +12,7 @@ import torch.nn.functional as nnf
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tadkit.config import HeadSettings
+from tadkit.config import ActionFormerSettings
 
 SAME_LENGTH_STEPS = 1e-3
 """Actions whose lengths differ by no more than this are all named where they overlap."""
@@ -41,7 +41,7 @@ class Points(NamedTuple):
     longest: Float[Tensor, " points"]
 
 
-def regression_ranges(settings: HeadSettings) -> tuple[tuple[float, float], ...]:
+def regression_ranges(settings: ActionFormerSettings) -> tuple[tuple[float, float], ...]:
     """Half-open range of the farther end's distance, in feature steps, that each level answers for."""
     bounds = [0.0, *(settings.first_range_steps * 2**level for level in range(settings.levels - 1)), math.inf]
     return tuple(itertools.pairwise(bounds))
@@ -52,7 +52,7 @@ def assign_targets(
     strides: Sequence[int],
     segments: Sequence[Float[Tensor, "actions 2"]],
     labels: Sequence[Int[Tensor, " actions"]],
-    settings: HeadSettings,
+    settings: ActionFormerSettings,
     num_classes: int,
 ) -> Targets:
     """Targets of a batch by centre sampling and regression ranges.

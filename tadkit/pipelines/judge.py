@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from tadkit.checkpoint import load_checkpoint
 from tadkit.detector import build_detector
 from tadkit.evaluation import Interval, bootstrap_map, mean_average_precision
-from tadkit.heads import HeadPredictions, decode
+from tadkit.heads import HeadPredictions, anchor_free_candidates, decode
 from tadkit.pipelines.branch_features import BranchFeatures
 from tadkit.pipelines.detect import decoded_features
 from tadkit.pipelines.extraction import torch_device
@@ -72,7 +72,9 @@ def _teacher_detections(workspace: Workspace) -> dict[str, list[Detection]]:
             predictions = HeadPredictions(per_level[0], per_level[1], masks)
             timeline = Timeline(tracks.stamps_s(item.name))
             duration_s = float(tracks.attributes(item.name)["duration_s"])
-            decoded = decode(predictions, timeline, duration_s, recipe.decode, strides=strides)
+            least, limit = recipe.decode.min_score, recipe.decode.top_candidates
+            best = anchor_free_candidates(predictions, strides=strides, min_score=least, limit=limit)
+            decoded = decode(best, timeline, duration_s, recipe.decode)
             found[item.name] = [
                 Detection(float(segment[0]), float(segment[1]), recipe.labels[label], float(score))
                 for segment, score, label in zip(*decoded, strict=True)

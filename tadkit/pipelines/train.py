@@ -80,7 +80,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
         torch.manual_seed(train.seed)
         weights = fit(
-            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels)), recipe.head),
+            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels))),
             FlowBatches(plan, stride=stride, flow=flow),
             train,
             folder=_stage_folder(workspace, "train-teacher"),
@@ -148,7 +148,6 @@ def _joint_path(workspace: Workspace, method: str) -> Path:
 def _student_objective(settings: ModelSettings, train: TrainSettings, *, num_classes: int) -> StudentObjective:
     return StudentObjective(
         new_student(settings, num_classes=num_classes),
-        head=settings.head,
         distill=settings.distill,
         joint=new_joint_head(settings, num_classes=num_classes) if settings.distill.joint else None,
         colour_jitter=train.colour_jitter,
@@ -175,7 +174,7 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         tracks = ("motion", "appearance") if method in TWO_BRANCHES else ("appearance",)
         joint = _joint_to_train(workspace, method, settings)
         weights = fit(
-            JointHeadObjective(joint, recipe.head),
+            JointHeadObjective(joint),
             FeatureBatches(plan, features=features, tracks=tracks),
             train,
             folder=_stage_folder(workspace, f"train-head-{method}"),

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tadkit.config import BackboneSettings, DistillSettings, FusionSettings, HeadSettings
+from tadkit.config import ActionFormerSettings, BackboneSettings, DistillSettings, FusionSettings
 from tadkit.distill import Batch, JointHead, Student, StudentObjective, Teacher, TeacherTargets, Truth
 
-HEAD = HeadSettings(
+HEAD = ActionFormerSettings(
     dim=8,
     levels=2,
     attention_heads=1,
@@ -100,7 +100,7 @@ def new_objective(new_student: Callable[..., Student]) -> Callable[..., StudentO
             fusion=FusionSettings(), head=HEAD, dim=DIM, num_classes=CLASSES, two_branches=student.motion is not None
         )
         objective = StudentObjective(
-            student, head=HEAD, distill=distill, joint=joint if distill.joint else None, colour_jitter=colour_jitter
+            student, distill=distill, joint=joint if distill.joint else None, colour_jitter=colour_jitter
         )
         return objective.eval()
 

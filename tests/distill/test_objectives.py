@@ -151,10 +151,10 @@ def test_colour_jitter_is_drawn_from_the_global_seed(new_objective: NewObjective
 
 
 def test_teacher_learns_from_the_truth_alone(
-    new_teacher: Callable[..., Teacher], new_objective: NewObjective, batch: Batch, reached: Reached
+    new_teacher: Callable[..., Teacher], batch: Batch, reached: Reached
 ) -> None:
     teacher = new_teacher()
-    objective = TeacherObjective(teacher, new_objective().head_settings)
+    objective = TeacherObjective(teacher)
     loss = objective(replace(batch, teacher=None))["total"]
     assert reached(loss, teacher) == {"backbone", "mapping", "head"}
 
@@ -164,12 +164,12 @@ def test_joint_head_on_cached_features(
     new_objective: NewObjective, batch: Batch, reached: Reached, two_branches: bool
 ) -> None:
     torch.manual_seed(0)
-    settings = new_objective().head_settings
+    settings = new_objective().model.head.settings
     head = JointHead(fusion=FusionSettings(), head=settings, dim=8, num_classes=3, two_branches=two_branches)
     names = ("motion", "appearance") if two_branches else ("appearance",)
     mask = torch.stack([torch.arange(8) < 8, torch.arange(8) < 6])
     features = Batch({name: batch.inputs[name] for name in names}, mask, batch.truth)
-    loss = JointHeadObjective(head, settings)(features)["total"]
+    loss = JointHeadObjective(head)(features)["total"]
     assert reached(loss, head) == ({"fusion", "head"} if two_branches else {"head"})
 
 

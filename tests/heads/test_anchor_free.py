@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from tadkit.config import DecodeSettings, HeadSettings
-from tadkit.heads import AnchorFreeHead, decode, head_loss
+from tadkit.config import ActionFormerSettings, DecodeSettings
+from tadkit.heads import AnchorFreeHead, anchor_free_loss, candidates, decode
 from tadkit.timeline import Timeline
 
-SMALL = HeadSettings(dim=16, levels=4, attention_heads=2, attention_window=3, dropout=0.0)
+SMALL = ActionFormerSettings(dim=16, levels=4, attention_heads=2, attention_window=3, dropout=0.0)
 
 
 @pytest.mark.parametrize("time", [1, 2, 7, 8, 33])
@@ -35,7 +35,7 @@ def test_halo_is_exactly_what_the_coarsest_prediction_reads() -> None:
 
 def test_classifier_starts_from_the_prior() -> None:
     torch.manual_seed(0)
-    settings = HeadSettings(dim=16, attention_heads=2, prior_probability=0.05)
+    settings = ActionFormerSettings(dim=16, attention_heads=2, prior_probability=0.05)
     head = AnchorFreeHead(settings, in_channels=5, num_classes=3).eval()
     torch.nn.init.zeros_(head.classifier.out.conv.weight)
     logits = head(torch.randn(1, 5, 20), torch.ones(1, 20, dtype=torch.bool)).logits[0]
@@ -62,7 +62,7 @@ def test_head_learns_a_tiny_problem_to_the_last_action() -> None:
     batch, mask = torch.stack(tracks), torch.ones(6, 64, dtype=torch.bool)
     optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3)
     for _ in range(120):
-        loss = head_loss(head(batch, mask), segments, labels, settings=head.settings, strides=head.strides)
+        loss = anchor_free_loss(head(batch, mask), segments, labels, settings=head.settings, strides=head.strides)
         optimiser.zero_grad()
         loss.total.backward()
         optimiser.step()
@@ -71,7 +71,8 @@ def test_head_learns_a_tiny_problem_to_the_last_action() -> None:
     for track, truth, classes in zip(tracks, segments, labels, strict=True):
         with torch.no_grad():
             predictions = head(track[None], mask[:1])
-        found = decode(predictions, timeline, 12.8, DecodeSettings(min_score=0.4), strides=head.strides)
+        best = candidates(head, predictions, min_score=0.4, limit=100)
+        found = decode(best, timeline, 12.8, DecodeSettings(min_score=0.4))
         order = np.argsort(found.segments_s[:, 0])
         assert found.labels[order].tolist() == classes.tolist()
         np.testing.assert_allclose(found.segments_s[order], timeline.seconds(truth.double().numpy()), atol=0.15)

@@ -2,13 +2,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tadkit.config import HeadSettings
+from tadkit.config import ActionFormerSettings
 from tadkit.heads import AnchorFreeHead, predict_in_chunks
 
 
 def small_head() -> AnchorFreeHead:
     torch.manual_seed(0)
-    chosen = HeadSettings(dim=16, levels=3, attention_heads=2, attention_window=3)
+    chosen = ActionFormerSettings(dim=16, levels=3, attention_heads=2, attention_window=3)
     head = AnchorFreeHead(chosen, in_channels=4, num_classes=2).eval()
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

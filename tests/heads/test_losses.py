@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from tadkit.config import HeadSettings
+from tadkit.config import ActionFormerSettings
 from tadkit.heads import (
     HeadPredictions,
+    anchor_free_distillation,
+    anchor_free_loss,
     diou_loss_1d,
-    head_loss,
-    prediction_distillation,
     sigmoid_focal_loss,
 )
 
 GOLDEN = {
     name: torch.from_numpy(values) for name, values in np.load(Path(__file__).parent / "golden" / "losses.npz").items()
 }
-SETTINGS = HeadSettings(levels=2, first_range_steps=4.0)
+SETTINGS = ActionFormerSettings(levels=2, first_range_steps=4.0)
 
 
 def predictions(seed: int, *, real: int = 16) -> HeadPredictions:
@@ -56,7 +56,7 @@ def test_sure_and_exact_predictions_cost_nothing() -> None:
         offsets[0][0, step] = torch.tensor([step - 5.0, 9.0 - step])
     masks = tuple(torch.ones(1, n, dtype=torch.bool) for n in (16, 8))
     exact = HeadPredictions(tuple(logits), tuple(offsets), masks)
-    loss = head_loss(exact, segments, labels, settings=SETTINGS, strides=(1, 2))
+    loss = anchor_free_loss(exact, segments, labels, settings=SETTINGS, strides=(1, 2))
     assert loss.positives == 3
     assert loss.total < 1e-6
 
@@ -65,15 +65,15 @@ def test_masked_points_cost_nothing_whatever_they_say() -> None:
     segments, labels = [torch.tensor([[1.0, 4.0]])] * 2, [torch.tensor([0])] * 2
     given = predictions(0, real=8)
     wild = tuple(x.masked_fill(~mask[..., None], torch.nan) for x, mask in zip(given.logits, given.masks, strict=True))
-    one = head_loss(given, segments, labels, settings=SETTINGS, strides=(1, 2))
-    other = head_loss(given._replace(logits=wild), segments, labels, settings=SETTINGS, strides=(1, 2))
+    one = anchor_free_loss(given, segments, labels, settings=SETTINGS, strides=(1, 2))
+    other = anchor_free_loss(given._replace(logits=wild), segments, labels, settings=SETTINGS, strides=(1, 2))
     assert torch.equal(one.total, other.total)
-    assert torch.equal(prediction_distillation(given, given._replace(logits=wild)).classification, torch.tensor(0.0))
+    assert torch.equal(anchor_free_distillation(given, given._replace(logits=wild)).classification, torch.tensor(0.0))
 
 
 def test_a_batch_without_actions_costs_only_classification() -> None:
     nothing = [torch.zeros(0, 2)] * 2, [torch.zeros(0, dtype=torch.int64)] * 2
-    loss = head_loss(predictions(0), *nothing, settings=SETTINGS, strides=(1, 2))
+    loss = anchor_free_loss(predictions(0), *nothing, settings=SETTINGS, strides=(1, 2))
     assert loss.positives == 0
     assert loss.regression == 0
     assert loss.classification > 0
@@ -82,14 +82,16 @@ def test_a_batch_without_actions_costs_only_classification() -> None:
 
 def test_the_normaliser_divides() -> None:
     actions = [torch.tensor([[1.0, 4.0]])] * 2, [torch.tensor([0])] * 2
-    own = head_loss(predictions(0), *actions, settings=SETTINGS, strides=(1, 2))
-    halved = head_loss(predictions(0), *actions, settings=SETTINGS, strides=(1, 2), normaliser=2.0 * own.positives)
+    own = anchor_free_loss(predictions(0), *actions, settings=SETTINGS, strides=(1, 2))
+    halved = anchor_free_loss(
+        predictions(0), *actions, settings=SETTINGS, strides=(1, 2), normaliser=2.0 * own.positives
+    )
     torch.testing.assert_close(halved.total * 2, own.total)
 
 
 def test_distillation_is_zero_at_the_teacher_and_positive_elsewhere() -> None:
     teacher = predictions(1)
-    same, other = prediction_distillation(predictions(1), teacher), prediction_distillation(predictions(2), teacher)
+    same, other = anchor_free_distillation(predictions(1), teacher), anchor_free_distillation(predictions(2), teacher)
     assert same == (0, 0)
     assert other.classification > 0
     assert other.regression > 0
@@ -100,7 +102,7 @@ def test_distillation_brings_the_student_to_the_teacher_and_leaves_the_teacher_a
     optimiser = torch.optim.Adam([*student.logits, *student.offsets], lr=0.05)
     for _ in range(600):
         optimiser.zero_grad()
-        sum(prediction_distillation(student, teacher)).backward()
+        sum(anchor_free_distillation(student, teacher)).backward()
         optimiser.step()
     for ours, theirs in zip(student.logits, teacher.logits, strict=True):
         torch.testing.assert_close(ours.sigmoid(), theirs.sigmoid(), atol=0.02, rtol=0)
@@ -117,6 +119,6 @@ def test_background_does_not_drown_the_actions() -> None:
     teacher = HeadPredictions((teacher_logits,), offsets, masks)
     background_off = teacher_logits.where(teacher_logits > 0, -4.6)
     actions_missed = teacher_logits.where(teacher_logits < 0, -4.6)
-    of_background = prediction_distillation(HeadPredictions((background_off,), offsets, masks), teacher)
-    of_actions = prediction_distillation(HeadPredictions((actions_missed,), offsets, masks), teacher)
+    of_background = anchor_free_distillation(HeadPredictions((background_off,), offsets, masks), teacher)
+    of_actions = anchor_free_distillation(HeadPredictions((actions_missed,), offsets, masks), teacher)
     assert of_actions.classification > 20 * of_background.classification

@@ -2,10 +2,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tadkit.config import HeadSettings
+from tadkit.config import ActionFormerSettings
 from tadkit.heads.pyramid import Pyramid, max_pooled, sliding_attention, strided_mask
 
-SMALL = HeadSettings(dim=16, levels=3, attention_heads=2, attention_window=5)
+SMALL = ActionFormerSettings(dim=16, levels=3, attention_heads=2, attention_window=5)
 
 
 def pyramid() -> Pyramid:

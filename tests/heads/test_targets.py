@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tadkit.config import HeadSettings
+from tadkit.config import ActionFormerSettings
 from tadkit.heads import Targets, assign_targets, regression_ranges
 
-SETTINGS = HeadSettings(levels=3, first_range_steps=4.0, centre_radius=1.5)
+SETTINGS = ActionFormerSettings(levels=3, first_range_steps=4.0, centre_radius=1.5)
 STRIDES = (1, 2, 4)
 
 
@@ -29,7 +29,7 @@ def test_targets_are_those_of_actionformer_but_for_the_closed_end_of_its_ranges(
         strides,
         [torch.from_numpy(golden["segments"])],
         [torch.from_numpy(golden["labels"])],
-        HeadSettings(levels=4, first_range_steps=4.0, centre_radius=1.5),
+        ActionFormerSettings(levels=4, first_range_steps=4.0, centre_radius=1.5),
         5,
     )
     theirs = golden["classes"].any(axis=1)

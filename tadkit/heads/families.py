@@ -1,0 +1,84 @@
+"""The families of heads, and the three functions that each offers: loss, candidates, prediction distillation.
+
+A family is known by the type of its predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tadkit.config import ActionFormerSettings, HeadSettings
+from tadkit.heads.anchor_free import AnchorFreeHead, HeadPredictions, anchor_free_candidates
+from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
+from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss
+
+Predictions = HeadPredictions
+"""What heads predict, one type a family."""
+
+
+def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int) -> Head:
+    """The head that ``settings`` ask for, with fresh weights."""
+    match settings:
+        case ActionFormerSettings():
+            return AnchorFreeHead(settings, in_channels=in_channels, num_classes=num_classes)
+
+
+def head_loss(
+    head: Head,
+    predictions: Predictions,
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    *,
+    normaliser: Tensor | None = None,
+) -> HeadLoss:
+    """Loss of a batch against its ground truth.
+
+    Args:
+        head: that predicted.
+        predictions: of the batch.
+        segments: for each track, starts and ends as fractional feature positions.
+        labels: for each track, the class of each segment.
+        normaliser: what sums are divided by; without it the positives of this batch, at least 1.
+    """
+    match predictions:
+        case HeadPredictions():
+            assert isinstance(head, AnchorFreeHead)
+            return anchor_free_loss(
+                predictions, segments, labels, settings=head.settings, strides=head.strides, normaliser=normaliser
+            )
+
+
+def candidates(head: Head, predictions: Predictions, *, min_score: float, limit: int) -> Candidates:
+    """The best candidates of one video, on the CPU.
+
+    Args:
+        head: that predicted.
+        predictions: of one video (batch 1).
+        min_score: candidates below it are left out.
+        limit: most candidates.
+
+    Raises:
+        WeightsError: a prediction is not a finite number.
+    """
+    match predictions:
+        case HeadPredictions():
+            assert isinstance(head, AnchorFreeHead)
+            return anchor_free_candidates(predictions, strides=head.strides, min_score=min_score, limit=limit)
+
+
+def prediction_distillation(head: Head, student: Predictions, teacher: Predictions) -> PredictionDistillation:
+    """Distance of a student's predictions to a teacher's (D_pred in docs/method.md); no gradient to the teacher.
+
+    Args:
+        head: that predicted for the student.
+        student: predictions of the student.
+        teacher: predictions of a head of the same family for the same windows.
+    """
+    match student:
+        case HeadPredictions():
+            assert isinstance(head, AnchorFreeHead)
+            assert isinstance(teacher, HeadPredictions)
+            return anchor_free_distillation(student, teacher)
