@@ -15,6 +15,7 @@ from tadkit.cli.detect import detect
 from tadkit.cli.doctor import doctor
 from tadkit.cli.evaluate import evaluate
 from tadkit.cli.extract import extract_features, extract_flow
+from tadkit.cli.import_ import import_
 from tadkit.cli.options import InOrder, example
 from tadkit.cli.stages import distill, run, train_head, train_teacher
 from tadkit.errors import TadkitError, UsageError
@@ -46,6 +47,7 @@ for command in (
     extract_features,
     train_head,
     data,
+    import_,
     doctor,
 ):
     app.add_command(command)

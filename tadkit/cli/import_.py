@@ -1,0 +1,59 @@
+"""``tadkit import``: features and heads that others made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tadkit.cli.options import PATH, InOrder, example
+
+
+@click.group("import", cls=InOrder, epilog=example("tadkit import features i3d --out features.h5 --stride 4 --fps 30"))
+def import_() -> None:
+    """Bring what others computed or trained."""
+
+
+@import_.command(
+    short_help="Features as a feature store.",
+    epilog=example(
+        "tadkit import features i3d --out features.h5 --stride 4 --clip-frames 16 --fps 30",
+        "tadkit import features i3d --out features.h5 --stride 4 --fps 30 --annotations annotations.json",
+    ),
+)
+@click.argument("source", type=PATH, metavar="DIR")
+@click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="HDF5 file for features.")
+@click.option("--annotations", type=PATH, metavar="PATH", help="Annotations whose durations the features must fit.")
+@click.option("--stride", type=click.FloatRange(min=0, min_open=True), metavar="FRAMES", help="Frames between steps.")
+@click.option("--clip-frames", type=click.IntRange(min=1), metavar="N", help="Frames that a step sees; the stride.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), metavar="HZ", help="Frames a second.")
+@click.option("--channels-first", is_flag=True, help="Arrays are (channels, steps), not (steps, channels).")
+def features(
+    source: Path,
+    out: Path,
+    annotations: Path | None,
+    stride: float | None,
+    clip_frames: int | None,
+    fps: float | None,
+    channels_first: bool,
+) -> None:
+    """Read features of DIR: one .npy, .npz, .pt, .csv or .h5 a video, or one .h5 with a dataset a video.
+
+    Step k is put at the centre of the frames that it sees, (k * stride + (clip_frames - 1) / 2) / fps seconds. What
+    DIR does not say is given here; --fps may be left out where the annotations give each video's.
+    """
+    from tadkit.cli.console import TerminalProgress
+    from tadkit.pipelines.import_features import import_features
+
+    with TerminalProgress() as progress:
+        result = import_features(
+            source,
+            out,
+            annotations=annotations,
+            stride_frames=stride,
+            clip_frames=clip_frames,
+            fps=fps,
+            channels_first=channels_first,
+            progress=progress,
+        )
+    click.echo(f"{out}: {result.videos} videos, {result.channels} channels, {result.steps} steps")
