@@ -67,6 +67,8 @@ class Tvl1Settings(Settings):
     """Frame pairs solved at once."""
     bound_px: float = Field(20.0, gt=0)
     """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
 
 
 class OpencvTvl1Settings(Settings):
@@ -75,6 +77,8 @@ class OpencvTvl1Settings(Settings):
     method: Literal["opencv-tvl1"] = "opencv-tvl1"
     bound_px: float = Field(20.0, gt=0)
     """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
 
 
 class OpencvDisSettings(Settings):
@@ -85,6 +89,8 @@ class OpencvDisSettings(Settings):
     """OpenCV's own: ultrafast and fast stop at a quarter of the size, medium at half of it."""
     bound_px: float = Field(20.0, gt=0)
     """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
 
 
 class TemporalGradientSettings(Settings):
@@ -93,6 +99,8 @@ class TemporalGradientSettings(Settings):
     method: Literal["temporal-gradient"] = "temporal-gradient"
     bound_px: float = Field(128.0, gt=0)
     """Grey-level difference (of 255) that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
 
 
 class RaftSettings(Settings):
@@ -107,6 +115,8 @@ class RaftSettings(Settings):
     """Frame pairs solved at once."""
     bound_px: float = Field(20.0, gt=0)
     """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
 
 
 FlowSettings = Annotated[

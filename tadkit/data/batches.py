@@ -152,11 +152,10 @@ def read_flow(
     """Motion of frames ``start`` to ``stop``; the last frame of a video, which has none, repeats the one before it."""
     count = store.length(name, "motion")
     bound = store.bound(name, "motion")
-    assert bound is not None, "flow is stored with its bound"
     coded = store.read(name, "motion", min(start, max(0, count - 1)), min(stop, count))
     if len(coded) == 0:  # a video of one frame has no flow: it stands still
         return np.zeros((stop - start, *coded.shape[1:]), dtype=np.float32)
-    motion = decode_motion(coded, bound)
+    motion = coded.astype(np.float32) if bound is None else decode_motion(coded, bound)
     missing = stop - max(start, count)
     if start >= count:  # only the last frame was asked for
         return np.repeat(motion[-1:], stop - start, axis=0)
