@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tadkit.config import ActionFormerSettings, HeadSettings
+from tadkit.config import ActionFormerSettings, HeadSettings, TadtrSettings
 from tadkit.heads.anchor_free import AnchorFreeHead, HeadPredictions, anchor_free_candidates
 from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss
+from tadkit.heads.tadtr import QueryPredictions, TadtrHead, query_candidates
+from tadkit.heads.tadtr_losses import query_distillation, query_loss
 
-Predictions = HeadPredictions
+Predictions = HeadPredictions | QueryPredictions
 """What heads predict, one type a family."""
 
 
@@ -24,6 +26,8 @@ def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int) ->
     match settings:
         case ActionFormerSettings():
             return AnchorFreeHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case TadtrSettings():
+            return TadtrHead(settings, in_channels=in_channels, num_classes=num_classes)
 
 
 def head_loss(
@@ -49,6 +53,9 @@ def head_loss(
             return anchor_free_loss(
                 predictions, segments, labels, settings=head.settings, strides=head.strides, normaliser=normaliser
             )
+        case QueryPredictions():
+            assert isinstance(head, TadtrHead)
+            return query_loss(predictions, segments, labels, settings=head.settings, normaliser=normaliser)
 
 
 def candidates(head: Head, predictions: Predictions, *, min_score: float, limit: int) -> Candidates:
@@ -67,6 +74,8 @@ def candidates(head: Head, predictions: Predictions, *, min_score: float, limit:
         case HeadPredictions():
             assert isinstance(head, AnchorFreeHead)
             return anchor_free_candidates(predictions, strides=head.strides, min_score=min_score, limit=limit)
+        case QueryPredictions():
+            return query_candidates(predictions, min_score=min_score, limit=limit)
 
 
 def prediction_distillation(head: Head, student: Predictions, teacher: Predictions) -> PredictionDistillation:
@@ -82,3 +91,7 @@ def prediction_distillation(head: Head, student: Predictions, teacher: Predictio
             assert isinstance(head, AnchorFreeHead)
             assert isinstance(teacher, HeadPredictions)
             return anchor_free_distillation(student, teacher)
+        case QueryPredictions():
+            assert isinstance(head, TadtrHead)
+            assert isinstance(teacher, QueryPredictions)
+            return query_distillation(student, teacher, settings=head.settings)

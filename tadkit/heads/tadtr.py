@@ -1,0 +1,202 @@
+"""Query head: a fixed set of learned queries, each of which names at most one action and where it lies.
+
+After TadTR (Liu et al., End-to-end temporal action detection with transformer, IEEE TIP 2022), as OpenTAD configures it
+without actionness regression. Matched one to one in training, queries do not repeat each other and need no
+suppression. Where we leave it: padding is never read unless asked for (OpenTAD reads it: ``padding = "counted"``).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tadkit.config import TadtrSettings
+from tadkit.heads.head import Candidates, Head
+from tadkit.heads.pyramid import zero_padding
+from tadkit.heads.ranking import ranked
+from tadkit.heads.tadtr_layers import DecoderLayer, EncoderLayer, MaskedGroupNorm, sine_positions
+
+
+class QueryPredictions(NamedTuple):
+    """What the queries say.
+
+    Attributes:
+        logits: (batch, queries, classes), before the sigmoid.
+        segments: (batch, queries, 2), start and end as fractional feature positions, start not after end; they may
+            reach past the track.
+        mask: (batch, time), True at the steps that were read; their number is the unit of normalised segments.
+        earlier: logits and segments of the decoder's earlier layers, which learn from the same truth.
+    """
+
+    logits: Float[Tensor, "batch queries classes"]
+    segments: Float[Tensor, "batch queries 2"]
+    mask: Bool[Tensor, "batch time"]
+    earlier: tuple[tuple[Float[Tensor, "batch queries classes"], Float[Tensor, "batch queries 2"]], ...] = ()
+
+
+class TadtrHead(Head):
+    """Embedding, deformable encoder, decoder of queries whose segments each layer refines.
+
+    Args:
+        settings: sizes and costs.
+        in_channels: channels of the feature track.
+        num_classes: classes; each has a sigmoid of its own.
+    """
+
+    settings: TadtrSettings
+
+    def __init__(self, settings: TadtrSettings, *, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.in_channels, self.num_classes = in_channels, num_classes
+        dim = settings.dim
+        shape = {"heads": settings.attention_heads, "points": settings.points, "mlp_dim": settings.mlp_dim}
+        self.embedding = nn.Conv1d(in_channels, dim, 1, bias=False)
+        self.embedding_norm = MaskedGroupNorm(settings.norm_groups, dim)
+        self.place = nn.Parameter(torch.randn(dim))
+        self.encoder = nn.ModuleList(
+            EncoderLayer(dim, **shape, dropout=settings.dropout) for _ in range(settings.encoder_layers)
+        )
+        self.decoder = nn.ModuleList(
+            DecoderLayer(dim, **shape, dropout=settings.dropout) for _ in range(settings.decoder_layers)
+        )
+        self.queries = nn.Parameter(torch.randn(settings.queries, 2 * dim))
+        self.reference = nn.Linear(dim, 1)
+        self.classifiers = nn.ModuleList(nn.Linear(dim, num_classes) for _ in self.decoder)
+        self.regressors = nn.ModuleList(_regressor(dim) for _ in self.decoder)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """References spread by the queries' places, first widths of 0.12 of the track, classes at their prior."""
+        nn.init.xavier_normal_(self.reference.weight)
+        nn.init.zeros_(self.reference.bias)
+        prior = self.settings.prior_probability
+        for classifier, regressor in zip(self.classifiers, self.regressors, strict=True):
+            nn.init.constant_(classifier.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
+            nn.init.zeros_(regressor[-1].weight)  # type: ignore[index]
+            nn.init.zeros_(regressor[-1].bias)  # type: ignore[index]
+        nn.init.constant_(self.regressors[0][-1].bias[1:], -2.0)  # type: ignore[index]
+
+    def forward(
+        self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
+    ) -> QueryPredictions:
+        """Predict.
+
+        Args:
+            features: the track; what stands at masked steps is never read.
+            mask: True where a step is real; real steps come first.
+        """
+        assert features.shape[1] == self.in_channels, (tuple(features.shape), self.in_channels)
+        read = mask if self.settings.padding == "masked" else torch.ones_like(mask)
+        x = zero_padding(self.embedding_norm(self.embedding(zero_padding(features, mask)), read), mask)
+        memory = self._encoded(x.transpose(1, 2), read)
+        places, content = (part.expand(len(mask), -1, -1) for part in self.queries.chunk(2, dim=1))
+        reference = self.reference(places).sigmoid()
+        length = read.sum(dim=1).to(memory.dtype)[:, None, None]
+        layers = []
+        for layer, classifier, regressor in zip(self.decoder, self.classifiers, self.regressors, strict=True):
+            content = layer(content, places, reference, memory, read)
+            refined = _refined(regressor(content), reference)
+            layers.append((classifier(content), _segments(refined, length)))
+            reference = refined.detach()  # each layer learns from its own refinement only
+        return QueryPredictions(*layers[-1], read, tuple(layers[:-1]))
+
+    def _encoded(
+        self, x: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time dim"]:
+        """The track after the encoder; masked steps hold nothing of use."""
+        positions = sine_positions(mask, x.shape[-1]).to(x.dtype) + self.place
+        steps = torch.arange(mask.shape[1], device=mask.device) + 0.5
+        reference = (steps / mask.sum(dim=1, keepdim=True).clamp(min=1))[..., None].to(x.dtype)
+        for layer in self.encoder:
+            x = layer(x, positions, reference, mask)
+        return x
+
+
+def query_candidates(predictions: QueryPredictions, *, min_score: float, limit: int) -> Candidates:
+    """The best candidates of one video: each query once for each class.
+
+    Args:
+        predictions: of one video (batch 1).
+        min_score: candidates below it are left out.
+        limit: most candidates.
+
+    Raises:
+        WeightsError: a prediction is not a finite number.
+    """
+    assert len(predictions.logits) == 1, "candidates are of one video"
+    return ranked(predictions.segments[0], predictions.logits[0].sigmoid(), min_score=min_score, limit=limit)
+
+
+def _regressor(dim: int) -> nn.Sequential:
+    """Three layers to the change of centre and width."""
+    return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 2))
+
+
+def _refined(change: Float[Tensor, "*batch 2"], reference: Float[Tensor, "*batch _"]) -> Float[Tensor, "*batch 2"]:
+    """Centre and width as fractions: the change is added before the sigmoid; a reference may lack its width."""
+    before = reference.clamp(min=1e-5) / (1 - reference).clamp(min=1e-5)
+    before = torch.cat((before.log(), torch.zeros_like(change[..., reference.shape[-1] :])), dim=-1)
+    return (change + before).sigmoid()
+
+
+def _segments(box: Float[Tensor, "*batch 2"], length: Float[Tensor, "batch 1 1"]) -> Float[Tensor, "*batch 2"]:
+    """Start and end as positions, from centre and width as fractions of ``length``."""
+    centre, half = box[..., :1] * length, box[..., 1:] * length / 2
+    return torch.cat((centre - half, centre + half), dim=-1)
+
+
+_PEER_NAMES = (
+    (r"projection\.convs\.0\.conv\.", "embedding."),
+    (r"projection\.convs\.0\.norm\.", "embedding_norm."),
+    (r"transformer\.query_embedding\.weight", "queries"),
+    (r"transformer\.level_embeds", "place"),
+    (r"transformer\.reference_points\.", "reference."),
+    (r"transformer\.class_embed\.(\d+)\.", r"classifiers.\1."),
+    (r"transformer\.bbox_embed\.(\d+)\.layers\.0\.", r"regressors.\1.0."),
+    (r"transformer\.bbox_embed\.(\d+)\.layers\.1\.", r"regressors.\1.2."),
+    (r"transformer\.bbox_embed\.(\d+)\.layers\.2\.", r"regressors.\1.4."),
+    (r"transformer\.decoder\.layers\.(\d+)\.attentions\.0\.attn\.", r"decoder.\1.self_attention."),
+    (r"transformer\.decoder\.layers\.(\d+)\.attentions\.1\.", r"decoder.\1.attention."),
+    (r"transformer\.decoder\.layers\.(\d+)\.norms\.0\.", r"decoder.\1.self_norm."),
+    (r"transformer\.decoder\.layers\.(\d+)\.norms\.1\.", r"decoder.\1.attention_norm."),
+    (r"transformer\.decoder\.layers\.(\d+)\.norms\.2\.", r"decoder.\1.mlp_norm."),
+    (r"transformer\.encoder\.layers\.(\d+)\.attentions\.0\.", r"encoder.\1.attention."),
+    (r"transformer\.encoder\.layers\.(\d+)\.norms\.0\.", r"encoder.\1.attention_norm."),
+    (r"transformer\.encoder\.layers\.(\d+)\.norms\.1\.", r"encoder.\1.mlp_norm."),
+    (r"transformer\.(en|de)coder\.layers\.(\d+)\.ffns\.0\.layers\.0\.0\.", r"\1coder.\2.mlp.0."),
+    (r"transformer\.(en|de)coder\.layers\.(\d+)\.ffns\.0\.layers\.1\.", r"\1coder.\2.mlp.3."),
+    (r"\.sampling_offsets\.", ".offsets."),
+    (r"\.attention_weights\.", ".weights."),
+    (r"\.value_proj\.", ".value."),
+    (r"\.output_proj\.", ".out."),
+)
+
+
+def name_from_opentad(name: str) -> str | None:
+    """Our name of a parameter of OpenTAD's TadTR; None for its second name of a regressor."""
+    if name.startswith("transformer.decoder.bbox_embed."):
+        return None
+    for pattern, ours in _PEER_NAMES:
+        name = re.sub(pattern, ours, name)
+    return name
+
+
+def state_from_opentad(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State of a :class:`TadtrHead` from that of OpenTAD's TadTR (``with_act_reg=False``, one embedding of kernel 1).
+
+    OpenTAD samples points on the edge of a picture one pixel wide, where bilinear interpolation takes half of each
+    value and half of the zeros outside; the half is moved into the layer after it.
+    """
+    ours = {}
+    for peer, value in state.items():
+        name = name_from_opentad(peer)
+        if name is not None:
+            ours[name] = value[0] if name == "place" else value / 2 if name.endswith("attention.out.weight") else value
+    return ours
