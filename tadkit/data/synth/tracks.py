@@ -60,7 +60,8 @@ def make_track(seed: int, steps: int, channels: int, classes: int) -> Track:
 def _segments(random: np.random.Generator, steps: int) -> Float64[np.ndarray, "actions 2"]:
     """Actions from left to right with gaps of 2 to 12 steps, as many as fit."""
     longest = max(_SHORTEST_STEPS + 1, min(_LONGEST_STEPS, steps / 3))
-    found, at = [], random.uniform(1, 6)
+    found: list[tuple[float, float]] = []
+    at = random.uniform(1, 6)
     while True:
         length = np.exp(random.uniform(np.log(_SHORTEST_STEPS), np.log(longest)))
         if at + length > steps - 2:
