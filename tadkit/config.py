@@ -113,6 +113,8 @@ class RaftSettings(Settings):
     """Refinement steps."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision; a CPU has no fp16."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision; a CPU has no fp16."""
     batch_pairs: int = Field(4, ge=1)
     """Frame pairs solved at once."""
     bound_px: float = Field(20.0, gt=0)

@@ -6,6 +6,8 @@ Source: Teed, Deng, "RAFT: recurrent all-pairs field transforms for optical flow
 from __future__ import annotations
 
 import pickle
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,24 +18,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadkit.config import RaftSettings
-from tadkit.errors import WeightsError
+from tadkit.errors import SettingsError, WeightsError
 from tadkit.flow.frames import check_frames
 from tadkit.torchvision_import import import_torchvision
 
 SIDE_MULTIPLE_PX = 8
 SMALLEST_SIDE_PX = 128
+BATCH_BYTES = 4 << 30
+"""What a batch may need; more pairs than fit, by the estimate of :func:`memory_bytes`, go in several batches."""
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Raft:
     """Flow of adjacent frames by raft-small or raft-large.
 
+    With ``precision`` bf16 or fp16 the convolutions run in it (autocast); the frames, the reading of the correlation
+    volume and the flow itself stay float32.
+
     Raises:
+        SettingsError: fp16 is asked for on a CPU.
         WeightsError: The weights are missing, damaged, of another net, or cannot be downloaded.
     """
 
     channels = 2
 
     def __init__(self, settings: RaftSettings, *, device: torch.device) -> None:
+        if settings.precision == "fp16" and device.type == "cpu":
+            raise SettingsError("flow.precision 'fp16' needs a GPU: on a CPU set flow.precision to 'no' or 'bf16'")
         self.settings = settings
         self.device = device
         self._net = _load_net(settings).eval().requires_grad_(False).to(device)
@@ -44,33 +55,77 @@ class Raft:
         """Flow k, in pixels, from frame k to frame k + 1: channel 0 to the right, channel 1 down.
 
         Raises:
+            SettingsError: One pair of frames this large needs more memory than the device has free.
             WeightsError: The net gave flow that is not finite.
         """
-        levels = check_frames(frames).to(self.device)
-        height, width = levels.shape[1:3]
-        pairs = len(levels) - 1
+        levels = check_frames(frames)
+        pairs, height, width = len(levels) - 1, *levels.shape[1:3]
+        self._check_memory(height, width)
         flow = torch.zeros((pairs, 2, height, width), device=self.device)
-        for start in range(0, pairs, self.settings.batch_pairs):
-            end = min(start + self.settings.batch_pairs, pairs)
-            chunk = levels[start : end + 1]
-            images = chunk.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
-            flow[start:end] = self._solve(images)
+        size = min(self.settings.batch_pairs, max(1, BATCH_BYTES // memory_bytes(height, width)))
+        for start in range(0, pairs, size):
+            end = min(start + size, pairs)
+            flow[start:end] = self._solve(levels[start : end + 1].to(self.device))
         if not bool(torch.isfinite(flow).all()):
-            raise WeightsError(
-                f"{self.settings.method}: flow is not finite (NaN or infinite): the weights in "
-                f"{self.settings.weights or 'the download'} are damaged or untrained; name others with flow.weights"
-            )
+            raise WeightsError(self._not_finite())
         return flow
 
     @torch.inference_mode()
-    def _solve(self, images: Float32[Tensor, "frames 3 height width"]) -> Float32[Tensor, "pairs 2 height width"]:
-        """Flow of each image to the next, padded for the net and cropped again."""
+    def _solve(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float32[Tensor, "pairs 2 height width"]:
+        """Flow of each frame to the next, padded for the net and cropped again."""
+        images = frames.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
         height, width = images.shape[-2:]
         left, right = _padding(width)
         top, bottom = _padding(height)
         padded = functional.pad(images, (left, right, top, bottom), mode="replicate")
-        steps = self._net(padded[:-1], padded[1:], num_flow_updates=self.settings.iterations)
-        return cast(Tensor, steps[-1][..., top : top + height, left : left + width])
+        precision = self.settings.precision
+        with torch.autocast(self.device.type, _DTYPES.get(precision, torch.bfloat16), enabled=precision != "no"):
+            steps = self._net(padded[:-1], padded[1:], num_flow_updates=self.settings.iterations)
+        return cast(Tensor, steps[-1][..., top : top + height, left : left + width].float())
+
+    def _check_memory(self, height_px: int, width_px: int) -> None:
+        need, free = memory_bytes(height_px, width_px), _free_bytes(self.device)
+        if free is not None and need > free:
+            raise SettingsError(
+                f"{self.settings.method} on frames of {width_px}x{height_px} px needs about {need / 2**30:.1f} GiB for "
+                f"one pair, which grows with the square of the pixels, and {free / 2**30:.1f} GiB are free on "
+                f"{self.device}: lower video.height_px and video.width_px, or take another flow.method"
+            )
+
+    def _not_finite(self) -> str:
+        weights = self.settings.weights or "the download"
+        if self.settings.precision == "no":
+            return (
+                f"{self.settings.method} gave flow that is not finite (NaN or infinite): the weights in {weights} are "
+                "damaged or untrained; name others with flow.weights"
+            )
+        return (
+            f"{self.settings.method} gave flow that is not finite (NaN or infinite): {self.settings.precision} is too "
+            f"coarse for it, or the weights in {weights} are damaged; set flow.precision = 'no' or name other weights"
+        )
+
+
+def memory_bytes(height_px: int, width_px: int) -> int:
+    """Memory that one pair needs at its peak, about: measured on a CPU from 336x256 to 1920x1080 px.
+
+    Every eighth pixel is correlated with every other: half as much again as that volume with its pyramid (4 bytes a
+    value, 85/64 of the finest level), and 400 bytes a pixel for the nets.
+    """
+    height, width = (side + sum(_padding(side)) for side in (height_px, width_px))
+    volume = (height // SIDE_MULTIPLE_PX * (width // SIDE_MULTIPLE_PX)) ** 2 * 4 * 85 // 64
+    return volume * 3 // 2 + 400 * height * width
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """Memory that can still be had on the device; None where the system does not tell."""
+    if device.type == "cuda":
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + held
+    meminfo = Path("/proc/meminfo")
+    if device.type != "cpu" or not meminfo.exists():
+        return None
+    kibibytes = [int(line.split()[1]) for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:")]
+    return kibibytes[0] * 1024 if kibibytes else None
 
 
 def _padding(side_px: int) -> tuple[int, int]:
@@ -115,7 +170,8 @@ def _read_state(path: Path, settings: RaftSettings) -> Any:
 def _download(weights: Any, settings: RaftSettings) -> Any:
     """The weights that torchvision offers, from its cache or the network."""
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)
+        with redirect_stderr(StringIO()):  # torch.hub tells of the download there
+            return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"{settings.method}: weights could not be downloaded ({' '.join(str(error).split())}); "
