@@ -1,13 +1,40 @@
-"""Suppression of overlapping detections in one dimension, in NumPy.
+"""Suppression of overlapping detections in one dimension, in NumPy: hard, soft by a line or a Gaussian, and voting.
 
-Hard (Neubeck, Van Gool, ICPR 2006) and Gaussian soft (Bodla et al., ICCV 2017). Ties go to the lower index, and a
-segment of no length overlaps nothing.
+Hard (Neubeck, Van Gool, ICPR 2006); soft (Bodla et al., ICCV 2017); voting (Gidaris, Komodakis, ICCV 2015), with the
+weights of ActionFormer (Zhang et al., ECCV 2022) or of TriDet (Shi et al., CVPR 2023) and OpenTAD. All classes are gone
+through at once, one row each. Ties go to the lower index, and a segment of no length overlaps nothing.
+
+IoUs are computed in the precision of the segments. The peers' compiled routines work in float32 and add
+:data:`PEER_MARGIN` to every length, which decides where an IoU equals the threshold; ours add nothing unless told to,
+so that the unit of time does not matter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, assert_never
+
 import numpy as np
-from jaxtyping import Float, Float64, Int, Int64
+from jaxtyping import Bool, Float, Float64, Int, Int64
+from numpy.typing import NDArray
+
+PEER_MARGIN = 1e-6
+"""What ActionFormer, TriDet and OpenTAD add to the length of every segment in suppression."""
+
+VotingRule = Literal["score-iou", "score"]
+_Suppressed = tuple[Int64[np.ndarray, " kept"], Float64[np.ndarray, " kept"]]
+_Floats = NDArray[Any]  # float32 or float64, as the segments
+_Lower = Callable[[_Floats, _Floats], None]
+_FEWEST_STEPS, _MOST_STEPS = 8, 64
+_TINY = 1e-30
+
+
+class _Segments(NamedTuple):
+    """Segments in rows; lengths hold the margin."""
+
+    start: _Floats
+    end: _Floats
+    length: _Floats
 
 
 def soft_nms(
@@ -18,35 +45,50 @@ def soft_nms(
     min_score: float,
     keep: int,
     labels: Int[np.ndarray, " n"] | None = None,
-) -> tuple[Int64[np.ndarray, " kept"], Float64[np.ndarray, " kept"]]:
+    margin: float = 0.0,
+) -> _Suppressed:
     """Gaussian soft-NMS: what is taken lowers the rest by ``exp(-IoU**2 / sigma)``.
 
     Args:
         segments: starts and ends, in any one unit.
-        scores: of the segments.
+        scores: of the segments, not negative.
         sigma: width; larger suppresses less.
-        min_score: the best is taken until it falls below this.
+        min_score: the best is taken until it falls below this; not negative.
         keep: most that are taken.
         labels: if given, segments lower only those of their own label.
+        margin: added to every length, in the unit of the segments; see :data:`PEER_MARGIN`.
 
     Returns:
         Indices in the order taken, which is by falling score, and the lowered scores.
     """
-    segments, left = segments.astype(np.float64), scores.astype(np.float64)
-    taken: list[int] = []
-    taken_scores: list[float] = []
-    for _ in range(min(keep, len(left))):
-        best = int(left.argmax())
-        if not left[best] >= min_score or left[best] == -np.inf:
-            break
-        taken.append(best)
-        taken_scores.append(float(left[best]))
-        overlap = _iou(segments[best], segments)
-        if labels is not None:
-            overlap *= labels == labels[best]
-        left[best] = -np.inf
-        left *= np.exp(-(overlap**2) / sigma)
-    return np.asarray(taken, dtype=np.int64), np.asarray(taken_scores, dtype=np.float64)
+
+    def lower(left: _Floats, overlap: _Floats) -> None:
+        np.square(overlap, out=overlap)
+        np.divide(overlap, -sigma, out=overlap)
+        left *= np.exp(overlap, out=overlap)
+
+    return _take(segments, scores, labels, lower, min_score=min_score, keep=keep, margin=margin)
+
+
+def linear_soft_nms(
+    segments: Float[np.ndarray, "n 2"],
+    scores: Float[np.ndarray, " n"],
+    *,
+    iou: float,
+    min_score: float,
+    keep: int,
+    labels: Int[np.ndarray, " n"] | None = None,
+    margin: float = 0.0,
+) -> _Suppressed:
+    """Linear soft-NMS: what is taken lowers the rest that overlap it by ``iou`` or more by ``1 - IoU``.
+
+    Arguments and result are those of :func:`soft_nms`.
+    """
+
+    def lower(left: _Floats, overlap: _Floats) -> None:
+        left *= np.where(overlap >= iou, np.maximum(1.0 - overlap, _TINY), 1.0)
+
+    return _take(segments, scores, labels, lower, min_score=min_score, keep=keep, margin=margin)
 
 
 def hard_nms(
@@ -57,40 +99,145 @@ def hard_nms(
     min_score: float,
     keep: int,
     labels: Int[np.ndarray, " n"] | None = None,
-) -> tuple[Int64[np.ndarray, " kept"], Float64[np.ndarray, " kept"]]:
-    """Hard NMS: what is taken removes the rest that overlap it by more than ``iou``.
+    margin: float = 0.0,
+) -> _Suppressed:
+    """Hard NMS: what is taken removes the rest that overlap it by ``iou`` or more.
+
+    Arguments are those of :func:`soft_nms`; the scores come back as they are.
+    """
+
+    def lower(left: _Floats, overlap: _Floats) -> None:
+        left[overlap >= iou] = -np.inf
+
+    return _take(segments, scores, labels, lower, min_score=min_score, keep=keep, margin=margin)
+
+
+def voted(
+    kept: Float[np.ndarray, "kept 2"],
+    segments: Float[np.ndarray, "n 2"],
+    scores: Float[np.ndarray, " n"],
+    *,
+    iou: float,
+    rule: VotingRule,
+    kept_labels: Int[np.ndarray, " kept"] | None = None,
+    labels: Int[np.ndarray, " n"] | None = None,
+) -> Float64[np.ndarray, "kept 2"]:
+    """Move the segments that suppression kept to the mean of all candidates that overlap them by ``iou`` or more.
 
     Args:
-        segments: starts and ends, in any one unit.
-        scores: of the segments.
-        iou: intersection over union beyond which the weaker one goes.
-        min_score: segments below it are left out.
-        keep: most that are taken.
-        labels: if given, segments remove only those of their own label.
+        kept: segments after suppression.
+        segments: all candidates before it, in the same unit.
+        scores: theirs, before suppression.
+        iou: overlap that gives a candidate a vote.
+        rule: weight of a vote: ``score-iou`` is ActionFormer's score times IoU, ``score`` that of TriDet and OpenTAD.
+        kept_labels: labels of ``kept``; with ``labels``, only candidates of the same label vote.
+        labels: labels of the candidates.
 
     Returns:
-        Indices by falling score, and their scores.
+        The moved segments; one that nothing votes for, such as one without length, stays where it is (the peers give
+        NaN there).
     """
-    segments, scores = segments.astype(np.float64), scores.astype(np.float64)
-    order = np.argsort(-scores, kind="stable")
-    order = order[scores[order] >= min_score]
-    taken: list[int] = []
-    while len(order) and len(taken) < keep:
-        best = order[0]
-        taken.append(int(best))
-        overlap = _iou(segments[best], segments[order])
-        if labels is not None:
-            overlap *= labels[order] == labels[best]
-        survives = overlap <= iou
-        survives[0] = False
-        order = order[survives]
-    indices = np.asarray(taken, dtype=np.int64)
-    return indices, scores[indices]
+    kept, segments = kept.astype(np.float64), segments.astype(np.float64)
+    overlap = _overlap(
+        _Segments(kept[:, :1], kept[:, 1:], kept[:, 1:] - kept[:, :1]),
+        _Segments(segments[None, :, 0], segments[None, :, 1], (segments[:, 1] - segments[:, 0])[None]),
+    )
+    match rule:
+        case "score-iou":
+            weights = scores.astype(np.float64) * overlap
+        case "score":
+            weights = np.broadcast_to(scores.astype(np.float64), overlap.shape)
+        case _:
+            assert_never(rule)
+    votes = overlap >= iou
+    if kept_labels is not None and labels is not None:
+        votes &= kept_labels[:, None] == labels[None, :]
+    weights = np.where(votes, weights, 0.0)
+    total = weights.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(weights @ segments, total, out=kept.copy(), where=total > 0))
 
 
-def _iou(one: Float64[np.ndarray, " 2"], many: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, " n"]:
-    """Intersection over union; 0 where the union has no length."""
-    intersection = np.maximum(np.minimum(one[1], many[:, 1]) - np.maximum(one[0], many[:, 0]), 0.0)
-    union = (one[1] - one[0]) + (many[:, 1] - many[:, 0]) - intersection
-    iou: Float64[np.ndarray, " n"] = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-    return iou
+def _take(
+    segments: Float[np.ndarray, "n 2"],
+    scores: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"] | None,
+    lower: _Lower,
+    *,
+    min_score: float,
+    keep: int,
+    margin: float,
+) -> _Suppressed:
+    """Take the best of every label again and again; what is taken lowers the rest of its label.
+
+    What cannot come among the ``keep`` best any more is dropped as it goes, in rounds of more and more steps.
+    """
+    kind = np.dtype(np.float32 if segments.dtype == np.float32 else np.float64)
+    start, end = segments.astype(kind).T
+    length = end - start + margin
+    left: _Floats = scores.astype(kind)
+    labels = np.zeros(len(scores), np.int64) if labels is None else labels
+    taken, taken_scores = np.zeros(0, np.int64), np.zeros(0, kind)
+    floor, steps = max(min_score, 0.0), _FEWEST_STEPS
+    alive = np.flatnonzero(left >= floor) if keep > 0 else taken
+    while len(alive):
+        index, real = _rows(alive, labels)
+        rows = np.where(real, left[index], -np.inf)
+        found, found_scores = _steps(
+            rows, _Segments(start[index], end[index], length[index]), lower, floor=floor, steps=steps
+        )
+        taken = np.concatenate((taken, index.ravel()[found]))
+        taken_scores = np.concatenate((taken_scores, found_scores))
+        left[index[real]] = rows[real]
+        if len(taken) >= keep:
+            floor = max(floor, float(np.partition(taken_scores, -keep)[-keep]))
+        alive = alive[left[alive] >= floor]
+        steps = min(2 * steps, _MOST_STEPS)
+    order = np.lexsort((taken, -taken_scores))[:keep]
+    return taken[order], taken_scores[order].astype(np.float64)
+
+
+def _rows(
+    alive: Int64[np.ndarray, " n"], labels: Int[np.ndarray, " all"]
+) -> tuple[Int64[np.ndarray, "rows width"], Bool[np.ndarray, "rows width"]]:
+    """One row a label of the indices in ``alive``, ascending; where False the row holds padding."""
+    _, row, counts = np.unique(labels[alive], return_inverse=True, return_counts=True)
+    order = np.argsort(row, kind="stable")
+    column = np.arange(len(alive)) - np.repeat(counts.cumsum() - counts, counts)
+    index = np.full((len(counts), int(counts.max())), alive[0])
+    index[row[order], column] = alive[order]
+    return index, np.arange(index.shape[1]) < counts[:, None]
+
+
+def _steps(
+    left: _Floats, segments: _Segments, lower: _Lower, *, floor: float, steps: int
+) -> tuple[Int64[np.ndarray, " taken"], _Floats]:
+    """Up to ``steps`` times the best of every row; lowers ``left`` in place. Returns flat indices and scores."""
+    first = np.arange(len(left)) * left.shape[1]
+    found: list[Int64[np.ndarray, " rows"]] = []
+    scores: list[_Floats] = []
+    for _ in range(min(steps, left.shape[1])):
+        best = left.argmax(axis=1) + first
+        top: _Floats = left.ravel()[best]
+        going = top >= floor
+        if not going.any():
+            break
+        found.append(best[going])
+        scores.append(top[going])
+        one = _Segments(*(field.ravel()[best][:, None] for field in segments))
+        lower(left, _overlap(one, segments))
+        left.ravel()[best[going]] = -np.inf
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0)
+    return np.concatenate(found), np.concatenate(scores)
+
+
+def _overlap(one: _Segments, many: _Segments) -> _Floats:
+    """Intersection over union of one segment a row with those of the row; 0 where they share nothing."""
+    intersection = np.minimum(one.end, many.end)
+    intersection -= np.maximum(one.start, many.start)
+    np.maximum(intersection, 0.0, out=intersection)
+    union = one.length + many.length
+    union -= intersection
+    np.maximum(union, np.finfo(union.dtype).tiny, out=union)
+    intersection /= union
+    return intersection
