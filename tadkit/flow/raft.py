@@ -6,7 +6,7 @@ Source: Teed, Deng, "RAFT: recurrent all-pairs field transforms for optical flow
 from __future__ import annotations
 
 import pickle
-from contextlib import redirect_stderr
+from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
@@ -170,7 +170,7 @@ def _read_state(path: Path, settings: RaftSettings) -> Any:
 def _download(weights: Any, settings: RaftSettings) -> Any:
     """The weights that torchvision offers, from its cache or the network."""
     try:
-        with redirect_stderr(StringIO()):  # torch.hub tells of the download there
+        with redirect_stdout(StringIO()):  # torch.hub writes there; stdout is for results
             return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise WeightsError(
