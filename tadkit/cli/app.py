@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from tadkit import __version__
+from tadkit.cli.bench import bench
 from tadkit.cli.data import data
 from tadkit.cli.detect import detect
 from tadkit.cli.doctor import doctor
@@ -48,6 +49,7 @@ for command in (
     train_head,
     data,
     import_,
+    bench,
     doctor,
 ):
     app.add_command(command)

@@ -1,0 +1,164 @@
+"""``tadkit bench``: how good and how fast parts of tadkit are here, beside their rivals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tadkit.cli.options import PATH, InOrder, device_option, example
+
+if TYPE_CHECKING:
+    from tadkit.pipelines.bench_flow import FlowBenchmark, MethodFigures
+
+
+@click.group(cls=InOrder, epilog=example("tadkit bench flow --truth chairs"))
+def bench() -> None:
+    """Measure accuracy and cost on this machine."""
+
+
+class _Size(click.ParamType[tuple[int, int]]):
+    """WIDTHxHEIGHT in pixels."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """(width, height)."""
+        if isinstance(value, tuple):
+            return value
+        width, _, height = str(value).partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            self.fail(f"'{value}' is no size in pixels; expected WIDTHxHEIGHT, such as 340x256", param, ctx)
+        return int(width), int(height)
+
+
+@bench.command(
+    short_help="Compare optical flow methods.",
+    epilog=example(
+        "tadkit bench flow --truth chairs --json",
+        "tadkit bench flow --truth chairs --video examples/room.mp4 --method tvl1-fast --method opencv-tvl1",
+    ),
+)
+@click.option(
+    "--truth",
+    type=PATH,
+    required=True,
+    metavar="DIR",
+    help="Folder of <id>_img1.ppm, <id>_img2.ppm (or .png, .jpg) and their true flow, <id>_flow.flo.",
+)
+@click.option("--video", type=PATH, metavar="PATH", help="Also measure on adjacent frames from this video's middle.")
+@click.option("--pairs", type=click.IntRange(min=1), default=32, show_default=True, help="Frame pairs of the video.")
+@click.option(
+    "--size",
+    type=_Size(),
+    default="340x256",
+    show_default=True,
+    metavar="WIDTHxHEIGHT",
+    help="Size that the decoder scales the video to.",
+)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="Only this method, such as tvl1-fast or opencv-tvl1. May be given again; by default all but RAFT.",
+)
+@click.option("--with-raft", is_flag=True, help="Add both RAFT nets; without weights only their cost is measured.")
+@click.option("--raft-small-weights", type=PATH, metavar="PATH", help="Add raft-small with this state-dict file.")
+@click.option("--raft-large-weights", type=PATH, metavar="PATH", help="Add raft-large with this state-dict file.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Warm calls of each method, in turn."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch and of OpenCV; by default all cores.")
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
+def flow(
+    truth: Path,
+    video: Path | None,
+    pairs: int,
+    size: tuple[int, int],
+    methods: tuple[str, ...],
+    with_raft: bool,
+    raft_small_weights: Path | None,
+    raft_large_weights: Path | None,
+    rounds: int,
+    threads: int | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Compare optical flow methods: end-point error against the truth, and milliseconds a pair.
+
+    Each truth pair is one call; the frames of a video are one call, which lets a method work on many pairs at once, and
+    are judged by their difference to opencv-tvl1. Methods take turns, round after round; figures are medians.
+    """
+    from tadkit.cli.console import TerminalProgress
+    from tadkit.config import VideoSettings
+    from tadkit.recipes import check_settings
+
+    frames = check_settings(VideoSettings, {"width_px": size[0], "height_px": size[1]}, name="--size")
+    from tadkit.pipelines.bench_flow import RaftName, bench_flow, report_json
+
+    given: dict[RaftName, Path | None] = {"raft-small": raft_small_weights, "raft-large": raft_large_weights}
+    with TerminalProgress() as progress:
+        result = bench_flow(
+            truth,
+            video=video,
+            methods=methods,
+            with_raft=with_raft,
+            raft_weights={name: path for name, path in given.items() if path is not None},
+            pairs=pairs,
+            frames=frames,
+            rounds=rounds,
+            threads=threads,
+            device=device,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(report_json(result), indent=1))
+    else:
+        _print_flow(result)
+
+
+def _print_flow(result: FlowBenchmark) -> None:
+    machine = result.machine
+    click.echo(
+        f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}, OpenCV "
+        f"{machine['opencv']}, compiler {machine['compiler'] or 'none'}; {result.rounds} rounds"
+    )
+    sizes = ", ".join(f"{width}x{height}" for height, width in result.sizes_hw)
+    click.echo(f"\n{result.truth}: {result.pairs} pairs of {sizes} px, one call a pair")
+    _print_methods(result.methods, ("EPE px", "> 3 px"), lambda error: (f"{error[0]:.3f}", f"{error[1]:.1%}"))
+    if result.video is None:
+        return
+    seen = result.video
+    height, width = seen.size_hw
+    click.echo(
+        f"\n{seen.video}: {seen.pairs} adjacent pairs of {width}x{height} px from {seen.start_s:.1f} s on at "
+        f"{seen.rate_hz:g} Hz, all in one call; difference to opencv-tvl1"
+    )
+    _print_methods(seen.methods, ("mean px", "median px"), lambda apart: (f"{apart[0]:.3f}", f"{apart[1]:.3f}"))
+
+
+def _print_methods(
+    methods: Sequence[MethodFigures], quality: tuple[str, str], told: Callable[[Sequence[float]], tuple[str, str]]
+) -> None:
+    from tadkit.cli.console import print_table
+
+    headings = ("method", *quality, "ms/pair", "min", "max", "pairs/s", "x opencv-tvl1", "cold s")
+    rows = []
+    for figures in methods:
+        timing, speedup = figures.timing, figures.timing.speedup_over_opencv_tvl1
+        rows.append(
+            (
+                f"{figures.method} (random weights)" if figures.weights == "random" else figures.method,
+                *(("-", "-") if figures.quality is None else told(figures.quality)),
+                *(f"{ms:.1f}" for ms in (timing.ms_per_pair, timing.ms_per_pair_min, timing.ms_per_pair_max)),
+                f"{timing.pairs_per_s:.1f}",
+                "-" if speedup is None else f"{speedup:.2f}",
+                f"{timing.cold_s:.2f}",
+            )
+        )
+    print_table(headings, rows, right=headings[1:])
