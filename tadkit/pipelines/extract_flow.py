@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
+from typing import assert_never
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config import FlowSettings, ModelSettings, VideoSettings, View
-from tadkit.data.batches import read_flow
+from tadkit.config import FlowSettings, RaftSettings, VideoSettings
 from tadkit.detector import build_teacher
-from tadkit.distill import Teacher
-from tadkit.errors import TadkitError, VideoError
-from tadkit.files import digest_of
-from tadkit.flow import FlowMethod, build_flow, encode
-from tadkit.heads import predict_in_chunks
-from tadkit.pipelines.extraction import (
-    ExtractionResult,
-    core_steps,
-    description,
-    named,
-    source_digest,
-    torch_device,
-    views_of,
-)
+from tadkit.errors import TadkitError, UsageError, VideoError, WeightsError
+from tadkit.files import digest_of, digest_of_file
+from tadkit.flow.methods import METHOD_CODE
+from tadkit.pipelines.extraction import ExtractionResult, named, source_digest, torch_device
+from tadkit.pipelines.flow_video import Advanced, Done, Event, Failed, FlowJob
+from tadkit.pipelines.flow_workers import flow_of_jobs
+from tadkit.pipelines.quarantine import Quarantine
+from tadkit.pipelines.teacher_tracks import extract_teacher_tracks
 from tadkit.pipelines.workspace import CODE
 from tadkit.progress import Progress
-from tadkit.store import TrackReader, TrackStore, open_store, read_store
-from tadkit.timeline import Timeline
-from tadkit.video import SampledVideo, open_sampled, windows
-from tadkit.views import view_motion
-
-_CHUNK_FRAMES = 64
-_CORE_FRAMES = 256
-_CORE_STEPS = 4096
+from tadkit.store import TrackStore, open_store
+from tadkit.video.index import build_index
+from tadkit.video.sampling import sample_indices
 
 
 def extract_flow(
@@ -48,6 +35,8 @@ def extract_flow(
     teacher: Path | None,
     device: str,
     progress: Progress,
+    workers: int = 1,
+    retry_failed: bool = False,
 ) -> ExtractionResult:
     """Flow of ``videos`` to the store ``out``; with ``teacher``, its features and predictions instead.
 
@@ -59,31 +48,50 @@ def extract_flow(
         WeightsError: the teacher, or RAFT's weights, cannot be loaded.
         StoreError: ``out`` is something else, or cannot be written.
     """
-    items = named(videos)
-    if teacher is None:
-        return extract_flow_of(items, out, flow=flow, video=video, device=device, progress=progress)
-    settings, _ = build_teacher(load_checkpoint(teacher, kind="teacher"), where=str(teacher))
-    flow_path = out.with_name(f"{out.stem}-flow{out.suffix}")
+    items, flow_path = named(videos), out
+    if teacher is not None:
+        settings, _ = build_teacher(load_checkpoint(teacher, kind="teacher"), where=str(teacher))
+        flow, video = settings.flow, settings.video
+        flow_path = out.with_name(f"{out.stem}-flow{out.suffix}")
     extracted = extract_flow_of(
-        items, flow_path, flow=settings.flow, video=settings.video, device=device, progress=progress
+        items,
+        flow_path,
+        flow=flow,
+        video=video,
+        device=device,
+        progress=progress,
+        workers=workers,
+        retry_failed=retry_failed,
     )
+    if teacher is None:
+        return extracted
     names = [name for name in items if name not in extracted.failed]
+    first = device.split(",")[0]
     tracks = extract_teacher_tracks(
-        names, flow_path, out, teacher=teacher, views=("original",), device=device, progress=progress
+        names, flow_path, out, teacher=teacher, views=("original",), device=first, progress=progress
     )
     return ExtractionResult(tracks.done, tracks.reused, extracted.failed | tracks.failed, extracted.clipped)
 
 
 def flow_key(source_sha256: str, flow: FlowSettings, video: VideoSettings) -> str:
-    """What a video's flow depends on; settings that only change speed are left out."""
-    method = flow.model_dump(mode="json", exclude={"batch_pairs"})
+    """What a video's flow depends on; settings that only change speed are left out.
+
+    Raises:
+        WeightsError: the file of the method's weights cannot be read.
+    """
+    method = flow.model_dump(mode="json", exclude={"batch_pairs", "compile"})
+    if isinstance(flow, RaftSettings) and flow.weights is not None:
+        method["weights"] = _weights_digest(flow.weights)
     frames = video.model_dump(mode="json", exclude={"reader"})
-    return digest_of({"source": source_sha256, "flow": method, "video": frames, "code": CODE})
+    code = [CODE, METHOD_CODE[flow.method]]
+    return digest_of({"source": source_sha256, "flow": method, "video": frames, "code": code})
 
 
-def tracks_key(flow: str, *, teacher: str, views: Sequence[View]) -> str:
-    """What a teacher's tracks depend on: the key of the flow that it read and the digest of its own file."""
-    return digest_of({"flow": flow, "teacher": teacher, "views": list(views), "code": CODE})
+def _weights_digest(path: Path) -> str:
+    try:
+        return digest_of_file(path)
+    except OSError as error:
+        raise WeightsError(f"flow.weights {path}: cannot be read ({error.strerror}); name a state-dict file") from error
 
 
 def extract_flow_of(
@@ -94,130 +102,115 @@ def extract_flow_of(
     video: VideoSettings,
     device: str,
     progress: Progress,
+    workers: int = 1,
+    retry_failed: bool = False,
 ) -> ExtractionResult:
-    """Flow of videos by name to the store ``out``."""
-    result = ExtractionResult()
-    method = build_flow(flow, device=torch_device(device))
+    """Flow of videos by name to the store ``out``.
+
+    A video that fails is listed in ``<out>.failed.json`` (:class:`Quarantine`). While its bytes and all settings stay
+    the same it is not tried again, but reported as failed.
+
+    Args:
+        items: the videos' files.
+        out: the store.
+        flow: the method.
+        video: how frames are read.
+        device: a name for torch; several with commas between are dealt to the workers in turn.
+        progress: told of frame pairs.
+        workers: processes that each take a video at a time; the flow does not depend on them.
+        retry_failed: try videos again that failed before.
+
+    Raises:
+        WeightsError: RAFT's weights cannot be loaded.
+        StoreError: ``out`` is something else, or cannot be written.
+        UsageError: a device cannot be used, or there are more of them than workers.
+    """
+    devices = [torch_device(name) for name in device.split(",")]
+    if len(devices) > workers:
+        raise UsageError(
+            f"--device {device}: {len(devices)} devices for {workers} workers; add --workers {len(devices)}"
+        )
     settings = {"flow": flow.model_dump(mode="json"), "video": video.model_dump(mode="json")}
-    progress.start("extract-flow", total=len(items), unit="video")
     with open_store(out, kind="flow", settings=settings) as store:
+        run = _Run(store, Quarantine(out), digest_of(settings), progress)
         for name, path in items.items():
-            try:
-                _flow_of_video(store, name, path, flow=flow, video=video, method=method, result=result)
-            except VideoError as error:
-                result.failed[name] = error
-            progress.advance(note=name)
-    return result
+            run.plan(name, path, flow=flow, video=video, retry_failed=retry_failed)
+        store.keep_pieces({job.name: job.key for job in run.jobs})
+        if run.jobs:
+            progress.start("extract-flow", total=sum(job.pairs for job in run.jobs), unit="pair")
+        with closing(flow_of_jobs(run.jobs, devices=devices, workers=workers)) as events:
+            for job, event in events:
+                run.take(job, event)
+    return run.result.in_order(items)
 
 
-def _flow_of_video(
-    store: TrackStore,
-    name: str,
-    path: Path,
-    *,
-    flow: FlowSettings,
-    video: VideoSettings,
-    method: FlowMethod,
-    result: ExtractionResult,
-) -> None:
-    key = flow_key(source_digest(path), flow, video)
-    if store.has(name, key):
-        result.reused.append(name)
-        return
-    with (
-        open_sampled(path, video) as sampled,
-        store.video(name, key=key, stamps_s=sampled.stamps_s, attributes=description(sampled)) as entry,
-    ):
-        clipped = 0.0
-        pairs = max(0, len(sampled) - 1)
-        empty = np.zeros((0, method.channels, *video.size_hw), dtype=np.int8)
-        entry.append("motion", empty, bound=flow.bound_px)
-        for start in range(0, pairs, _CHUNK_FRAMES):
-            stop = min(start + _CHUNK_FRAMES, pairs)
-            coded = encode(_checked(method, sampled, start, stop, name), flow.bound_px)
-            entry.append("motion", coded.values, bound=flow.bound_px)
-            clipped += coded.clipped * (stop - start) / pairs
-        entry.describe(clipped=clipped)
-    result.done.append(name)
-    result.clipped[name] = clipped
+@dataclass
+class _Run:
+    """One run: what is to be done, and what became of it."""
+
+    store: TrackStore
+    quarantine: Quarantine
+    settings: str
+    progress: Progress
+    jobs: list[FlowJob] = field(default_factory=list)
+    result: ExtractionResult = field(default_factory=ExtractionResult)
+    pairs: dict[str, int] = field(default_factory=dict)
+    clipped: int = 0
+    values: int = 0
+
+    def plan(self, name: str, path: Path, *, flow: FlowSettings, video: VideoSettings, retry_failed: bool) -> None:
+        """Make a job of a video, unless its flow is there or it has failed before."""
+        source_sha256 = ""
+        try:
+            source_sha256 = source_digest(path)
+            key = flow_key(source_sha256, flow, video)
+            if self.store.has(name, key):
+                self.quarantine.remove(name)
+                self.result.reused.append(name)
+                return
+            known = self.quarantine.known(name, source_sha256=source_sha256, settings=self.settings)
+            if known is not None and not retry_failed:
+                self.result.failed[name] = known
+                return
+            pairs = sampled_pairs(path, video)
+        except VideoError as error:
+            self._fail(name, error, source_sha256)
+            return
+        self.jobs.append(FlowJob(name, path, source_sha256, key, pairs, flow, video, self.store.parts))
+
+    def take(self, job: FlowJob, event: Event) -> None:
+        """Book what a worker tells."""
+        match event:
+            case Advanced(pairs, clipped, values):
+                self.pairs[job.name] = self.pairs.get(job.name, 0) + pairs
+                self.clipped += clipped
+                self.values += values
+                self._advance(job, pairs)
+            case Done(clipped):
+                self.store.link(job.name)
+                self.quarantine.remove(job.name)
+                self.result.done.append(job.name)
+                self.result.clipped[job.name] = clipped
+            case Failed(error):
+                self._fail(job.name, error, job.source_sha256)
+                self._advance(job, job.pairs - self.pairs.get(job.name, 0))
+            case _:
+                assert_never(event)
+
+    def _advance(self, job: FlowJob, pairs: int) -> None:
+        share = self.clipped / max(1, self.values)
+        self.progress.advance(pairs, note=f"{share:.2%} clipped, {job.name}")
+
+    def _fail(self, name: str, error: TadkitError, source_sha256: str) -> None:
+        self.result.failed[name] = error
+        self.quarantine.add(name, error, source_sha256=source_sha256, settings=self.settings)
 
 
-def _checked(method: FlowMethod, sampled: SampledVideo, start: int, stop: int, name: str) -> np.ndarray[Any, Any]:
-    """Flow of pairs ``start`` to ``stop``; frame ``stop`` is the second of the last pair."""
-    motion = method(torch.from_numpy(sampled.frames(start, stop + 1))).cpu().numpy()
-    if not np.isfinite(motion).all():
-        raise TadkitError(f"'{name}': flow is not finite near frame {start}; try another flow.method")
-    return motion
+def sampled_pairs(path: Path, video: VideoSettings) -> int:
+    """Frame pairs of a video as ``video`` samples it, from its index alone.
 
-
-def extract_teacher_tracks(
-    names: Sequence[str],
-    flow_path: Path,
-    out: Path,
-    *,
-    teacher: Path,
-    views: Sequence[View],
-    device: str,
-    progress: Progress,
-) -> ExtractionResult:
-    """The teacher's feature f_T and predictions y_T of every view, from stored flow, to the store ``out``."""
-    result = ExtractionResult()
-    checkpoint = load_checkpoint(teacher, kind="teacher")
-    settings, model = build_teacher(checkpoint, where=str(teacher))
-    model.to(torch_device(device))
-    described = {"teacher": checkpoint.digest, "model": settings.model_dump(mode="json")}
-    progress.start("teacher's features", total=len(names), unit="video")
-    with (
-        read_store(flow_path, kind="flow") as flow,
-        open_store(out, kind="features", settings=described, labels=checkpoint.labels) as store,
-    ):
-        for name in names:
-            key = tracks_key(flow.key(name), teacher=checkpoint.digest, views=views)
-            if store.has(name, key):
-                result.reused.append(name)
-            else:
-                _tracks_of_video(store, flow, name, key=key, settings=settings, model=model, views=views)
-                result.done.append(name)
-            progress.advance(note=name)
-    return result
-
-
-def _tracks_of_video(
-    store: TrackStore,
-    flow: TrackReader,
-    name: str,
-    *,
-    key: str,
-    settings: ModelSettings,
-    model: Teacher,
-    views: Sequence[View],
-) -> None:
-    stamps_s = flow.stamps_s(name)
-    steps = Timeline(stamps_s).strided(settings.teacher_backbone.stride).centres_s
-    with store.video(name, key=key, stamps_s=steps, attributes=flow.attributes(name)) as entry:
-        for view in views_of(views):
-            for track, values in teacher_tracks(flow, name, len(stamps_s), model=model, view=view).items():
-                entry.append(f"{view}/{track}", values)
-
-
-@torch.inference_mode()
-def teacher_tracks(
-    flow: TrackReader, name: str, frames: int, *, model: Teacher, view: View
-) -> dict[str, np.ndarray[Any, Any]]:
-    """``feature`` (steps, channels), and for each level ``logits_l`` and ``offsets_l``, of one video in one view."""
-    device = next(model.parameters()).device
-    stride = model.backbone.stride
-    parts = []
-    for window in windows(frames, core=_CORE_FRAMES // stride * stride, halo=model.halo_frames):
-        motion = torch.from_numpy(read_flow(flow, name, window.start, window.stop))
-        mask = torch.ones(1, len(motion), dtype=torch.bool, device=device)
-        feature = model.features(view_motion(motion, view)[None].to(device), mask)
-        parts.append(feature[:, :, core_steps(window, stride)])
-    feature = torch.cat(parts, dim=2)
-    mask = torch.ones(1, feature.shape[2], dtype=torch.bool, device=device)
-    predictions = predict_in_chunks(model.head, feature, mask, core_steps=_CORE_STEPS)
-    tracks = {"feature": feature[0].T.half().cpu().numpy()}
-    for level, (logits, offsets) in enumerate(zip(predictions.logits, predictions.offsets, strict=True)):
-        tracks[f"logits_{level}"] = logits[0].half().cpu().numpy()
-        tracks[f"offsets_{level}"] = offsets[0].half().cpu().numpy()
-    return tracks
+    Raises:
+        VideoError: the file cannot be read as a video.
+    """
+    index = build_index(path)
+    return max(0, len(sample_indices(index.stamps_s, index.duration_s, video.rate_hz)) - 1)

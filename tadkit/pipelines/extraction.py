@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,16 @@ class ExtractionResult:
     reused: list[str] = field(default_factory=list)
     failed: dict[str, TadkitError] = field(default_factory=dict)
     clipped: dict[str, float] = field(default_factory=dict)
+
+    def in_order(self, names: Iterable[str]) -> ExtractionResult:
+        """The same, with the videos in the order of ``names``; workers are done in any order."""
+        order = list(names)
+        return ExtractionResult(
+            [name for name in order if name in set(self.done)],
+            [name for name in order if name in set(self.reused)],
+            {name: self.failed[name] for name in order if name in self.failed},
+            {name: self.clipped[name] for name in order if name in self.clipped},
+        )
 
     def raise_if_failed(self) -> None:
         """Make a partial failure a failure; the good results stay in the store."""

@@ -11,8 +11,9 @@ from tadkit.config import ModelSettings, TrainSettings
 from tadkit.errors import StoreError, TadkitError, WeightsError
 from tadkit.files import digest_of
 from tadkit.pipelines.extract_features import features_key
-from tadkit.pipelines.extract_flow import flow_key, tracks_key
+from tadkit.pipelines.extract_flow import flow_key
 from tadkit.pipelines.extraction import views_of
+from tadkit.pipelines.teacher_tracks import tracks_key
 from tadkit.pipelines.workspace import CODE, Workspace
 from tadkit.store import TrackReader, read_store
 

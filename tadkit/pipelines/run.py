@@ -13,10 +13,11 @@ from tadkit.detector import build_student
 from tadkit.errors import StoreError, UsageError, WeightsError
 from tadkit.files import write_text
 from tadkit.pipelines.extract_features import extract_features_of
-from tadkit.pipelines.extract_flow import extract_flow_of, extract_teacher_tracks
+from tadkit.pipelines.extract_flow import extract_flow_of
 from tadkit.pipelines.extraction import ExtractionResult, torch_device, views_of
 from tadkit.pipelines.freshness import current_student, current_teacher
 from tadkit.pipelines.judge import Row, judged
+from tadkit.pipelines.teacher_tracks import extract_teacher_tracks
 from tadkit.pipelines.train import distill, train_head, train_teacher
 from tadkit.pipelines.workspace import Item, Workspace, locked, open_workspace
 from tadkit.progress import Progress

@@ -9,17 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import h5py
 import numpy as np
 from filelock import FileLock, Timeout
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64
 
 from tadkit.errors import StoreError
-from tadkit.files import whole_file
 from tadkit.store.layout import (
-    COMPLETE,
     KEY,
-    STAMPS,
     VIDEOS,
     Index,
     Kind,
@@ -31,67 +27,9 @@ from tadkit.store.layout import (
     quoted,
     read_index,
     write_index,
-    write_root,
 )
-
-_CHUNK_BYTES = 1 << 18
-_CHUNK_STEPS = 512
-_GZIP_LEVEL = 1
-
-
-class VideoEntry:
-    """One video being written; it joins the store when its ``with`` block ends without an exception."""
-
-    def __init__(self, group: h5py.Group, where: str) -> None:
-        self._group = group
-        self._where = where
-
-    def append(self, track: str, values: Shaped[np.ndarray, "steps ..."], *, bound: float | None = None) -> None:
-        """Add ``values`` at the end of ``track``, which the first call makes.
-
-        Args:
-            track: name such as ``motion`` or ``original/motion``.
-            values: steps along the first axis; type and other sizes are those of the first call.
-            bound: value that the code's largest integer stands for (flow: pixels), kept as an attribute.
-
-        Raises:
-            StoreError: the values do not fit the earlier ones, or cannot be written.
-        """
-        dataset = self._group.get(track)
-        if dataset is None:
-            dataset = self._create(track, values)
-        if dataset.dtype != values.dtype or dataset.shape[1:] != values.shape[1:]:
-            got, want = f"{values.dtype} {values.shape[1:]}", f"{dataset.dtype} {dataset.shape[1:]}"
-            raise StoreError(f"{self._where}: track '{track}' got {got} after {want}; append values of one form")
-        if bound is not None:
-            dataset.attrs["bound"] = float(bound)
-        length = dataset.shape[0]
-        try:
-            dataset.resize(length + len(values), axis=0)
-            dataset[length:] = values
-        except OSError as error:
-            raise StoreError(f"{self._where}: cannot be written ({error}); is the disk full?") from error
-
-    def describe(self, **attributes: str | float | bool) -> None:
-        """Set attributes that are known only at the end, such as ``clipped``."""
-        self._group.attrs.update(attributes)
-
-    def _create(self, track: str, values: Shaped[np.ndarray, "steps ..."]) -> h5py.Dataset:
-        assert track != STAMPS, "stamps_s is not a track"
-        assert all(part.strip(".") for part in track.split("/")), track
-        step_bytes = max(1, values.dtype.itemsize * int(np.prod(values.shape[1:])))
-        steps = min(_CHUNK_STEPS, max(1, _CHUNK_BYTES // step_bytes))
-        return self._group.create_dataset(
-            track,
-            shape=(0, *values.shape[1:]),
-            maxshape=(None, *values.shape[1:]),
-            chunks=(steps, *values.shape[1:]),
-            dtype=values.dtype,
-            compression="gzip",
-            compression_opts=_GZIP_LEVEL,
-            shuffle=values.dtype.itemsize > 1,
-            fletcher32=True,
-        )
+from tadkit.store.parts import PartWriter, VideoEntry
+from tadkit.store.pieces import remove_other_pieces
 
 
 class TrackStore:
@@ -121,7 +59,9 @@ class TrackStore:
 
     def close(self) -> None:
         """Let other writers in; everything is on disk already."""
-        self._lock.release()
+        if self._lock.is_locked:
+            self._remove_leftovers()
+            self._lock.release()
 
     def videos(self) -> list[str]:
         """Names of the videos that are complete, sorted."""
@@ -158,25 +98,24 @@ class TrackStore:
         Raises:
             StoreError: the file cannot be written, or a flow track has not one step fewer than there are frames.
         """
-        part, group = part_path(self._path, name), f"/{VIDEOS}/{quoted(name)}"
-        with whole_file(part) as temporary, h5py.File(temporary, "w", locking=False) as file:
-            write_root(file, self._index.kind, self._index.settings, self._index.labels)
-            content = file.create_group(group)
-            content.create_dataset(STAMPS, data=np.asarray(stamps_s, dtype=np.float64))
-            content.attrs.update(attributes)
-            yield VideoEntry(content, f"{self._path}: '{name}'")
-            self._check(name, content)
-            content.attrs.update({KEY: key, COMPLETE: True})
-        if name not in self._index.places or self._index.places[name].file != part:
-            self._add({name: Place(part, group)})
+        with self.parts.video(name, key=key, stamps_s=stamps_s, attributes=attributes) as entry:
+            yield entry
+        self.link(name)
 
-    def _check(self, name: str, content: h5py.Group) -> None:
-        motion, frames = content.get("motion"), len(content[STAMPS])
-        if self._index.kind == "flow" and motion is not None and len(motion) != max(frames - 1, 0):
-            raise StoreError(
-                f"{self._path}: '{name}' has {len(motion)} flows for {frames} frames, expected one fewer than frames; "
-                f"extract it again with: tadkit extract-flow"
-            )
+    @property
+    def parts(self) -> PartWriter:
+        """What writes the videos, here or in another process; :meth:`link` then names them in the index."""
+        return PartWriter(self._path, self._index.kind, self._index.settings, self._index.labels)
+
+    def link(self, name: str) -> None:
+        """Name the whole part of the video ``name`` in the index."""
+        place = Place(part_path(self._path, name), f"/{VIDEOS}/{quoted(name)}")
+        if self._index.places.get(name) != place:
+            self._add({name: place})
+
+    def keep_pieces(self, keys: Mapping[str, str]) -> None:
+        """Delete the pieces of unfinished videos, but those of the videos in ``keys`` made from what their keys say."""
+        remove_other_pieces(self._path, keys)
 
     def _add(self, places: Mapping[str, Place]) -> None:
         index = self._index
@@ -186,9 +125,9 @@ class TrackStore:
     def _remove_leftovers(self) -> None:
         """Delete what killed writers had begun: only under the lock, where no other writer is at work."""
         for leftover in self._path.parent.glob(f".{escape(self._path.stem[:60])}.????????{escape(self._path.suffix)}"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
         for leftover in parts_folder(self._path).glob(".*.h5"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
 
     def _adopt(self, kind: Kind, found: Mapping[str, Place]) -> dict[str, Place]:
         """Add whole parts that no index names: the writer was killed between the two, or the index was deleted."""
