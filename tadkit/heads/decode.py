@@ -1,15 +1,16 @@
-"""From a head's predictions to detections in seconds."""
+"""From a head's candidates to detections in seconds."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from tadkit.config import DecodeSettings
 from tadkit.heads.head import Candidates
-from tadkit.heads.suppression import soft_nms
+from tadkit.heads.suppression import hard_nms, linear_soft_nms, soft_nms, voted
+from tadkit.heads.video_scores import weighed
 from tadkit.timeline import Timeline
 
 
@@ -27,20 +28,81 @@ class Decoded(NamedTuple):
     labels: Int64[np.ndarray, " detections"]
 
 
-def decode(candidates: Candidates, timeline: Timeline, duration_s: float, settings: DecodeSettings) -> Decoded:
-    """Detections of one video: from a head's best candidates to seconds, soft-NMS class by class.
+def decode(
+    candidates: Candidates,
+    timeline: Timeline,
+    duration_s: float,
+    settings: DecodeSettings,
+    *,
+    video_scores: Float64[np.ndarray, " classes"] | None = None,
+) -> Decoded:
+    """Detections of one video: from a head's best candidates to seconds, suppression, voting.
 
     Args:
         candidates: of one video, as :func:`tadkit.heads.candidates` gives them.
         timeline: when each step of the feature track happens.
         duration_s: segments are clipped to ``[0, duration_s]``; those that have no length left are dropped.
-        settings: thresholds and counts.
+        settings: thresholds, counts and the way of suppression.
+        video_scores: of the whole video for each class, from elsewhere; combined with those of the candidates.
     """
     positions, scores, labels = candidates
-    segments_s = np.clip(timeline.seconds(positions), 0.0, duration_s)
-    lasting = segments_s[:, 1] > segments_s[:, 0]
-    segments_s, scores, labels = segments_s[lasting], scores[lasting], labels[lasting]
-    kept, lowered = soft_nms(
-        segments_s, scores, sigma=settings.sigma, min_score=settings.min_score, keep=settings.keep, labels=labels
+    if settings.min_steps > 0:
+        long_enough = positions[:, 1] - positions[:, 0] > settings.min_steps
+        positions, scores, labels = positions[long_enough], scores[long_enough], labels[long_enough]
+    found = Decoded(timeline.seconds(positions), scores, labels)
+    if settings.clip_first:
+        found = _clipped(found, duration_s)
+    if video_scores is not None:
+        segments_s, scores, labels = weighed(
+            *found, video_scores, rule=settings.video_rule, best_labels=settings.video_labels
+        )
+        found = Decoded(segments_s, scores, labels)
+    kept = suppressed(found, settings)
+    return kept if settings.clip_first else _clipped(kept, duration_s)
+
+
+def suppressed(found: Decoded, settings: DecodeSettings) -> Decoded:
+    """What suppression leaves of overlapping segments, best first, moved by voting if the settings say so.
+
+    The peers vote only where classes suppress each other; class by class ours votes among the candidates of a class.
+    """
+    labels = None if settings.class_agnostic else found.labels
+    min_score, keep = settings.min_score, settings.keep
+    segments_s, scores = found.segments_s, found.scores
+    match settings.method:
+        case "soft-gaussian":
+            kept, left = soft_nms(
+                segments_s, scores, labels=labels, sigma=settings.sigma, min_score=min_score, keep=keep
+            )
+        case "soft-linear":
+            kept, left = linear_soft_nms(
+                segments_s, scores, labels=labels, iou=settings.iou, min_score=min_score, keep=keep
+            )
+        case "hard":
+            kept, left = hard_nms(segments_s, scores, labels=labels, iou=settings.iou, min_score=min_score, keep=keep)
+        case "none":
+            kept = np.argsort(-scores, kind="stable")[:keep]
+            kept = kept[scores[kept] >= min_score]
+            left = scores[kept]
+        case _:
+            assert_never(settings.method)
+    result = Decoded(segments_s[kept], left, found.labels[kept])
+    if settings.voting == "none":
+        return result
+    moved = voted(
+        result.segments_s,
+        segments_s,
+        scores,
+        iou=settings.voting_iou,
+        rule=settings.voting,
+        kept_labels=result.labels if labels is not None else None,
+        labels=labels,
     )
-    return Decoded(segments_s[kept], lowered, labels[kept])
+    return result._replace(segments_s=moved)
+
+
+def _clipped(found: Decoded, duration_s: float) -> Decoded:
+    """Segments inside the video, without those that have no length left."""
+    segments_s = np.clip(found.segments_s, 0.0, duration_s)
+    lasting = segments_s[:, 1] > segments_s[:, 0]
+    return Decoded(segments_s[lasting], found.scores[lasting], found.labels[lasting])

@@ -1,0 +1,79 @@
+"""Scores of whole videos by a classifier from elsewhere, and how the scores of candidates are combined with them.
+
+ActivityNet's detectors are commonly judged so: a proposal takes the best labels of its video (BMN and ActionFormer: the
+two best), its score multiplied by that of the label or their geometric mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, assert_never
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from tadkit.errors import AnnotationError
+from tadkit.files import read_json
+
+CombinationRule = Literal["product", "geometric-mean"]
+
+
+def read_video_scores(path: Path, labels: Sequence[str]) -> dict[str, Float64[np.ndarray, " classes"]]:
+    """Scores of each video in the order of ``labels``, 0 for a label that a video does not name.
+
+    Raises:
+        AnnotationError: the file is not ``{video: {label: score}}``, a score is negative or no number, or a label is
+            none of ``labels``.
+    """
+    content = read_json(path, error=AnnotationError)
+    if not isinstance(content, Mapping):
+        raise AnnotationError(f"{path}: not an object; expected scores of videos as {{video: {{label: score}}}}")
+    return {str(video): _scores(f"{path}: '{video}'", named, labels) for video, named in content.items()}
+
+
+def _scores(where: str, named: object, labels: Sequence[str]) -> Float64[np.ndarray, " classes"]:
+    if not isinstance(named, Mapping):
+        raise AnnotationError(f"{where} is no object; expected {{label: score}}")
+    strange = [label for label in named if label not in labels]
+    if strange:
+        raise AnnotationError(f"{where} names '{strange[0]}', no label of the model; its labels: {', '.join(labels)}")
+    scores = [named.get(label, 0.0) for label in labels]
+    for label, score in zip(labels, scores, strict=True):
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score < float("inf"):
+            raise AnnotationError(f"{where} has {score!r} for '{label}'; expected a number not below 0")
+    return np.asarray(scores, dtype=np.float64)
+
+
+def weighed(
+    segments_s: Float64[np.ndarray, "n 2"],
+    scores: Float64[np.ndarray, " n"],
+    labels: Int64[np.ndarray, " n"],
+    video_scores: Float64[np.ndarray, " classes"],
+    *,
+    rule: CombinationRule,
+    best_labels: int = 0,
+) -> tuple[Float64[np.ndarray, "m 2"], Float64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
+    """Candidates with scores combined with those of their video.
+
+    Args:
+        segments_s: of the candidates; any one unit.
+        scores: theirs.
+        labels: theirs.
+        video_scores: of the video, by class.
+        rule: ``product``, or its square root, ``geometric-mean``.
+        best_labels: give every candidate the video's so many best labels instead of its own (the order is candidate by
+            candidate); 0 leaves it its own.
+    """
+    if best_labels:
+        best = np.argsort(-video_scores, kind="stable")[:best_labels]
+        labels = np.tile(best, len(scores))
+        segments_s, scores = segments_s.repeat(len(best), axis=0), scores.repeat(len(best))
+    product = scores * video_scores[labels]
+    match rule:
+        case "product":
+            return segments_s, product, labels
+        case "geometric-mean":
+            return segments_s, np.sqrt(product), labels
+        case _:
+            assert_never(rule)
