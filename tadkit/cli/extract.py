@@ -41,6 +41,10 @@ def _refuse(with_recipe: dict[str, Path | None]) -> None:
 @click.argument("sources", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for flow; needed for videos.")
 @click.option("--teacher", type=PATH, metavar="PATH", help="Also keep this teacher's features and predictions.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes, a video each at a time; 1, or one a device."
+)
+@click.option("--retry-failed", is_flag=True, help="Try videos again that failed before.")
 @device_option
 @set_option
 @click.pass_context
@@ -49,17 +53,28 @@ def extract_flow(
     sources: tuple[Path, ...],
     out: Path | None,
     teacher: Path | None,
+    workers: int | None,
+    retry_failed: bool,
     device: str,
     overrides: tuple[str, ...],
 ) -> None:
     """Compute optical flow of SOURCES: one RECIPE.toml, or videos and folders of them.
 
-    What is there already and made with the same settings is kept. For videos, settings under flow and video can be
-    --set; for a recipe, all of its own.
+    What is there already and made with the same settings is kept, parts of a video too. Videos that fail are listed
+    with the reason in OUT.failed.json, and not tried again while they and the settings stay the same. For videos,
+    settings under flow and video can be --set; for a recipe, all of its own. Several GPUs: --device cuda:0,cuda:1.
     """
+    workers = workers or len(device.split(","))
     if _is_recipe(sources):
         _refuse({"--out": out, "--teacher": teacher})
-        run_recipe(sources[0], only="extract-flow", device=device, overrides=overrides)
+        run_recipe(
+            sources[0],
+            only="extract-flow",
+            device=device,
+            overrides=overrides,
+            workers=workers,
+            retry_failed=retry_failed,
+        )
         return
     from tadkit.cli.console import TerminalProgress
     from tadkit.recipes import load_sections
@@ -77,6 +92,8 @@ def extract_flow(
             teacher=teacher,
             device=device,
             progress=progress,
+            workers=workers,
+            retry_failed=retry_failed,
         )
     ctx.exit(_report(result, path))
 

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from tadkit.pipelines.run import Row, RunResult
 
 
-def run_recipe(path: Path, *, only: str | None, device: str, overrides: tuple[str, ...], as_json: bool = False) -> None:
+def run_recipe(
+    path: Path,
+    *,
+    only: str | None,
+    device: str,
+    overrides: tuple[str, ...],
+    as_json: bool = False,
+    workers: int = 1,
+    retry_failed: bool = False,
+) -> None:
     """Run a recipe, or one stage of it, and print what came of it."""
     from tadkit.cli.console import TerminalProgress
     from tadkit.recipes import load_recipe, parse_recipe
@@ -30,7 +39,15 @@ def run_recipe(path: Path, *, only: str | None, device: str, overrides: tuple[st
     from tadkit.pipelines.run import run as run_stages
 
     with TerminalProgress() as progress:
-        result = run_stages(recipe, base=base, device=device, progress=progress, only=only)
+        result = run_stages(
+            recipe,
+            base=base,
+            device=device,
+            progress=progress,
+            only=only,
+            workers=workers,
+            retry_failed=retry_failed,
+        )
     if as_json:
         click.echo(json.dumps(_as_plain(result), indent=1))
     else:

@@ -27,6 +27,8 @@ __all__ = ["DONE", "UP_TO_DATE", "Row", "RunResult", "run"]
 DONE, UP_TO_DATE = "done", "up to date"
 _TRACKS = "teacher's features"
 _MUCH_CLIPPED = 0.01
+Stage = tuple[str, str, Callable[[], bool]]
+"""Command, name and action of a stage; the action returns whether there was anything to do."""
 
 
 @dataclass
@@ -44,15 +46,26 @@ class RunResult:
     rows: list[Row] = field(default_factory=list)
 
 
-def run(recipe: Recipe, *, base: Path, device: str, progress: Progress, only: str | None = None) -> RunResult:
+def run(
+    recipe: Recipe,
+    *,
+    base: Path,
+    device: str,
+    progress: Progress,
+    only: str | None = None,
+    workers: int = 1,
+    retry_failed: bool = False,
+) -> RunResult:
     """Run the stages of ``recipe`` that are stale.
 
     Args:
         recipe: what to run.
         base: folder that relative paths of the recipe start from.
-        device: ``auto``, ``cpu``, ``cuda`` ...
+        device: ``auto``, ``cpu``, ``cuda`` ...; of several with commas between, all but flow takes the first.
         progress: told of everything.
         only: one stage by its command's name; what it reads must be there already.
+        workers: processes that compute flow.
+        retry_failed: compute the flow of videos that failed before.
 
     Raises:
         UsageError: ``only`` names no stage.
@@ -61,7 +74,9 @@ def run(recipe: Recipe, *, base: Path, device: str, progress: Progress, only: st
     """
     workspace = open_workspace(recipe, base=base, progress=progress)
     result = RunResult(workspace.folder)
-    stages = _stages(workspace, device, progress)
+    flow = partial(_flow, workspace, device, progress, workers, retry_failed)
+    device = device.split(",")[0]
+    stages: list[Stage] = [("extract-flow", "extract-flow", flow), *_stages(workspace, device, progress)]
     if only is not None and only not in {command for command, _, _ in stages}:
         raise UsageError(f"no stage '{only}'; choose one of {', '.join(dict.fromkeys(c for c, _, _ in stages))}")
     with locked(workspace):
@@ -75,11 +90,10 @@ def run(recipe: Recipe, *, base: Path, device: str, progress: Progress, only: st
     return result
 
 
-def _stages(workspace: Workspace, device: str, progress: Progress) -> list[tuple[str, str, Callable[[], bool]]]:
-    """Command, name and action of each stage, in order; an action returns whether there was anything to do."""
+def _stages(workspace: Workspace, device: str, progress: Progress) -> list[Stage]:
+    """The stages after flow, in order."""
     on = torch_device(device)
-    stages: list[tuple[str, str, Callable[[], bool]]] = [
-        ("extract-flow", "extract-flow", partial(_flow, workspace, device, progress)),
+    stages: list[Stage] = [
         ("train-teacher", "train-teacher", partial(train_teacher, workspace, device=on, progress=progress)),
         ("extract-flow", _TRACKS, partial(_teacher_tracks, workspace, device, progress)),
     ]
@@ -111,11 +125,18 @@ def _did_something(result: ExtractionResult) -> bool:
     return bool(result.done)
 
 
-def _flow(workspace: Workspace, device: str, progress: Progress) -> bool:
+def _flow(workspace: Workspace, device: str, progress: Progress, workers: int, retry_failed: bool) -> bool:
     items = {item.name: item.path for item in workspace.items}
     recipe = workspace.recipe
     result = extract_flow_of(
-        items, workspace.flow, flow=recipe.flow, video=recipe.video, device=device, progress=progress
+        items,
+        workspace.flow,
+        flow=recipe.flow,
+        video=recipe.video,
+        device=device,
+        progress=progress,
+        workers=workers,
+        retry_failed=retry_failed,
     )
     name, share = max(result.clipped.items(), key=lambda pair: pair[1], default=("", 0.0))
     if share > _MUCH_CLIPPED:
