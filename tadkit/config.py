@@ -372,6 +372,8 @@ class BmnSettings(Settings):
     """Surroundings on either side, as a share of the proposal's length."""
     map_layers: int = Field(2, ge=1, le=6)
     """3 x 3 convolutions over the map."""
+    edge_steps: float = Field(3.0, gt=0)
+    """Stretch around a start or end, in feature steps, whose steps learn to say so."""
     window_steps: int = Field(128, ge=2)
     """Feature steps of a window; longer tracks are cut into overlapping ones."""
     classifier: bool = True
@@ -434,7 +436,8 @@ HeadSettings = Annotated[
     Annotated[ActionFormerSettings, Tag("actionformer")]
     | Annotated[TriDetSettings, Tag("tridet")]
     | Annotated[TemporalMaxerSettings, Tag("temporal-maxer")]
-    | Annotated[TadtrSettings, Tag("tadtr")],
+    | Annotated[TadtrSettings, Tag("tadtr")]
+    | Annotated[BmnSettings, Tag("bmn")],
     Discriminator(_head_kind),
 ]
 

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tadkit.config import ActionFormerSettings, HeadSettings, TadtrSettings
+from tadkit.config import ActionFormerSettings, BmnSettings, HeadSettings, TadtrSettings
 from tadkit.heads.anchor_free import AnchorFreeHead, HeadPredictions, anchor_free_candidates
+from tadkit.heads.bmn import BmnHead, BoundaryPredictions, boundary_candidates
+from tadkit.heads.bmn_losses import boundary_distillation, boundary_loss
 from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss
 from tadkit.heads.tadtr import QueryPredictions, TadtrHead, query_candidates
 from tadkit.heads.tadtr_losses import query_distillation, query_loss
 
-Predictions = HeadPredictions | QueryPredictions
+Predictions = HeadPredictions | QueryPredictions | BoundaryPredictions
 """What heads predict, one type a family."""
 
 
@@ -28,6 +30,8 @@ def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int) ->
             return AnchorFreeHead(settings, in_channels=in_channels, num_classes=num_classes)
         case TadtrSettings():
             return TadtrHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case BmnSettings():
+            return BmnHead(settings, in_channels=in_channels, num_classes=num_classes)
 
 
 def head_loss(
@@ -56,6 +60,9 @@ def head_loss(
         case QueryPredictions():
             assert isinstance(head, TadtrHead)
             return query_loss(predictions, segments, labels, settings=head.settings, normaliser=normaliser)
+        case BoundaryPredictions():
+            assert isinstance(head, BmnHead)
+            return boundary_loss(predictions, segments, labels, settings=head.settings, normaliser=normaliser)
 
 
 def candidates(head: Head, predictions: Predictions, *, min_score: float, limit: int) -> Candidates:
@@ -76,6 +83,9 @@ def candidates(head: Head, predictions: Predictions, *, min_score: float, limit:
             return anchor_free_candidates(predictions, strides=head.strides, min_score=min_score, limit=limit)
         case QueryPredictions():
             return query_candidates(predictions, min_score=min_score, limit=limit)
+        case BoundaryPredictions():
+            assert isinstance(head, BmnHead)
+            return boundary_candidates(predictions, settings=head.settings, min_score=min_score, limit=limit)
 
 
 def prediction_distillation(head: Head, student: Predictions, teacher: Predictions) -> PredictionDistillation:
@@ -95,3 +105,6 @@ def prediction_distillation(head: Head, student: Predictions, teacher: Predictio
             assert isinstance(head, TadtrHead)
             assert isinstance(teacher, QueryPredictions)
             return query_distillation(student, teacher, settings=head.settings)
+        case BoundaryPredictions():
+            assert isinstance(teacher, BoundaryPredictions)
+            return boundary_distillation(student, teacher)
