@@ -6,8 +6,10 @@ from tadkit.heads.decode import Decoded, decode
 from tadkit.heads.families import Predictions, build_head, candidates, head_loss, prediction_distillation
 from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss, diou_loss_1d, sigmoid_focal_loss
-from tadkit.heads.suppression import hard_nms, soft_nms
+from tadkit.heads.suppression import hard_nms, linear_soft_nms, soft_nms, voted
 from tadkit.heads.targets import Targets, assign_targets, regression_ranges
+from tadkit.heads.video_scores import read_video_scores
+from tadkit.heads.windows import candidates_in_windows
 
 __all__ = [
     "AnchorFreeHead",
@@ -25,13 +27,17 @@ __all__ = [
     "assign_targets",
     "build_head",
     "candidates",
+    "candidates_in_windows",
     "decode",
     "diou_loss_1d",
     "hard_nms",
     "head_loss",
+    "linear_soft_nms",
     "predict_in_chunks",
     "prediction_distillation",
+    "read_video_scores",
     "regression_ranges",
     "sigmoid_focal_loss",
     "soft_nms",
+    "voted",
 ]

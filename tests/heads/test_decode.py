@@ -1,10 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tadkit.config import DecodeSettings
 from tadkit.errors import WeightsError
-from tadkit.heads import Decoded, HeadPredictions, anchor_free_candidates, decode
+from tadkit.heads import Candidates, Decoded, HeadPredictions, anchor_free_candidates, decode
 from tadkit.timeline import Timeline
 
 STRIDES = (1, 2)
@@ -68,3 +72,85 @@ def test_masked_steps_say_nothing() -> None:
 def test_predictions_that_are_not_numbers_are_refused() -> None:
     with pytest.raises(WeightsError, match="not finite"):
         decoded(predictions((0, 2, 0, float("nan"), (1.0, 1.0))), 6.0, DecodeSettings())
+
+
+PEERS = dict(np.load(Path(__file__).parent / "golden" / "decoding.npz"))
+SETTINGS = {
+    "soft_mc": {},
+    "soft_ag_vote": {"class_agnostic": True, "voting": "score-iou"},
+    "soft_ag_novote": {"class_agnostic": True},
+    "hard_mc": {"method": "hard", "iou": 0.4},
+    "hard_ag_vote": {"method": "hard", "iou": 0.4, "class_agnostic": True, "voting": "score-iou"},
+    "none": {"method": "none", "keep": 10**6},
+}
+
+
+@pytest.mark.parametrize("case", ["af_win9_id", "af_mixwin_relpe"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_detections_are_those_of_actionformer(case: str, setting: str) -> None:
+    fps, stride, clip, duration_s, min_score = PEERS[f"{case}_meta"]
+    candidates = Candidates(*(PEERS[f"{case}_cand_{field}"] for field in ("segments", "scores", "labels")))
+    candidates = candidates._replace(
+        positions=candidates.positions.astype(float), scores=candidates.scores.astype(float)
+    )
+    settings = DecodeSettings.model_validate({"min_score": min_score, "clip_first": False, **SETTINGS[setting]})
+    found = decode(candidates, Timeline((np.arange(9) * stride + clip / 2) / fps), duration_s, settings)
+    segments_s, scores, labels = (PEERS[f"{case}_det_{setting}_{field}"] for field in ("segments", "scores", "labels"))
+    # The peer keeps segments that clipping leaves without length, and does not sort where nothing is suppressed.
+    order = np.argsort(-scores, kind="stable")
+    order = order[segments_s[order, 1] > segments_s[order, 0]]
+    np.testing.assert_allclose(found.scores, scores[order], atol=1e-5)
+    np.testing.assert_array_equal(found.labels, labels[order])
+    np.testing.assert_allclose(found.segments_s, segments_s[order], atol=1e-4)
+
+
+def some(*rows: tuple[float, float, float, int]) -> Candidates:
+    """Candidates given as (start, end, score, label)."""
+    table = np.array(rows, dtype=float).reshape(-1, 4)
+    return Candidates(table[:, :2], table[:, 2], table[:, 3].astype(np.int64))
+
+
+EVEN = Timeline(np.arange(20.0))
+
+
+def test_classes_suppress_each_other_if_told_to() -> None:
+    two = some((1, 5, 0.9, 0), (1, 5, 0.8, 1))
+    assert len(decode(two, EVEN, 20.0, DecodeSettings(method="hard")).scores) == 2
+    assert decode(two, EVEN, 20.0, DecodeSettings(method="hard", class_agnostic=True)).labels.tolist() == [0]
+
+
+def test_without_suppression_all_come_down_to_the_lowest_score_and_the_most_kept() -> None:
+    three = some((1, 5, 0.7, 0), (1, 5, 0.9, 0), (1, 5, 0.001, 0))
+    assert decode(three, EVEN, 20.0, DecodeSettings(method="none")).scores.tolist() == [0.9, 0.7]
+    assert decode(three, EVEN, 20.0, DecodeSettings(method="none", keep=1)).scores.tolist() == [0.9]
+
+
+def test_candidates_that_are_too_short_are_dropped() -> None:
+    found = decode(some((1, 5, 0.7, 0), (1, 1.5, 0.9, 0)), EVEN, 20.0, DecodeSettings(min_steps=1.0))
+    assert found.scores.tolist() == [0.7]
+
+
+def test_scores_of_the_video_weigh_those_of_candidates() -> None:
+    two, video = some((1, 5, 0.9, 0), (8, 9, 0.8, 1)), np.array([0.25, 1.0])
+    assert decode(two, EVEN, 20.0, DecodeSettings(), video_scores=video).scores.tolist() == [0.8, 0.225]
+    roots = decode(two, EVEN, 20.0, DecodeSettings(video_rule="geometric-mean"), video_scores=video)
+    np.testing.assert_allclose(roots.scores, np.sqrt([0.8, 0.225]))
+    spread = decode(two, EVEN, 20.0, DecodeSettings(video_labels=2), video_scores=video)
+    np.testing.assert_allclose(spread.scores, [0.9, 0.8, 0.225, 0.2])
+    assert spread.labels.tolist() == [1, 1, 0, 0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 12), st.integers(0, 6), st.sampled_from([0.1, 0.5, 0.9]), st.integers(0, 2))),
+    st.sampled_from(["soft-gaussian", "soft-linear", "hard", "none"]),
+    st.sampled_from(["none", "score-iou", "score"]),
+    st.booleans(),
+)
+def test_detections_are_finite_lasting_inside_the_video_and_sorted(rows, method, voting, clip_first) -> None:
+    settings = DecodeSettings(method=method, voting=voting, clip_first=clip_first)
+    given_rows = some(*((start, start + length, score, label) for start, length, score, label in rows))
+    found = decode(given_rows, EVEN, 10.0, settings)
+    assert np.isfinite(found.segments_s).all()
+    assert (found.segments_s[:, 0] < found.segments_s[:, 1]).all()
+    assert ((found.segments_s >= 0) & (found.segments_s <= 10)).all()
+    assert (np.diff(found.scores) <= 0).all()

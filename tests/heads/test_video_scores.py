@@ -1,0 +1,34 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tadkit.errors import AnnotationError
+from tadkit.heads.video_scores import read_video_scores
+
+
+def written(folder: Path, content: object) -> Path:
+    path = folder / "scores.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_scores_come_in_the_order_of_the_labels_and_are_zero_where_not_named(tmp_path: Path) -> None:
+    scores = read_video_scores(written(tmp_path, {"v": {"sit": 0.7, "walk": 1}, "w": {}}), ("walk", "sit", "fall"))
+    assert scores["v"].tolist() == [1.0, 0.7, 0.0]
+    assert scores["w"].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1], r"scores.json: not an object"),
+        ({"v": 1}, r"'v' is no object"),
+        ({"v": {"fly": 0.5}}, r"'v' names 'fly', no label of the model; its labels: walk, sit"),
+        ({"v": {"sit": "0.5"}}, r"'v' has '0.5' for 'sit'"),
+        ({"v": {"sit": -1}}, r"'v' has -1 for 'sit'"),
+    ],
+)
+def test_what_is_no_scores_of_videos_is_refused(tmp_path: Path, content: object, message: str) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        read_video_scores(written(tmp_path, content), ("walk", "sit"))
