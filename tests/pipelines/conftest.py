@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -210,3 +211,27 @@ def write_squares() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def store_content() -> Callable[[Path], dict[str, Any]]:
+    """Every dataset and attribute of a store's parts, as lists and types that compare with ``==``."""
+
+    def plain(value: Any) -> Any:
+        array = np.asarray(value)
+        return (str(array.dtype), array.shape, array.tobytes() if array.dtype != object else str(value))
+
+    def content(path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for part in sorted(path.with_name(f"{path.name}.parts").glob("[!.]*.h5")):
+            with h5py.File(part, "r") as file:
+
+                def visit(name: str, item: Any, part: Path = part) -> None:
+                    if isinstance(item, h5py.Dataset):
+                        found[f"{part.name}/{name}"] = plain(item[()])
+                    found.update({f"{part.name}/{name}@{key}": plain(value) for key, value in item.attrs.items()})
+
+                file.visititems(visit)
+        return found
+
+    return content
