@@ -2,7 +2,8 @@
 
 from tadkit.evaluation.average_precision import Counts, MeanAveragePrecision, mean_average_precision
 from tadkit.evaluation.bootstrap import Difference, Interval, bootstrap_map, paired_difference
-from tadkit.evaluation.matching import AMBIGUOUS, Protocol, temporal_iou
+from tadkit.evaluation.matching import AMBIGUOUS, Protocol
+from tadkit.evaluation.tables import temporal_iou
 
 __all__ = [
     "AMBIGUOUS",

@@ -1,19 +1,28 @@
-"""Which detections find an action: matching in one video, and the ranking of all detections of a class.
+"""Which detections find an action: matching in every video, and the ranking of all detections of a class.
 
 Sources: ActivityNet's official ``eval_detection`` (Caba Heilbron et al., CVPR 2015) and the evaluation kit of the
 THUMOS Challenge 2014 (Jiang et al.). Both match inside one video only, so a match never depends on which other videos
-are judged; the bootstrap rests on that.
+are judged; the bootstrap rests on that, and all videos are gone through at once, one row of each a turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, assert_never
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from tadkit.evaluation.tables import (
+    Table,
+    action_table,
+    by_turn,
+    detection_table,
+    in_groups,
+    paired_iou,
+)
 from tadkit.records import Annotation, Detection
 
 Protocol = Literal["activitynet", "thumos14"]
@@ -42,26 +51,61 @@ class Ranking:
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
-    """Ranking of one class and the four sort keys of each detection, which pooling needs again."""
+class Matched:
+    """Every detection of the classes judged and the action that it takes.
 
-    ranking: Ranking
-    keys: Float64[np.ndarray, "detections 4"]
+    Attributes:
+        actions: of all classes, by (label, video, start, end).
+        found: detections by class, each class as ranked.
+        taken: row of the action that each detection takes at each tIoU, -1 for none.
+        counted: see :class:`Ranking`.
+        videos: number of videos.
+    """
+
+    actions: Table
+    found: Table
+    taken: Int64[np.ndarray, "detections tious"]
+    counted: Bool[np.ndarray, "detections tious"]
+    videos: int
+
+    def ranking(self, rows: Int64[np.ndarray, " n"] | slice, actions: slice = slice(None)) -> Ranking:
+        """The ranking of some detections, against the actions in ``actions``."""
+        truths = np.bincount(self.actions.video[actions], minlength=self.videos)
+        return Ranking(self.found.video[rows], self.taken[rows] >= 0, self.counted[rows], truths)
 
 
-def temporal_iou(
-    first_s: Float64[np.ndarray, "n 2"], second_s: Float64[np.ndarray, "m 2"]
-) -> Float64[np.ndarray, "n m"]:
-    """Intersection over union of every pair of segments [start, end]; 0 where both have no length, never NaN."""
-    start_s = np.maximum(first_s[:, None, 0], second_s[None, :, 0])
-    end_s = np.minimum(first_s[:, None, 1], second_s[None, :, 1])
-    intersection_s = np.maximum(end_s - start_s, 0.0)
-    length_s = (first_s[:, 1] - first_s[:, 0])[:, None] + (second_s[:, 1] - second_s[:, 0])[None, :]
-    union_s = length_s - intersection_s
-    overlap: Float64[np.ndarray, "n m"] = np.divide(
-        intersection_s, union_s, out=np.zeros_like(union_s), where=union_s > 0
-    )
-    return overlap
+def match_classes(
+    truth: Mapping[str, Sequence[Annotation]],
+    detections: Mapping[str, Sequence[Detection]],
+    *,
+    videos: Sequence[str],
+    labels: Sequence[str],
+    tiou: Sequence[float],
+    protocol: Protocol,
+) -> Matched:
+    """Match the detections of each class with its actions.
+
+    Args:
+        truth: actions of each video, in seconds.
+        detections: detections of each video, in seconds.
+        videos: the videos judged, sorted; a detection in one without truth is a false positive.
+        labels: the classes judged, at least one; other labels are passed over.
+        tiou: thresholds.
+        protocol: whose rules.
+    """
+    actions = action_table(truth, videos=videos, labels=labels)
+    found = detection_table(detections, videos=videos, labels=labels)
+    found = found.rows(np.lexsort((*_keys(found, protocol), found.label)))
+    thresholds = np.asarray(tiou, np.float64)
+    taken = np.full((len(found), len(thresholds)), -1)
+    for of_found, of_actions in zip(_parts(found, labels), _parts(actions, labels), strict=True):
+        mine = _match(found.rows(of_found), actions.rows(of_actions), thresholds, len(videos), protocol)
+        taken[of_found] = np.where(mine >= 0, mine + of_actions.start, -1)
+    counted = np.ones(taken.shape, bool)
+    if protocol == "thumos14":
+        ambiguous = action_table(truth, videos=videos, labels=(AMBIGUOUS,))
+        counted = (taken >= 0) | ~_touches(found, ambiguous, len(videos))[:, None]
+    return Matched(actions, found, taken, counted, len(videos))
 
 
 def rank_classes(
@@ -75,170 +119,112 @@ def rank_classes(
 ) -> tuple[dict[str, Ranking], Ranking]:
     """Match and rank the detections of each class, and those of all classes in one ranking.
 
-    Args:
-        truth: actions of each video, in seconds.
-        detections: detections of each video, in seconds.
-        videos: the videos judged, sorted; a detection in one without truth is a false positive.
-        labels: the classes judged, at least one; other labels are passed over.
-        tiou: thresholds.
-        protocol: whose rules.
+    Arguments are those of :func:`match_classes`.
 
     Returns:
-        The ranking of each label, and the one of all of them pooled.
+        The ranking of each label, and the one of all of them pooled; there equal keys stay in the order of the classes.
     """
-    actions = _segments_by_label(truth, videos)
-    found = _rows_by_label(detections, videos, protocol)
-    ambiguous = actions.get(AMBIGUOUS, {})
-    thresholds = np.asarray(tiou, np.float64)
-    judged = {
-        label: _judge(actions.get(label, {}), found.get(label, {}), ambiguous, len(videos), thresholds, protocol)
-        for label in labels
-    }
-    return {label: one.ranking for label, one in judged.items()}, _pool(list(judged.values()))
+    matched = match_classes(truth, detections, videos=videos, labels=labels, tiou=tiou, protocol=protocol)
+    return class_rankings(matched, labels), matched.ranking(np.lexsort(_keys(matched.found, protocol)))
 
 
-def _segments_by_label(
-    truth: Mapping[str, Sequence[Annotation]], videos: Sequence[str]
-) -> dict[str, dict[int, Float64[np.ndarray, "g 2"]]]:
-    """Segments of each label and video, by start, so that the order in a file does not matter."""
-    grouped: dict[str, dict[int, list[tuple[float, float]]]] = {}
-    for index, video in enumerate(videos):
-        for action in truth.get(video, ()):
-            grouped.setdefault(action.label, {}).setdefault(index, []).append((action.start_s, action.end_s))
-    return {
-        label: {index: np.array(sorted(segments), np.float64) for index, segments in by_video.items()}
-        for label, by_video in grouped.items()
-    }
+def class_rankings(matched: Matched, labels: Sequence[str]) -> dict[str, Ranking]:
+    """The ranking of each class; ``labels`` are those that were matched."""
+    parts = zip(labels, _parts(matched.found, labels), _parts(matched.actions, labels), strict=True)
+    return {label: matched.ranking(of_found, of_actions) for label, of_found, of_actions in parts}
 
 
-def _rows_by_label(
-    detections: Mapping[str, Sequence[Detection]], videos: Sequence[str], protocol: Protocol
-) -> dict[str, dict[int, Float64[np.ndarray, "p 6"]]]:
-    """Detections of each label and video in order: four sort keys, start, end."""
-    grouped: dict[str, dict[int, list[tuple[float, ...]]]] = {}
-    for index, video in enumerate(videos):
-        for place, d in enumerate(detections.get(video, ())):
-            row = (-d.score, float(index), *_tie_break(d, place, protocol), d.start_s, d.end_s)
-            grouped.setdefault(d.label, {}).setdefault(index, []).append(row)
-    return {
-        label: {index: np.array(sorted(rows), np.float64) for index, rows in by_video.items()}
-        for label, by_video in grouped.items()
-    }
-
-
-def _judge(
-    actions: Mapping[int, Float64[np.ndarray, "g 2"]],
-    found: Mapping[int, Float64[np.ndarray, "p 6"]],
-    ambiguous: Mapping[int, Float64[np.ndarray, "a 2"]],
-    videos: int,
-    tiou: Float64[np.ndarray, " k"],
-    protocol: Protocol,
-) -> _Judged:
-    """Match the detections of one class video by video, then rank them all."""
-    truths = np.zeros(videos, np.int64)
-    for index, segments in actions.items():
-        truths[index] = len(segments)
-    none = np.zeros((0, 2))
-    keys, hits, counts = [np.zeros((0, 4))], [np.zeros((0, len(tiou)), bool)], [np.zeros((0, len(tiou)), bool)]
-    for index, rows in found.items():
-        hit, counted = _match(rows[:, 4:], actions.get(index, none), ambiguous.get(index, none), tiou, protocol)
-        keys.append(rows[:, :4])
-        hits.append(hit)
-        counts.append(counted)
-    key, hit, counted = np.concatenate(keys), np.concatenate(hits), np.concatenate(counts)
-    assert np.isfinite(key).all(), "detections must have finite scores and times"
-    order = np.lexsort(key.T[::-1])
-    key = key[order]
-    return _Judged(Ranking(key[:, 1].astype(np.int64), hit[order], counted[order], truths), key)
-
-
-def _tie_break(detection: Detection, place: int, protocol: Protocol) -> tuple[float, float]:
-    """What orders detections of one video with equal scores; ``place`` is the index in the video's list."""
+def _keys(found: Table, protocol: Protocol) -> tuple[Float64[np.ndarray, " n"], ...]:
+    """What detections are ranked by, the weightiest last, as lexsort wants it."""
     match protocol:
         case "activitynet":
-            return detection.start_s, detection.end_s
+            return found.segment_s[:, 1], found.segment_s[:, 0], found.video, -found.score
         case "thumos14":
-            return place, 0.0
+            return found.place, found.video, -found.score
         case _:
             assert_never(protocol)
 
 
-def _pool(judged: Sequence[_Judged]) -> Ranking:
-    """One ranking of the detections of all classes; equal keys stay in the order of the classes."""
-    order = np.lexsort(np.concatenate([one.keys for one in judged]).T[::-1])
-    return Ranking(
-        np.concatenate([one.ranking.video for one in judged])[order],
-        np.concatenate([one.ranking.hit for one in judged])[order],
-        np.concatenate([one.ranking.counted for one in judged])[order],
-        np.stack([one.ranking.truths for one in judged]).sum(axis=0),
-    )
+def _parts(table: Table, labels: Sequence[str]) -> list[slice]:
+    """Where the rows of each label stand in a table that is sorted by label."""
+    ends = np.searchsorted(table.label, np.arange(len(labels) + 1))
+    return [slice(int(start), int(stop)) for start, stop in pairwise(ends)]
+
+
+def _touches(found: Table, stretches: Table, videos: int) -> Bool[np.ndarray, " n"]:
+    """Whether each detection overlaps one of the stretches of its video."""
+    slots = in_groups(stretches.video, groups=videos)[found.video]
+    if slots.shape[1] == 0:
+        return np.zeros(len(found), bool)
+    overlap = paired_iou(found.segment_s[:, None], stretches.segment_s[slots])
+    return np.asarray(((overlap > 0) & (slots >= 0)).any(axis=1))
 
 
 def _match(
-    found_s: Float64[np.ndarray, "p 2"],
-    actions_s: Float64[np.ndarray, "g 2"],
-    ambiguous_s: Float64[np.ndarray, "a 2"],
-    tiou: Float64[np.ndarray, " k"],
-    protocol: Protocol,
-) -> tuple[Bool[np.ndarray, "p k"], Bool[np.ndarray, "p k"]]:
-    """(hit, counted) of one video's detections of one class, best score first."""
+    found: Table, actions: Table, tiou: Float64[np.ndarray, " k"], videos: int, protocol: Protocol
+) -> Int64[np.ndarray, "p k"]:
+    """Row of the action that each detection of one class takes, -1 for none."""
+    taken = np.full((len(found), len(tiou)), -1)
+    if len(found) == 0 or len(actions) == 0 or len(tiou) == 0:
+        return taken
     match protocol:
         case "activitynet":
-            hit = match_by_detection(found_s, actions_s, tiou)
-            return hit, np.ones_like(hit)
+            _match_by_detection(taken, found, actions, tiou, videos)
         case "thumos14":
-            hit = match_by_truth(found_s, actions_s, tiou)
-            undecided = np.asarray(temporal_iou(found_s, ambiguous_s) > 0).any(axis=1, keepdims=True)
-            return hit, hit | ~undecided
+            _match_by_truth(taken, found, actions, tiou, videos)
         case _:
             assert_never(protocol)
+    return taken
 
 
-def match_by_detection(
-    found_s: Float64[np.ndarray, "p 2"], actions_s: Float64[np.ndarray, "g 2"], tiou: Float64[np.ndarray, " k"]
-) -> Bool[np.ndarray, "p k"]:
+def _match_by_detection(
+    taken: Int64[np.ndarray, "p k"], found: Table, actions: Table, tiou: Float64[np.ndarray, " k"], videos: int
+) -> None:
     """ActivityNet's rule: each detection in turn takes the action of highest tIoU that is free at that threshold.
 
     It is a hit if that tIoU reaches the threshold (>=). Of actions with equal tIoU the one that starts later is taken,
     which is where the official evaluator's reversed sort ends up for annotations in order of time.
 
     Args:
-        found_s: segments of the detections, best score first.
-        actions_s: segments of the actions, by start.
+        taken: filled in place.
+        found: detections, best score first.
+        actions: by video and start.
         tiou: thresholds.
+        videos: number of videos.
     """
-    hit = np.zeros((len(found_s), len(tiou)), bool)
-    if len(actions_s) == 0 or len(tiou) == 0:
-        return hit
-    overlap = temporal_iou(found_s, actions_s[::-1])
-    free = np.ones((len(tiou), len(actions_s)), bool)
+    rows = in_groups(actions.video[::-1], groups=videos)
+    slots = np.where(rows >= 0, len(actions) - 1 - rows, -1)
+    free = np.ones((videos, len(tiou), slots.shape[1]), bool)
+    overlap = paired_iou(found.segment_s[:, None], actions.segment_s[slots[found.video]])
+    overlap[slots[found.video] < 0] = -1.0
+    near = np.flatnonzero(overlap.max(axis=1) >= tiou.min())
     every = np.arange(len(tiou))
-    for row in np.flatnonzero(overlap.max(axis=1) >= tiou.min()):
-        left = np.where(free, overlap[row], -1.0)
-        best = left.argmax(axis=1)
-        hit[row] = left[every, best] >= tiou
-        free[every[hit[row]], best[hit[row]]] = False
-    return hit
+    for turn in by_turn(found.video[near]):
+        row = near[turn]
+        video = found.video[row]
+        left = np.where(free[video], overlap[row, None], -1.0)
+        best = left.argmax(axis=2)
+        hit = np.take_along_axis(left, best[..., None], axis=2)[..., 0] >= tiou
+        taken[row] = np.where(hit, slots[video[:, None], best], -1)
+        free[video[:, None], every, best] &= ~hit
 
 
-def match_by_truth(
-    found_s: Float64[np.ndarray, "p 2"], actions_s: Float64[np.ndarray, "g 2"], tiou: Float64[np.ndarray, " k"]
-) -> Bool[np.ndarray, "p k"]:
+def _match_by_truth(
+    taken: Int64[np.ndarray, "p k"], found: Table, actions: Table, tiou: Float64[np.ndarray, " k"], videos: int
+) -> None:
     """The THUMOS14 kit's rule: each action in turn takes the free detection of highest tIoU.
 
     That tIoU must exceed (>) the threshold; the score decides only between equal tIoUs. The kit goes through the
-    actions in the order of its files; here they come by start.
-
-    Args:
-        found_s: segments of the detections, best score first.
-        actions_s: segments of the actions, by start.
-        tiou: thresholds.
+    actions in the order of its files; here they come by start. Arguments are those of :func:`_match_by_detection`.
     """
-    hit = np.zeros((len(found_s), len(tiou)), bool)
+    slots = in_groups(found.video, groups=videos)
     every = np.arange(len(tiou))
-    for column in temporal_iou(found_s, actions_s).T if len(found_s) else ():
-        left = np.where(hit, -1.0, column[:, None])
-        best = left.argmax(axis=0)
-        taken = left[best, every] > tiou
-        hit[best[taken], every[taken]] = True
-    return hit
+    for row in by_turn(actions.video):
+        mine = slots[actions.video[row]]
+        overlap = paired_iou(actions.segment_s[row, None], found.segment_s[mine])
+        overlap[mine < 0] = -1.0
+        left = np.where(taken[mine] >= 0, -1.0, overlap[..., None])
+        best = left.argmax(axis=1)
+        hit = np.take_along_axis(left, best[:, None], axis=1)[:, 0] > tiou
+        action, threshold = np.nonzero(hit)
+        taken[mine[action, best[hit]], every[threshold]] = row[action]

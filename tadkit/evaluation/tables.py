@@ -1,0 +1,124 @@
+"""Annotations and detections as columns of numbers, which matching and ranking go through at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from tadkit.records import Annotation, Detection
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Segments of many videos.
+
+    Attributes:
+        video: index of each segment's video.
+        label: index of each segment's label.
+        segment_s: start and end in seconds.
+        score: of each segment; 1 for annotations.
+        place: index in its video's list.
+    """
+
+    video: Int64[np.ndarray, " n"]
+    label: Int64[np.ndarray, " n"]
+    segment_s: Float64[np.ndarray, "n 2"]
+    score: Float64[np.ndarray, " n"]
+    place: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        """Number of segments."""
+        return len(self.video)
+
+    def rows(self, which: Int64[np.ndarray, " m"] | Bool[np.ndarray, " n"] | slice) -> Table:
+        """Some of the rows, in the order asked for."""
+        return Table(self.video[which], self.label[which], self.segment_s[which], self.score[which], self.place[which])
+
+
+def action_table(truth: Mapping[str, Sequence[Annotation]], *, videos: Sequence[str], labels: Sequence[str]) -> Table:
+    """Actions of ``labels`` by (label, video, start, end), so that the order in a file does not matter."""
+    lists = [truth.get(video, ()) for video in videos]
+    table = _table(lists, labels, scores=np.ones(sum(map(len, lists))))
+    order = np.lexsort((table.segment_s[:, 1], table.segment_s[:, 0], table.video, table.label))
+    return table.rows(order)
+
+
+def detection_table(
+    detections: Mapping[str, Sequence[Detection]], *, videos: Sequence[str], labels: Sequence[str]
+) -> Table:
+    """Detections of ``labels`` in the order of the videos and of their lists."""
+    lists = [detections.get(video, ()) for video in videos]
+    scores = np.array([one.score for one in chain.from_iterable(lists)], np.float64)
+    return _table(lists, labels, scores=scores)
+
+
+def _table(
+    lists: Sequence[Sequence[Annotation | Detection]], labels: Sequence[str], *, scores: Float64[np.ndarray, " n"]
+) -> Table:
+    """All segments of the lists, without those of other labels."""
+    number = {label: index for index, label in enumerate(labels)}
+    flat = list(chain.from_iterable(lists))
+    counts = np.array([len(items) for items in lists], np.int64)
+    label = np.array([number.get(one.label, -1) for one in flat], np.int64)
+    segment_s = np.empty((len(flat), 2))
+    segment_s[:, 0] = [one.start_s for one in flat]
+    segment_s[:, 1] = [one.end_s for one in flat]
+    table = Table(np.repeat(np.arange(len(lists)), counts), label, segment_s, scores, _counted_up(counts))
+    assert np.isfinite(scores).all(), "scores must be finite"
+    assert np.isfinite(segment_s).all(), "times must be finite"
+    return table.rows(label >= 0)
+
+
+def _counted_up(counts: Int64[np.ndarray, " groups"]) -> Int64[np.ndarray, " n"]:
+    """0 to count - 1 for each group."""
+    return np.asarray(np.arange(int(counts.sum())) - np.repeat(counts.cumsum() - counts, counts))
+
+
+def turns(group: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """How many rows of the same group come before each row."""
+    order = np.argsort(group, kind="stable")
+    turn = np.empty(len(group), np.int64)
+    turn[order] = _counted_up(np.unique(group, return_counts=True)[1])
+    return turn
+
+
+def by_turn(group: Int64[np.ndarray, " n"]) -> Iterable[Int64[np.ndarray, " m"]]:
+    """Rows that come first in their group, then those that come second, and so on."""
+    turn = turns(group)
+    order = np.argsort(turn, kind="stable")
+    return np.split(order, np.bincount(turn).cumsum()[:-1]) if len(group) else ()
+
+
+def in_groups(group: Int64[np.ndarray, " n"], *, groups: int) -> Int64[np.ndarray, "groups width"]:
+    """Rows of each group in their order; -1 where a group has fewer."""
+    turn = turns(group)
+    rows = np.full((groups, int(turn.max(initial=-1)) + 1), -1)
+    rows[group, turn] = np.arange(len(group))
+    return rows
+
+
+def temporal_iou(
+    first_s: Float64[np.ndarray, "n 2"], second_s: Float64[np.ndarray, "m 2"]
+) -> Float64[np.ndarray, "n m"]:
+    """Intersection over union of every pair of segments [start, end]; 0 where both have no length, never NaN."""
+    return paired_iou(first_s[:, None], second_s[None])
+
+
+def paired_iou(
+    first_s: Float64[np.ndarray, "*#n 2"], second_s: Float64[np.ndarray, "*#n 2"]
+) -> Float64[np.ndarray, "*n"]:
+    """Intersection over union of segments that stand in the same place; 0 where both have no length."""
+    start_s = np.maximum(first_s[..., 0], second_s[..., 0])
+    intersection_s = np.minimum(first_s[..., 1], second_s[..., 1])
+    intersection_s -= start_s
+    np.maximum(intersection_s, 0.0, out=intersection_s)
+    union_s = (first_s[..., 1] - first_s[..., 0]) + (second_s[..., 1] - second_s[..., 0])
+    union_s -= intersection_s
+    overlap: Float64[np.ndarray, "*n"] = np.divide(
+        intersection_s, union_s, out=np.zeros_like(union_s), where=union_s > 0
+    )
+    return overlap
