@@ -26,12 +26,13 @@ class Annotation:
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """What is known of one untrimmed video."""
+    """What is known of one untrimmed video; ``fps`` is None where the annotations do not say."""
 
     name: str
     duration_s: float
     subset: str
     annotations: tuple[Annotation, ...]
+    fps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,17 @@ def _video_record(path: Path, name: str, entry: Any) -> VideoRecord:
         raise AnnotationError(f"{where} has annotations that are no list")
     return VideoRecord(
         name=name,
-        duration_s=_number(entry.get("duration"), f"{where} duration"),
+        duration_s=_duration_s(entry.get("duration"), where),
         subset=str(entry.get("subset", "")),
         annotations=tuple(_annotation(where, item) for item in annotations),
+        fps=None if entry.get("fps") is None else _number(entry["fps"], f"{where} fps", unit="frames a second"),
     )
+
+
+def _duration_s(value: Any, where: str) -> float:
+    if value is None:
+        raise AnnotationError(f"{where} has no duration; add it with: tadkit data convert, --durations or --videos")
+    return _number(value, f"{where} duration")
 
 
 def _annotation(where: str, item: Any) -> Annotation:
@@ -100,13 +108,13 @@ def _segment(value: Any, where: str) -> tuple[float, float]:
     return start_s, end_s
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: Any, where: str, *, unit: str = "a number of seconds") -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number) or isinstance(value, bool):
-        raise AnnotationError(f"{where} is {value!r}; expected a number of seconds")
+        raise AnnotationError(f"{where} is {value!r}; expected {unit}")
     return number
 
 
@@ -116,6 +124,7 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
         video.name: {
             "subset": video.subset,
             "duration": video.duration_s,
+            **({} if video.fps is None else {"fps": video.fps}),
             "annotations": [{"segment": [a.start_s, a.end_s], "label": a.label} for a in video.annotations],
         }
         for video in dataset.videos.values()

@@ -1,4 +1,4 @@
-"""``tadkit data``: datasets whose truth is known exactly."""
+"""``tadkit data``: annotations that exist, and datasets whose truth is known exactly."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import Any
 
 import click
 
+from tadkit.cli.annotations import convert
 from tadkit.cli.options import PATH, InOrder, SettingOption, example
 
 
 @click.group(cls=InOrder, epilog=example("tadkit data synth made-up --count 4 --duration 20"))
 def data() -> None:
-    """Make datasets whose actions are known exactly."""
+    """Convert and check annotations, or make datasets whose actions are known exactly."""
+
+
+data.add_command(convert)
 
 
 def _option(flag: str, setting: str, kind: Any, metavar: str | None = None) -> SettingOption:

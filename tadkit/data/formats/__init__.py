@@ -1,0 +1,136 @@
+"""Annotations in the forms of datasets and of annotation tools: one file each, read here and, for tools, written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, assert_never, get_args
+
+from tadkit.data.formats.activitynet import read_database
+from tadkit.data.formats.bmn import read_bmn
+from tadkit.data.formats.boris import read_boris, write_boris
+from tadkit.data.formats.charades import read_charades
+from tadkit.data.formats.cvat import read_cvat, write_cvat
+from tadkit.data.formats.ego4d import read_ego4d
+from tadkit.data.formats.elan import read_elan, write_elan
+from tadkit.data.formats.epic_kitchens import read_epic_kitchens
+from tadkit.data.formats.frames import FrameTimes
+from tadkit.data.formats.guess import Format, guess
+from tadkit.data.formats.label_studio import read_label_studio, write_label_studio
+from tadkit.data.formats.numbered import read_classes, read_multithumos
+from tadkit.data.formats.source import AMBIGUOUS, Known, Source, SourceVideo, forward, read_table
+from tadkit.data.formats.thumos14 import ACTIONFORMER, OPENTAD, read_afsd, read_official
+from tadkit.data.formats.via import read_via, write_via
+from tadkit.errors import AnnotationError
+
+__all__ = [
+    "AMBIGUOUS",
+    "Format",
+    "FrameTimes",
+    "Known",
+    "Source",
+    "SourceVideo",
+    "Tool",
+    "guess",
+    "read_annotations",
+    "read_classes",
+    "read_table",
+    "write_annotations",
+]
+
+Tool = Literal["boris", "elan", "cvat", "label-studio", "via"]
+"""Forms that are written as well as read."""
+
+
+def read_annotations(path: Path, form: Format, known: Known) -> Source:
+    """Read annotations of any form.
+
+    Args:
+        path: file or folder.
+        form: what it is; see :func:`guess`.
+        known: what the source does not say.
+
+    Raises:
+        AnnotationError: missing, or not in this form; one line that names the file, the video and the value.
+    """
+    if not path.exists():
+        raise AnnotationError(f"{path}: no such file or folder")
+    match form:
+        case "tadkit" | "activitynet" | "hacs" | "fineaction":
+            source = read_database(path)
+        case "bmn":
+            source = read_bmn(path)
+        case "thumos14":
+            source = read_official(path)
+        case "thumos14-afsd":
+            source = read_afsd(path)
+        case "thumos14-actionformer":
+            source = read_database(path, subsets=ACTIONFORMER)
+        case "thumos14-opentad":
+            source = read_database(path, subsets=OPENTAD)
+        case "multithumos":
+            source = read_multithumos(path, known)
+        case "charades":
+            source = read_charades(path, known)
+        case "epic-kitchens":
+            source = read_epic_kitchens(path, known)
+        case "ego4d-mq":
+            source = read_ego4d(path)
+        case "boris" | "elan" | "cvat" | "label-studio" | "via":
+            source = _read_tool(path, form, known)
+        case _:
+            assert_never(form)
+    names = [video.name for video in source.videos]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise AnnotationError(f"{path}: the video '{twice}' comes twice; keep one of its files or entries")
+    return forward(source, path)
+
+
+def _read_tool(path: Path, form: Tool, known: Known) -> Source:
+    match form:
+        case "boris":
+            return read_boris(path)
+        case "elan":
+            return read_elan(path)
+        case "cvat":
+            return read_cvat(path, known)
+        case "label-studio":
+            return read_label_studio(path, known)
+        case "via":
+            return read_via(path)
+        case _:
+            assert_never(form)
+
+
+def write_annotations(path: Path, form: Tool, videos: Sequence[SourceVideo], known: Known) -> None:
+    """Write annotations for a tool: ``path`` is a file, or for ELAN and CVAT a folder with a file a video.
+
+    Segments come back within half a millisecond (BORIS and ELAN keep milliseconds) or exactly (the others).
+
+    Raises:
+        AnnotationError: a name or label that the tool could not give back, or CVAT without a frame rate.
+    """
+    for video in videos:
+        for label in {a.label for a in video.annotations}:
+            if label != label.strip() or not label or re.search(r"[\0-\x1f\x7f\ud800-\udfff\ufffe\uffff]", label):
+                raise AnnotationError(
+                    f"'{video.name}': label {label!r} is empty or has spaces around it or odd characters"
+                )
+    match form:
+        case "boris":
+            write_boris(path, videos, known)
+        case "elan":
+            write_elan(path, videos, known)
+        case "cvat":
+            write_cvat(path, videos, known)
+        case "label-studio":
+            write_label_studio(path, videos, known)
+        case "via":
+            write_via(path, videos, known)
+        case _:
+            assert_never(form)
+
+
+assert set(get_args(Tool)) <= set(get_args(Format))

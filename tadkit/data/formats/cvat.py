@@ -1,0 +1,169 @@
+"""CVAT for video 1.1 (XML): a file a video, in a folder.
+
+CVAT counts frames. An action is a stretch of a track: from its first box to the box that is ``outside``, each frame
+being shown until the next. The exact seconds are attributes ``start_s`` and ``end_s`` of the boxes (:mod:`.frames`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tadkit.data.formats.frames import FrameTimes
+from tadkit.data.formats.source import (
+    Known,
+    Source,
+    SourceVideo,
+    action,
+    file_of,
+    maybe_number,
+    name_of_file,
+    number,
+    read_xml,
+)
+from tadkit.errors import AnnotationError
+from tadkit.files import write_text
+from tadkit.records import Annotation
+
+SHAPES = frozenset({"box", "polygon", "polyline", "points", "cuboid", "mask", "ellipse", "skeleton"})
+_OF_VIDEO = ("subset", "duration_s", "fps")
+_ATTRIBUTES = ("start_s", "end_s", *_OF_VIDEO)
+_SIZE = "1"
+
+
+def read_cvat(path: Path, known: Known) -> Source:
+    """Read an .xml file, or all of a folder.
+
+    Raises:
+        AnnotationError: not in this form, or the frame rate of a video is not known.
+    """
+    files = sorted(path.glob("*.xml")) if path.is_dir() else [path]
+    if not files:
+        raise AnnotationError(f"{path}: no .xml file in this folder")
+    read = [_task(file, known) for file in files]
+    return Source(tuple(video for video, _ in read), tuple(remark for _, remark in read if remark))
+
+
+def _task(path: Path, known: Known) -> tuple[SourceVideo, str]:
+    root = read_xml(path)
+    if root.tag != "annotations":
+        raise AnnotationError(f"{path}: root element <{root.tag}>; expected <annotations> of 'CVAT for video 1.1'")
+    if root.find("meta/project") is not None:
+        raise AnnotationError(f"{path}: a whole project of CVAT; export each task by itself as 'CVAT for video 1.1'")
+    source = root.findtext("meta/task/source") or root.findtext("meta/source") or ""
+    name = name_of_file(source) if source else path.stem
+    extra = {key: root.findtext(f"meta/tadkit/{key}") or _first(root, key) for key in _OF_VIDEO}
+    fps = maybe_number(extra["fps"], f"{path}: fps", unit="frames a second")
+    times = known.times_of(name, fps=fps)
+    tracks = root.findall("track")
+    if tracks and not times.known:
+        raise AnnotationError(f"{path}: CVAT counts frames and does not say how many a second; give --fps or --videos")
+    size = maybe_number(root.findtext("meta/task/size"), f"{path}: size", unit="a number of frames")
+    found = [a for track in tracks for a in _actions(track, times, size, f"{path}: track {track.get('id')}")]
+    duration_s = maybe_number(extra["duration_s"], f"{path}: duration")
+    if duration_s is None and size is not None and times.known:
+        duration_s = times.seconds(size)
+    ordered = tuple(sorted(found, key=lambda a: (a.start_s, a.end_s)))
+    pictures = len(root.findall("image"))
+    remark = f"{path}: {pictures} images with shapes or tags of single frames are left out" if pictures else ""
+    return SourceVideo(name, ordered, extra["subset"] or "", duration_s, fps), remark
+
+
+def _first(root: ElementTree.Element, key: str) -> str | None:
+    found = root.find(f"track/*/attribute[@name='{key}']")
+    return None if found is None else found.text
+
+
+def _actions(track: ElementTree.Element, times: FrameTimes, size: float | None, where: str) -> Iterator[Annotation]:
+    """Stretches in which the track is in the picture."""
+    label, start, exact = str(track.get("label")), None, None
+    shapes = [shape for shape in track if shape.tag in SHAPES]
+    frames = [number(shape.get("frame"), f"{where} frame", unit="a frame number") for shape in shapes]
+    for frame, shape in sorted(zip(frames, shapes, strict=True), key=lambda pair: pair[0]):
+        outside = shape.get("outside") == "1"
+        if start is None and not outside:
+            start, exact = frame, shape
+        elif start is not None and outside:
+            yield _action(start, frame, exact, label, times, where)
+            start = None
+    if start is not None:  # to the last frame that has a box, or to the end of a track with one box alone
+        last = max(frames) + 1 if max(frames) > start or size is None else size
+        yield _action(start, last, exact, label, times, where)
+
+
+def _action(
+    start: float, end: float, first: ElementTree.Element | None, label: str, times: FrameTimes, where: str
+) -> Annotation:
+    given = {} if first is None else {item.get("name"): item.text for item in first.findall("attribute")}
+    start_s, end_s = (_seconds(given.get(key), f"{where} {key}") for key in ("start_s", "end_s"))
+    return action(*times.exact(start, end, start_s, end_s), label, where)
+
+
+def _seconds(text: str | None, where: str) -> float | None:
+    return None if not text else number(text, where)
+
+
+def write_cvat(folder: Path, videos: Sequence[SourceVideo], known: Known) -> None:
+    """Write ``<video>.xml`` for each video into ``folder``.
+
+    Raises:
+        AnnotationError: the frame rate of a video is not known.
+    """
+    labels = sorted({a.label for video in videos for a in video.annotations})
+    for video in videos:
+        times = known.times_of(video.name, fps=video.fps)
+        if not times.known:
+            raise AnnotationError(f"'{video.name}': CVAT counts frames, so it needs their rate; give --fps or --videos")
+        root = _tree(video, file_of(video, known), times, labels)
+        ElementTree.indent(root)
+        text = ElementTree.tostring(root, encoding="unicode")
+        write_text(folder / f"{video.name}.xml", f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')
+
+
+def _tree(video: SourceVideo, file: str, times: FrameTimes, labels: Sequence[str]) -> ElementTree.Element:
+    root = ElementTree.Element("annotations")
+    _text(root, "version", "1.1")
+    meta = ElementTree.SubElement(root, "meta")
+    task = ElementTree.SubElement(meta, "task")
+    _text(task, "name", video.name)
+    if video.duration_s is not None:
+        _text(task, "size", str(times.frame(video.duration_s)))
+    _text(task, "mode", "interpolation")
+    every = ElementTree.SubElement(task, "labels")
+    for label in labels:
+        element = ElementTree.SubElement(every, "label")
+        _text(element, "name", label)
+        attributes = ElementTree.SubElement(element, "attributes")
+        for name in _ATTRIBUTES:
+            attribute = ElementTree.SubElement(attributes, "attribute")
+            for key, value in (("name", name), ("mutable", "False"), ("input_type", "text")):
+                _text(attribute, key, value)
+    _text(task, "source", file)
+    exact = {"subset": video.subset, "duration_s": _plain(video.duration_s), "fps": _plain(video.fps or times.rate_hz)}
+    own = ElementTree.SubElement(meta, "tadkit")  # CVAT ignores it; tracks repeat it, for CVAT gives back only those
+    for key, value in exact.items():
+        _text(own, key, value)
+    for place, a in enumerate(video.annotations):
+        _track(root, place, a, times, exact)
+    return root
+
+
+def _track(root: ElementTree.Element, place: int, a: Annotation, times: FrameTimes, exact: dict[str, str]) -> None:
+    track = ElementTree.SubElement(root, "track", id=str(place), label=a.label, source="manual")
+    start, end = times.span(a.start_s, a.end_s)
+    for frame, outside in ((start, "0"), (end, "1")):
+        corners = {"xtl": "0", "ytl": "0", "xbr": _SIZE, "ybr": _SIZE}
+        flags = {"frame": str(frame), "keyframe": "1", "outside": outside, "occluded": "0"}
+        box = ElementTree.SubElement(track, "box", {**flags, **corners})
+        for name, value in {"start_s": repr(a.start_s), "end_s": repr(a.end_s), **exact}.items():
+            attribute = ElementTree.SubElement(box, "attribute", name=name)
+            attribute.text = value
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _text(parent: ElementTree.Element, tag: str, text: str) -> None:
+    ElementTree.SubElement(parent, tag).text = text

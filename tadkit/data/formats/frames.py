@@ -1,0 +1,70 @@
+"""Frames to seconds and back, for tools that count frames, without losing the exact seconds on the way.
+
+Whole frames are up to half a frame off. So tadkit writes the exact seconds beside the frames, and believes them only
+while each frame is still the one that it would write for them: where a person has moved an end, the frame decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from tadkit.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """When frames are shown: by the stamps of a decoded video, else at a constant rate.
+
+    Attributes:
+        stamps_s: stamps of the frames, None where there is no video.
+        fps: constant rate, None where it is not known.
+        file: name of the video's file, None where there is none.
+        duration_s: length of the video, None where there is none.
+    """
+
+    stamps_s: Float64[np.ndarray, " frames"] | None = None
+    fps: float | None = None
+    file: str | None = None
+    duration_s: float | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether frames can be turned into seconds at all."""
+        return self.stamps_s is not None or self.fps is not None
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames a second on average."""
+        if self.stamps_s is None or len(self.stamps_s) < 2:
+            assert self.fps is not None
+            return self.fps
+        return (len(self.stamps_s) - 1) / float(self.stamps_s[-1] - self.stamps_s[0])
+
+    def seconds(self, frame: float) -> float:
+        """Time at which ``frame``, counted from 0, is first shown."""
+        if self.stamps_s is not None:
+            return float(Timeline(self.stamps_s).seconds(np.array([float(frame)]))[0])
+        assert self.fps is not None
+        return frame / self.fps
+
+    def frame(self, seconds: float) -> int:
+        """The frame whose first showing is nearest to ``seconds``."""
+        if self.stamps_s is not None:
+            return max(0, round(float(Timeline(self.stamps_s).positions(np.array([seconds]))[0])))
+        assert self.fps is not None
+        return max(0, round(seconds * self.fps))
+
+    def span(self, start_s: float, end_s: float) -> tuple[int, int]:
+        """Frames from ``start_s`` to ``end_s`` (half open), at least one."""
+        start = self.frame(start_s)
+        return start, max(start + 1, self.frame(end_s))
+
+    def exact(self, start: float, end: float, start_s: float | None, end_s: float | None) -> tuple[float, float]:
+        """Seconds of frames ``start`` to ``end``: those written beside them, for each end that still agrees."""
+        if start_s is None or end_s is None:
+            return self.seconds(start), self.seconds(end)
+        first, last = self.span(start_s, end_s)
+        return start_s if first == start else self.seconds(start), end_s if last == end else self.seconds(end)

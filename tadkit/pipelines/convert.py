@@ -1,0 +1,193 @@
+"""``tadkit data convert``: annotations of datasets and tools to our form, and to those of tools."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tadkit.data.formats import (
+    AMBIGUOUS,
+    Format,
+    Known,
+    SourceVideo,
+    Tool,
+    guess,
+    read_annotations,
+    read_classes,
+    read_table,
+    write_annotations,
+)
+from tadkit.data.formats.source import number
+from tadkit.errors import AnnotationError
+from tadkit.pipelines.video_files import VideoTimes
+from tadkit.records import Dataset, VideoRecord, write_dataset
+
+_NAMES = ("video", "name", "id", "video_id")
+_SECONDS = ("seconds", "duration", "duration_s", "duration_second", "length")
+_FRAMES = ("count", "frames", "numFrame", "duration_frame")
+
+
+@dataclass(frozen=True)
+class SubsetCounts:
+    """What a subset holds.
+
+    Attributes:
+        videos: all videos.
+        with_actions: videos with at least one instance.
+        instances: annotations but the ambiguous ones.
+        ambiguous: annotations labelled ``Ambiguous`` (THUMOS14).
+        classes: labels of the instances.
+    """
+
+    videos: int
+    with_actions: int
+    instances: int
+    ambiguous: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted: the source's form, counts by subset (in order of names), and remarks on what was left out."""
+
+    form: Format
+    counts: Mapping[str, SubsetCounts]
+    remarks: tuple[str, ...]
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    form: Format | None = None,
+    to: Tool | None = None,
+    subsets: Collection[str] = (),
+    durations: Sequence[Path] = (),
+    videos: Path | None = None,
+    classes: Path | None = None,
+    fps: float | None = None,
+    noun: bool = False,
+) -> Conversion:
+    """Convert annotations.
+
+    Args:
+        source: file or folder.
+        out: file, or for ELAN and CVAT the folder, that is written.
+        form: the source's form; None guesses it.
+        to: a tool's form; None is ours, for which every video needs a duration.
+        subsets: keep only these, named as in the result; none keeps all.
+        durations: csv files of durations (docs/data.md) for videos whose source has none.
+        videos: folder of the videos, for durations, frame stamps and file names.
+        classes: class list, where the source has numbers only.
+        fps: rate of frame-based forms where nothing better is known.
+        noun: EPIC-KITCHENS: label by noun, not by verb.
+
+    Raises:
+        AnnotationError: the source cannot be read, a subset does not exist, or a duration is missing.
+        VideoError: a video of ``videos`` cannot be read.
+        UsageError: ``videos`` is no folder.
+    """
+    known = Known(
+        classes=None if classes is None else read_classes(classes),
+        noun=noun,
+        fps=fps,
+        frame_times={} if videos is None else VideoTimes(videos),
+    )
+    form = guess(source) if form is None else form
+    read = read_annotations(source, form, known)
+    lengths = {name: entry for path in durations for name, entry in read_durations(path, known).items()}
+    kept = [_completed(video, lengths, known) for video in _of_subsets(read.videos, subsets, source)]
+    remarks = list(read.remarks)
+    if to is None:
+        kept = _without_strays(kept, source, remarks)
+        write_dataset(out, Dataset({video.name: _record(video, kept, source) for video in kept}))
+    else:
+        write_annotations(out, to, kept, known)
+    return Conversion(form, counted(kept), tuple(remarks))
+
+
+def _without_strays(videos: Sequence[SourceVideo], source: Path, remarks: list[str]) -> list[SourceVideo]:
+    """Leave out, with a remark, videos of unknown length that have ambiguous instances alone: THUMOS14 has one."""
+    kept = []
+    for video in videos:
+        stray = video.annotations and all(a.label == AMBIGUOUS for a in video.annotations)
+        if stray and video.duration_s is None:
+            count = len(video.annotations)
+            remarks.append(f"{source}: '{video.name}' is left out: {count} ambiguous instances alone, and no duration")
+        else:
+            kept.append(video)
+    return kept
+
+
+def read_durations(path: Path, known: Known) -> dict[str, float]:
+    """Seconds by video from annotations that have them, or from a csv.
+
+    A csv has a column of names and one of seconds, or of frames and of ``fps``.
+
+    Raises:
+        AnnotationError: it has no such columns, or a value is no number.
+    """
+    if path.suffix != ".csv":
+        videos = read_annotations(path, guess(path), known).videos
+        return {video.name: video.duration_s for video in videos if video.duration_s is not None}
+    rows = read_table(path)
+    columns = list(rows[0]) if rows else []
+    name, seconds, frames = (next((c for c in known if c in columns), None) for known in (_NAMES, _SECONDS, _FRAMES))
+    if name is None or (seconds is None and (frames is None or "fps" not in columns)):
+        raise AnnotationError(f"{path}: expected columns 'video' and 'seconds', or 'video', 'count' and 'fps'")
+    found = {}
+    for row in rows:
+        where = f"{path}: '{row[name]}'"
+        if seconds is not None:
+            found[row[name]] = number(row[seconds], f"{where} {seconds}")
+        else:
+            fps = number(row["fps"], f"{where} fps", unit="frames a second")
+            found[row[name]] = number(row[frames or ""], f"{where} {frames}", unit="a number of frames") / fps
+    return found
+
+
+def _of_subsets(videos: Sequence[SourceVideo], subsets: Collection[str], source: Path) -> list[SourceVideo]:
+    there = sorted({video.subset for video in videos})
+    if unknown := [subset for subset in subsets if subset not in there]:
+        names = ", ".join(f"'{name}'" for name in there) or "none"
+        raise AnnotationError(f"{source}: no subset '{unknown[0]}'; choose one of those it has: {names}")
+    return [video for video in videos if not subsets or video.subset in subsets]
+
+
+def _completed(video: SourceVideo, lengths: Mapping[str, float], known: Known) -> SourceVideo:
+    """The video with a duration from the csv files, else from its file, where the source has none."""
+    if video.duration_s is None and video.name in lengths:
+        return replace(video, duration_s=lengths[video.name])
+    if video.duration_s is None and video.name in known.frame_times:
+        times = known.frame_times[video.name]
+        return replace(video, duration_s=times.duration_s, fps=video.fps or times.fps)
+    return video
+
+
+def _record(video: SourceVideo, videos: Sequence[SourceVideo], source: Path) -> VideoRecord:
+    if video.duration_s is None:
+        count = sum(other.duration_s is None for other in videos)
+        others = f" ({count} videos in all)" if count > 1 else ""
+        raise AnnotationError(
+            f"{source}: '{video.name}'{others} has no duration; "
+            "give --durations FILE.csv (columns video,seconds) or --videos DIR"
+        )
+    return VideoRecord(video.name, video.duration_s, video.subset, video.annotations, video.fps)
+
+
+def counted(videos: Sequence[SourceVideo | VideoRecord]) -> dict[str, SubsetCounts]:
+    """Counts of each subset."""
+    found = {}
+    for subset in sorted({video.subset for video in videos}):
+        inside = [video for video in videos if video.subset == subset]
+        labels = [[a.label for a in video.annotations if a.label != AMBIGUOUS] for video in inside]
+        instances = sum(map(len, labels))
+        found[subset] = SubsetCounts(
+            videos=len(inside),
+            with_actions=sum(1 for of_video in labels if of_video),
+            instances=instances,
+            ambiguous=sum(len(video.annotations) for video in inside) - instances,
+            classes=len({label for of_video in labels for label in of_video}),
+        )
+    return found
