@@ -14,7 +14,7 @@ LUMA = (0.299, 0.587, 0.114)
 def check_frames(
     frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"],
 ) -> UInt8[Tensor, "frames height width 3"]:
-    """The frames as a tensor, which shares the memory of an array that is contiguous and may be written.
+    """The frames as a contiguous tensor, so that their layout changes nothing, not even roundings.
 
     Raises:
         ValueError: They are not uint8 (frames, height, width, 3), or there is none, or they have no pixel.
@@ -24,7 +24,9 @@ def check_frames(
         raise ValueError(
             f"flow reads uint8 frames of shape (frames >= 1, height, width, 3), got {dtype} {tuple(frames.shape)}"
         )
-    return frames if isinstance(frames, Tensor) else torch.from_numpy(np.require(frames, requirements=("C", "W")))
+    if isinstance(frames, np.ndarray):
+        return torch.from_numpy(np.require(frames, requirements=("C", "W")))
+    return frames.contiguous()
 
 
 def grey_levels(frames: UInt8[Tensor, "frames height width 3"]) -> Float32[Tensor, "frames height width"]:

@@ -47,19 +47,26 @@ class OpencvTvl1:
         self.device = device
         optflow: Any = cv2.optflow
         self._solver = optflow.DualTVL1OpticalFlow_create()
+        self._scales: int = self._solver.getScalesNumber()
 
     def __call__(
         self, frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"]
     ) -> Float32[Tensor, "pairs 2 height width"]:
         """Flow k, in pixels, from frame k to frame k + 1: channel 0 to the right, channel 1 down."""
-        return _pair_by_pair(frames, lambda first, second: self._solver.calc(first, second, None)).to(self.device)
+        return _pair_by_pair(frames, self._solve).to(self.device)
+
+    def _solve(self, first: Grey, second: Grey) -> np.ndarray[Any, Any]:
+        # Set anew each time: OpenCV keeps the fewer scales of a small picture for all those that follow.
+        self._solver.setScalesNumber(self._scales)
+        flow: np.ndarray[Any, Any] = self._solver.calc(first, second, None)
+        return flow
 
 
 class OpencvDis:
-    """Dense inverse search of OpenCV: patches matched from coarse to fine, then refined by a variational step.
+    """Dense inverse search of OpenCV: patches matched from coarse to fine; fast and medium refine by a variation.
 
-    The preset's finest scale is kept where the picture has it; in a smaller picture it is two scales below the
-    coarsest, as OpenCV chooses. OpenCV goes by the width alone there, and crashes on pictures that are wide and low.
+    The flow is OpenCV's own wherever OpenCV copes. The finest scale is the preset's, a half or a quarter of the size;
+    it may be the only one in pictures under 182 px, so take medium there.
     """
 
     channels = 2
@@ -74,7 +81,7 @@ class OpencvDis:
         # OpenCV 5's type stubs lack it, its module does not.
         create: Any = cv2.DISOpticalFlow_create  # type: ignore[attr-defined,unused-ignore]
         self._solver = create(presets[settings.preset])
-        self._finest_scale = self._solver.getFinestScale()
+        self._preset_scale: int = self._solver.getFinestScale()
 
     def __call__(
         self, frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"]
@@ -88,17 +95,24 @@ class OpencvDis:
         if bottom or right:
             first = cv2.copyMakeBorder(first, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
             second = cv2.copyMakeBorder(second, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-        coarsest = dis_coarsest_scale(*first.shape)
         # Set anew each time: OpenCV keeps what it chose for a small picture for all those that follow.
-        self._solver.setFinestScale(self._finest_scale if coarsest >= self._finest_scale else max(0, coarsest - 2))
+        self._solver.setFinestScale(_finest_scale(self._preset_scale, *first.shape))
         flow: np.ndarray[Any, Any] = self._solver.calc(first, second, None)
         return flow[:height, :width]
 
 
-def dis_coarsest_scale(height_px: int, width_px: int) -> int:
-    """Halvings of the picture that OpenCV's DIS starts from: the longer side keeps 4 patches, the shorter one 1."""
-    by_reach = int(math.log2(max(height_px, width_px) / (4 * DIS_PATCH_PX)) + 0.5)
-    return min(by_reach, int(math.log2(min(height_px, width_px) // DIS_PATCH_PX)))
+def _finest_scale(preset_scale: int, height_px: int, width_px: int) -> int:
+    """Halvings of the picture to ask OpenCV for: the preset's, but where that makes OpenCV crash.
+
+    OpenCV starts where the longer side keeps 4 patches and the shorter one 1. Where that is finer than the preset ends,
+    it starts and ends by the width alone, and reads beyond pictures that are wide and low.
+    """
+    longer, shorter = max(height_px, width_px) / DIS_PATCH_PX, min(height_px, width_px) // DIS_PATCH_PX
+    coarsest = min(int(math.log2(longer / 4) + 0.5), int(math.log2(shorter)))
+    by_width = max(0, math.floor(math.log2(width_px / DIS_PATCH_PX / 2.5)))
+    if coarsest >= preset_scale or shorter >> by_width >= 1:
+        return preset_scale
+    return max(0, coarsest - 2)
 
 
 def _pair_by_pair(
