@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from tadkit.errors import AnnotationError
 from tadkit.evaluation.matching import AMBIGUOUS, Protocol, Ranking, rank_classes
@@ -151,29 +151,38 @@ def average_precision(ranking: Ranking, *, protocol: Protocol) -> Float64[np.nda
     activitynet interpolates at all points (monotone envelope, summed over the changes of recall); thumos14 averages the
     precision at each hit over all truths.
     """
-    every = np.arange(len(ranking.video))
-    return _average_precision(ranking, every, int(ranking.truths.sum()), protocol)
+    once = np.ones(len(ranking.truths), np.int64)
+    return resampled_average_precision(ranking, once, protocol=protocol)
 
 
 def resampled_average_precision(
-    ranking: Ranking, draws: np.ndarray, *, protocol: Protocol
+    ranking: Ranking, draws: Int64[np.ndarray, " videos"], *, protocol: Protocol
 ) -> Float64[np.ndarray, " tious"]:
     """AP where video ``v`` stands ``draws[v]`` times; the copies of a detection follow one another."""
-    rows = np.repeat(np.arange(len(ranking.video)), draws[ranking.video])
-    return _average_precision(ranking, rows, int(draws @ ranking.truths), protocol)
-
-
-def _average_precision(
-    ranking: Ranking, rows: np.ndarray, truths: int, protocol: Protocol
-) -> Float64[np.ndarray, " tious"]:
-    hit: Bool[np.ndarray, "rows tious"] = ranking.hit[rows]
-    if truths == 0 or len(rows) == 0:
+    truths = int(draws @ ranking.truths)
+    if truths == 0:
         return np.zeros(ranking.hit.shape[1])
-    hits = hit.cumsum(axis=0)
-    precision = hits / np.maximum(ranking.counted[rows].cumsum(axis=0), 1)
+    hit, position = _hits(ranking, draws[ranking.video])
+    precision = hit.cumsum(axis=0) / np.maximum(position, 1)
     if protocol == "activitynet":
         precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     return np.asarray((precision * hit).sum(axis=0) / truths, np.float64)
+
+
+def _hits(
+    ranking: Ranking, copies: Int64[np.ndarray, " n"]
+) -> tuple[Bool[np.ndarray, "m tious"], Int64[np.ndarray, "m one_or_tious"]]:
+    """Rows that hit at some tIoU, each as often as it is copied, and where they stand in the ranking, from 1.
+
+    Precision has its peaks at hits, so that no other row is needed, neither for its sum nor for its envelope.
+    """
+    near = ranking.near
+    counted = ranking.counted[:, :1] if ranking.all_counted else ranking.counted
+    last = (copies[:, None] * counted).cumsum(axis=0)[near]
+    copies = copies[near]
+    row = np.repeat(np.arange(len(near)), copies)
+    behind = copies.cumsum()[row] - np.arange(1, len(row) + 1)
+    return ranking.hit[near][row], last[row] - behind[:, None] * counted[near][row]
 
 
 def _labels_of(truth: Mapping[str, Sequence[Annotation]]) -> set[str]:

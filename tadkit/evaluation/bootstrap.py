@@ -6,7 +6,7 @@ beyond one video, so it is done once and a draw only ranks anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,6 @@ from tadkit.evaluation.matching import Protocol, Ranking, rank_classes
 from tadkit.records import Annotation, Detection
 
 Figure = Literal["map", "pooled"]
-_Score = Callable[[Int64[np.ndarray, " videos"]], float]
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,21 @@ class Difference:
     """First minus second over the draws, as fractions.
 
     Attributes:
+        value: of the videos as they are.
         mean: mean of the drawn differences.
         low: lower end of the percentile interval.
         high: upper end.
         share_above_zero: share of the draws in which the first is better; draws where both are equal count half.
+            Near 0 or 1 the difference is not one of chance; it is no p-value of a test.
+        by_tiou: the same for each threshold alone; empty there.
     """
 
+    value: float
     mean: float
     low: float
     high: float
     share_above_zero: float
+    by_tiou: tuple[Difference, ...] = ()
 
     @property
     def covers_zero(self) -> bool:
@@ -82,11 +86,8 @@ def bootstrap_map(
     Raises:
         AnnotationError: the truth has no action of the classes asked for.
     """
-    videos = sorted({*truth, *detections})
-    score, truths = _scorer(truth, detections, videos, tiou, labels, protocol, figure)
-    drawn = np.array([score(draws) for draws in _draws(truths, resamples, seed)])
-    low, high = _percentiles(drawn, confidence)
-    return Interval(score(np.ones(len(videos), np.int64)), low, high)
+    alone = _resampled(truth, (detections,), tiou, labels, protocol, figure, resamples=resamples, seed=seed)
+    return Interval(float(alone.values.mean()), *_percentiles(alone.drawn.mean(axis=(1, 2)), confidence))
 
 
 def paired_difference(
@@ -104,36 +105,55 @@ def paired_difference(
 ) -> Difference:
     """First minus second, both judged on the same draws of the videos, so that hard videos cancel out.
 
-    Arguments and errors are those of :func:`bootstrap_map`.
+    The thresholds apart are told in :attr:`Difference.by_tiou`. Arguments and errors are those of
+    :func:`bootstrap_map`.
     """
-    videos = sorted({*truth, *first, *second})
-    score_first, truths = _scorer(truth, first, videos, tiou, labels, protocol, figure)
-    score_second, _ = _scorer(truth, second, videos, tiou, labels, protocol, figure)
-    drawn = np.array([score_first(draws) - score_second(draws) for draws in _draws(truths, resamples, seed)])
-    low, high = _percentiles(drawn, confidence)
-    above = float((drawn > 0).mean() + 0.5 * (drawn == 0).mean())
-    return Difference(float(drawn.mean()), low, high, above)
+    rivals = _resampled(truth, (first, second), tiou, labels, protocol, figure, resamples=resamples, seed=seed)
+    values, drawn = rivals.values[0] - rivals.values[1], rivals.drawn[:, 0] - rivals.drawn[:, 1]
+    by_tiou = tuple(_difference(value, of_tiou, confidence, ()) for value, of_tiou in zip(values, drawn.T, strict=True))
+    return _difference(values.mean(), drawn.mean(axis=1), confidence, by_tiou)
 
 
-def _scorer(
+@dataclass(frozen=True, eq=False)
+class _Resampled:
+    """A figure of each rival: of the videos as they are, and over draws of them."""
+
+    values: Float64[np.ndarray, "rivals tious"]
+    drawn: Float64[np.ndarray, "draws rivals tious"]
+
+
+def _resampled(
     truth: Mapping[str, Sequence[Annotation]],
-    detections: Mapping[str, Sequence[Detection]],
-    videos: Sequence[str],
+    rivals: Sequence[Mapping[str, Sequence[Detection]]],
     tiou: Sequence[float],
     labels: Sequence[str] | None,
     protocol: Protocol,
     figure: Figure,
-) -> tuple[_Score, Int64[np.ndarray, " videos"]]:
-    """A function from draws of each video to the figure, and the number of actions in each video."""
+    *,
+    resamples: int,
+    seed: int,
+) -> _Resampled:
+    """Match once, then rank anew for every draw; all rivals meet the same draws."""
     judged, _ = judged_labels(truth, labels)
-    per_class, pooled = rank_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
-    rankings: list[Ranking] = list(per_class.values()) if figure == "map" else [pooled]
+    videos = sorted({*truth, *(video for detections in rivals for video in detections)})
+    rankings: list[list[Ranking]] = []
+    for detections in rivals:
+        per_class, pooled = rank_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
+        rankings.append(list(per_class.values()) if figure == "map" else [pooled])
 
-    def score(draws: Int64[np.ndarray, " videos"]) -> float:
-        present = [ranking for ranking in rankings if draws @ ranking.truths > 0]
-        return float(np.mean([resampled_average_precision(one, draws, protocol=protocol) for one in present]))
+    def scores(draws: Int64[np.ndarray, " videos"]) -> Float64[np.ndarray, "rivals tious"]:
+        return np.array([_score(of_rival, draws, protocol) for of_rival in rankings])
 
-    return score, pooled.truths
+    drawn = np.array([scores(draws) for draws in _draws(pooled.truths, resamples, seed)])
+    return _Resampled(scores(np.ones(len(videos), np.int64)), drawn)
+
+
+def _score(
+    rankings: Sequence[Ranking], draws: Int64[np.ndarray, " videos"], protocol: Protocol
+) -> Float64[np.ndarray, " tious"]:
+    """Mean over the classes that have an action in the draw."""
+    present = [ranking for ranking in rankings if draws @ ranking.truths > 0]
+    return np.asarray(np.mean([resampled_average_precision(one, draws, protocol=protocol) for one in present], axis=0))
 
 
 def _draws(truths: Int64[np.ndarray, " videos"], resamples: int, seed: int) -> list[Int64[np.ndarray, " videos"]]:
@@ -146,6 +166,13 @@ def _draws(truths: Int64[np.ndarray, " videos"], resamples: int, seed: int) -> l
         if drawn @ truths > 0:
             draws.append(drawn)
     return draws
+
+
+def _difference(
+    value: float, drawn: Float64[np.ndarray, " draws"], confidence: float, by_tiou: tuple[Difference, ...]
+) -> Difference:
+    above = float((drawn > 0).mean() + 0.5 * (drawn == 0).mean())
+    return Difference(float(value), float(drawn.mean()), *_percentiles(drawn, confidence), above, by_tiou)
 
 
 def _percentiles(drawn: Float64[np.ndarray, " draws"], confidence: float) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal, assert_never
 
@@ -48,6 +49,16 @@ class Ranking:
     hit: Bool[np.ndarray, "detections tious"]
     counted: Bool[np.ndarray, "detections tious"]
     truths: Int64[np.ndarray, " videos"]
+
+    @cached_property
+    def near(self) -> Int64[np.ndarray, " m"]:
+        """Detections that hit at one tIoU at least."""
+        return np.flatnonzero(self.hit.any(axis=1))
+
+    @cached_property
+    def all_counted(self) -> bool:
+        """Whether every detection counts at every tIoU."""
+        return bool(self.counted.all())
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,161 @@
+"""What is wrong with detections: DETAD's types of error, what each costs, and what kinds of action are missed.
+
+Alwassel et al., "Diagnosing Error in Temporal Action Detectors", ECCV 2018. We deviate in this: the action that decides
+a false positive's type is the one of highest tIoU of any label, and of equals the one of its own label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from tadkit.evaluation.average_precision import average_precision, judged_labels
+from tadkit.evaluation.matching import Matched, Protocol, class_rankings, match_classes
+from tadkit.evaluation.sensitivity import Sensitivity, sensitivities
+from tadkit.evaluation.tables import Table, in_groups, paired_iou, turns
+from tadkit.records import Annotation, Detection
+
+ERRORS = ("double detection", "wrong label", "localisation", "confusion", "background")
+"""Types of false positives, in DETAD's order."""
+TOP = 10
+"""Detections looked at: the best TOP times G of a class that has G actions."""
+BACKGROUND_TIOU = 0.1
+"""Below this overlap with every action a false positive is background."""
+_HIT, _EXCUSED = -1, -2
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """False positives at one tIoU.
+
+    Attributes:
+        tiou: the threshold.
+        shares: of the best G, 2G ... 10G detections a class, the share of true positives and of each type of error
+            (:data:`ERRORS`), all classes together.
+        costs: what mAP would gain without the false positives of each type.
+        missed: share of the actions that no detection takes.
+    """
+
+    tiou: float
+    shares: Float64[np.ndarray, "multiples outcomes"]
+    costs: Mapping[str, float]
+    missed: float
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """The analysis of one file of detections.
+
+    Attributes:
+        errors: at each threshold.
+        sensitivities: to the coverage, length and number of actions.
+    """
+
+    errors: tuple[Errors, ...]
+    sensitivities: tuple[Sensitivity, ...]
+
+
+def diagnose(
+    truth: Mapping[str, Sequence[Annotation]],
+    detections: Mapping[str, Sequence[Detection]],
+    *,
+    durations_s: Mapping[str, float],
+    labels: Sequence[str] | None,
+    tiou: Sequence[float],
+    protocol: Protocol = "activitynet",
+) -> Diagnosis:
+    """Analyse detections.
+
+    Args:
+        truth: annotations of each video.
+        detections: detections of each video.
+        durations_s: length of each video of the truth.
+        labels: classes to judge; None judges all that the truth has.
+        tiou: thresholds.
+        protocol: whose rules; DETAD's own are activitynet's.
+
+    Raises:
+        AnnotationError: the truth has no action of the classes asked for.
+    """
+    judged, _ = judged_labels(truth, labels)
+    videos = sorted({*truth, *detections})
+    matched = match_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
+    lengths_s = np.array([durations_s.get(video, np.nan) for video in videos])
+    overlap, same_label = _nearest(matched)
+    errors = tuple(
+        _errors(matched, level, float(threshold), overlap, same_label, judged, protocol)
+        for level, threshold in enumerate(tiou)
+    )
+    return Diagnosis(errors, sensitivities(matched, lengths_s, tiou=tiou, protocol=protocol))
+
+
+def _nearest(matched: Matched) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """tIoU of each detection with the action of any label that it overlaps most, and whether that has its label."""
+    found, actions = matched.found, matched.actions
+    overlap, same_label = np.zeros(len(found)), np.zeros(len(found), bool)
+    slots = in_groups(actions.video, groups=matched.videos)
+    if slots.shape[1] == 0:
+        return overlap, same_label
+    for rows in np.array_split(np.arange(len(found)), len(found) // 10_000 + 1):
+        mine = slots[found.video[rows]]
+        every = paired_iou(found.segment_s[rows, None], actions.segment_s[mine])
+        every[mine < 0] = -1.0
+        own = (actions.label[mine] == found.label[rows, None]) & (mine >= 0)
+        best = every.max(axis=1)
+        overlap[rows] = np.maximum(best, 0.0)
+        same_label[rows] = (own & (every == best[:, None])).any(axis=1)
+    return overlap, same_label
+
+
+def _errors(
+    matched: Matched,
+    level: int,
+    tiou: float,
+    overlap: Float64[np.ndarray, " n"],
+    same_label: Bool[np.ndarray, " n"],
+    labels: Sequence[str],
+    protocol: Protocol,
+) -> Errors:
+    kind = np.select(
+        [overlap >= tiou, overlap >= min(BACKGROUND_TIOU, tiou)],
+        [np.where(same_label, 0, 1), np.where(same_label, 2, 3)],
+        default=4,
+    )
+    kind[~matched.counted[:, level]] = _EXCUSED
+    kind[matched.taken[:, level] >= 0] = _HIT
+    truths = np.bincount(matched.actions.label, minlength=len(labels))
+    shares = _shares(matched.found, kind, truths)
+    as_is = _mean_ap(matched, level, np.ones(len(kind), bool), labels, protocol)
+    costs = {
+        name: _mean_ap(matched, level, kind != number, labels, protocol) - as_is for number, name in enumerate(ERRORS)
+    }
+    taken = np.unique(matched.taken[:, level])
+    return Errors(tiou, shares, costs, 1.0 - float((taken >= 0).sum()) / len(matched.actions))
+
+
+def _shares(
+    found: Table, kind: Int64[np.ndarray, " n"], truths: Int64[np.ndarray, " labels"]
+) -> Float64[np.ndarray, "multiples outcomes"]:
+    """Shares of hits and of each error among the best G, 2G ... of every class; 0 where there are none."""
+    judged = kind != _EXCUSED
+    rank = turns(found.label[judged]) // truths[found.label[judged]]
+    outcome = kind[judged] + 1
+    counts = np.stack([np.bincount(outcome[rank <= k], minlength=len(ERRORS) + 1) for k in range(TOP)])
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), np.float64)
+
+
+def _mean_ap(
+    matched: Matched, level: int, kept: Bool[np.ndarray, " n"], labels: Sequence[str], protocol: Protocol
+) -> float:
+    """mAP at one tIoU of some of the detections."""
+    some = replace(
+        matched,
+        found=matched.found.rows(kept),
+        taken=matched.taken[kept, level : level + 1],
+        counted=matched.counted[kept, level : level + 1],
+    )
+    rankings = class_rankings(some, labels).values()
+    return float(np.mean([average_precision(ranking, protocol=protocol) for ranking in rankings]))

@@ -1,0 +1,175 @@
+"""Recall: of class-agnostic proposals over their number (AR@AN and AUC), and of detections at multiples of the truth.
+
+AR@AN and the area under its curve are those of ActivityNet's ``eval_proposal``; Recall@kx is that of Ego4D's Moment
+Queries (Grauman et al., CVPR 2022, Appendix F). Actions may be found by any number of proposals, so nothing is matched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from tadkit.evaluation.average_precision import judged_labels
+from tadkit.evaluation.matching import AMBIGUOUS
+from tadkit.evaluation.tables import Table, action_table, detection_table, in_groups, paired_iou, turns
+from tadkit.records import Annotation, Detection
+
+CURVE_POINTS = 100
+"""Points of the curve of recall over the number of proposals."""
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, eq=False)
+class ProposalRecall:
+    """Recall of proposals whose labels do not count.
+
+    Attributes:
+        tiou: thresholds.
+        proposals_per_video: average number of proposals at each point of the curve.
+        recall: share of the actions found, at each threshold and point.
+    """
+
+    tiou: tuple[float, ...]
+    proposals_per_video: Float64[np.ndarray, " points"]
+    recall: Float64[np.ndarray, "tious points"]
+
+    @property
+    def average_recall(self) -> Float64[np.ndarray, " points"]:
+        """AR: mean over the thresholds at each point."""
+        return np.asarray(self.recall.mean(axis=0))
+
+    @property
+    def area(self) -> float:
+        """AUC: area under :attr:`average_recall`, as a share of the largest number of proposals."""
+        area = np.trapezoid(self.average_recall, self.proposals_per_video)
+        return float(area / self.proposals_per_video[-1])
+
+    def average_recall_at(self, number: float) -> float:
+        """AR@AN, between the points by a straight line; beyond the last point its value."""
+        return float(np.interp(number, self.proposals_per_video, self.average_recall))
+
+
+def proposal_recall(
+    truth: Mapping[str, Sequence[Annotation]],
+    detections: Mapping[str, Sequence[Detection]],
+    *,
+    tiou: Sequence[float],
+    proposals: float | None = 100,
+) -> ProposalRecall:
+    """Recall over the number of proposals; every video gives the same share of its proposals, best first.
+
+    As in the official evaluator, videos without actions do not count but their proposals do when shares are taken, and
+    ties are ours: (-score, start, end).
+
+    Args:
+        truth: annotations of each video.
+        detections: detections of each video; their labels do not count.
+        tiou: thresholds.
+        proposals: average number a video at the end of the curve; None takes all there are.
+
+    Raises:
+        AnnotationError: the truth has no action.
+    """
+    judged_labels(truth, None)
+    videos = sorted(video for video, actions in truth.items() if any(a.label != AMBIGUOUS for a in actions))
+    actions = _any_label(truth, videos)
+    found = _any_label(detections, videos)
+    found = found.rows(np.lexsort((found.segment_s[:, 1], found.segment_s[:, 0], -found.score, found.video)))
+    count = np.bincount(found.video, minlength=len(videos))
+    every = sum(len(items) for items in detections.values())
+    if count.sum() == 0:
+        points = np.arange(1, CURVE_POINTS + 1) / CURVE_POINTS * (proposals or 1.0)
+        return ProposalRecall(tuple(tiou), points, np.zeros((len(tiou), CURVE_POINTS)))
+    average = every / len(videos) if proposals is None else proposals
+    retrieved = np.minimum((count * (average * len(videos) / every)).astype(np.int64), count)
+    share = np.arange(1, CURVE_POINTS + 1) / 100.0 * (average * len(videos) / max(int(retrieved.sum()), 1))
+    first = _first_hit(actions, found, retrieved, tiou, len(videos))
+    shown = np.minimum((retrieved[:, None] * share).astype(np.int64), retrieved[:, None])
+    recall = (first[:, :, None] < shown[actions.video, None]).mean(axis=0)
+    return ProposalRecall(tuple(tiou), share * (retrieved.sum() / len(videos)), recall)
+
+
+def recall_at_multiples(
+    truth: Mapping[str, Sequence[Annotation]],
+    detections: Mapping[str, Sequence[Detection]],
+    *,
+    labels: Sequence[str] | None,
+    tiou: Sequence[float],
+    multiples: Sequence[int] = (1, 5),
+) -> Float64[np.ndarray, "multiples tious"]:
+    """Recall@kx: share of the actions found by the ``k * x`` best of their class and video, which has ``x`` of them.
+
+    Args:
+        truth: annotations of each video.
+        detections: detections of each video.
+        labels: classes to judge; None judges all that the truth has.
+        tiou: thresholds, reached from below (>=).
+        multiples: the values of k.
+
+    Returns:
+        Mean over the classes, without weights.
+
+    Raises:
+        AnnotationError: the truth has no action of the classes asked for.
+    """
+    judged, _ = judged_labels(truth, labels)
+    videos = sorted(truth)
+    actions = action_table(truth, videos=videos, labels=judged)
+    found = detection_table(detections, videos=videos, labels=judged)
+    found = found.rows(np.lexsort((found.segment_s[:, 1], found.segment_s[:, 0], -found.score)))
+    pairs = [table.label * len(videos) + table.video for table in (actions, found)]
+    known, group, truths = np.unique(pairs[0], return_inverse=True, return_counts=True)
+    mine = np.searchsorted(known, pairs[1])
+    near = known[np.minimum(mine, len(known) - 1)] == pairs[1]
+    mine, segment_s = mine[near], found.segment_s[near]
+    near = turns(mine) < max(multiples) * truths[mine]
+    first = _first_rank(actions.segment_s, group, segment_s[near], mine[near], tiou, len(known))
+    hit = np.stack([first < (k * truths[group])[:, None] for k in multiples])
+    of_class = [hit[:, actions.label == label].mean(axis=1) for label in range(len(judged))]
+    return np.asarray(np.mean(of_class, axis=0))
+
+
+def _any_label(records: Mapping[str, Sequence[Annotation | Detection]], videos: Sequence[str]) -> Table:
+    """Rows of the videos as if all labels were one; ambiguous stretches are left out."""
+    rows = {
+        video: [
+            Detection(one.start_s, one.end_s, "", getattr(one, "score", 1.0))
+            for one in records.get(video, ())
+            if one.label != AMBIGUOUS
+        ]
+        for video in videos
+    }
+    return detection_table(rows, videos=videos, labels=("",))
+
+
+def _first_hit(
+    actions: Table,
+    found: Table,
+    retrieved: Int64[np.ndarray, " videos"],
+    tiou: Sequence[float],
+    videos: int,
+) -> Int64[np.ndarray, "actions tious"]:
+    """Rank of the first proposal that reaches each threshold on each action, among those retrieved."""
+    near = turns(found.video) < retrieved[found.video]
+    return _first_rank(actions.segment_s, actions.video, found.segment_s[near], found.video[near], tiou, videos)
+
+
+def _first_rank(
+    actions_s: Float64[np.ndarray, "g 2"],
+    group: Int64[np.ndarray, " g"],
+    found_s: Float64[np.ndarray, "n 2"],
+    found_group: Int64[np.ndarray, " n"],
+    tiou: Sequence[float],
+    groups: int,
+) -> Int64[np.ndarray, "g tious"]:
+    """Rank in its group of the first row found that reaches each threshold on each action; _NEVER where none does."""
+    slots = in_groups(found_group, groups=groups)[group]
+    if slots.shape[1] == 0:
+        return np.full((len(actions_s), len(tiou)), _NEVER)
+    overlap = paired_iou(actions_s[:, None], found_s[slots])
+    overlap[slots < 0] = -1.0
+    reached = np.stack([overlap >= threshold for threshold in tiou], axis=1)
+    return np.where(reached.any(axis=2), reached.argmax(axis=2), _NEVER)
