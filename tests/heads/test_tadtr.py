@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tadkit.config import DecodeSettings, TadtrSettings
+from tadkit.errors import WeightsError
+from tadkit.heads.decode import decode
+from tadkit.heads.tadtr import TadtrHead, name_from_opentad, query_candidates, state_from_opentad
+from tadkit.heads.tadtr_losses import query_loss
+from tadkit.timeline import Timeline
+
+GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "opentad_tadtr.npz"))
+PADDED = 256
+PEER = TadtrSettings(
+    dim=32,
+    queries=20,
+    encoder_layers=2,
+    decoder_layers=2,
+    attention_heads=4,
+    mlp_dim=64,
+    norm_groups=8,
+    dropout=0.0,
+    padding="counted",
+)
+SMALL = PEER.model_copy(update={"padding": "masked", "queries": 6})
+
+
+@pytest.fixture(scope="module")
+def peer() -> TadtrHead:
+    """OpenTAD's weights in our head."""
+    head = TadtrHead(PEER, in_channels=48, num_classes=5).eval()
+    prefix = "weight/"
+    state = {name[len(prefix) :]: torch.from_numpy(x) for name, x in GOLDEN.items() if name.startswith(prefix)}
+    head.load_state_dict(state_from_opentad(state))
+    return head
+
+
+def padded(time: int) -> tuple[torch.Tensor, torch.Tensor]:
+    features = torch.zeros(1, 48, PADDED)
+    features[0, :, :time] = torch.from_numpy(GOLDEN[f"feats_T{time}"])
+    return features, torch.arange(PADDED)[None] < time
+
+
+@pytest.mark.parametrize("time", [37, 200, 256])
+def test_predictions_are_those_of_opentad(peer: TadtrHead, time: int) -> None:
+    with torch.no_grad():
+        predictions = peer(*padded(time))
+    start, end = predictions.segments[0].unbind(dim=1)
+    boxes = torch.stack(((start + end) / 2, end - start), dim=1) / PADDED
+    expected = [torch.from_numpy(GOLDEN[f"T{time}/pred_{name}"]) for name in ("logits", "boxes")]
+    torch.testing.assert_close([predictions.logits[0], boxes], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("time", [37, 200, 256])
+@pytest.mark.parametrize("setting", ["soft_mc", "soft_ag_vote"])
+def test_detections_are_those_of_opentad(peer: TadtrHead, time: int, setting: str) -> None:
+    fps, stride, offset, duration_s = GOLDEN[f"T{time}/meta"]
+    timeline = Timeline((np.arange(PADDED) * stride + offset) / fps)
+    agnostic = setting == "soft_ag_vote"
+    settings = DecodeSettings(
+        min_score=0.001, class_agnostic=agnostic, voting="score" if agnostic else "none", clip_first=False
+    )
+    with torch.no_grad():
+        best = query_candidates(peer(*padded(time)), min_score=0.0, limit=200)
+    found = decode(best, timeline, duration_s, settings)
+    segments, scores, labels = (GOLDEN[f"T{time}/det_{setting}_{part}"] for part in ("segments", "scores", "labels"))
+    assert found.labels.tolist() == labels.tolist()
+    np.testing.assert_allclose(found.scores, scores, atol=0.5e-4 + 1e-6)  # OpenTAD rounds to 4 decimals, and
+    np.testing.assert_allclose(found.segments_s, segments, atol=0.5e-2 + 1e-4)  # seconds to 2
+
+
+def test_losses_and_gradients_are_those_of_opentad(peer: TadtrHead) -> None:
+    features, masks = (torch.cat(field) for field in zip(*(padded(time) for time in (37, 200, 256)), strict=True))
+    segments, labels = (
+        [torch.from_numpy(GOLDEN[f"gt_{name}_{video}"]) for video in range(3)] for name in ("segments", "labels")
+    )
+    peer.zero_grad()
+    loss = query_loss(peer(features, masks), segments, labels, settings=PEER)
+    loss.total.backward()
+    of_class = sum(GOLDEN[f"loss/loss_class{layer}"] for layer in ("", "_0"))
+    assert loss.positives == 43
+    assert loss.classification.item() == pytest.approx(of_class, rel=1e-4)
+    assert loss.total.item() == pytest.approx(GOLDEN["loss/cost"], rel=1e-4)
+    ours = dict(peer.named_parameters())
+    checked = {name: expected for name, expected in GOLDEN.items() if name.startswith("grad/")}
+    assert len(checked) == len(ours)
+    for name, (norm, total, largest) in checked.items():
+        gradient = ours[name_from_opentad(name[len("grad/") :])].grad
+        # OpenTAD's sampler halves what it reads; our weights hold that half.
+        gradient = gradient / 2 if name.endswith("output_proj.weight") else gradient
+        found = [gradient.norm().item(), gradient.sum().item(), gradient.abs().max().item()]
+        np.testing.assert_allclose(found, [norm, total, largest], rtol=1e-4, atol=1e-4 * norm, err_msg=name)
+
+
+def test_padding_changes_nothing_whatever_stands_there() -> None:
+    torch.manual_seed(0)
+    head = TadtrHead(SMALL, in_channels=5, num_classes=3).eval()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    features = torch.randn(1, 5, 20)
+    junk = torch.cat((features, torch.full((1, 5, 13), torch.nan)), dim=2)
+    alone = head(features, torch.ones(1, 20, dtype=torch.bool))
+    beside = head(junk, torch.arange(33)[None] < 20)
+    torch.testing.assert_close(beside.logits, alone.logits)
+    torch.testing.assert_close(beside.segments, alone.segments)
+
+
+def test_untrained_queries_start_from_the_prior_and_short_segments() -> None:
+    torch.manual_seed(0)
+    head = TadtrHead(SMALL, in_channels=5, num_classes=3).eval()
+    predictions = head(torch.randn(2, 5, 50), torch.ones(2, 50, dtype=torch.bool))
+    assert predictions.logits.sigmoid().mean().item() == pytest.approx(0.01, abs=0.02)
+    width = (predictions.earlier[0][1][..., 1] - predictions.earlier[0][1][..., 0]) / 50
+    torch.testing.assert_close(width, torch.full_like(width, torch.tensor(-2.0).sigmoid().item()))
+    assert head.halo_steps is None
+
+
+def test_candidates_that_are_no_numbers_are_refused() -> None:
+    head = TadtrHead(SMALL, in_channels=5, num_classes=3).eval()
+    predictions = head(torch.randn(1, 5, 20), torch.ones(1, 20, dtype=torch.bool))
+    with pytest.raises(WeightsError, match="not finite"):
+        query_candidates(predictions._replace(logits=predictions.logits * torch.nan), min_score=0.0, limit=9)
+
+
+def test_settings_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of norm_groups"):
+        TadtrSettings(dim=32, attention_heads=4, norm_groups=5)
