@@ -28,6 +28,7 @@ def doctor(ctx: click.Context) -> None:
         ("decord", False, lambda: _module("decord")),
         ("PyAV", True, lambda: _module("av")),
         ("h5py", True, lambda: _module("h5py")),
+        ("cv2", False, lambda: f"{_module('cv2')}, for flow.method opencv-dis"),
         ("cv2.optflow", False, _optflow),
         ("torchvision", False, _torchvision),
         ("bundled models", True, _models),
@@ -72,7 +73,7 @@ def _optflow() -> str:
 
     if not hasattr(cv2, "optflow"):
         raise PackageNotFoundError("opencv-contrib-python, which flow.method opencv-tvl1 needs")
-    return str(cv2.__version__)
+    return f"{cv2.__version__}, for flow.method opencv-tvl1"
 
 
 def _torchvision() -> str:

@@ -14,7 +14,7 @@ def test_doctor_tells_versions_and_exits_by_what_detect_needs(tadkit):
     }
     assert rows["tadkit"] == ["ok", __version__]
     assert torch.__version__ in rows["torch"][1]
-    parts = {"python", "device", "decord", "PyAV", "h5py", "cv2.optflow", "torchvision", "bundled models"}
+    parts = {"python", "device", "decord", "PyAV", "h5py", "cv2", "cv2.optflow", "torchvision", "bundled models"}
     assert parts <= rows.keys()
     states = {state for state, _ in rows.values()}
     assert states <= {"state", "ok", "absent", "missing"}
