@@ -18,7 +18,7 @@ from tadkit.files import canonical_json, digest_of_file, whole_file
 
 FORMAT = "tadkit-checkpoint"
 VERSION = 1
-Kind = Literal["teacher", "student", "joint-head", "detector", "training"]
+Kind = Literal["teacher", "student", "joint-head", "detector", "head", "training"]
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,8 @@ class AnchorFreeSettings(Settings):
     """Longest reach, in feature steps, that level 0 regresses; it doubles with each level, the last has no bound."""
     ranges_steps: tuple[tuple[float, float], ...] = ()
     """Shortest and longest reach, in feature steps, of each level, in place of the doubling ones."""
+    closed_ranges: bool = False
+    """A reach that is one level's longest and the next one's shortest belongs to both, as in the peers' training."""
     centre_radius: float = Field(1.5, ge=0)
     """Centre sampling: positives lie within this many strides of the action's centre; 0 takes the whole action."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)

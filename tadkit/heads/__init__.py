@@ -1,5 +1,6 @@
 """Detection heads: from a feature track to detections."""
 
+from tadkit.heads.actionformer import ActionFormerHead
 from tadkit.heads.anchor_free import AnchorFreeHead, HeadPredictions, anchor_free_candidates
 from tadkit.heads.chunks import predict_in_chunks
 from tadkit.heads.decode import Decoded, decode
@@ -8,10 +9,13 @@ from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss, diou_loss_1d, sigmoid_focal_loss
 from tadkit.heads.suppression import hard_nms, linear_soft_nms, soft_nms, voted
 from tadkit.heads.targets import Targets, assign_targets, regression_ranges
+from tadkit.heads.temporal_maxer import TemporalMaxerHead
+from tadkit.heads.tridet import TriDetHead
 from tadkit.heads.video_scores import read_video_scores
 from tadkit.heads.windows import candidates_in_windows
 
 __all__ = [
+    "ActionFormerHead",
     "AnchorFreeHead",
     "Candidates",
     "Decoded",
@@ -21,6 +25,8 @@ __all__ = [
     "PredictionDistillation",
     "Predictions",
     "Targets",
+    "TemporalMaxerHead",
+    "TriDetHead",
     "anchor_free_candidates",
     "anchor_free_distillation",
     "anchor_free_loss",

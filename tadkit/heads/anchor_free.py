@@ -1,7 +1,7 @@
-"""Anchor-free head: every step of a temporal pyramid names its classes and its distances to the action's two ends.
+"""Anchor-free heads: every step of a temporal pyramid names its classes and its distances to the action's two ends.
 
-After ActionFormer (Zhang, Wu, Li, ECCV 2022, section 3.3). Where we leave the paper is said in
-:mod:`tadkit.heads.pyramid` and beside the lines that do.
+After ActionFormer (Zhang, Wu, Li, ECCV 2022, section 3.3). The heads differ in their pyramids and in how they find the
+ends: :mod:`tadkit.heads.actionformer`, :mod:`tadkit.heads.tridet`, :mod:`tadkit.heads.temporal_maxer`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ import torch.nn.functional as nnf
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tadkit.config import ActionFormerSettings
+from tadkit.config import AnchorFreeSettings, HeadSettings
 from tadkit.errors import WeightsError
 from tadkit.heads.head import Candidates, Head
-from tadkit.heads.pyramid import ChannelNorm, MaskedConv1d, Pyramid
+from tadkit.heads.layers import ChannelNorm, MaskedConv1d, zero_padding
+from tadkit.heads.necks import Level
+from tadkit.heads.pyramid import EmbeddedPyramid
+
+_MOMENTUM = 0.9
 
 
 class HeadPredictions(NamedTuple):
@@ -27,63 +31,86 @@ class HeadPredictions(NamedTuple):
 
     Attributes:
         logits: one (batch, level_time, classes) a level, before the sigmoid; actions may overlap.
-        offsets: one (batch, level_time, 2) a level: distance to start and end in strides of the level, not negative.
+        offsets: one (batch, level_time, ends) a level: distances to start and end in strides of the level, not
+            negative. ``ends`` is 2, or 2 * classes where each class has its own (start and end of class 0, ...).
         masks: one (batch, level_time) a level, True where the step is real; the rest means nothing.
     """
 
     logits: tuple[Float[Tensor, "batch _ classes"], ...]
-    offsets: tuple[Float[Tensor, "batch _ 2"], ...]
+    offsets: tuple[Float[Tensor, "batch _ ends"], ...]
     masks: tuple[Bool[Tensor, "batch _"], ...]
 
 
 class Tower(nn.Module):
-    """``layers`` masked convolutions of kernel 3 over time, LayerNorm and ReLU between them."""
+    """Convolutions over time, LayerNorm and ReLU between them, that all levels share."""
 
-    def __init__(self, dim: int, out_channels: int, *, layers: int) -> None:
+    def __init__(
+        self, settings: AnchorFreeSettings, in_channels: int, out_channels: int, *, kernel: int | None = None
+    ) -> None:
         super().__init__()
-        self.hidden = nn.ModuleList(MaskedConv1d(dim, dim, kernel=3, bias=False) for _ in range(layers - 1))
-        self.norms = nn.ModuleList(ChannelNorm(dim) for _ in self.hidden)
-        self.out = MaskedConv1d(dim, out_channels, kernel=3)
+        dim, size = settings.head_dim or in_channels, kernel or settings.head_kernel
+        widths = [in_channels] + [dim] * (settings.head_layers - 1)
+        self.hidden = nn.ModuleList(MaskedConv1d(width, dim, kernel=size, bias=False) for width in widths[:-1])
+        self.norms = nn.ModuleList(
+            ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky") for _ in self.hidden
+        )
+        self.out = MaskedConv1d(widths[-1], out_channels, kernel=size)
+        self.masks_out = settings.padding != "opentad"
 
     def forward(
-        self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
+        self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time out_channels"]:
-        """Outputs with channels last; zero at masked steps."""
+        """Outputs with channels last; zero at masked steps but for OpenTAD's padding."""
         for conv, norm in zip(self.hidden, self.norms, strict=True):
             x = nnf.relu(norm(conv(x, mask), mask))
-        out: Tensor = self.out(x, mask)
+        out: Tensor = self.out(x, mask) if self.masks_out else self.out.conv(x)
         return out.transpose(1, 2)
 
 
+class RunningPositives(nn.Module):
+    """Running mean of the positives a batch, which losses are divided by; it moves in training alone."""
+
+    mean: Tensor
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(float(start)))
+
+    @torch.no_grad()
+    def forward(self, positives: Tensor) -> Float[Tensor, ""]:
+        """The mean, after this batch has joined it."""
+        if self.training:
+            self.mean.mul_(_MOMENTUM).add_((1 - _MOMENTUM) * positives.clamp(min=1))
+        return self.mean.clone()
+
+
 class AnchorFreeHead(Head):
-    """Pyramid, then a classifier and a regressor that all levels share.
+    """Pyramid, then a classifier and a regressor that all levels share; subclasses bring the pyramid.
 
     Args:
         settings: sizes and priors.
-        in_channels: channels of the feature track.
+        pyramid: gives the levels, finest first.
         num_classes: classes; each has a sigmoid of its own.
+        regressed: channels of the regressor.
     """
 
-    settings: ActionFormerSettings
-
-    def __init__(self, settings: ActionFormerSettings, *, in_channels: int, num_classes: int) -> None:
+    def __init__(
+        self, settings: HeadSettings, *, pyramid: EmbeddedPyramid, num_classes: int, regressed: int = 2
+    ) -> None:
         super().__init__()
-        self.settings = settings
-        self.in_channels, self.num_classes = in_channels, num_classes
+        assert isinstance(settings, AnchorFreeSettings)
+        self.settings, self.anchor_free = settings, settings
+        self.in_channels, self.num_classes = pyramid.in_channels, num_classes
         self.strides: tuple[int, ...] = tuple(2**level for level in range(settings.levels))
-        self.pyramid = Pyramid(settings, in_channels=in_channels)
-        self.classifier = Tower(settings.dim, num_classes, layers=settings.head_layers)
-        self.regressor = Tower(settings.dim, 2, layers=settings.head_layers)
+        self.pyramid = pyramid
+        self.classifier = Tower(settings, pyramid.out_dim, num_classes)
+        self.regressor = Tower(settings, pyramid.out_dim, regressed)
         self.scales = nn.Parameter(torch.ones(settings.levels))
+        self.running = RunningPositives(settings.normaliser_start) if settings.normaliser == "running" else None
         prior = settings.prior_probability
         nn.init.constant_(self.classifier.out.conv.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
         # The paper starts at 0, where ReLU leaves half of the steps without a gradient; from 1 nearly all can learn.
         nn.init.ones_(self.regressor.out.conv.bias)  # type: ignore[arg-type]
-
-    @property
-    def halo_steps(self) -> int:
-        """Input steps on one side that a prediction of any level depends on (exact upper bound)."""
-        return self.pyramid.reach_steps + self.settings.head_layers * self.strides[-1]
 
     def forward(
         self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
@@ -95,17 +122,44 @@ class AnchorFreeHead(Head):
             mask: True where a step is real.
 
         Returns:
-            Logits, offsets (scaled, then ReLU) and masks of each level; nothing at real steps depends on the padding.
+            Logits, offsets and masks of each level; with ``masked`` padding nothing at real steps depends on it.
         """
         assert features.shape[1] == self.in_channels, (tuple(features.shape), self.in_channels)
+        time = features.shape[-1]
+        extra = self._padded_steps(time) - time
+        if extra:
+            features, mask = nnf.pad(zero_padding(features, mask), (0, extra)), nnf.pad(mask, (0, extra))
         levels = self.pyramid(features, mask)
+        lengths = self._level_steps(time) if extra else [real.shape[1] for _, real in levels]
         return HeadPredictions(
-            logits=tuple(self.classifier(x, real) for x, real in levels),
-            offsets=tuple(
-                nnf.relu(self.regressor(x, real) * scale) for (x, real), scale in zip(levels, self.scales, strict=True)
-            ),
-            masks=tuple(real for _, real in levels),
+            logits=tuple(self.classifier(x, real)[:, :n] for n, (x, real) in zip(lengths, levels, strict=True)),
+            offsets=tuple(x[:, :n] for n, x in zip(lengths, self._offsets(levels), strict=True)),
+            masks=tuple(real[:, :n] for n, (_, real) in zip(lengths, levels, strict=True)),
         )
+
+    def _offsets(self, levels: list[Level]) -> list[Float[Tensor, "batch _ ends"]]:
+        """Distances to the ends, in strides, of each level."""
+        return self._regressed(levels)
+
+    def _regressed(self, levels: list[Level]) -> list[Float[Tensor, "batch _ regressed"]]:
+        """What the regressor says of each level, scaled, then ReLU."""
+        return [nnf.relu(self.regressor(x, real) * scale) for (x, real), scale in zip(levels, self.scales, strict=True)]
+
+    def _padded_steps(self, time: int) -> int:
+        """Steps that a track of ``time`` is zero-padded to."""
+        least = self.anchor_free.pad_to_steps
+        if least == 0 or time <= least:
+            return max(time, least)
+        multiple = self._padding_multiple()
+        return -(-time // multiple) * multiple
+
+    def _padding_multiple(self) -> int:
+        """Tracks over ``pad_to_steps`` are padded to a multiple of this."""
+        return self.strides[-1]
+
+    def _level_steps(self, time: int) -> list[int]:
+        """Steps of each level that are not made of padding alone, where there is padding."""
+        return [-(-time // stride) for stride in self.strides]
 
 
 def anchor_free_candidates(
@@ -129,7 +183,7 @@ def anchor_free_candidates(
     )[real.numpy()]
     stride = np.repeat(np.asarray(strides), [mask.shape[1] for mask in predictions.masks])[real.numpy()]
     probabilities = logits[real].double().sigmoid().numpy()
-    reach = offsets[real].double().numpy() * stride[:, None]
+    reach = offsets[real].double().numpy() * stride[:, None]  # (points, 2), or (points, 2 * classes)
     if not (np.isfinite(probabilities).all() and np.isfinite(reach).all()):
         raise WeightsError(
             "the head predicts values that are not finite numbers: its weights or the features hold NaN or infinity; "
@@ -139,5 +193,7 @@ def anchor_free_candidates(
     best = np.argsort(-scores, kind="stable")[:limit]
     best = best[scores[best] >= min_score]
     point, label = np.divmod(best, max(probabilities.shape[1], 1))
-    positions = np.stack((points[point] - reach[point, 0], points[point] + reach[point, 1]), axis=1)
+    own = reach.reshape(len(reach), -1, 2)
+    ends = own[point, label if own.shape[1] > 1 else 0]
+    positions = np.stack((points[point] - ends[:, 0], points[point] + ends[:, 1]), axis=1)
     return Candidates(positions.astype(np.float64), scores[best], label.astype(np.int64))

@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tadkit.config import ActionFormerSettings, BmnSettings, HeadSettings, TadtrSettings
+from tadkit.config import (
+    ActionFormerSettings,
+    BmnSettings,
+    HeadSettings,
+    TadtrSettings,
+    TemporalMaxerSettings,
+    TriDetSettings,
+)
+from tadkit.heads.actionformer import ActionFormerHead
 from tadkit.heads.anchor_free import AnchorFreeHead, HeadPredictions, anchor_free_candidates
 from tadkit.heads.bmn import BmnHead, BoundaryPredictions, boundary_candidates
 from tadkit.heads.bmn_losses import boundary_distillation, boundary_loss
@@ -18,6 +26,8 @@ from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss
 from tadkit.heads.tadtr import QueryPredictions, TadtrHead, query_candidates
 from tadkit.heads.tadtr_losses import query_distillation, query_loss
+from tadkit.heads.temporal_maxer import TemporalMaxerHead
+from tadkit.heads.tridet import TriDetHead
 
 Predictions = HeadPredictions | QueryPredictions | BoundaryPredictions
 """What heads predict, one type a family."""
@@ -27,7 +37,11 @@ def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int) ->
     """The head that ``settings`` ask for, with fresh weights."""
     match settings:
         case ActionFormerSettings():
-            return AnchorFreeHead(settings, in_channels=in_channels, num_classes=num_classes)
+            return ActionFormerHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case TriDetSettings():
+            return TriDetHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case TemporalMaxerSettings():
+            return TemporalMaxerHead(settings, in_channels=in_channels, num_classes=num_classes)
         case TadtrSettings():
             return TadtrHead(settings, in_channels=in_channels, num_classes=num_classes)
         case BmnSettings():
@@ -49,13 +63,14 @@ def head_loss(
         predictions: of the batch.
         segments: for each track, starts and ends as fractional feature positions.
         labels: for each track, the class of each segment.
-        normaliser: what sums are divided by; without it the positives of this batch, at least 1.
+        normaliser: what sums are divided by; without it the head's running mean, or the batch's positives, at least 1.
     """
     match predictions:
         case HeadPredictions():
             assert isinstance(head, AnchorFreeHead)
+            over = head.running if normaliser is None else normaliser
             return anchor_free_loss(
-                predictions, segments, labels, settings=head.settings, strides=head.strides, normaliser=normaliser
+                predictions, segments, labels, settings=head.anchor_free, strides=head.strides, normaliser=over
             )
         case QueryPredictions():
             assert isinstance(head, TadtrHead)

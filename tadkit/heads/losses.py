@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,10 +10,10 @@ import torch.nn.functional as nnf
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tadkit.config import ActionFormerSettings
-from tadkit.heads.anchor_free import HeadPredictions
+from tadkit.config import AnchorFreeSettings, TemporalMaxerSettings, TriDetSettings
+from tadkit.heads.anchor_free import HeadPredictions, RunningPositives
 from tadkit.heads.head import HeadLoss, PredictionDistillation
-from tadkit.heads.targets import assign_targets
+from tadkit.heads.targets import assign_targets, points_of, regression_ranges
 
 _TINY = 1e-8
 
@@ -25,6 +26,13 @@ def sigmoid_focal_loss(
     cross_entropy = nnf.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     miss = probability * (1 - targets) + (1 - probability) * targets
     return (alpha * targets + (1 - alpha) * (1 - targets)) * cross_entropy * miss**gamma
+
+
+def iou_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """IoU of segments given as distances to start and end from one point; at least 1e-6, where its roots have slope."""
+    intersection = torch.minimum(predicted, target).sum(dim=-1)
+    union = predicted.sum(dim=-1) + target.sum(dim=-1) - intersection
+    return (intersection / union.clamp(min=_TINY)).clamp(min=1e-6)
 
 
 def diou_loss_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
@@ -44,11 +52,11 @@ def anchor_free_loss(
     segments: Sequence[Float[Tensor, "actions 2"]],
     labels: Sequence[Int[Tensor, " actions"]],
     *,
-    settings: ActionFormerSettings,
+    settings: AnchorFreeSettings,
     strides: Sequence[int],
-    normaliser: Tensor | None = None,
+    normaliser: Tensor | RunningPositives | None = None,
 ) -> HeadLoss:
-    """Loss of a batch against its ground truth.
+    """Loss of a batch against its ground truth: focal loss of the classes, distance-IoU loss of the segments.
 
     Args:
         predictions: of the batch.
@@ -56,20 +64,51 @@ def anchor_free_loss(
         labels: for each track, the class of each segment.
         settings: of the head.
         strides: of the head's levels.
-        normaliser: what sums are divided by; without it the positives of this batch, at least 1. (ActionFormer keeps a
-            running mean of the positives; a caller may do so from :attr:`HeadLoss.positives`.)
+        normaliser: what sums are divided by: a number, or the running mean that this batch joins; without it the
+            positives of this batch, at least 1.
     """
     lengths = [level.shape[1] for level in predictions.logits]
     logits, offsets, real = (torch.cat(field, dim=1) for field in predictions)
     logits, offsets = logits.float(), offsets.float()  # sums over thousands of points overflow half precision
     targets = assign_targets(lengths, strides, segments, labels, settings, logits.shape[-1])
+    if isinstance(settings, TemporalMaxerSettings) and settings.regress_to == "cheapest":
+        cheapest = cheapest_offsets(lengths, strides, segments, labels, settings, logits.detach(), offsets.detach())
+        targets = targets._replace(offsets=cheapest)
     classes, target_offsets, positive = (x.to(logits.device) for x in targets)
     positive = positive & real
     positives = positive.sum()
-    over = positives.clamp(min=1) if normaliser is None else normaliser
-    classification = sigmoid_focal_loss(logits[real], classes[real]).sum() / over
-    regression = diou_loss_1d(offsets[positive], target_offsets[positive]).sum() / over
-    return HeadLoss(classification, regression, classification + regression, positives)
+    if normaliser is None:
+        over = positives.clamp(min=1)
+    else:
+        over = normaliser(positives) if isinstance(normaliser, RunningPositives) else normaliser
+    point, label = classes[positive].nonzero().unbind(dim=1)
+    own = offsets[positive].reshape(-1, offsets.shape[2] // 2, 2)  # (points, 1 or classes, 2)
+    chosen = own[point, label] if own.shape[1] > 1 else own[:, 0]
+    wanted = target_offsets[positive][point] if own.shape[1] > 1 else target_offsets[positive]
+    entries = sigmoid_focal_loss(logits, smoothed(classes, settings.label_smoothing))
+    if isinstance(settings, TriDetSettings) and settings.bins and settings.iou_power > 0:
+        entries = _weighted_by_iou(entries, classes, positive, iou_1d(chosen, wanted) ** settings.iou_power)
+    classification = entries[real].sum() / over
+    regression = diou_loss_1d(chosen, wanted).sum() / over
+    weight: Tensor | float = settings.regression_weight
+    if weight == 0:
+        weight = classification.detach() / regression.detach().clamp(min=0.01)
+    return HeadLoss(classification, regression, classification + weight * regression, positives)
+
+
+def smoothed(classes: Float[Tensor, "*batch classes"], smoothing: float) -> Float[Tensor, "*batch classes"]:
+    """Targets with a share of ``smoothing`` spread over all classes and background."""
+    return classes * (1 - smoothing) + smoothing / (classes.shape[-1] + 1) if smoothing else classes
+
+
+def _weighted_by_iou(entries: Tensor, classes: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
+    """Focal losses of which those of the positives' own classes, in the order of ``weights``, are multiplied by them.
+
+    The gradient goes through the weights too (TriDet, section 3.4, as its authors' code has it).
+    """
+    factor = torch.ones_like(entries)
+    factor[(classes > 0) & positive[..., None]] = weights
+    return entries * factor
 
 
 def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
@@ -80,7 +119,7 @@ def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions)
     while what only one of the two sees counts in full. Regression is smooth L1 between the offsets, in strides,
     weighted by the teacher's foreground score, its largest class probability. Both are sums over the points that are
     real to both, divided by the teacher's foreground mass, the sum of those scores, at least 1. The teacher gets no
-    gradient.
+    gradient. Where each class has its own ends, its offsets weigh as the teacher's probability of it.
     """
     real = torch.cat(student.masks, dim=1) & torch.cat(teacher.masks, dim=1)
     logits, offsets = (torch.cat(field, dim=1)[real].float() for field in student[:2])
@@ -91,5 +130,41 @@ def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions)
     divergence = probability * (nnf.logsigmoid(teacher_logits) - nnf.logsigmoid(logits))
     divergence = divergence + (1 - probability) * (nnf.logsigmoid(-teacher_logits) - nnf.logsigmoid(-logits))
     weight = torch.maximum(probability, logits.detach().sigmoid())
-    apart = nnf.smooth_l1_loss(offsets, teacher_offsets, reduction="none").sum(dim=-1)
-    return PredictionDistillation((weight * divergence).sum() / mass, (foreground * apart).sum() / mass)
+    apart = nnf.smooth_l1_loss(offsets, teacher_offsets, reduction="none")
+    apart = apart.reshape(len(apart), -1, 2).sum(dim=-1)
+    wanted = probability if apart.shape[-1] > 1 else foreground[..., None]
+    return PredictionDistillation((weight * divergence).sum() / mass, (wanted * apart).sum() / mass)
+
+
+@torch.no_grad()
+def cheapest_offsets(
+    lengths: Sequence[int],
+    strides: Sequence[int],
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    settings: AnchorFreeSettings,
+    logits: Float[Tensor, "batch points classes"],
+    offsets: Float[Tensor, "batch points 2"],
+) -> Float[Tensor, "batch points 2"]:
+    """Distances in strides to the ends of the action around each point that its prediction costs least for.
+
+    The cost is that of SimOTA (Ge et al., 2021): focal loss against the action's class plus twice the distance-IoU
+    loss. TemporalMaxer's training in OpenTAD chooses so where actions overlap; classes are assigned as ever.
+    """
+    points = points_of(lengths, strides, regression_ranges(settings), logits.device)
+    chosen = []
+    for given, label, said, reach in zip(segments, labels, logits, offsets, strict=True):
+        if len(given) == 0:
+            chosen.append(torch.zeros_like(reach))
+            continue
+        ends = given.to(logits)
+        to_ends = torch.stack((points.position[:, None] - ends[:, 0], ends[:, 1] - points.position[:, None]), dim=-1)
+        to_ends = to_ends / points.stride[:, None, None]  # (points, actions, 2)
+        outside = (to_ends < 0).any(dim=-1)
+        one_hot = nnf.one_hot(label.long(), said.shape[-1]).to(said)
+        shape = (*outside.shape, said.shape[-1])
+        cost = sigmoid_focal_loss(said[:, None].expand(shape), one_hot.expand(shape)).sum(dim=-1)
+        apart = diou_loss_1d(reach[:, None].expand_as(to_ends).flatten(0, 1), to_ends.flatten(0, 1))
+        winner = (cost + 2 * apart.view_as(cost)).masked_fill(outside, math.inf).argmin(dim=1)
+        chosen.append(to_ends[torch.arange(len(winner), device=winner.device), winner])
+    return torch.stack(chosen)

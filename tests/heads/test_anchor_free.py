@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tadkit.config import ActionFormerSettings, DecodeSettings
-from tadkit.heads import AnchorFreeHead, anchor_free_loss, candidates, decode
+from tadkit.heads import ActionFormerHead, anchor_free_loss, candidates, decode
 from tadkit.timeline import Timeline
 
 SMALL = ActionFormerSettings(dim=16, levels=4, attention_heads=2, attention_window=3, dropout=0.0)
@@ -11,7 +11,7 @@ SMALL = ActionFormerSettings(dim=16, levels=4, attention_heads=2, attention_wind
 
 @pytest.mark.parametrize("time", [1, 2, 7, 8, 33])
 def test_any_length_gives_each_level_its_share_of_steps(time: int) -> None:
-    head = AnchorFreeHead(SMALL, in_channels=5, num_classes=3)
+    head = ActionFormerHead(SMALL, in_channels=5, num_classes=3)
     predictions = head(torch.randn(2, 5, time), torch.ones(2, time, dtype=torch.bool))
     assert head.strides == (1, 2, 4, 8)
     for level, (logits, offsets, mask) in enumerate(zip(*predictions, strict=True)):
@@ -24,7 +24,7 @@ def test_any_length_gives_each_level_its_share_of_steps(time: int) -> None:
 
 def test_halo_is_exactly_what_the_coarsest_prediction_reads() -> None:
     torch.manual_seed(0)
-    head = AnchorFreeHead(SMALL, in_channels=5, num_classes=3).double().eval()
+    head = ActionFormerHead(SMALL, in_channels=5, num_classes=3).double().eval()
     middle = 16 * 8
     features = torch.randn(1, 5, 2 * middle + 1, dtype=torch.float64, requires_grad=True)
     logits = head(features, torch.ones(1, 2 * middle + 1, dtype=torch.bool)).logits[-1]
@@ -36,7 +36,7 @@ def test_halo_is_exactly_what_the_coarsest_prediction_reads() -> None:
 def test_classifier_starts_from_the_prior() -> None:
     torch.manual_seed(0)
     settings = ActionFormerSettings(dim=16, attention_heads=2, prior_probability=0.05)
-    head = AnchorFreeHead(settings, in_channels=5, num_classes=3).eval()
+    head = ActionFormerHead(settings, in_channels=5, num_classes=3).eval()
     torch.nn.init.zeros_(head.classifier.out.conv.weight)
     logits = head(torch.randn(1, 5, 20), torch.ones(1, 20, dtype=torch.bool)).logits[0]
     torch.testing.assert_close(logits.sigmoid(), torch.full_like(logits, 0.05))
@@ -57,7 +57,7 @@ def bumps(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def test_head_learns_a_tiny_problem_to_the_last_action() -> None:
     torch.manual_seed(0)
-    head = AnchorFreeHead(SMALL.model_copy(update={"dim": 32}), in_channels=6, num_classes=3)
+    head = ActionFormerHead(SMALL.model_copy(update={"dim": 32}), in_channels=6, num_classes=3)
     tracks, segments, labels = zip(*(bumps(seed) for seed in range(6)), strict=True)
     batch, mask = torch.stack(tracks), torch.ones(6, 64, dtype=torch.bool)
     optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3)

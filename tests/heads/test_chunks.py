@@ -3,13 +3,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.config import ActionFormerSettings
-from tadkit.heads import AnchorFreeHead, predict_in_chunks
+from tadkit.heads import ActionFormerHead, predict_in_chunks
 
 
-def small_head() -> AnchorFreeHead:
+def small_head() -> ActionFormerHead:
     torch.manual_seed(0)
     chosen = ActionFormerSettings(dim=16, levels=3, attention_heads=2, attention_window=3)
-    head = AnchorFreeHead(chosen, in_channels=4, num_classes=2).eval()
+    head = ActionFormerHead(chosen, in_channels=4, num_classes=2).eval()
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return head

@@ -3,7 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.config import ActionFormerSettings
-from tadkit.heads.pyramid import Pyramid, max_pooled, sliding_attention, strided_mask
+from tadkit.heads.attention import sliding_attention
+from tadkit.heads.layers import max_pooled, strided_mask
+from tadkit.heads.pyramid import Pyramid
 
 SMALL = ActionFormerSettings(dim=16, levels=3, attention_heads=2, attention_window=5)
 

@@ -1,0 +1,184 @@
+"""``tadkit import head``: a peer's checkpoint as a head of ours, with the peer's outputs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tadkit.errors import SettingsError, UsageError, WeightsError
+from tadkit.files import digest_of_file
+from tadkit.heads import Head, build_head
+from tadkit.heads.head_file import head_settings, save_head
+from tadkit.heads.peers import Source, settings_of, translated
+
+_SECTIONS = (
+    "dataset",
+    "model",
+    "kwargs",
+    "config",
+    "projection",
+    "rpn_head",
+    "train_cfg",
+    "attn_cfg",
+    "prior_generator",
+)
+
+
+@dataclass(frozen=True)
+class ImportedHead:
+    """A head that came from elsewhere.
+
+    Attributes:
+        head: in evaluation mode.
+        averaged: whether its weights are the checkpoint's averaged ones.
+        assumed: settings that neither weights nor config told, as ``name=value``.
+    """
+
+    head: Head
+    averaged: bool
+    assumed: tuple[str, ...]
+
+
+def import_head(
+    checkpoint: Path, out: Path, *, source: Source, config: Path | None = None, labels: Path | None = None
+) -> ImportedHead:
+    """Write a peer's head as ``out``.
+
+    Args:
+        checkpoint: ``.pth.tar``, ``.pth`` (read without running any code in it) or ``.safetensors``.
+        out: ``.safetensors`` file of kind ``head``.
+        source: whose it is.
+        config: the peer's settings: YAML, or JSON of the constructor's arguments.
+        labels: text file with a class a line; without it classes are named by their numbers.
+
+    Raises:
+        WeightsError: the file is no checkpoint of that peer's heads.
+        SettingsError: the config cannot be read.
+        UsageError: labels that do not fit.
+    """
+    given = read_config(config) if config is not None else {}
+    state, averaged = read_state(checkpoint)
+    imported = build_imported(state, source, given, where=str(checkpoint))
+    names = _labels(labels, imported.head.num_classes)
+    provenance = {"imported": {"from": source, "file": checkpoint.name, "sha256": digest_of_file(checkpoint)}}
+    save_head(out, imported.head, labels=names, provenance=provenance)
+    return ImportedHead(imported.head, averaged, imported.assumed)
+
+
+def build_imported(
+    state: Mapping[str, Tensor], source: Source, config: Mapping[str, Any], *, where: str
+) -> ImportedHead:
+    """The head of a peer's state dict, in evaluation mode.
+
+    Raises:
+        WeightsError: names or shapes that fit no head; the message names the first few.
+    """
+    tensors = translated(state)
+    section, assumed = settings_of(tensors, source, flattened(config), where=where)
+    settings = head_settings(section, where=where)
+    first = tensors.get("pyramid.embedding.0.conv.weight")
+    streams = section["streams"]
+    channels = sum(n for n, _ in streams) if streams else first.shape[1] if first is not None else section["dim"]
+    head = build_head(settings, in_channels=channels, num_classes=len(tensors["classifier.out.conv.bias"]))
+    own = head.state_dict()
+    unseen = {"running.mean"} - tensors.keys()  # ActionFormer and TriDet do not save it
+    strange, missing = sorted(tensors.keys() - own.keys()), sorted(own.keys() - tensors.keys() - unseen)
+    if strange or missing:
+        told = [
+            f"{word} {', '.join(names[:4])}" for word, names in (("unknown", strange), ("missing", missing)) if names
+        ]
+        raise WeightsError(f"{where}: not a head of {source} that tadkit knows ({'; '.join(told)}); give its --config")
+    for name, value in tensors.items():
+        if value.numel() != own[name].numel():
+            shapes = f"{tuple(value.shape)}, expected {tuple(own[name].shape)}"
+            raise WeightsError(f"{where}: {name} has shape {shapes}; give the --config that it was trained with")
+    head.load_state_dict(own | {name: value.reshape(own[name].shape).float() for name, value in tensors.items()})
+    return ImportedHead(head.eval(), averaged=False, assumed=tuple(assumed))
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """State dict of a checkpoint, averaged weights where it has them, and whether it had.
+
+    Raises:
+        WeightsError: not a checkpoint, or one that could only be read by running code in it.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; expected a checkpoint (.pth.tar, .pth or .safetensors)")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path), False
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:160]
+        raise WeightsError(
+            f"{path}: not a checkpoint that can be read without running code in it ({reason})"
+        ) from error
+    for name in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
+            held = held[name]
+            averaged = name == "state_dict_ema"
+            break
+    else:
+        averaged = False
+    if not isinstance(held, Mapping) or not held or not all(isinstance(value, Tensor) for value in held.values()):
+        raise WeightsError(f"{path}: holds no state dict; expected a checkpoint of a training run")
+    return {str(name): value for name, value in held.items()}, averaged
+
+
+def read_config(path: Path) -> Mapping[str, Any]:
+    """A peer's settings, from YAML or JSON.
+
+    Raises:
+        SettingsError: missing, not readable, or not a table.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        # PyYAML comes with accelerate; JSON needs none.
+        held = json.loads(text) if path.suffix == ".json" else importlib.import_module("yaml").safe_load(text)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); expected the peer's config") from error
+    except ImportError as error:
+        raise SettingsError(f"{path}: reading YAML needs PyYAML; install it, or give the config as .json") from error
+    except Exception as error:  # YAML's errors have no common class without PyYAML
+        reason = " ".join(str(error).split())[:160]
+        raise SettingsError(f"{path}: neither YAML nor JSON ({reason})") from error
+    if not isinstance(held, Mapping):
+        raise SettingsError(f"{path}: expected a table of settings")
+    return held
+
+
+def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of all sections in one table; group norm of OpenTAD's neck as ``neck_groups``."""
+    flat = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
+    for name in _SECTIONS:
+        if isinstance(config.get(name), Mapping):
+            flat |= flattened(config[name])
+    norm = config.get("neck", {}).get("norm_cfg") if isinstance(config.get("neck"), Mapping) else None
+    if isinstance(norm, Mapping) and norm.get("type") == "GN":
+        flat["neck_groups"] = norm["num_groups"]
+    assigner = config.get("assigner")
+    if isinstance(assigner, Mapping) and "center_radius" in assigner:
+        flat["center_sample_radius"] = assigner["center_radius"]
+    return flat
+
+
+def _labels(path: Path | None, count: int) -> tuple[str, ...]:
+    if path is None:
+        return tuple(str(n) for n in range(count))
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); expected a class a line") from error
+    if len(names) != count or len(set(names)) != count:
+        raise UsageError(f"{path}: {len(set(names))} different classes; the head has {count}")
+    return names
