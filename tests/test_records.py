@@ -54,7 +54,8 @@ def test_numbers_given_as_text_are_numbers(tmp_path):
         ({"annotations": [{"segment": [1, True], "label": "a"}]}, "True; expected a number of seconds"),
         ({"annotations": [{"segment": [1, 2]}]}, "without a text 'label'"),
         ({"annotations": {}}, "no list"),
-        ({"duration": None}, "duration is None"),
+        ({"duration": None}, "has no duration; add it with: tadkit data convert"),
+        ({"fps": "fast"}, "fps is 'fast'; expected frames a second"),
         ({"duration": "nan"}, "duration is 'nan'"),
     ],
 )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,6 +15,7 @@ from tadkit.cli.options import PATH, example
 if TYPE_CHECKING:
     from tadkit.data.formats import Format, Tool
     from tadkit.pipelines.convert import SubsetCounts
+    from tadkit.pipelines.stats import ClassStats, Stats
 
 TOOLS = ("boris", "elan", "cvat", "label-studio", "via")
 FORMATS = (
@@ -109,3 +110,111 @@ def _print_counts(counts: Mapping[str, SubsetCounts]) -> None:
         for name, c in counts.items()
     ]
     print_table(headings, rows, right=headings[1:])
+
+
+@click.command(
+    short_help="Find what is wrong with annotations.",
+    epilog=example(
+        "tadkit data check examples/room.json --videos examples",
+        "tadkit data check thumos14.json --videos videos --features features.h5 --preset thumos14",
+    ),
+)
+@click.argument("annotations", nargs=-1, required=True, type=PATH)
+@click.option("--videos", type=PATH, metavar="DIR", help="Folder of the videos: missing files, lengths, frame rates.")
+@click.option("--features", type=PATH, metavar="STORE", help="Feature store: missing videos, lengths.")
+@click.option(
+    "--preset", "dataset", type=click.Choice(["thumos14", "activitynet"]), help="Compare with its classes and counts."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    annotations: tuple[Path, ...],
+    videos: Path | None,
+    features: Path | None,
+    dataset: Literal["thumos14", "activitynet"] | None,
+    as_json: bool,
+) -> None:
+    """Check ANNOTATIONS, one or several JSON files that belong together, and say each thing that is wrong in a line.
+
+    Errors contradict themselves or cannot be used, and make the exit code 6; warnings are read as they stand.
+    """
+    from tadkit.cli.console import TerminalProgress
+    from tadkit.pipelines.check import check as run
+
+    with TerminalProgress() as progress:
+        result = run(annotations, videos=videos, features=features, dataset=dataset, progress=progress)
+    if as_json:
+        findings = [asdict(finding) for finding in result.findings]
+        counts = {"videos": result.videos, "errors": result.errors, "warnings": result.warnings}
+        click.echo(json.dumps({**counts, "forms": result.forms, "findings": findings}, indent=1))
+    else:
+        for finding in result.findings:
+            click.echo(str(finding))
+        for subset, form in result.forms.items():
+            click.echo(f"{subset}: counts are those of {form}")
+        click.echo(f"{result.videos} videos: {result.errors} errors, {result.warnings} warnings")
+    ctx.exit(_WRONG if result.errors else 0)
+
+
+_WRONG = 6
+"""The exit code of wrong annotations (tadkit.errors.AnnotationError)."""
+
+
+@click.command(
+    short_help="Lengths, counts and a pyramid that fits.",
+    epilog=example("tadkit data stats examples/room.json --rate 5 --stride 1"),
+)
+@click.argument("annotations", type=PATH)
+@click.option("--subset", metavar="NAME", help="Count only this subset.")
+@click.option(
+    "--rate",
+    "rate_hz",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="HZ",
+    help="Frames a second (video.rate_hz).",
+)
+@click.option(
+    "--stride", type=click.IntRange(min=1), default=2, show_default=True, help="Frames a step (backbone.stride)."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def stats(annotations: Path, subset: str | None, rate_hz: float, stride: int, as_json: bool) -> None:
+    """Print counts, lengths and coverage of each class of ANNOTATIONS, and propose a head and windows.
+
+    The proposal is for steps of --stride frames at --rate. Coverage is the share of all time in which a class goes on.
+    """
+    from tadkit.pipelines.stats import stats as run
+
+    result = run(annotations, subset=subset, rate_hz=rate_hz, stride=stride)
+    if as_json:
+        click.echo(json.dumps(asdict(result), indent=1))
+    else:
+        _print_stats(result)
+
+
+def _print_stats(result: Stats) -> None:
+    from tadkit.cli.console import print_table
+
+    headings = ["class", "actions", "videos", "shortest s", "median s", "longest s", "coverage %"]
+    rows = [_stats_row(label, of_class) for label, of_class in result.per_class.items()]
+    click.echo(f"{result.videos} videos, {result.hours:.2f} hours")
+    print_table(headings, [*rows, _stats_row("all", result.total)], right=headings[1:])
+    most = max(count for _, _, count in result.histogram)
+    for low_s, high_s, count in result.histogram:
+        click.echo(f"{low_s:>8g} to {high_s:<6g} s {count:>7} {'#' * -(-40 * count // most)}")
+    fit = result.proposal
+    click.echo(f"\nfor a step of {fit.step_s:g} s:")
+    click.echo(f"  head.levels={fit.levels} head.first_range_steps={fit.first_range_steps:g}")
+    click.echo(f"  train.head.window_s={fit.window_s:g}")
+    if fit.too_short:
+        click.echo(
+            f"tadkit: warning: {fit.too_short:.1%} of the actions are shorter than two steps; take smaller steps",
+            err=True,
+        )
+
+
+def _stats_row(name: str, of_class: ClassStats) -> list[str]:
+    lengths = [f"{s:.2f}" for s in (of_class.shortest_s, of_class.median_s, of_class.longest_s)]
+    return [name, str(of_class.instances), str(of_class.videos), *lengths, f"{100 * of_class.coverage:.2f}"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tadkit.cli.annotations import convert
+from tadkit.cli.annotations import check, convert, stats
 from tadkit.cli.options import PATH, InOrder, SettingOption, example
 
 
@@ -16,7 +16,8 @@ def data() -> None:
     """Convert and check annotations, or make datasets whose actions are known exactly."""
 
 
-data.add_command(convert)
+for command in (convert, check, stats):
+    data.add_command(command)
 
 
 def _option(flag: str, setting: str, kind: Any, metavar: str | None = None) -> SettingOption:

@@ -13,8 +13,13 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpe
 
 
 def find_video(name: str, folder: Path) -> Path | None:
-    """The file of the video ``name`` in ``folder``, None if there is none."""
-    candidates = (folder / (name + suffix) for suffix in (*VIDEO_SUFFIXES, *map(str.upper, VIDEO_SUFFIXES)))
+    """The file of the video ``name`` in ``folder``, None if there is none.
+
+    ActivityNet's annotations leave out the ``v_`` that its files begin with; some forms have it. Either is found.
+    """
+    suffixes = (*VIDEO_SUFFIXES, *map(str.upper, VIDEO_SUFFIXES))
+    stems = (name, name.removeprefix("v_") if name.startswith("v_") else f"v_{name}")
+    candidates = (folder / (stem + suffix) for stem in stems for suffix in suffixes)
     return next((path for path in candidates if path.is_file()), None)
 
 

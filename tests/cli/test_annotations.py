@@ -29,3 +29,24 @@ def test_annotations_in_no_known_form_exit_6_in_one_line(tadkit, tmp_path):
     assert (ran.code, ran.out) == (6, "")
     assert ran.err.count("\n") == 1
     assert "name it with --from" in ran.err
+
+
+def test_check_exits_6_on_errors_and_0_on_warnings(tadkit, tmp_path):
+    right = tadkit("data", "check", ROOM, "--videos", ROOM.parent)
+    assert (right.code, right.out) == (0, "1 videos: 0 errors, 0 warnings\n")
+    path = tmp_path / "a.json"
+    path.write_text(ROOM.read_text().replace('"validation"', '"val"'))
+    wrong = tadkit("data", "check", path)
+    assert wrong.code == 6
+    assert wrong.out.startswith("error: 'room': unknown subset 'val'")
+    path.write_text(ROOM.read_text().replace("44.0", '"44.0"'))
+    warned = tadkit("data", "check", path, "--json")
+    assert warned.code == 0
+    assert [finding["what"] for finding in json.loads(warned.out)["findings"]] == ["text"]
+
+
+def test_stats_end_with_settings_that_a_recipe_takes(tadkit):
+    shown = tadkit("data", "stats", ROOM, "--rate", "5", "--stride", "1")
+    assert shown.code == 0
+    assert "head.levels=4 head.first_range_steps=4" in shown.out
+    assert json.loads(tadkit("data", "stats", ROOM, "--json").out)["total"]["instances"] == 9

@@ -1,0 +1,146 @@
+"""What is known of THUMOS14 and ActivityNet 1.3: classes, counts, splits, thresholds.
+
+The recipes that go with them are ``examples/thumos14.toml`` and ``examples/activitynet.toml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+PresetName = Literal["thumos14", "activitynet"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one published form of a dataset holds: videos with actions, and instances that are not ambiguous."""
+
+    form: str
+    videos: int
+    instances: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A dataset as published.
+
+    Attributes:
+        name: as commands take it.
+        classes: labels with the dataset's own number of each.
+        counts: by subset (as tadkit names it), what each published form holds.
+        training: subset that models train on.
+        held_out: subset that they are judged on.
+        tiou: thresholds that results are reported at.
+        left_out: labels in the annotations that are no class.
+    """
+
+    name: PresetName
+    classes: Mapping[str, int]
+    counts: Mapping[str, tuple[Counts, ...]]
+    training: str
+    held_out: str
+    tiou: tuple[float, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes in order of their numbers."""
+        return tuple(self.classes)
+
+
+def preset(name: PresetName) -> Preset:
+    """The preset called ``name``."""
+    match name:
+        case "thumos14":
+            return THUMOS14
+        case "activitynet":
+            return ACTIVITYNET
+        case _:
+            assert_never(name)
+
+
+THUMOS14 = Preset(
+    name="thumos14",
+    classes={
+        "BaseballPitch": 7,
+        "BasketballDunk": 9,
+        "Billiards": 12,
+        "CleanAndJerk": 21,
+        "CliffDiving": 22,
+        "CricketBowling": 23,
+        "CricketShot": 24,
+        "Diving": 26,
+        "FrisbeeCatch": 31,
+        "GolfSwing": 33,
+        "HammerThrow": 36,
+        "HighJump": 40,
+        "JavelinThrow": 45,
+        "LongJump": 51,
+        "PoleVault": 68,
+        "Shotput": 79,
+        "SoccerPenalty": 85,
+        "TennisSwing": 92,
+        "ThrowDiscus": 93,
+        "VolleyballSpiking": 97,
+    },
+    counts={
+        "training": (Counts("official and AFSD", 200, 3007),),
+        "testing": (
+            Counts("AFSD", 210, 3311),
+            Counts("OpenTAD", 211, 3325),
+            Counts("official and ActionFormer", 212, 3358),
+        ),
+    },
+    training="training",
+    held_out="testing",
+    tiou=(0.3, 0.4, 0.5, 0.6, 0.7),
+    left_out=("Ambiguous",),
+)
+"""THUMOS challenge 2014: its validation videos are ``training`` here, its test videos ``testing``."""
+
+_ACTIVITYNET_LABELS = """
+Applying sunscreen; Archery; Arm wrestling; Assembling bicycle; BMX; Baking cookies; Ballet; Bathing dog; Baton
+twirling; Beach soccer; Beer pong; Belly dance; Blow-drying hair; Blowing leaves; Braiding hair; Breakdancing;
+Brushing hair; Brushing teeth; Building sandcastles; Bullfighting; Bungee jumping; Calf roping; Camel ride; Canoeing;
+Capoeira; Carving jack-o-lanterns; Changing car wheel; Cheerleading; Chopping wood; Clean and jerk; Cleaning shoes;
+Cleaning sink; Cleaning windows; Clipping cat claws; Cricket; Croquet; Cumbia; Curling; Cutting the grass; Decorating
+the Christmas tree; Disc dog; Discus throw; Dodgeball; Doing a powerbomb; Doing crunches; Doing fencing; Doing karate;
+Doing kickboxing; Doing motocross; Doing nails; Doing step aerobics; Drinking beer; Drinking coffee; Drum corps;
+Elliptical trainer; Fixing bicycle; Fixing the roof; Fun sliding down; Futsal; Gargling mouthwash; Getting a haircut;
+Getting a piercing; Getting a tattoo; Grooming dog; Grooming horse; Hammer throw; Hand car wash; Hand washing clothes;
+Hanging wallpaper; Having an ice cream; High jump; Hitting a pinata; Hopscotch; Horseback riding; Hula hoop; Hurling;
+Ice fishing; Installing carpet; Ironing clothes; Javelin throw; Kayaking; Kite flying; Kneeling; Knitting; Laying
+tile; Layup drill in basketball; Long jump; Longboarding; Making a cake; Making a lemonade; Making a sandwich; Making
+an omelette; Mixing drinks; Mooping floor; Mowing the lawn; Paintball; Painting; Painting fence; Painting furniture;
+Peeling potatoes; Ping-pong; Plastering; Plataform diving; Playing accordion; Playing badminton; Playing bagpipes;
+Playing beach volleyball; Playing blackjack; Playing congas; Playing drums; Playing field hockey; Playing flauta;
+Playing guitarra; Playing harmonica; Playing ice hockey; Playing kickball; Playing lacrosse; Playing piano; Playing
+polo; Playing pool; Playing racquetball; Playing rubik cube; Playing saxophone; Playing squash; Playing ten pins;
+Playing violin; Playing water polo; Pole vault; Polishing forniture; Polishing shoes; Powerbocking; Preparing pasta;
+Preparing salad; Putting in contact lenses; Putting on makeup; Putting on shoes; Rafting; Raking leaves; Removing
+curlers; Removing ice from car; Riding bumper cars; River tubing; Rock climbing; Rock-paper-scissors; Rollerblading;
+Roof shingle removal; Rope skipping; Running a marathon; Sailing; Scuba diving; Sharpening knives; Shaving; Shaving
+legs; Shot put; Shoveling snow; Shuffleboard; Skateboarding; Skiing; Slacklining; Smoking a cigarette; Smoking hookah;
+Snatch; Snow tubing; Snowboarding; Spinning; Spread mulch; Springboard diving; Starting a campfire; Sumo; Surfing;
+Swimming; Swinging at the playground; Table soccer; Tai chi; Tango; Tennis serve with ball bouncing; Throwing darts;
+Trimming branches or hedges; Triple jump; Tug of war; Tumbling; Using parallel bars; Using the balance beam; Using the
+monkey bar; Using the pommel horse; Using the rowing machine; Using uneven bars; Vacuuming floor; Volleyball;
+Wakeboarding; Walking the dog; Washing dishes; Washing face; Washing hands; Waterskiing; Waxing skis; Welding;
+Windsurfing; Wrapping presents; Zumba
+"""
+
+ACTIVITYNET = Preset(
+    name="activitynet",
+    classes={label: number for number, label in enumerate(" ".join(_ACTIVITYNET_LABELS.split()).split("; "))},
+    counts={
+        "training": (Counts("official", 10024, 15410), Counts("BMN", 9649, 14859)),
+        "validation": (Counts("official", 4926, 7654), Counts("BMN", 4728, 7293)),
+    },
+    training="training",
+    held_out="validation",
+    tiou=(0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+)
+"""ActivityNet 1.3 (activity-net.org/download.html); a class's number is its place in the alphabet.
+
+Labels of the testing videos are withheld."""

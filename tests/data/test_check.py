@@ -1,0 +1,96 @@
+"""Each thing that is wrong with annotations is found, and says which video it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tadkit.data.check import Entry, Finding, check_entries
+from tadkit.data.presets import ACTIVITYNET, THUMOS14
+
+
+def entry(name: str = "v", **content: Any) -> Entry:
+    return Entry("a.json", name, {"subset": "training", "duration": 10.0, "annotations": [], **content})
+
+
+def found(*entries: Entry, preset=None) -> list[Finding]:
+    return list(check_entries(entries, preset))
+
+
+def annotated(*segment: Any, label: str = "walk") -> Entry:
+    return entry(annotations=[{"segment": list(segment), "label": label}])
+
+
+def test_what_is_right_has_no_findings():
+    assert found(annotated(0, 10.0), entry("w", subset="testing")) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "level", "what", "said"),
+    [
+        (annotated("1", "2"), "warning", "text", "has text for numbers"),
+        (entry(duration="10"), "warning", "text", "duration is text, '10'"),
+        (entry(duration=None), "error", "duration", "has no duration"),
+        (entry(duration=-1), "error", "duration", "duration is -1; expected a positive"),
+        (annotated(-1, 2), "error", "negative", "starts before the video does"),
+        (annotated(3, 2), "error", "reversed", "ends before it starts"),
+        (annotated(3, 3), "warning", "empty", "has no length"),
+        (annotated(3, 10.5), "warning", "past-end", "ends past the end of the video, 10 s"),
+        (annotated(11, 12), "error", "past-end", "lies past the end of the video, 10 s"),
+        (annotated(1), "error", "form", "expected [start, end]"),
+        (annotated("x", 2), "error", "form", "expected [start, end]"),
+        (annotated(1, 2, label=""), "error", "form", "no text 'label'"),
+        (entry(annotations={}), "error", "form", "annotations that are no list"),
+        (Entry("a.json", "v", 3), "error", "form", "is not an object"),
+        (entry(subset="val"), "error", "subset", "unknown subset 'val'"),
+        (entry(subset=""), "warning", "subset", "has no subset"),
+    ],
+)
+def test_one_wrong_thing_is_one_finding(wrong, level, what, said):
+    (finding,) = found(wrong)
+    assert (finding.level, finding.video, finding.what) == (level, "v", what)
+    assert said in finding.message
+    assert str(finding).startswith(f"{level}: 'v': ")
+    assert "\n" not in str(finding)
+
+
+@pytest.mark.parametrize("other", ["v", "v_v", "V.mp4"])
+def test_a_video_in_two_splits_is_found_under_either_name(other):
+    (finding,) = found(entry("v"), entry(other, subset="testing"))
+    assert (finding.level, finding.what) == ("error", "two-splits")
+    assert "training and testing" in finding.message
+
+
+def test_a_name_that_comes_twice_in_one_split_is_found():
+    (finding,) = found(entry(), entry())
+    assert finding.what == "twice"
+
+
+def test_duplicates_are_of_one_label():
+    both = [{"segment": [1, 2], "label": label} for label in ("Diving", "CliffDiving", "Diving")]
+    (finding,) = found(entry(annotations=both))
+    assert finding.message == "'Diving' [1, 2] is there 2 times"
+
+
+def test_labels_that_differ_in_spelling_only_are_told_at_the_rarer_one():
+    first = entry("v", annotations=[{"segment": [i, i + 1], "label": "sit down"} for i in range(3)])
+    second = entry("w", annotations=[{"segment": [1, 2], "label": "Sit-Down"}])
+    (finding,) = found(first, second)
+    assert finding.video == "w"
+    assert "'sit down' (3), 'Sit-Down' (1)" in finding.message
+
+
+def test_a_preset_knows_classes_and_counts():
+    wrong = annotated(1, 2, label="Walking")
+    findings = found(wrong, preset=THUMOS14)
+    assert [finding.what for finding in findings] == ["label", "counts"]
+    assert "training: 1 videos with 1 instances; published are 200/3007" in findings[1].message
+    assert not [f for f in found(annotated(1, 2, label="Ambiguous"), preset=THUMOS14) if f.what == "label"]
+
+
+def test_presets_have_their_numbers():
+    assert len(THUMOS14.labels) == 20
+    assert (THUMOS14.classes["BaseballPitch"], THUMOS14.classes["VolleyballSpiking"]) == (7, 97)
+    assert len(ACTIVITYNET.labels) == 200
+    assert list(ACTIVITYNET.labels) == sorted(ACTIVITYNET.labels)
