@@ -439,7 +439,8 @@ HeadSettings = Annotated[
     | Annotated[TriDetSettings, Tag("tridet")]
     | Annotated[TemporalMaxerSettings, Tag("temporal-maxer")]
     | Annotated[TadtrSettings, Tag("tadtr")]
-    | Annotated[BmnSettings, Tag("bmn")],
+    | Annotated[BmnSettings, Tag("bmn")]
+    | Annotated[TagsSettings, Tag("tags")],
     Discriminator(_head_kind),
 ]
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tadkit.config import BmnSettings
 from tadkit.heads.bmn_layers import BoundaryMatching, valid_proposals
 from tadkit.heads.head import Candidates, Head
-from tadkit.heads.pyramid import MaskedConv1d, zero_padding
+from tadkit.heads.layers import MaskedConv1d, zero_padding
 from tadkit.heads.ranking import ranked
 
 
@@ -157,6 +157,8 @@ def _edge(dim: int, groups: int) -> nn.ModuleList:
 
 def _likely(probability: Float[Tensor, " time"]) -> Bool[Tensor, " time"]:
     """Local peaks, and all that reach half of the highest."""
+    if not len(probability):
+        return probability > 0
     highest = nnf.max_pool1d(probability[None], kernel_size=3, stride=1, padding=1)[0]
     return (probability == highest) | (probability > 0.5 * probability.max())
 

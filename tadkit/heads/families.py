@@ -15,6 +15,7 @@ from tadkit.config import (
     BmnSettings,
     HeadSettings,
     TadtrSettings,
+    TagsSettings,
     TemporalMaxerSettings,
     TriDetSettings,
 )
@@ -26,10 +27,12 @@ from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss
 from tadkit.heads.tadtr import QueryPredictions, TadtrHead, query_candidates
 from tadkit.heads.tadtr_losses import query_distillation, query_loss
+from tadkit.heads.tags import MaskPredictions, TagsHead, mask_candidates
+from tadkit.heads.tags_losses import mask_distillation, mask_loss
 from tadkit.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.heads.tridet import TriDetHead
 
-Predictions = HeadPredictions | QueryPredictions | BoundaryPredictions
+Predictions = HeadPredictions | QueryPredictions | BoundaryPredictions | MaskPredictions
 """What heads predict, one type a family."""
 
 
@@ -46,6 +49,8 @@ def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int) ->
             return TadtrHead(settings, in_channels=in_channels, num_classes=num_classes)
         case BmnSettings():
             return BmnHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case TagsSettings():
+            return TagsHead(settings, in_channels=in_channels, num_classes=num_classes)
 
 
 def head_loss(
@@ -78,6 +83,9 @@ def head_loss(
         case BoundaryPredictions():
             assert isinstance(head, BmnHead)
             return boundary_loss(predictions, segments, labels, settings=head.settings, normaliser=normaliser)
+        case MaskPredictions():
+            assert isinstance(head, TagsHead)
+            return mask_loss(predictions, segments, labels, settings=head.settings, normaliser=normaliser)
 
 
 def candidates(head: Head, predictions: Predictions, *, min_score: float, limit: int) -> Candidates:
@@ -101,6 +109,9 @@ def candidates(head: Head, predictions: Predictions, *, min_score: float, limit:
         case BoundaryPredictions():
             assert isinstance(head, BmnHead)
             return boundary_candidates(predictions, settings=head.settings, min_score=min_score, limit=limit)
+        case MaskPredictions():
+            assert isinstance(head, TagsHead)
+            return mask_candidates(predictions, settings=head.settings, min_score=min_score, limit=limit)
 
 
 def prediction_distillation(head: Head, student: Predictions, teacher: Predictions) -> PredictionDistillation:
@@ -123,3 +134,6 @@ def prediction_distillation(head: Head, student: Predictions, teacher: Predictio
         case BoundaryPredictions():
             assert isinstance(teacher, BoundaryPredictions)
             return boundary_distillation(student, teacher)
+        case MaskPredictions():
+            assert isinstance(teacher, MaskPredictions)
+            return mask_distillation(student, teacher)

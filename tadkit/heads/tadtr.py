@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from tadkit.config import TadtrSettings
 from tadkit.heads.head import Candidates, Head
-from tadkit.heads.pyramid import zero_padding
+from tadkit.heads.layers import TimeGroupNorm, zero_padding
 from tadkit.heads.ranking import ranked
-from tadkit.heads.tadtr_layers import DecoderLayer, EncoderLayer, MaskedGroupNorm, sine_positions
+from tadkit.heads.tadtr_layers import DecoderLayer, EncoderLayer, sine_positions
 
 
 class QueryPredictions(NamedTuple):
@@ -58,7 +58,7 @@ class TadtrHead(Head):
         dim = settings.dim
         shape = {"heads": settings.attention_heads, "points": settings.points, "mlp_dim": settings.mlp_dim}
         self.embedding = nn.Conv1d(in_channels, dim, 1, bias=False)
-        self.embedding_norm = MaskedGroupNorm(settings.norm_groups, dim)
+        self.embedding_norm = TimeGroupNorm(settings.norm_groups, dim)
         self.place = nn.Parameter(torch.randn(dim))
         self.encoder = nn.ModuleList(
             EncoderLayer(dim, **shape, dropout=settings.dropout) for _ in range(settings.encoder_layers)
@@ -159,9 +159,9 @@ _PEER_NAMES = (
     (r"transformer\.level_embeds", "place"),
     (r"transformer\.reference_points\.", "reference."),
     (r"transformer\.class_embed\.(\d+)\.", r"classifiers.\1."),
-    (r"transformer\.bbox_embed\.(\d+)\.layers\.0\.", r"regressors.\1.0."),
-    (r"transformer\.bbox_embed\.(\d+)\.layers\.1\.", r"regressors.\1.2."),
-    (r"transformer\.bbox_embed\.(\d+)\.layers\.2\.", r"regressors.\1.4."),
+    (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.0\.", r"regressors.\1.0."),
+    (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.1\.", r"regressors.\1.2."),
+    (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.2\.", r"regressors.\1.4."),
     (r"transformer\.decoder\.layers\.(\d+)\.attentions\.0\.attn\.", r"decoder.\1.self_attention."),
     (r"transformer\.decoder\.layers\.(\d+)\.attentions\.1\.", r"decoder.\1.attention."),
     (r"transformer\.decoder\.layers\.(\d+)\.norms\.0\.", r"decoder.\1.self_norm."),
@@ -179,10 +179,8 @@ _PEER_NAMES = (
 )
 
 
-def name_from_opentad(name: str) -> str | None:
-    """Our name of a parameter of OpenTAD's TadTR; None for its second name of a regressor."""
-    if name.startswith("transformer.decoder.bbox_embed."):
-        return None
+def name_from_opentad(name: str) -> str:
+    """Our name of a parameter of OpenTAD's TadTR, which has two names for each regressor."""
     for pattern, ours in _PEER_NAMES:
         name = re.sub(pattern, ours, name)
     return name
@@ -194,9 +192,6 @@ def state_from_opentad(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     OpenTAD samples points on the edge of a picture one pixel wide, where bilinear interpolation takes half of each
     value and half of the zeros outside; the half is moved into the layer after it.
     """
-    ours = {}
-    for peer, value in state.items():
-        name = name_from_opentad(peer)
-        if name is not None:
-            ours[name] = value[0] if name == "place" else value / 2 if name.endswith("attention.out.weight") else value
-    return ours
+    named = {name_from_opentad(name): value for name, value in state.items()}
+    named["place"] = named["place"][0]
+    return {name: value / 2 if name.endswith(".attention.out.weight") else value for name, value in named.items()}

@@ -1,4 +1,4 @@
-"""Layers of TadTR: attention that reads a few learned places of the track, and the norm of its embedding.
+"""Layers of TadTR, whose attention reads a few learned places of the track.
 
 After Liu et al., End-to-end temporal action detection with transformer (IEEE TIP 2022, section III-B), and Deformable
 DETR (Zhu et al., ICLR 2021, section 4). Everything reads real steps only: ``length`` real steps stand at the front of
@@ -13,24 +13,6 @@ import torch
 import torch.nn.functional as nnf
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-
-
-class MaskedGroupNorm(nn.GroupNorm):
-    """GroupNorm over the channels of a group and the counted steps; the rest of the track does not count."""
-
-    def forward(  # type: ignore[override]
-        self, x: Float[Tensor, "batch channels time"], counted: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch channels time"]:
-        """Normalise ``x``, which is zero at steps that are not counted."""
-        grouped = x.reshape(len(x), self.num_groups, -1, x.shape[-1])
-        weight = counted[:, None, None].to(x.dtype)
-        entries = weight.sum(dim=(2, 3), keepdim=True).clamp(min=1) * grouped.shape[2]
-        mean = grouped.sum(dim=(2, 3), keepdim=True) / entries
-        centred = (grouped - mean) * weight
-        variance = centred.square().sum(dim=(2, 3), keepdim=True) / entries
-        normal = (centred * (variance + self.eps).rsqrt()).flatten(1, 2)
-        result: Tensor = normal * self.weight[:, None] + self.bias[:, None]
-        return result
 
 
 class DeformableAttention(nn.Module):
