@@ -21,17 +21,10 @@ from tadkit.heads import Head, build_head
 from tadkit.heads.head_file import head_settings, save_head
 from tadkit.heads.peers import Source, settings_of, translated
 
-_SECTIONS = (
-    "dataset",
-    "model",
-    "kwargs",
-    "config",
-    "projection",
-    "rpn_head",
-    "train_cfg",
-    "attn_cfg",
-    "prior_generator",
-)
+_SECTIONS = ("dataset", "model", "kwargs", "config", "projection", "rpn_head", "train_cfg", "attn_cfg", "assigner")
+
+_OPENTAD = {"center_radius": "center_sample_radius", "path_pdrop": "droppath", "loss_normalizer": "init_loss_norm"}
+"""OpenTAD's names of what ActionFormer has, too."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +87,9 @@ def build_imported(
     unseen = {"running.mean"} - tensors.keys()  # ActionFormer and TriDet do not save it
     strange, missing = sorted(tensors.keys() - own.keys()), sorted(own.keys() - tensors.keys() - unseen)
     if strange or missing:
-        told = [
-            f"{word} {', '.join(names[:4])}" for word, names in (("unknown", strange), ("missing", missing)) if names
-        ]
-        raise WeightsError(f"{where}: not a head of {source} that tadkit knows ({'; '.join(told)}); give its --config")
+        lists = {"unknown": strange, "missing": missing}
+        told = "; ".join(f"{word} {', '.join(names[:4])}" for word, names in lists.items() if names)
+        raise WeightsError(f"{where}: not a head of {source} that tadkit knows ({told}); give its --config")
     for name, value in tensors.items():
         if value.numel() != own[name].numel():
             shapes = f"{tuple(value.shape)}, expected {tuple(own[name].shape)}"
@@ -120,9 +112,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0][:160]
-        raise WeightsError(
-            f"{path}: not a checkpoint that can be read without running code in it ({reason})"
-        ) from error
+        raise WeightsError(f"{path}: not a checkpoint that loads without running code in it ({reason})") from error
     for name in ("state_dict_ema", "state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
             held = held[name]
@@ -163,12 +153,16 @@ def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in _SECTIONS:
         if isinstance(config.get(name), Mapping):
             flat |= flattened(config[name])
-    norm = config.get("neck", {}).get("norm_cfg") if isinstance(config.get("neck"), Mapping) else None
+    neck = config.get("neck")
+    norm = neck.get("norm_cfg") if isinstance(neck, Mapping) else None
     if isinstance(norm, Mapping) and norm.get("type") == "GN":
         flat["neck_groups"] = norm["num_groups"]
-    assigner = config.get("assigner")
-    if isinstance(assigner, Mapping) and "center_radius" in assigner:
-        flat["center_sample_radius"] = assigner["center_radius"]
+    generator = config.get("prior_generator")
+    if isinstance(generator, Mapping) and "regression_range" in generator:
+        flat["regression_range"] = generator["regression_range"]
+    for theirs, name in _OPENTAD.items():
+        if theirs in flat:
+            flat.setdefault(name, flat[theirs])
     return flat
 
 
