@@ -25,10 +25,13 @@ def import_() -> None:
 @click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="HDF5 file for features.")
 @click.option("--annotations", type=PATH, metavar="PATH", help="Annotations whose durations the features must fit.")
 @click.option("--stride", type=click.FloatRange(min=0, min_open=True), metavar="FRAMES", help="Frames between steps.")
-@click.option("--clip-frames", type=click.IntRange(min=1), metavar="N", help="Frames that a step sees; the stride.")
+@click.option("--clip-frames", type=click.IntRange(min=1), metavar="N", help="Frames a step sees; default: the stride.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), metavar="HZ", help="Frames a second.")
 @click.option("--channels-first", is_flag=True, help="Arrays are (channels, steps), not (steps, channels).")
+@click.option("--rescaled", is_flag=True, help="Each video's steps lie evenly over its annotated duration.")
+@click.pass_context
 def features(
+    ctx: click.Context,
     source: Path,
     out: Path,
     annotations: Path | None,
@@ -36,12 +39,15 @@ def features(
     clip_frames: int | None,
     fps: float | None,
     channels_first: bool,
+    rescaled: bool,
 ) -> None:
     """Read features of DIR: one .npy, .npz, .pt, .csv or .h5 a video, or one .h5 with a dataset a video.
 
-    Step k is put at the centre of the frames that it sees, (k * stride + (clip_frames - 1) / 2) / fps seconds. What
-    DIR does not say is given here; --fps may be left out where the annotations give each video's.
+    Step k is put at the centre of the frames that it sees: (k * stride + (clip_frames - 1) / 2) / fps seconds. Options
+    go before what the files say (npz and h5 may hold stride, clip_frames, fps), and those before the fps of the
+    annotations. Features whose end is far from the annotated duration are refused.
     """
+    from tadkit.cli.app import show_error
     from tadkit.cli.console import TerminalProgress
     from tadkit.pipelines.import_features import import_features
 
@@ -54,6 +60,12 @@ def features(
             clip_frames=clip_frames,
             fps=fps,
             channels_first=channels_first,
+            rescaled=rescaled,
             progress=progress,
         )
-    click.echo(f"{out}: {result.videos} videos, {result.channels} channels, {result.steps} steps")
+    click.echo(
+        f"{out}: {result.videos} videos, {result.channels} channels, {result.steps} steps, {len(result.failed)} failed"
+    )
+    for error in result.failed.values():
+        show_error(error)
+    ctx.exit(next((error.exit_code for error in result.failed.values()), 0))

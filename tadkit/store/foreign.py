@@ -1,0 +1,44 @@
+"""Feature arrays in HDF5 files that others made: any layout of one dataset a video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from tadkit.errors import StoreError
+
+
+class ForeignArray(NamedTuple):
+    """A dataset with its attributes and those of the groups around it."""
+
+    values: np.ndarray
+    attributes: dict[str, Any]
+
+
+def read_foreign(path: Path) -> dict[str, ForeignArray]:
+    """Every dataset of two or more dimensions in an HDF5 file, by its path inside, such as ``v_1`` or ``v_1/rgb``.
+
+    Raises:
+        StoreError: not HDF5, or damaged.
+    """
+    found: dict[str, ForeignArray] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim >= 2 and np.issubdtype(item.dtype, np.number):
+            around = dict(file.attrs) | dict(item.parent.attrs) | dict(item.attrs)
+            found[name] = ForeignArray(item[()], {key: _plain(value) for key, value in around.items()})
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            file.visititems(visit)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{path}: not an HDF5 file, or damaged ({reason})") from error
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
