@@ -1,19 +1,33 @@
-"""How good detections are: mean average precision, and how far it can be trusted."""
+"""How good detections are: mean average precision, recall, what is wrong with them, and how far it can be trusted."""
 
 from tadkit.evaluation.average_precision import Counts, MeanAveragePrecision, mean_average_precision
 from tadkit.evaluation.bootstrap import Difference, Interval, bootstrap_map, paired_difference
+from tadkit.evaluation.diagnosis import ERRORS, Diagnosis, Errors, diagnose
 from tadkit.evaluation.matching import AMBIGUOUS, Protocol
+from tadkit.evaluation.picture import analysis_svg
+from tadkit.evaluation.recall import ProposalRecall, proposal_recall, recall_at_multiples
+from tadkit.evaluation.sensitivity import Group, Sensitivity
 from tadkit.evaluation.tables import temporal_iou
 
 __all__ = [
     "AMBIGUOUS",
+    "ERRORS",
     "Counts",
+    "Diagnosis",
     "Difference",
+    "Errors",
+    "Group",
     "Interval",
     "MeanAveragePrecision",
+    "ProposalRecall",
     "Protocol",
+    "Sensitivity",
+    "analysis_svg",
     "bootstrap_map",
+    "diagnose",
     "mean_average_precision",
     "paired_difference",
+    "proposal_recall",
+    "recall_at_multiples",
     "temporal_iou",
 ]

@@ -93,7 +93,7 @@ def diagnose(
 
 
 def _nearest(matched: Matched) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """tIoU of each detection with the action of any label that it overlaps most, and whether that has its label."""
+    """Overlap of each detection with the action of any label that it overlaps most, and whether that has its label."""
     found, actions = matched.found, matched.actions
     overlap, same_label = np.zeros(len(found)), np.zeros(len(found), bool)
     slots = in_groups(actions.video, groups=matched.videos)
@@ -119,8 +119,9 @@ def _errors(
     labels: Sequence[str],
     protocol: Protocol,
 ) -> Errors:
+    reaches = overlap > tiou if protocol == "thumos14" else overlap >= tiou
     kind = np.select(
-        [overlap >= tiou, overlap >= min(BACKGROUND_TIOU, tiou)],
+        [reaches, overlap >= min(BACKGROUND_TIOU, tiou)],
         [np.where(same_label, 0, 1), np.where(same_label, 2, 3)],
         default=4,
     )
@@ -150,7 +151,7 @@ def _shares(
 def _mean_ap(
     matched: Matched, level: int, kept: Bool[np.ndarray, " n"], labels: Sequence[str], protocol: Protocol
 ) -> float:
-    """mAP at one tIoU of some of the detections."""
+    """Mean AP at one tIoU of some of the detections."""
     some = replace(
         matched,
         found=matched.found.rows(kept),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,66 @@ import numpy as np
 from jaxtyping import Float64
 
 from tadkit.errors import AnnotationError, UsageError
-from tadkit.evaluation import MeanAveragePrecision, Protocol, mean_average_precision
+from tadkit.evaluation import (
+    ERRORS,
+    Diagnosis,
+    Difference,
+    MeanAveragePrecision,
+    ProposalRecall,
+    Protocol,
+    analysis_svg,
+    diagnose,
+    mean_average_precision,
+    paired_difference,
+    proposal_recall,
+    recall_at_multiples,
+)
+from tadkit.files import write_text
 from tadkit.records import Annotation, Detection, read_dataset, read_detections
 
+MULTIPLES = (1, 5)
+"""Recall@kx is told for these k (Ego4D)."""
+PROPOSALS = (1, 5, 10, 50, 100)
+"""AR@AN is told for these numbers of proposals a video."""
 _MOST_THRESHOLDS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What one file of detections is worth.
+
+    Attributes:
+        precision: average precisions and counts.
+        proposals: recall of the detections as proposals, up to 100 a video.
+        recall_at: Recall@kx for each of :data:`MULTIPLES`, at each tIoU.
+        diagnosis: types of error and sensitivities, if asked for.
+        comparison: with another file, if asked for.
+    """
+
+    precision: MeanAveragePrecision
+    proposals: ProposalRecall
+    recall_at: Float64[np.ndarray, "multiples tious"]
+    diagnosis: Diagnosis | None
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two files judged on the same draws of the videos.
+
+    Attributes:
+        other: the other file.
+        average_map: that of the other.
+        difference: mAP of the first minus that of the other.
+        resamples: number of draws.
+        seed: of the draws.
+    """
+
+    other: Path
+    average_map: float
+    difference: Difference
+    resamples: int
+    seed: int
 
 
 def evaluate(
@@ -26,7 +82,11 @@ def evaluate(
     tiou: Sequence[float],
     subset: str | None,
     labels: Sequence[str] | None = None,
-) -> MeanAveragePrecision:
+    analysis: bool = False,
+    compare: Path | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
     """Judge a detections file.
 
     Args:
@@ -37,24 +97,61 @@ def evaluate(
         subset: the subset judged, named exactly; None judges all videos. As in the official evaluator, detections in
             videos outside it are false positives, and their number of videos is reported.
         labels: the classes judged; None judges all that the subset has.
+        analysis: also find types of error and sensitivities.
+        compare: another detections file; mAP is compared by a paired bootstrap over the videos.
+        resamples: draws of the bootstrap.
+        seed: of the draws.
 
     Raises:
-        AnnotationError: a file cannot be read, the subset does not exist or has no action of the labels, or the two
+        AnnotationError: a file cannot be read, the subset does not exist or has no action of the labels, or two of the
             files share no video.
     """
-    truth = _truth(annotations_path, subset)
-    detections = read_detections(detections_path)
-    _refuse_strangers(detections_path, detections, annotations_path, truth)
-    return mean_average_precision(truth, detections, labels=labels, tiou=tiou, protocol=protocol)
+    truth, durations_s = _truth(annotations_path, subset)
+    found = _detections(detections_path, annotations_path, truth)
+    precision = mean_average_precision(truth, found, labels=labels, tiou=tiou, protocol=protocol)
+    comparison = None
+    if compare is not None:
+        other = _detections(compare, annotations_path, truth)
+        comparison = Comparison(
+            compare,
+            mean_average_precision(truth, other, labels=labels, tiou=tiou, protocol=protocol).average_map,
+            paired_difference(
+                truth, found, other, labels=labels, tiou=tiou, protocol=protocol, resamples=resamples, seed=seed
+            ),
+            resamples,
+            seed,
+        )
+    diagnosis = (
+        diagnose(truth, found, durations_s=durations_s, labels=labels, tiou=tiou, protocol=protocol)
+        if analysis
+        else None
+    )
+    return Evaluation(
+        precision,
+        proposal_recall(truth, found, tiou=tiou),
+        recall_at_multiples(truth, found, labels=labels, tiou=tiou, multiples=MULTIPLES),
+        diagnosis,
+        comparison,
+    )
 
 
-def _truth(path: Path, subset: str | None) -> dict[str, tuple[Annotation, ...]]:
+def _truth(path: Path, subset: str | None) -> tuple[dict[str, tuple[Annotation, ...]], dict[str, float]]:
+    """Annotations and duration in seconds of each video judged."""
     videos = read_dataset(path).videos.values()
     known = sorted({video.subset for video in videos})
     if subset is not None and subset not in known:
         names = ", ".join(f"'{name}'" for name in known) or "none"
         raise AnnotationError(f"{path}: no subset '{subset}'; choose one of those it has: {names}")
-    return {video.name: video.annotations for video in videos if subset in (None, video.subset)}
+    judged = [video for video in videos if subset in (None, video.subset)]
+    return {video.name: video.annotations for video in judged}, {video.name: video.duration_s for video in judged}
+
+
+def _detections(
+    path: Path, annotations_path: Path, truth: Mapping[str, Sequence[Annotation]]
+) -> dict[str, list[Detection]]:
+    detections = read_detections(path)
+    _refuse_strangers(path, detections, annotations_path, truth)
+    return detections
 
 
 def _refuse_strangers(
@@ -72,23 +169,85 @@ def _refuse_strangers(
         )
 
 
-def report_json(result: MeanAveragePrecision) -> dict[str, Any]:
+def report_json(result: Evaluation) -> dict[str, Any]:
     """The result as plain JSON values: fractions, keyed by tIoU as text such as ``"0.3"``."""
+    precision, tious = result.precision, [f"{tiou:.10g}" for tiou in result.precision.tiou]
 
     def by_tiou(values: Float64[np.ndarray, " tious"]) -> dict[str, float]:
-        return {f"{tiou:.10g}": float(value) for tiou, value in zip(result.tiou, values, strict=True)}
+        return dict(zip(tious, map(float, values), strict=True))
 
-    return {
-        "protocol": result.protocol,
-        "map": by_tiou(result.map),
-        "average_map": result.average_map,
-        "pooled": by_tiou(result.pooled),
-        "average_pooled": result.average_pooled,
-        "per_class": {label: by_tiou(values) for label, values in result.per_class.items()},
+    report = {
+        "protocol": precision.protocol,
+        "map": by_tiou(precision.map),
+        "average_map": precision.average_map,
+        "pooled": by_tiou(precision.pooled),
+        "average_pooled": precision.average_pooled,
+        "per_class": {label: by_tiou(values) for label, values in precision.per_class.items()},
+        "proposals": {
+            "ar_at": {str(number): result.proposals.average_recall_at(number) for number in PROPOSALS},
+            "auc": result.proposals.area,
+        },
+        "recall_at": {f"{k}x": by_tiou(values) for k, values in zip(MULTIPLES, result.recall_at, strict=True)},
         "counts": {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(result.counts).items()
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(precision.counts).items()
         },
     }
+    if result.diagnosis is not None:
+        report["analysis"] = _analysis_json(result.diagnosis)
+    if result.comparison is not None:
+        report["comparison"] = _comparison_json(result.comparison, tious)
+    return report
+
+
+def _analysis_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    outcomes = ("true positive", *ERRORS)
+    return {
+        "errors": {
+            f"{errors.tiou:.10g}": {
+                "shares": {
+                    f"{k}G": dict(zip(outcomes, map(float, shares), strict=True))
+                    for k, shares in enumerate(errors.shares, start=1)
+                },
+                "map_cost": dict(errors.costs),
+                "missed_actions": errors.missed,
+            }
+            for errors in diagnosis.errors
+        },
+        "sensitivities": {
+            one.respect: {
+                "normalised_map": one.normalised_map,
+                "groups": [asdict(group) for group in one.groups],
+            }
+            for one in diagnosis.sensitivities
+        },
+    }
+
+
+def _comparison_json(comparison: Comparison, tious: Sequence[str]) -> dict[str, Any]:
+    def plain(difference: Difference) -> dict[str, float]:
+        return {name: value for name, value in asdict(difference).items() if name != "by_tiou"}
+
+    return {
+        "other": str(comparison.other),
+        "other_average_map": comparison.average_map,
+        "difference": plain(comparison.difference),
+        "difference_at": dict(zip(tious, map(plain, comparison.difference.by_tiou), strict=True)),
+        "resamples": comparison.resamples,
+        "seed": comparison.seed,
+        "confidence": 0.95,
+    }
+
+
+def draw_analysis(path: Path, result: Evaluation, *, title: str) -> None:
+    """Write the analysis as an SVG picture, whole or not at all.
+
+    Raises:
+        UsageError: ``path`` names no .svg file or cannot be written.
+    """
+    assert result.diagnosis is not None, "evaluated without analysis"
+    if path.suffix.lower() != ".svg":
+        raise UsageError(f"{path}: the picture is an SVG file; choose a name that ends in .svg")
+    write_text(path, analysis_svg(result.diagnosis, title=title))
 
 
 def parse_tiou(text: str) -> tuple[float, ...]:

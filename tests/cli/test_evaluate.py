@@ -48,6 +48,21 @@ def test_the_protocol_is_heard(tadkit, files):
     assert json.loads(ran.out)["average_map"] == 0.0
 
 
+def test_the_analysis_is_printed_and_drawn(tadkit, files, tmp_path):
+    ran = tadkit("evaluate", *files, "--tiou", "0.5", "--analysis", "--picture", tmp_path / "a.svg")
+    assert ran.code == 0
+    assert "double detection" in ran.out
+    assert "normalised mAP" in ran.out
+    assert (tmp_path / "a.svg").exists()
+
+
+def test_a_file_does_not_differ_from_itself(tadkit, files):
+    ran = tadkit("evaluate", *files, "--tiou", "0.5", "--compare", files[0], "--resamples", "20", "--seed", "4")
+    assert "20 draws of the videos (seed 4)" in ran.out
+    rows = {cells[0]: cells[1:] for line in ran.out.splitlines() if (cells := line.split())}
+    assert rows["0.5"] == ["0.00", "0.00", "0.00", "0.500"]
+
+
 def test_mistakes_have_the_exit_codes_of_the_documentation(tadkit, files, tmp_path):
     dets, truth = files
     assert tadkit("evaluate", dets, truth, "--tiou", "2").code == 2

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tadkit.evaluation.oracle import looped_soft_nms
 from tadkit.heads.suppression import PEER_MARGIN, hard_nms, linear_soft_nms, soft_nms, voted
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "suppression.npz"))
@@ -83,20 +84,6 @@ def test_an_iou_at_the_threshold_depends_on_the_margin_alone() -> None:
         assert len(hard_nms(segments.astype(float), scores, iou=0.5, min_score=0.0, keep=9)[0]) == 1
 
 
-def plain_soft_nms(segments: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> list[tuple[int, float]]:
-    """Gaussian soft-NMS one detection after another."""
-    left, taken = dict(enumerate(scores.tolist())), []
-    while left and max(left.values()) >= 0.01:
-        best = max(left, key=lambda i: (left[i], -i))
-        taken.append((best, left.pop(best)))
-        for other in left:
-            shared = min(segments[best, 1], segments[other, 1]) - max(segments[best, 0], segments[other, 0])
-            if labels[other] == labels[best] and shared > 0:
-                union = np.ptp(segments[best]) + np.ptp(segments[other]) - shared
-                left[other] *= np.exp(-((shared / union) ** 2) / 0.5)
-    return taken
-
-
 @pytest.mark.parametrize("keep", [1, 7, 30, 1000])
 def test_all_classes_at_once_give_what_one_detection_after_another_gives(keep: int) -> None:
     rng = np.random.default_rng(keep)
@@ -104,7 +91,7 @@ def test_all_classes_at_once_give_what_one_detection_after_another_gives(keep: i
     segments, labels = np.stack((start, start + rng.uniform(0, 20, 150)), axis=1), rng.integers(0, 4, 150) ** 2
     scores = rng.uniform(0, 1, 150).round(2)
     kept, lowered = soft_nms(segments, scores, sigma=0.5, min_score=0.01, keep=keep, labels=labels)
-    expected = plain_soft_nms(segments, scores, labels)[:keep]
+    expected = looped_soft_nms(segments, scores, labels.tolist(), sigma=0.5, min_score=0.01, keep=keep)
     assert kept.tolist() == [index for index, _ in expected]
     np.testing.assert_allclose(lowered, [score for _, score in expected], rtol=1e-9)
 

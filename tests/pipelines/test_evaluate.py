@@ -3,7 +3,8 @@ import json
 import pytest
 
 from tadkit.errors import AnnotationError, UsageError
-from tadkit.pipelines.evaluate import evaluate, parse_tiou, report_json
+from tadkit.evaluation import ERRORS
+from tadkit.pipelines.evaluate import draw_analysis, evaluate, parse_tiou, report_json
 from tadkit.records import Annotation, Dataset, Detection, VideoRecord, write_dataset, write_detections
 
 
@@ -29,13 +30,13 @@ def run(files, *, subset=None, labels=None, tiou=(0.3, 0.5)):
 
 
 def test_all_videos_are_judged_without_a_subset(files):
-    result = run(files)
+    result = run(files).precision
     assert result.average_map == 1.0
     assert result.counts.truths == 3
 
 
 def test_a_subset_judges_its_videos_and_counts_the_others_as_unknown(files):
-    result = run(files, subset="validation")
+    result = run(files, subset="validation").precision
     assert set(result.per_class) == {"walk"}
     assert result.average_map == pytest.approx(0.5), "the detection in the other subset is a false positive"
     assert result.counts.unknown_videos == 1
@@ -43,7 +44,7 @@ def test_a_subset_judges_its_videos_and_counts_the_others_as_unknown(files):
 
 
 def test_labels_restrict_the_classes(files):
-    assert set(run(files, labels=["sit"]).per_class) == {"sit"}
+    assert set(run(files, labels=["sit"]).precision.per_class) == {"sit"}
 
 
 def test_an_unknown_subset_is_refused_with_those_that_exist(files):
@@ -61,7 +62,7 @@ def test_files_that_share_no_video_are_refused(files):
 def test_empty_detections_score_zero(files):
     detections, _ = files
     write_detections(detections, {}, external={})
-    result = run(files)
+    result = run(files).precision
     assert result.average_map == result.average_pooled == 0.0
     assert result.counts.missing_videos == 2
 
@@ -79,6 +80,46 @@ def test_the_report_is_plain_json(files):
     assert report["per_class"] == {"sit": {"0.3": 1.0, "0.5": 1.0}, "walk": {"0.3": 1.0, "0.5": 1.0}}
     assert report["counts"]["truths"] == report["counts"]["detections"] == 3
     assert report["counts"]["unknown_label_names"] == ["wlak"]
+
+
+def test_recall_is_told_beside_precision(files):
+    report = report_json(run(files))
+    assert report["recall_at"] == {"1x": {"0.3": 1.0, "0.5": 1.0}, "5x": {"0.3": 1.0, "0.5": 1.0}}
+    assert report["proposals"]["ar_at"]["100"] == 1.0
+    assert 0 < report["proposals"]["auc"] <= 1.0
+
+
+def test_the_analysis_is_plain_json_and_a_picture(files, tmp_path):
+    result = evaluate(*files, protocol="activitynet", tiou=[0.5], subset=None, analysis=True)
+    analysis = json.loads(json.dumps(report_json(result)))["analysis"]
+    assert analysis["errors"]["0.5"]["shares"]["10G"]["true positive"] == 1.0
+    assert set(analysis["errors"]["0.5"]["map_cost"]) == set(ERRORS)
+    assert set(analysis["sensitivities"]) == {"coverage", "length_s", "instances"}
+    draw_analysis(tmp_path / "analysis.svg", result, title="found")
+    assert (tmp_path / "analysis.svg").read_text().startswith("<svg")
+
+
+def test_a_picture_of_another_kind_is_refused(files, tmp_path):
+    result = evaluate(*files, protocol="activitynet", tiou=[0.5], subset=None, analysis=True)
+    with pytest.raises(UsageError, match=r"a.png: the picture is an SVG file"):
+        draw_analysis(tmp_path / "a.png", result, title="found")
+
+
+def test_two_files_are_compared_at_every_threshold(files, tmp_path):
+    worse = tmp_path / "worse.json"
+    write_detections(worse, {"a": [Detection(1, 3, "walk", 0.9)], "b": []}, external={})
+    result = evaluate(*files, protocol="activitynet", tiou=[0.3, 0.5], subset=None, compare=worse, resamples=20, seed=3)
+    comparison = json.loads(json.dumps(report_json(result)))["comparison"]
+    assert comparison["difference"]["value"] == pytest.approx(1.0 - comparison["other_average_map"])
+    assert set(comparison["difference_at"]) == {"0.3", "0.5"}
+    assert (comparison["resamples"], comparison["seed"]) == (20, 3)
+
+
+def test_another_file_that_shares_no_video_is_refused(files, tmp_path):
+    stranger = tmp_path / "stranger.json"
+    write_detections(stranger, {"z": [Detection(1, 3, "walk", 0.9)]}, external={})
+    with pytest.raises(AnnotationError, match=r"stranger.json: none of its videos"):
+        evaluate(*files, protocol="activitynet", tiou=[0.5], subset=None, compare=stranger)
 
 
 @pytest.mark.parametrize(
