@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -44,31 +44,75 @@ class VideoSettings(Settings):
 
 
 class Tvl1Settings(Settings):
-    """TV-L1 in torch (Zach, Pock, Bischof 2007; Sanchez, Meinhardt-Llopis, Facciolo, IPOL 2013)."""
+    """TV-L1 in torch (Zach, Pock, Bischof 2007; Sanchez, Meinhardt-Llopis, Facciolo, IPOL 2013; Chambolle, Pock 2011).
+
+    The defaults below are those of the preset ``fast``; ``reference`` puts OpenCV's in their place. What is set besides
+    the preset counts.
+    """
 
     method: Literal["tvl1"] = "tvl1"
-    tau: float = Field(0.25, gt=0, le=0.25)
-    """Time step of the dual update; converges up to 0.25."""
-    lam: float = Field(0.2, gt=0)
+    preset: Literal["fast", "reference"] = "fast"
+    """fast is the front of accuracy and cost that we measured; reference does as OpenCV's DualTVL1 does."""
+    solver: Literal["chambolle-pock", "zach"] = "chambolle-pock"
+    """chambolle-pock is the faster primal-dual scheme of 2011; zach the one of 2007, which OpenCV has."""
+    start: Literal["dis", "zero"] = "dis"
+    """Flow to begin with: OpenCV's DIS, which finds large motion, on the CPU; or none, which keeps all on a GPU."""
+    smoothing_px: float = Field(0.8, ge=0, le=5)
+    """Sigma of the Gaussian blur of the frames."""
+    sampling: Literal["bilinear", "bicubic"] = "bilinear"
+    """How a warp reads between pixels."""
+    tau: float = Field(0.125, gt=0, le=1)
+    """Step: zach's dual one, stable up to 0.25; or chambolle-pock's primal one, whose dual one is 1 / (8 tau)."""
+    lam: float = Field(0.15, gt=0)
     """Weight of the data term (lambda in the papers)."""
     theta: float = Field(0.3, gt=0)
-    """Coupling of the two halves of the energy."""
-    scales: int = Field(4, ge=1, le=12)
+    """Coupling of the two halves of zach's energy; chambolle-pock has none."""
+    scales: int = Field(3, ge=1, le=12)
     """Pyramid levels at most; levels under 16 px are left out."""
     scale_step: float = Field(0.65, ge=0.3, le=0.95)
     """Size of a pyramid level over the one below it."""
-    warps: int = Field(4, ge=1, le=50)
+    warps: int = Field(3, ge=1, le=50)
     """Linearisations at each level."""
+    medians: int = Field(1, ge=1, le=50)
+    """Median filters after each warp, each of them followed by the inner steps."""
     inner_steps: int = Field(12, ge=1, le=1000)
-    """Primal-dual steps after each warp."""
-    median_px: Literal[1, 3, 5] = 3
-    """Median filter on the flow before each warp; 1 is none."""
+    """Steps of the solver after each median filter."""
+    median_px: Literal[1, 3, 5] = 5
+    """Side of the median filter; 1 is none."""
+    compile: Literal["auto", "never"] = "auto"
+    """auto fuses the solver's steps with torch.compile where there is a compiler; never leaves them as they are."""
     batch_pairs: int = Field(32, ge=1)
     """Frame pairs solved at once."""
     bound_px: float = Field(20.0, gt=0)
     """Displacement that the int8 code still holds; larger ones are clipped and counted."""
     code: Literal["int8", "float16"] = "int8"
     """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, given: Any) -> Any:
+        return _TVL1_REFERENCE | given if isinstance(given, dict) and given.get("preset") == "reference" else given
+
+    @model_validator(mode="after")
+    def _stable(self) -> Tvl1Settings:
+        if self.solver == "zach" and self.tau > 0.25:
+            raise ValueError(f"tau must be at most 0.25 with solver zach, got {self.tau}")
+        return self
+
+
+_TVL1_REFERENCE: Mapping[str, Any] = {
+    "solver": "zach",
+    "start": "zero",
+    "smoothing_px": 0.0,
+    "sampling": "bicubic",
+    "tau": 0.25,
+    "scales": 5,
+    "scale_step": 0.8,
+    "warps": 5,
+    "medians": 2,
+    "inner_steps": 30,
+}
+"""OpenCV's defaults, but for ``medians``: OpenCV filters up to ten times, until the flow rests; twice came as near."""
 
 
 class OpencvTvl1Settings(Settings):
@@ -326,6 +370,8 @@ class TadtrSettings(Settings):
     """Dropout in the layers."""
     padding: Literal["masked", "counted"] = "masked"
     """counted reads padding as if it were real, as OpenTAD does."""
+    pad_to_steps: int = Field(0, ge=0)
+    """Shorter tracks are padded to this many steps, which only counted padding makes a difference to."""
     window_steps: int = Field(128, ge=2)
     """Feature steps of a window; longer tracks are cut into overlapping ones. Train on windows of this length."""
     prior_probability: float = Field(0.01, gt=0, lt=1)

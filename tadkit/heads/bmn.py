@@ -8,8 +8,6 @@ track stay zero, so that a padded window gives what its real steps give alone.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -161,28 +159,3 @@ def _likely(probability: Float[Tensor, " time"]) -> Bool[Tensor, " time"]:
         return probability > 0
     highest = nnf.max_pool1d(probability[None], kernel_size=3, stride=1, padding=1)[0]
     return (probability == highest) | (probability > 0.5 * probability.max())
-
-
-_PEER_NAMES = (
-    (r"projection\.convs\.(\d+)\.", r"embedding.\1."),
-    (r"rpn_head\.tem\.0\.", "start."),
-    (r"rpn_head\.tem\.1\.", "end."),
-    (r"roi_head\.proposal_roi_extractor\.reduce_dim\.0\.", "reduced.conv."),
-    (r"roi_head\.proposal_roi_extractor\.conv3d\.0\.", "matching."),
-    (r"roi_head\.proposal_roi_extractor\.conv2d\.0\.", "narrowed."),
-    (r"roi_head\.proposal_head\.head\.(\d+)\.0\.", r"tower.\1."),
-    (r"roi_head\.proposal_head\.head\.\d+\.", "confidence."),
-)
-
-
-def name_from_opentad(name: str) -> str:
-    """Our name of a parameter of OpenTAD's BMN."""
-    for pattern, ours in _PEER_NAMES:
-        name = re.sub(pattern, ours, name)
-    return name
-
-
-def state_from_opentad(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State of a :class:`BmnHead` with ``classifier = False`` from that of OpenTAD's BMN, which names nothing."""
-    named = {name_from_opentad(name): value for name, value in state.items()}
-    return {name: value[..., 0] if name == "matching.weight" else value for name, value in named.items()}

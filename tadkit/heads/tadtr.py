@@ -8,11 +8,10 @@ suppression. Where we leave it: padding is never read unless asked for (OpenTAD 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as nnf
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -93,6 +92,8 @@ class TadtrHead(Head):
             mask: True where a step is real; real steps come first.
         """
         assert features.shape[1] == self.in_channels, (tuple(features.shape), self.in_channels)
+        missing = max(self.settings.pad_to_steps - mask.shape[1], 0)
+        features, mask = nnf.pad(features, (0, missing)), nnf.pad(mask, (0, missing))
         read = mask if self.settings.padding == "masked" else torch.ones_like(mask)
         x = zero_padding(self.embedding_norm(self.embedding(zero_padding(features, mask)), read), mask)
         memory = self._encoded(x.transpose(1, 2), read)
@@ -150,48 +151,3 @@ def _segments(box: Float[Tensor, "*batch 2"], length: Float[Tensor, "batch 1 1"]
     """Start and end as positions, from centre and width as fractions of ``length``."""
     centre, half = box[..., :1] * length, box[..., 1:] * length / 2
     return torch.cat((centre - half, centre + half), dim=-1)
-
-
-_PEER_NAMES = (
-    (r"projection\.convs\.0\.conv\.", "embedding."),
-    (r"projection\.convs\.0\.norm\.", "embedding_norm."),
-    (r"transformer\.query_embedding\.weight", "queries"),
-    (r"transformer\.level_embeds", "place"),
-    (r"transformer\.reference_points\.", "reference."),
-    (r"transformer\.class_embed\.(\d+)\.", r"classifiers.\1."),
-    (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.0\.", r"regressors.\1.0."),
-    (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.1\.", r"regressors.\1.2."),
-    (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.2\.", r"regressors.\1.4."),
-    (r"transformer\.decoder\.layers\.(\d+)\.attentions\.0\.attn\.", r"decoder.\1.self_attention."),
-    (r"transformer\.decoder\.layers\.(\d+)\.attentions\.1\.", r"decoder.\1.attention."),
-    (r"transformer\.decoder\.layers\.(\d+)\.norms\.0\.", r"decoder.\1.self_norm."),
-    (r"transformer\.decoder\.layers\.(\d+)\.norms\.1\.", r"decoder.\1.attention_norm."),
-    (r"transformer\.decoder\.layers\.(\d+)\.norms\.2\.", r"decoder.\1.mlp_norm."),
-    (r"transformer\.encoder\.layers\.(\d+)\.attentions\.0\.", r"encoder.\1.attention."),
-    (r"transformer\.encoder\.layers\.(\d+)\.norms\.0\.", r"encoder.\1.attention_norm."),
-    (r"transformer\.encoder\.layers\.(\d+)\.norms\.1\.", r"encoder.\1.mlp_norm."),
-    (r"transformer\.(en|de)coder\.layers\.(\d+)\.ffns\.0\.layers\.0\.0\.", r"\1coder.\2.mlp.0."),
-    (r"transformer\.(en|de)coder\.layers\.(\d+)\.ffns\.0\.layers\.1\.", r"\1coder.\2.mlp.3."),
-    (r"\.sampling_offsets\.", ".offsets."),
-    (r"\.attention_weights\.", ".weights."),
-    (r"\.value_proj\.", ".value."),
-    (r"\.output_proj\.", ".out."),
-)
-
-
-def name_from_opentad(name: str) -> str:
-    """Our name of a parameter of OpenTAD's TadTR, which has two names for each regressor."""
-    for pattern, ours in _PEER_NAMES:
-        name = re.sub(pattern, ours, name)
-    return name
-
-
-def state_from_opentad(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State of a :class:`TadtrHead` from that of OpenTAD's TadTR (``with_act_reg=False``, one embedding of kernel 1).
-
-    OpenTAD samples points on the edge of a picture one pixel wide, where bilinear interpolation takes half of each
-    value and half of the zeros outside; the half is moved into the layer after it.
-    """
-    named = {name_from_opentad(name): value for name, value in state.items()}
-    named["place"] = named["place"][0]
-    return {name: value / 2 if name.endswith(".attention.out.weight") else value for name, value in named.items()}

@@ -19,6 +19,7 @@ from tadkit.errors import SettingsError, UsageError, WeightsError
 from tadkit.files import digest_of_file
 from tadkit.heads import Head, build_head
 from tadkit.heads.head_file import head_settings, save_head
+from tadkit.heads.opentad import from_opentad, opentad_kind
 from tadkit.heads.peers import Source, settings_of, translated
 
 _SECTIONS = ("dataset", "model", "kwargs", "config", "projection", "rpn_head", "train_cfg", "attn_cfg", "assigner")
@@ -76,13 +77,17 @@ def build_imported(
     Raises:
         WeightsError: names or shapes that fit no head; the message names the first few.
     """
-    tensors = translated(state)
-    section, assumed = settings_of(tensors, source, flattened(config), where=where)
-    settings = head_settings(section, where=where)
-    first = tensors.get("pyramid.embedding.0.conv.weight")
-    streams = section["streams"]
-    channels = sum(n for n, _ in streams) if streams else first.shape[1] if first is not None else section["dim"]
-    head = build_head(settings, in_channels=channels, num_classes=len(tensors["classifier.out.conv.bias"]))
+    if source == "opentad" and opentad_kind(state) is not None:
+        section, channels, classes, tensors, assumed = from_opentad(state, config, where=where)
+    else:
+        tensors = translated(state)
+        section, listed = settings_of(tensors, source, flattened(config), where=where)
+        assumed = tuple(listed)
+        first = tensors.get("pyramid.embedding.0.conv.weight")
+        streams = section["streams"]
+        channels = sum(n for n, _ in streams) if streams else first.shape[1] if first is not None else section["dim"]
+        classes = len(tensors["classifier.out.conv.bias"])
+    head = build_head(head_settings(section, where=where), in_channels=channels, num_classes=classes)
     own = head.state_dict()
     unseen = {"running.mean"} - tensors.keys()  # ActionFormer and TriDet do not save it
     strange, missing = sorted(tensors.keys() - own.keys()), sorted(own.keys() - tensors.keys() - unseen)
@@ -95,7 +100,7 @@ def build_imported(
             shapes = f"{tuple(value.shape)}, expected {tuple(own[name].shape)}"
             raise WeightsError(f"{where}: {name} has shape {shapes}; give the --config that it was trained with")
     head.load_state_dict(own | {name: value.reshape(own[name].shape).float() for name, value in tensors.items()})
-    return ImportedHead(head.eval(), averaged=False, assumed=tuple(assumed))
+    return ImportedHead(head.eval(), averaged=False, assumed=assumed)
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tadkit.config import BmnSettings, DecodeSettings
-from tadkit.heads.bmn import BmnHead, BoundaryPredictions, boundary_candidates, name_from_opentad, state_from_opentad
+from tadkit.heads.bmn import BmnHead, BoundaryPredictions, boundary_candidates
 from tadkit.heads.bmn_layers import BoundaryMatching, valid_proposals
 from tadkit.heads.bmn_losses import boundary_loss
 from tadkit.heads.decode import decode
+from tadkit.heads.opentad import name_from_opentad, state_from_opentad
 from tadkit.timeline import Timeline
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "opentad_bmn.npz"))
@@ -28,7 +29,7 @@ def peer() -> BmnHead:
     head = BmnHead(PEER, in_channels=48, num_classes=1).eval()
     prefix = "weight/"
     state = {name[len(prefix) :]: torch.from_numpy(x) for name, x in GOLDEN.items() if name.startswith(prefix)}
-    head.load_state_dict(state_from_opentad(state))
+    head.load_state_dict(state_from_opentad(state, "bmn"))
     return head
 
 
@@ -73,7 +74,7 @@ def test_losses_and_gradients_are_those_of_opentad(peer: BmnHead) -> None:
     checked = {name: expected for name, expected in GOLDEN.items() if name.startswith("grad/")}
     assert len(checked) == len(ours)
     for name, (norm, total, largest) in checked.items():
-        gradient = ours[name_from_opentad(name[len("grad/") :])].grad
+        gradient = ours[name_from_opentad(name[len("grad/") :], "bmn")].grad
         found = [gradient.norm().item(), gradient.sum().item(), gradient.abs().max().item()]
         np.testing.assert_allclose(found, [norm, total, largest], rtol=1e-4, atol=1e-4 * norm, err_msg=name)
 

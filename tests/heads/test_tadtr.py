@@ -7,7 +7,8 @@ import torch
 from tadkit.config import DecodeSettings, TadtrSettings
 from tadkit.errors import WeightsError
 from tadkit.heads.decode import decode
-from tadkit.heads.tadtr import TadtrHead, name_from_opentad, query_candidates, state_from_opentad
+from tadkit.heads.opentad import name_from_opentad, state_from_opentad
+from tadkit.heads.tadtr import TadtrHead, query_candidates
 from tadkit.heads.tadtr_losses import query_loss
 from tadkit.timeline import Timeline
 
@@ -33,7 +34,7 @@ def peer() -> TadtrHead:
     head = TadtrHead(PEER, in_channels=48, num_classes=5).eval()
     prefix = "weight/"
     state = {name[len(prefix) :]: torch.from_numpy(x) for name, x in GOLDEN.items() if name.startswith(prefix)}
-    head.load_state_dict(state_from_opentad(state))
+    head.load_state_dict(state_from_opentad(state, "tadtr"))
     return head
 
 
@@ -87,7 +88,7 @@ def test_losses_and_gradients_are_those_of_opentad(peer: TadtrHead) -> None:
     checked = {name: expected for name, expected in GOLDEN.items() if name.startswith("grad/")}
     assert len(checked) == len(ours)
     for name, (norm, total, largest) in checked.items():
-        gradient = ours[name_from_opentad(name[len("grad/") :])].grad
+        gradient = ours[name_from_opentad(name[len("grad/") :], "tadtr")].grad
         # OpenTAD's sampler halves what it reads; our weights hold that half.
         gradient = gradient / 2 if name.endswith("output_proj.weight") else gradient
         found = [gradient.norm().item(), gradient.sum().item(), gradient.abs().max().item()]
