@@ -35,7 +35,10 @@ from tadkit.video import open_sampled
 
 REFERENCE = "opencv-tvl1"
 WEIGHTLESS: Mapping[str, FlowSettings] = {
-    "tvl1-fast": Tvl1Settings(),
+    "tvl1-fast": Tvl1Settings(preset="fast"),
+    "tvl1-reference": Tvl1Settings(preset="reference"),
+    "tvl1-fast-eager": Tvl1Settings(preset="fast", compile="never"),
+    "tvl1-reference-eager": Tvl1Settings(preset="reference", compile="never"),
     REFERENCE: OpencvTvl1Settings(),
     "opencv-dis": OpencvDisSettings(method="opencv-dis"),
     "temporal-gradient": TemporalGradientSettings(),
@@ -233,11 +236,7 @@ def _middle(path: Path, settings: VideoSettings, pairs: int) -> tuple[float, Fra
 
 
 def _on_truth(
-    contenders: Sequence[_Contender],
-    truths: Sequence[TruthPair],
-    rounds: int,
-    device: torch.device,
-    progress: Progress,
+    contenders: Sequence[_Contender], truths: Sequence[TruthPair], rounds: int, device: torch.device, progress: Progress
 ) -> tuple[MethodFigures, ...]:
     progress.start("truth", total=len(contenders) * (rounds + 1), unit="runs")
     timings, flows = _measure(contenders, [pair.frames for pair in truths], rounds, device, progress)

@@ -62,7 +62,7 @@ def run(truth: Path, video: Path | None = None, *, pairs: int = 3, **options: An
 @pytest.fixture(scope="module")
 def result(truth: Path, video: Path) -> FlowBenchmark:
     names = [name for name in WEIGHTLESS if not name.startswith("tvl1")]
-    return run(truth, video, methods=[*names, "tvl1-fast"])
+    return run(truth, video, methods=[*names, "tvl1-fast-eager"])
 
 
 def by_name(rows: Any) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def by_name(rows: Any) -> dict[str, Any]:
 
 def test_a_known_shift_is_found(result: FlowBenchmark) -> None:
     rows = by_name(result.methods)
-    for name in (REFERENCE, "opencv-dis", "tvl1-fast"):
+    for name in (REFERENCE, "opencv-dis", "tvl1-fast-eager"):
         assert rows[name].quality.epe_px < 0.5
         assert rows[name].quality.outliers_over_3px < 0.05
     assert rows["temporal-gradient"].quality is None
@@ -81,7 +81,7 @@ def test_agreement_on_a_video_is_with_opencvs_tvl1(result: FlowBenchmark) -> Non
     assert result.video is not None
     rows = by_name(result.video.methods)
     assert rows[REFERENCE].quality == (0.0, 0.0)
-    assert 0 < rows["tvl1-fast"].quality.median_difference_px < 0.3
+    assert 0 < rows["tvl1-fast-eager"].quality.median_difference_px < 0.3
     assert rows["temporal-gradient"].quality is None
 
 
