@@ -52,6 +52,7 @@ FORMATS = (
 @click.option("--subset", "subsets", multiple=True, metavar="NAME", help="Keep only this subset. May be given again.")
 @click.option("--durations", multiple=True, type=PATH, metavar="FILE", help="CSV of video,seconds, or annotations.")
 @click.option("--videos", type=PATH, metavar="DIR", help="Folder of the videos: durations, frame times, file names.")
+@click.option("--present-only", is_flag=True, help="Leave out videos that --videos does not have.")
 @click.option("--classes", type=PATH, metavar="FILE", help="Class list, for sources that number their classes.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), metavar="HZ", help="Frames a second, for CVAT.")
 @click.option("--noun", is_flag=True, help="EPIC-KITCHENS: label by noun, not by verb.")
@@ -64,6 +65,7 @@ def convert(
     subsets: tuple[str, ...],
     durations: tuple[Path, ...],
     videos: Path | None,
+    present_only: bool,
     classes: Path | None,
     fps: float | None,
     noun: bool,
@@ -85,6 +87,7 @@ def convert(
         subsets=subsets,
         durations=durations,
         videos=videos,
+        present_only=present_only,
         classes=classes,
         fps=fps,
         noun=noun,

@@ -19,8 +19,8 @@ from tadkit.data.formats import (
     write_annotations,
 )
 from tadkit.data.formats.source import number
-from tadkit.errors import AnnotationError
-from tadkit.pipelines.video_files import VideoTimes
+from tadkit.errors import AnnotationError, UsageError
+from tadkit.pipelines.video_files import VideoTimes, find_video
 from tadkit.records import Dataset, VideoRecord, write_dataset
 
 _NAMES = ("video", "name", "id", "video_id")
@@ -68,6 +68,7 @@ def convert(
     classes: Path | None = None,
     fps: float | None = None,
     noun: bool = False,
+    present_only: bool = False,
 ) -> Conversion:
     """Convert annotations.
 
@@ -82,12 +83,15 @@ def convert(
         classes: class list, where the source has numbers only.
         fps: rate of frame-based forms where nothing better is known.
         noun: EPIC-KITCHENS: label by noun, not by verb.
+        present_only: leave out, with a remark, those that have no file in ``videos``.
 
     Raises:
         AnnotationError: the source cannot be read, a subset does not exist, or a duration is missing.
         VideoError: a video of ``videos`` cannot be read.
-        UsageError: ``videos`` is no folder.
+        UsageError: ``videos`` is no folder, or is needed and not given.
     """
+    if present_only and videos is None:
+        raise UsageError("--present-only keeps the videos in a folder; name it with --videos")
     known = Known(
         classes=None if classes is None else read_classes(classes),
         noun=noun,
@@ -97,14 +101,24 @@ def convert(
     form = guess(source) if form is None else form
     read = read_annotations(source, form, known)
     lengths = {name: entry for path in durations for name, entry in read_durations(path, known).items()}
-    kept = [_completed(video, lengths, known) for video in _of_subsets(read.videos, subsets, source)]
-    remarks = list(read.remarks)
+    remarks, kept = list(read.remarks), _of_subsets(read.videos, subsets, source)
+    if videos is not None and present_only:
+        kept = _present(kept, videos, source, remarks)
+    kept = [_completed(video, lengths, known) for video in kept]
     if to is None:
         kept = _without_strays(kept, source, remarks)
         write_dataset(out, Dataset({video.name: _record(video, kept, source) for video in kept}))
     else:
         write_annotations(out, to, kept, known)
     return Conversion(form, counted(kept), tuple(remarks))
+
+
+def _present(videos: Sequence[SourceVideo], folder: Path, source: Path, remarks: list[str]) -> list[SourceVideo]:
+    """Videos that have a file; a remark counts the others."""
+    kept = [video for video in videos if find_video(video.name, folder) is not None]
+    if len(kept) < len(videos):
+        remarks.append(f"{source}: {len(videos) - len(kept)} of {len(videos)} videos are not in {folder}; left out")
+    return kept
 
 
 def _without_strays(videos: Sequence[SourceVideo], source: Path, remarks: list[str]) -> list[SourceVideo]:

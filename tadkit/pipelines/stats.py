@@ -113,7 +113,10 @@ def stats(path: Path, *, subset: str | None, rate_hz: float, stride: int) -> Sta
         total=_of_class(videos, None),
         histogram=_histogram(lengths_s),
         proposal=propose(
-            lengths_s, longest_video_s=max(video.duration_s for video in videos), rate_hz=rate_hz, stride=stride
+            lengths_s,
+            longest_video_s=float(np.quantile([video.duration_s for video in videos], 0.99)),
+            rate_hz=rate_hz,
+            stride=stride,
         ),
     )
 
@@ -160,7 +163,7 @@ def propose(lengths_s: Float64[np.ndarray, " n"], *, longest_video_s: float, rat
     Level l regresses reaches up to ``first_range_steps * 2^l`` steps, and a reach is about half an action. The first
     range is ActionFormer's 4 steps, or more where all but the shortest twentieth of the actions are longer: then the
     finest levels would have nothing to find. The levels go on until all but the longest hundredth fit. A window holds
-    one and a half of those, on whole steps of the coarsest level, and is no longer than the longest video needs.
+    one and a half of those, on whole steps of the coarsest level, and is no longer than ``longest_video_s`` needs.
     """
     step_s = stride / rate_hz
     reach = lengths_s / step_s / 2
@@ -168,7 +171,7 @@ def propose(lengths_s: Float64[np.ndarray, " n"], *, longest_video_s: float, rat
     first = max(_USUAL_FIRST, 2.0 ** math.floor(math.log2(short)) if short > 0 else 0.0)
     levels = min(_MOST_LEVELS, max(2, 1 + math.ceil(math.log2(max(1.0, long / first)))))
     align_s = step_s * 2 ** (levels - 1)
-    wanted_s = min(max(_WINDOW_LENGTHS * 2 * long * step_s, 8 * align_s), longest_video_s)
+    wanted_s = min(max(_WINDOW_LENGTHS * 2 * long * step_s, 4 * align_s), longest_video_s)
     return Proposal(
         step_s=step_s,
         levels=levels,

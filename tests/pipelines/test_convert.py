@@ -104,3 +104,16 @@ def test_a_subset_is_kept_by_its_whole_name(tmp_path):
 def test_a_folder_of_videos_that_is_none_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no such folder of videos"):
         convert(golf(tmp_path / "golf"), tmp_path / "out.json", videos=tmp_path / "none")
+
+
+def test_present_only_leaves_out_and_counts_videos_without_a_file(tmp_path):
+    source = golf(tmp_path / "golf")
+    (tmp_path / "d.csv").write_text("video,seconds\nvideo_validation_0000001,9\nvideo_validation_0000002,9\n")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "video_validation_0000002.mp4").touch()
+    options = {"durations": [tmp_path / "d.csv"], "present_only": True}
+    result = convert(source, tmp_path / "o.json", videos=tmp_path / "videos", **options)
+    assert list(read_dataset(tmp_path / "o.json").videos) == ["video_validation_0000002"]
+    assert "1 of 2 videos are not in" in result.remarks[0]
+    with pytest.raises(UsageError, match="name it with --videos"):
+        convert(source, tmp_path / "o.json", **options)
