@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tadkit.cli.bench_evaluate import evaluate
 from tadkit.cli.options import PATH, InOrder, device_option, example
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 @click.group(cls=InOrder, epilog=example("tadkit bench flow --truth chairs"))
 def bench() -> None:
     """Measure accuracy and cost on this machine."""
+
+
+bench.add_command(evaluate)
 
 
 class _Size(click.ParamType[tuple[int, int]]):
