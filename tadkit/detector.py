@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -16,7 +16,7 @@ from tadkit.distill.joint import JointHead
 from tadkit.distill.student import TWO_BRANCHES, Student
 from tadkit.distill.teacher import Teacher
 from tadkit.errors import WeightsError
-from tadkit.heads import Predictions, predict_in_chunks
+from tadkit.heads import Candidates, Predictions, predict_in_chunks, track_candidates
 
 
 class Detector(nn.Module):
@@ -39,9 +39,27 @@ class Detector(nn.Module):
         core_steps: int,
     ) -> Predictions:
         """Predictions of one video from its features; that they are made ``core_steps`` at a time does not show."""
+        return predict_in_chunks(self.joint.head, *self._fused(motion, appearance), core_steps=core_steps)
+
+    @torch.inference_mode()
+    def candidates(
+        self,
+        motion: Float[Tensor, "channels steps"] | None,
+        appearance: Float[Tensor, "channels steps"],
+        *,
+        core_steps: int,
+        min_score: float,
+        limit: int,
+    ) -> Candidates:
+        """The best candidates of one video from its features; heads that see a whole window go window by window."""
+        fused, mask = self._fused(motion, appearance)
+        return track_candidates(self.joint.head, fused, mask, core_steps=core_steps, min_score=min_score, limit=limit)
+
+    def _fused(
+        self, motion: Float[Tensor, "channels steps"] | None, appearance: Float[Tensor, "channels steps"]
+    ) -> tuple[Float[Tensor, "1 fused steps"], Bool[Tensor, "1 steps"]]:
         mask = torch.ones(1, appearance.shape[1], dtype=torch.bool, device=appearance.device)
-        fused = self.joint.fused(None if motion is None else motion[None], appearance[None], mask)
-        return predict_in_chunks(self.joint.head, fused, mask, core_steps=core_steps)
+        return self.joint.fused(None if motion is None else motion[None], appearance[None], mask), mask
 
 
 def new_student(settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None) -> Student:

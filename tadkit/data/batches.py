@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from tadkit.backbones import step_mask
 from tadkit.config import View
 from tadkit.data.frames import FrameCache
 from tadkit.data.windows import TrainingVideo, Window, WindowPlan, window_truth
 from tadkit.distill import Batch, TeacherTargets, Truth
 from tadkit.flow import decode as decode_motion
-from tadkit.heads import HeadPredictions
+from tadkit.heads import Head, HeadPredictions
 from tadkit.store import TrackReader
 from tadkit.views import view_frames, view_motion
 
@@ -85,13 +86,25 @@ class FrameBatches(WindowBatches):
         paths: Mapping[str, Path],
         teacher_tracks: TrackReader | None,
         levels: int,
+        teacher_head: Head | None = None,
     ) -> None:
-        """``paths`` finds a video's file by its name; ``levels`` are those of the teacher's head."""
+        """Read frames by ``cache``.
+
+        Args:
+            plan: of windows.
+            stride: frames per feature step.
+            cache: of decoded frames.
+            paths: finds a video's file by its name.
+            teacher_tracks: what the teacher says of the videos; None for students that do not hear it.
+            levels: of the teacher's predictions in the tracks; 0 where these hold its feature alone.
+            teacher_head: makes predictions of the feature where the tracks hold none.
+        """
         super().__init__(plan, stride=stride)
         self.cache = cache
         self.paths = paths
         self.teacher_tracks = teacher_tracks
         self.levels = levels
+        self.teacher_head = None if teacher_head is None else teacher_head.eval().cpu()
 
     def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
         """``frames`` uint8 (frames, height, width, 3)."""
@@ -100,31 +113,35 @@ class FrameBatches(WindowBatches):
 
     def teacher(self, windows: Sequence[Window]) -> TeacherTargets | None:
         """f_T and y_T of the windows, in their views."""
-        if self.teacher_tracks is None:
+        tracks = self.teacher_tracks
+        if tracks is None:
             return None
-        parts = [self._teacher_window(self.teacher_tracks, window) for window in windows]
-        features, predictions = zip(*parts, strict=True)
-        merged = (
-            tuple(torch.stack([p[field][level] for p in predictions]) for level in range(self.levels))
-            for field in range(3)
-        )
-        return TeacherTargets(torch.stack(features), HeadPredictions(*merged))
+        feature = torch.stack([self._track(tracks, window, "feature", 1)[0].T for window in windows])
+        if self.teacher_head is not None:
+            mask = step_mask(torch.stack([self.mask(window) for window in windows]), self.stride)
+            with torch.no_grad():
+                return TeacherTargets(feature, self.teacher_head(feature, mask))
+        logits, masks = self._levels(tracks, windows, "logits")
+        return TeacherTargets(feature, HeadPredictions(logits, self._levels(tracks, windows, "offsets")[0], masks))
 
-    def _teacher_window(self, tracks: TrackReader, window: Window) -> tuple[Tensor, HeadPredictions]:
+    def _levels(
+        self, tracks: TrackReader, windows: Sequence[Window], field: str
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """A field of the stored predictions and its masks, level by level."""
+        read = [
+            [self._track(tracks, window, f"{field}_{level}", 2**level) for window in windows]
+            for level in range(self.levels)
+        ]
+        values, masks = (tuple(torch.stack([pair[part] for pair in level]) for level in read) for part in (0, 1))
+        return values, masks
+
+    def _track(self, tracks: TrackReader, window: Window, track: str, scale: int) -> tuple[Tensor, Tensor]:
+        """A track of every ``scale``-th step in a window, padded to the plan's length, and where it is real."""
+        first, last = window.start // self.stride, -(-window.stop // self.stride)
         name = self.plan.videos[window.video].name
-        steps = self.plan.window_frames // self.stride
-        first = window.start // self.stride
-        last = -(-window.stop // self.stride)
-
-        def read(track: str, scale: int) -> tuple[Tensor, Tensor]:
-            values = tracks.read(name, f"{window.view}/{track}", first // scale, -(-last // scale))
-            length = steps // scale
-            return pad_time(torch.from_numpy(values).float(), length), torch.arange(length) < len(values)
-
-        feature, _ = read("feature", 1)
-        logits, masks = zip(*(read(f"logits_{level}", 2**level) for level in range(self.levels)), strict=True)
-        offsets = tuple(read(f"offsets_{level}", 2**level)[0] for level in range(self.levels))
-        return feature.T, HeadPredictions(tuple(logits), offsets, tuple(masks))
+        values = tracks.read(name, f"{window.view}/{track}", first // scale, -(-last // scale))
+        length = self.plan.window_frames // self.stride // scale
+        return pad_time(torch.from_numpy(values).float(), length), torch.arange(length) < len(values)
 
 
 class FeatureBatches(WindowBatches):

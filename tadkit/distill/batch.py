@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tadkit.heads import HeadPredictions
+from tadkit.heads import Predictions
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,19 @@ class TeacherTargets:
     """Cached outputs of the frozen teacher for the same windows: f_T (batch, channels, steps) and y_T."""
 
     feature: Tensor
-    predictions: HeadPredictions
+    predictions: Predictions
 
     def to(self, device: torch.device) -> TeacherTargets:
         """The same on another device."""
-        moved = HeadPredictions(*(tuple(t.to(device) for t in level) for level in self.predictions))
+        moved = type(self.predictions)(*(_moved(field, device) for field in self.predictions))
         return TeacherTargets(self.feature.to(device), moved)
+
+
+def _moved(field: Any, device: torch.device) -> Any:
+    """A field of predictions on another device: a tensor, tuples of tensors, or None."""
+    if isinstance(field, tuple):
+        return tuple(_moved(part, device) for part in field)
+    return field if field is None else field.to(device)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,14 @@ from tadkit.heads.actionformer import ActionFormerHead
 from tadkit.heads.anchor_free import AnchorFreeHead, HeadPredictions, anchor_free_candidates
 from tadkit.heads.chunks import predict_in_chunks
 from tadkit.heads.decode import Decoded, decode
-from tadkit.heads.families import Predictions, build_head, candidates, head_loss, prediction_distillation
+from tadkit.heads.families import (
+    Predictions,
+    build_head,
+    candidates,
+    head_loss,
+    prediction_distillation,
+    pyramid_levels,
+)
 from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss, diou_loss_1d, sigmoid_focal_loss
 from tadkit.heads.suppression import hard_nms, linear_soft_nms, soft_nms, voted
@@ -12,7 +19,7 @@ from tadkit.heads.targets import Targets, assign_targets, regression_ranges
 from tadkit.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.heads.tridet import TriDetHead
 from tadkit.heads.video_scores import read_video_scores
-from tadkit.heads.windows import candidates_in_windows
+from tadkit.heads.windows import candidates_in_windows, track_candidates
 
 __all__ = [
     "ActionFormerHead",
@@ -41,9 +48,11 @@ __all__ = [
     "linear_soft_nms",
     "predict_in_chunks",
     "prediction_distillation",
+    "pyramid_levels",
     "read_video_scores",
     "regression_ranges",
     "sigmoid_focal_loss",
     "soft_nms",
+    "track_candidates",
     "voted",
 ]

@@ -53,6 +53,15 @@ def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int) ->
             return TagsHead(settings, in_channels=in_channels, num_classes=num_classes)
 
 
+def pyramid_levels(settings: HeadSettings) -> int:
+    """Levels of a head's predictions, which can be cut and stored; 0 where they are of a window as a whole."""
+    match settings:
+        case ActionFormerSettings() | TriDetSettings() | TemporalMaxerSettings():
+            return settings.levels
+        case TadtrSettings() | BmnSettings() | TagsSettings():
+            return 0
+
+
 def head_loss(
     head: Head,
     predictions: Predictions,

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tadkit.config import BmnSettings, TadtrSettings, TagsSettings
+from tadkit.heads.chunks import predict_in_chunks
 from tadkit.heads.families import candidates
 from tadkit.heads.head import Candidates, Head
 
@@ -25,6 +27,25 @@ def window_starts(steps: int, *, window: int, overlap: int) -> list[int]:
     if steps <= window:
         return [0]
     return [*range(0, steps - window, window - overlap), steps - window]
+
+
+def core_of(start: int, steps: int, *, window: int, overlap: int) -> tuple[float, float]:
+    """Positions whose actions the window from ``start`` answers for: overlaps are shared half and half.
+
+    Args:
+        start: one of :func:`window_starts`.
+        steps: of the track.
+        window: steps of a window.
+        overlap: as given to :func:`window_starts`.
+
+    Returns:
+        Half-open range that meets those of the neighbours; it is open to infinity at the ends of the track.
+    """
+    starts = window_starts(steps, window=window, overlap=overlap)
+    index = starts.index(start)
+    first = (start + starts[index - 1] + window) / 2 if index > 0 else -np.inf
+    last = (starts[index + 1] + start + window) / 2 if index + 1 < len(starts) else np.inf
+    return first, last
 
 
 def merged(parts: Iterable[tuple[int, Candidates]], *, limit: int) -> Candidates:
@@ -46,7 +67,9 @@ def candidates_in_windows(
     min_score: float,
     limit: int,
 ) -> Candidates:
-    """Candidates of one track of any length, window by window.
+    """Candidates of one track of any length, window by window; each from the window in whose core its middle lies.
+
+    So an action in an overlap is found once, also by heads whose candidates are not suppressed.
 
     Args:
         head: in evaluation mode.
@@ -57,9 +80,45 @@ def candidates_in_windows(
         min_score: candidates below it are left out.
         limit: most candidates of the whole track.
     """
-    parts = []
-    for start in window_starts(features.shape[-1], window=window, overlap=overlap):
+    parts, steps = [], features.shape[-1]
+    for start in window_starts(steps, window=window, overlap=overlap):
         span = slice(start, start + window)
         predicted = head(features[..., span], mask[:, span])
-        parts.append((start, candidates(head, predicted, min_score=min_score, limit=limit)))
+        found = candidates(head, predicted, min_score=min_score, limit=limit)
+        first, last = core_of(start, steps, window=window, overlap=overlap)
+        middle = found.positions.mean(axis=1) + start
+        own = (middle >= first) & (middle < last)
+        parts.append((start, Candidates(*(field[own] for field in found))))
     return merged(parts, limit=limit)
+
+
+@torch.no_grad()
+def track_candidates(
+    head: Head,
+    features: Float[Tensor, "1 channels time"],
+    mask: Bool[Tensor, "1 time"],
+    *,
+    core_steps: int,
+    min_score: float,
+    limit: int,
+) -> Candidates:
+    """Candidates of one track of any length by any head.
+
+    Heads that see a window as a whole go by their settings' windows, each sharing half with the next; the others in
+    chunks that do not show in the result, if they have a halo.
+
+    Args:
+        head: in evaluation mode.
+        features: the whole track.
+        mask: True where a step is real.
+        core_steps: steps predicted at a time, for heads with a halo.
+        min_score: candidates below it are left out.
+        limit: most candidates of the whole track.
+    """
+    match head.settings:
+        case TadtrSettings(window_steps=window) | BmnSettings(window_steps=window) | TagsSettings(window_steps=window):
+            sizes = {"window": window, "overlap": window // 2}
+            return candidates_in_windows(head, features, mask, **sizes, min_score=min_score, limit=limit)
+        case _:
+            predictions = predict_in_chunks(head, features, mask, core_steps=core_steps)
+            return candidates(head, predictions, min_score=min_score, limit=limit)

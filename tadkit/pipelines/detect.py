@@ -15,7 +15,7 @@ from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.detector import Detector, build_detector
 from tadkit.errors import SettingsError, TadkitError
-from tadkit.heads import candidates, decode
+from tadkit.heads import decode
 from tadkit.pipelines.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.pipelines.extraction import named, torch_device
 from tadkit.progress import Progress
@@ -129,9 +129,13 @@ def decoded_features(
         return torch.from_numpy(x).T.to(device)
 
     motion = None if features.motion is None else channels_first(features.motion)
-    predictions = detector.predict(motion, channels_first(features.appearance), core_steps=core_steps)
-    head, limit = detector.joint.head, decoding.top_candidates
-    best = candidates(head, predictions, min_score=decoding.min_score, limit=limit)
+    best = detector.candidates(
+        motion,
+        channels_first(features.appearance),
+        core_steps=core_steps,
+        min_score=decoding.min_score,
+        limit=decoding.top_candidates,
+    )
     found = decode(best, timeline, duration_s, decoding)
     return [
         Detection(float(start_s), float(end_s), detector.labels[label], float(score))

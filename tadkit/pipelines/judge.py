@@ -10,15 +10,24 @@ import torch
 from jaxtyping import Float64
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.detector import build_detector
+from tadkit.config import Recipe
+from tadkit.detector import build_detector, build_teacher
 from tadkit.evaluation import Interval, bootstrap_map, mean_average_precision
-from tadkit.heads import HeadPredictions, anchor_free_candidates, decode
+from tadkit.heads import (
+    Candidates,
+    Head,
+    HeadPredictions,
+    candidates,
+    decode,
+    pyramid_levels,
+    track_candidates,
+)
 from tadkit.pipelines.branch_features import BranchFeatures
 from tadkit.pipelines.detect import decoded_features
 from tadkit.pipelines.extraction import torch_device
 from tadkit.pipelines.workspace import Workspace
 from tadkit.records import Detection, write_detections
-from tadkit.store import read_store
+from tadkit.store import TrackReader, read_store
 from tadkit.timeline import Timeline
 
 
@@ -57,29 +66,35 @@ def judged(workspace: Workspace, device: str) -> list[Row]:
 
 def _teacher_detections(workspace: Workspace) -> dict[str, list[Detection]]:
     recipe = workspace.recipe
-    strides = tuple(2**level for level in range(recipe.head.levels))
     found: dict[str, list[Detection]] = {}
+    head = build_teacher(load_checkpoint(workspace.teacher, kind="teacher"), where=str(workspace.teacher))[1].head
     with read_store(workspace.teacher_tracks, kind="features") as tracks:
         for item in workspace.held_out:
-            per_level: list[tuple[torch.Tensor, ...]] = [
-                tuple(
-                    torch.from_numpy(tracks.read(item.name, f"original/{field}_{level}")).float()[None]
-                    for level in range(recipe.head.levels)
-                )
-                for field in ("logits", "offsets")
-            ]
-            masks = tuple(torch.ones(level.shape[:2], dtype=torch.bool) for level in per_level[0])
-            predictions = HeadPredictions(per_level[0], per_level[1], masks)
+            best = _teacher_candidates(tracks, item.name, recipe, head)
             timeline = Timeline(tracks.stamps_s(item.name))
             duration_s = float(tracks.attributes(item.name)["duration_s"])
-            least, limit = recipe.decode.min_score, recipe.decode.top_candidates
-            best = anchor_free_candidates(predictions, strides=strides, min_score=least, limit=limit)
             decoded = decode(best, timeline, duration_s, recipe.decode)
             found[item.name] = [
                 Detection(float(segment[0]), float(segment[1]), recipe.labels[label], float(score))
                 for segment, score, label in zip(*decoded, strict=True)
             ]
     return found
+
+
+def _teacher_candidates(tracks: TrackReader, name: str, recipe: Recipe, head: Head) -> Candidates:
+    """Of one video, from the teacher's stored predictions, or from its stored feature where there are none."""
+    least, limit, levels = recipe.decode.min_score, recipe.decode.top_candidates, pyramid_levels(recipe.head)
+
+    def read(track: str) -> torch.Tensor:
+        return torch.from_numpy(tracks.read(name, f"original/{track}")).float()[None]
+
+    if not levels:
+        feature = read("feature").transpose(1, 2)
+        mask = torch.ones(1, feature.shape[2], dtype=torch.bool)
+        return track_candidates(head, feature, mask, core_steps=feature.shape[2], min_score=least, limit=limit)
+    logits, offsets = (tuple(read(f"{field}_{n}") for n in range(levels)) for field in ("logits", "offsets"))
+    masks = tuple(torch.ones(level.shape[:2], dtype=torch.bool) for level in logits)
+    return candidates(head, HeadPredictions(logits, offsets, masks), min_score=least, limit=limit)
 
 
 def _detections(workspace: Workspace, method: str, device: str) -> dict[str, list[Detection]]:

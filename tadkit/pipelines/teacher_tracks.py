@@ -15,7 +15,7 @@ from tadkit.data.batches import read_flow
 from tadkit.detector import build_teacher
 from tadkit.distill import Teacher
 from tadkit.files import digest_of
-from tadkit.heads import predict_in_chunks
+from tadkit.heads import HeadPredictions, predict_in_chunks, pyramid_levels
 from tadkit.pipelines.extraction import ExtractionResult, core_steps, torch_device, views_of
 from tadkit.pipelines.workspace import CODE
 from tadkit.progress import Progress
@@ -87,7 +87,10 @@ def _tracks_of_video(
 def teacher_tracks(
     flow: TrackReader, name: str, frames: int, *, model: Teacher, view: View
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """``feature`` (steps, channels), and for each level ``logits_l`` and ``offsets_l``, of one video in one view."""
+    """``feature`` (steps, channels), and for each level ``logits_l`` and ``offsets_l``, of one video in one view.
+
+    Predictions of heads that see a window as a whole are made of the feature when they are needed.
+    """
     device = next(model.parameters()).device
     stride = model.backbone.stride
     parts = []
@@ -97,9 +100,12 @@ def teacher_tracks(
         feature = model.features(view_motion(motion, view)[None].to(device), mask)
         parts.append(feature[:, :, core_steps(window, stride)])
     feature = torch.cat(parts, dim=2)
+    tracks = {"feature": feature[0].T.half().cpu().numpy()}
+    if not pyramid_levels(model.head.settings):
+        return tracks
     mask = torch.ones(1, feature.shape[2], dtype=torch.bool, device=device)
     predictions = predict_in_chunks(model.head, feature, mask, core_steps=_CORE_STEPS)
-    tracks = {"feature": feature[0].T.half().cpu().numpy()}
+    assert isinstance(predictions, HeadPredictions)
     for level, (logits, offsets) in enumerate(zip(predictions.logits, predictions.offsets, strict=True)):
         tracks[f"logits_{level}"] = logits[0].half().cpu().numpy()
         tracks[f"offsets_{level}"] = offsets[0].half().cpu().numpy()

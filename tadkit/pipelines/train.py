@@ -16,12 +16,14 @@ from tadkit.data.windows import TrainingVideo, WindowPlan, training_video
 from tadkit.detector import (
     Detector,
     build_student,
+    build_teacher,
     new_joint_head,
     new_student,
     new_teacher,
 )
 from tadkit.distill import TWO_BRANCHES, JointHead, JointHeadObjective, StudentObjective, TeacherObjective
 from tadkit.files import write_text
+from tadkit.heads import Head, pyramid_levels
 from tadkit.pipelines.freshness import (
     TAUGHT,
     current_student,
@@ -50,7 +52,7 @@ def _stage_folder(workspace: Workspace, name: str) -> Path:
 
 def _window_frames(workspace: Workspace, train: TrainSettings, *, stride: int) -> tuple[int, int]:
     """Frames of a window and their alignment: whole steps of the coarsest pyramid level."""
-    align = stride * 2 ** (workspace.recipe.head.levels - 1)
+    align = stride * 2 ** max(pyramid_levels(workspace.recipe.head) - 1, 0)
     return max(1, math.ceil(train.window_s * workspace.recipe.video.rate_hz / align - 1e-9)) * align, align
 
 
@@ -137,8 +139,17 @@ def _frame_batches(workspace: Workspace, flow: TrackReader, tracks: TrackReader 
         cache=FrameCache(recipe.video, limit_bytes=train.cache_mb << 20),
         paths={item.name: item.path for item in workspace.training},
         teacher_tracks=tracks,
-        levels=recipe.head.levels,
+        levels=pyramid_levels(recipe.head),
+        teacher_head=_teacher_head(workspace) if tracks is not None else None,
     )
+
+
+def _teacher_head(workspace: Workspace) -> Head | None:
+    """The trained teacher's head, where its predictions are not stored."""
+    if pyramid_levels(workspace.recipe.head):
+        return None
+    where = str(workspace.teacher)
+    return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"), where=where)[1].head
 
 
 def _joint_path(workspace: Workspace, method: str) -> Path:

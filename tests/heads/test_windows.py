@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tadkit.config import ActionFormerSettings
+from tadkit.config import ActionFormerSettings, BmnSettings, HeadSettings, TadtrSettings, TagsSettings
 from tadkit.heads import Candidates, build_head, candidates
-from tadkit.heads.windows import candidates_in_windows, merged, window_starts
+from tadkit.heads.windows import candidates_in_windows, core_of, merged, track_candidates, window_starts
 
 
 @pytest.mark.parametrize("steps", [1, 9, 10, 11, 17, 18, 25, 100])
@@ -36,3 +36,50 @@ def test_one_window_is_the_whole_track() -> None:
         whole = candidates(head, head(features, mask), min_score=0.0, limit=50)
     for ours, expected in zip(windows, whole, strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("steps", [9, 10, 11, 17, 30])
+def test_every_position_is_in_the_core_of_one_window_that_holds_it(steps: int) -> None:
+    starts = window_starts(steps, window=10, overlap=5)
+    cores = [core_of(start, steps, window=10, overlap=5) for start in starts]
+    assert cores[0][0] == -np.inf
+    assert cores[-1][1] == np.inf
+    assert all(left[1] == right[0] for left, right in itertools.pairwise(cores))
+    for start, (first, last) in zip(starts, cores, strict=True):
+        assert max(first, 0) >= start
+        assert min(last, steps) <= start + 10
+
+
+def test_an_action_in_an_overlap_is_found_once() -> None:
+    torch.manual_seed(0)
+    head = build_head(ActionFormerSettings(dim=16, levels=1), in_channels=8, num_classes=1).eval()
+    features, mask = torch.randn(1, 8, 24), torch.ones(1, 24, dtype=torch.bool)
+    found = candidates_in_windows(head, features, mask, window=16, overlap=8, min_score=0.0, limit=500)
+    whole = candidates(head, head(features, mask), min_score=0.0, limit=500)
+    assert len(found.scores) == pytest.approx(len(whole.scores), abs=4)  # one of each step, whose middle may move
+    first, last = core_of(8, 24, window=16, overlap=8)
+    middles = np.sort(found.positions.mean(axis=1))
+    assert first == 12.0
+    assert last == np.inf
+    assert (middles < 12).sum() >= 8
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TadtrSettings(dim=16, queries=5, mlp_dim=16, window_steps=16),
+        BmnSettings(dim=8, map_dim=4, roi_dim=4, durations=6, samples=2, window_steps=16),
+        TagsSettings(dim=16, layers=1, reach_steps=4, window_steps=16),
+    ],
+)
+def test_heads_of_whole_windows_take_tracks_of_any_length_window_by_window(settings: HeadSettings) -> None:
+    torch.manual_seed(0)
+    head = build_head(settings, in_channels=8, num_classes=3).eval()
+    features, mask = torch.randn(1, 8, 50), torch.ones(1, 50, dtype=torch.bool)
+    found = track_candidates(head, features, mask, core_steps=8, min_score=0.0, limit=4000)
+    expected = candidates_in_windows(head, features, mask, window=16, overlap=8, min_score=0.0, limit=4000)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    short = track_candidates(head, features[..., :9], mask[:, :9], core_steps=8, min_score=0.0, limit=4000)
+    whole = candidates(head, head(features[..., :9], mask[:, :9]), min_score=0.0, limit=4000)
+    np.testing.assert_allclose(short.positions, whole.positions, rtol=1e-5)

@@ -1,0 +1,32 @@
+"""Heads that see a window as a whole go through all stages, as teacher, shared branch head and joint head alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tadkit.pipelines.run import run
+from tadkit.progress import Quiet
+from tadkit.recipes import load_recipe
+from tadkit.store import read_store
+
+HEADS = {
+    "tadtr": "queries = 6\nattention_heads = 4\ndecoder_layers = 2\nmlp_dim = 32\nwindow_steps = 16",
+    "bmn": "map_dim = 8\nroi_dim = 8\ndurations = 8\nsamples = 4\nwindow_steps = 16",
+    "tags": "layers = 1\nreach_steps = 8\nwindow_steps = 16",
+}
+
+
+@pytest.mark.parametrize("kind", sorted(HEADS))
+def test_a_recipe_with_another_head_goes_through_all_stages(toy: Path, kind: str) -> None:
+    text = toy.read_text()
+    before, after = text.index("[head]"), text.index("[distill]")
+    head = f'[head]\nkind = "{kind}"\ndim = 16\n{HEADS[kind]}\n'
+    decoding = "[decode]\nmin_score = 0.0\n"
+    recipe = text[:before] + head + decoding + text[after:].replace("epochs = 2", "epochs = 1")
+    toy.write_text(recipe.replace('"teacher", "rgb", "decomposed"', '"teacher", "decomposed"'))
+    result = run(load_recipe(toy), base=toy.parent, device="cpu", progress=Quiet())
+    assert [row.name for row in result.rows] == ["teacher", "decomposed"]
+    assert all(np.isfinite(row.average_map) for row in result.rows)
+    with read_store(toy.parent / "runs" / "toy" / "teacher.h5", kind="features") as tracks:
+        assert tracks.tracks(tracks.videos()[0]) == ["mirror/feature", "original/feature"]
