@@ -79,6 +79,8 @@ class Tvl1Settings(Settings):
     """Steps of the solver after each median filter."""
     median_px: Literal[1, 3, 5] = 5
     """Side of the median filter; 1 is none."""
+    last_median: bool = True
+    """Filter once more at the end of each level."""
     compile: Literal["auto", "never"] = "auto"
     """auto fuses the solver's steps with torch.compile where there is a compiler; never leaves them as they are."""
     batch_pairs: int = Field(32, ge=1)
@@ -111,6 +113,7 @@ _TVL1_REFERENCE: Mapping[str, Any] = {
     "warps": 5,
     "medians": 2,
     "inner_steps": 30,
+    "last_median": False,
 }
 """OpenCV's defaults, but for ``medians``: OpenCV filters up to ten times, until the flow rests; twice came as near."""
 
@@ -595,6 +598,16 @@ class FilesSource(Settings):
     """Folder of the videos, named by their keys in the annotations."""
 
 
+class FeaturesSource(Settings):
+    """Features that exist (``tadkit import features``): a head is trained on them, and no video is read."""
+
+    kind: Literal["features"] = "features"
+    annotations: str
+    """ActivityNet-style JSON; ``${NAME}`` is read from the environment."""
+    features: str
+    """Feature store with a track of each video."""
+
+
 class SynthSource(Settings):
     """Made-up people whose actions are known exactly (``tadkit data synth``)."""
 
@@ -625,7 +638,7 @@ class ComposeSource(Settings):
     """Seed of order and gaps."""
 
 
-Source = Annotated[FilesSource | SynthSource | ComposeSource, Field(discriminator="kind")]
+Source = Annotated[FilesSource | FeaturesSource | SynthSource | ComposeSource, Field(discriminator="kind")]
 
 
 class SplitSettings(Settings):
@@ -704,12 +717,14 @@ class Recipe(ModelSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     """How detections are judged."""
     compare: tuple[ComparedRow, ...] = ("teacher", "rgb", "decomposed")
-    """Rows of the final table; each student among them is trained."""
+    """Rows of the final table; each student among them is trained. With features, their head is the only row."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels are not distinct: {', '.join(self.labels)}")
+        if len(self.sources) > 1 and any(isinstance(source, FeaturesSource) for source in self.sources):
+            raise ValueError("a source of features stands alone; import all features into one store")
         if self.backbone.stride != self.teacher_backbone.stride:
             raise ValueError(
                 f"backbone.stride {self.backbone.stride} differs from teacher_backbone.stride "

@@ -13,6 +13,7 @@ from tadkit import __version__
 from tadkit.cli.bench import bench
 from tadkit.cli.data import data
 from tadkit.cli.detect import detect
+from tadkit.cli.detect_features import detect_features
 from tadkit.cli.doctor import doctor
 from tadkit.cli.evaluate import evaluate
 from tadkit.cli.extract import extract_features, extract_flow
@@ -40,6 +41,7 @@ def app(debug: bool) -> None:
 
 for command in (
     detect,
+    detect_features,
     evaluate,
     run,
     extract_flow,

@@ -62,6 +62,12 @@ def head_key(workspace: Workspace, method: str, features: TrackReader) -> str:
     return _key(workspace, parts, shape, workspace.recipe.train.head)
 
 
+def features_head_key(workspace: Workspace, features: TrackReader) -> str:
+    """What a head trained on the features of a source depends on."""
+    parts = {"features": [features.key(item.name) for item in workspace.training]}
+    return _key(workspace, parts, _shape(workspace.model_settings, "head"), workspace.recipe.train.head)
+
+
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     """The sections that a stage's model depends on; who decodes the frames is none of them."""
     return settings.model_dump(mode="json", include=set(sections), exclude={"video": {"reader"}})

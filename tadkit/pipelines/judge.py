@@ -25,6 +25,7 @@ from tadkit.heads import (
 from tadkit.pipelines.branch_features import BranchFeatures
 from tadkit.pipelines.detect import decoded_features
 from tadkit.pipelines.extraction import torch_device
+from tadkit.pipelines.features_head import detections_of_held_out
 from tadkit.pipelines.workspace import Workspace
 from tadkit.records import Detection, write_detections
 from tadkit.store import TrackReader, read_store
@@ -57,11 +58,17 @@ class Row:
 def judged(workspace: Workspace, device: str) -> list[Row]:
     """Detections of the held-out videos by every row, written and scored."""
     rows = []
-    for row in workspace.recipe.compare:
-        found = _teacher_detections(workspace) if row == "teacher" else _detections(workspace, row, device)
+    for row in workspace.rows:
+        found = _found(workspace, row, device)
         write_detections(workspace.detections(row), found, external={"recipe": workspace.recipe.name, "row": row})
         rows.append(_row(workspace, row, found))
     return rows
+
+
+def _found(workspace: Workspace, row: str, device: str) -> dict[str, list[Detection]]:
+    if workspace.from_features:
+        return detections_of_held_out(workspace, device)
+    return _teacher_detections(workspace) if row == "teacher" else _detections(workspace, row, device)
 
 
 def _teacher_detections(workspace: Workspace) -> dict[str, list[Detection]]:

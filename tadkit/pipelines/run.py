@@ -15,6 +15,7 @@ from tadkit.files import write_text
 from tadkit.pipelines.extract_features import extract_features_of
 from tadkit.pipelines.extract_flow import extract_flow_of
 from tadkit.pipelines.extraction import ExtractionResult, torch_device, views_of
+from tadkit.pipelines.features_head import train_on_features
 from tadkit.pipelines.freshness import current_student, current_teacher
 from tadkit.pipelines.judge import Row, judged
 from tadkit.pipelines.teacher_tracks import extract_teacher_tracks
@@ -76,7 +77,8 @@ def run(
     result = RunResult(workspace.folder)
     flow = partial(_flow, workspace, device, progress, workers, retry_failed)
     device = device.split(",")[0]
-    stages: list[Stage] = [("extract-flow", "extract-flow", flow), *_stages(workspace, device, progress)]
+    first: list[Stage] = [] if workspace.from_features else [("extract-flow", "extract-flow", flow)]
+    stages = [*first, *_stages(workspace, device, progress)]
     if only is not None and only not in {command for command, _, _ in stages}:
         raise UsageError(f"no stage '{only}'; choose one of {', '.join(dict.fromkeys(c for c, _, _ in stages))}")
     with locked(workspace):
@@ -91,8 +93,11 @@ def run(
 
 
 def _stages(workspace: Workspace, device: str, progress: Progress) -> list[Stage]:
-    """The stages after flow, in order."""
+    """The stages after flow, in order; features need but a head."""
     on = torch_device(device)
+    if workspace.from_features:
+        head = partial(train_on_features, workspace, device=on, progress=progress)
+        return [("train-head", "train-head (features)", head)]
     stages: list[Stage] = [
         ("train-teacher", "train-teacher", partial(train_teacher, workspace, device=on, progress=progress)),
         ("extract-flow", _TRACKS, partial(_teacher_tracks, workspace, device, progress)),

@@ -13,22 +13,32 @@ from typing import assert_never
 import numpy as np
 from filelock import FileLock, Timeout
 
-from tadkit.config import ComposeSource, FilesSource, ModelSettings, Recipe, Source, SplitSettings, SynthSource
+from tadkit.config import (
+    ComposeSource,
+    FeaturesSource,
+    FilesSource,
+    ModelSettings,
+    Recipe,
+    Source,
+    SplitSettings,
+    SynthSource,
+)
 from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.files import digest_of
 from tadkit.pipelines.data import compose, synth
 from tadkit.pipelines.extraction import source_digest
+from tadkit.pipelines.video_files import VIDEO_SUFFIXES, find_video
 from tadkit.progress import Progress
 from tadkit.records import VideoRecord, read_dataset
+from tadkit.store import read_store
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 CODE = 1
 """Raised when a change of the code makes stored results differ."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One annotated video of a recipe."""
+    """One annotated video of a recipe; ``path`` is its file, or the feature store that stands in for it."""
 
     name: str
     path: Path
@@ -94,6 +104,27 @@ class Workspace:
     def detections(self, row: str) -> Path:
         """Detections of the held-out videos by one row of the final table."""
         return self.folder / "detections" / f"{row}.json"
+
+    @property
+    def from_features(self) -> bool:
+        """Whether videos come as features, so that a head alone is trained."""
+        return isinstance(self.recipe.sources[0], FeaturesSource)
+
+    @property
+    def features_source(self) -> Path:
+        """Feature store that the videos come in."""
+        assert self.from_features
+        return self.items[0].path
+
+    @property
+    def features_head(self) -> Path:
+        """Head trained on the features of a source."""
+        return self.folder / "head.safetensors"
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Rows of the final table."""
+        return ("features",) if self.from_features else self.recipe.compare
 
     def stage(self, name: str) -> Path:
         """Folder where a training stage keeps its log and its state."""
@@ -168,6 +199,9 @@ def _videos_of(source: Source, *, base: Path, folder: Path, progress: Progress) 
     match source:
         case FilesSource():
             annotations, videos = expanded(source.annotations, base=base), expanded(source.videos, base=base)
+        case FeaturesSource():
+            annotations, store = expanded(source.annotations, base=base), expanded(source.features, base=base)
+            return [(record, store) for record in _with_features(annotations, store, progress)]
         case SynthSource():
             annotations, videos = synth(folder, source, progress=progress), folder / "videos"
         case ComposeSource():
@@ -178,12 +212,25 @@ def _videos_of(source: Source, *, base: Path, folder: Path, progress: Progress) 
     return [(record, _file_of(record.name, videos)) for record in read_dataset(annotations).videos.values()]
 
 
+def _with_features(annotations: Path, store: Path, progress: Progress) -> list[VideoRecord]:
+    """Annotated videos that have features; the others are counted, for nothing can be said of them."""
+    records = list(read_dataset(annotations).videos.values())
+    with read_store(store, kind="features") as reader:
+        there = set(reader.videos())
+    missing = [record.name for record in records if record.name not in there]
+    if len(missing) == len(records):
+        raise StoreError(f"{store}: has features of none of the videos of {annotations}; tadkit import features them")
+    if missing:
+        progress.warn(f"{store}: lacks {len(missing)} of {len(records)} annotated videos, such as '{missing[0]}'")
+    return [record for record in records if record.name in there]
+
+
 def _file_of(name: str, folder: Path) -> Path:
-    for suffix in (*VIDEO_SUFFIXES, *map(str.upper, VIDEO_SUFFIXES)):
-        if (path := folder / (name + suffix)).is_file():
-            return path
-    others = " ".join(VIDEO_SUFFIXES[1:])
-    raise VideoError(f"{folder}: no video for '{name}' of the annotations; expected {name}.mp4 (or {others})")
+    path = find_video(name, folder)
+    if path is None:
+        others = " ".join(VIDEO_SUFFIXES[1:])
+        raise VideoError(f"{folder}: no video for '{name}' of the annotations; expected {name}.mp4 (or {others})")
+    return path
 
 
 def expanded(text: str, *, base: Path) -> Path:
