@@ -64,17 +64,27 @@ class BoundaryMatching(nn.Module):
 
 
 class _SparseProduct(torch.autograd.Function):
-    """``matrix @ dense`` with a gradient for ``dense`` only; torch's own would transpose the matrix at every step."""
+    """``matrix @ dense`` with a gradient for ``dense`` only; torch's own would transpose the matrix at every step.
+
+    In float32 under mixed precision too: torch has no sparse product in half precision.
+    """
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
         ctx.save_for_backward(transposed)
-        return (matrix @ dense.float()).to(dense.dtype)
+        return _product(matrix, dense)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor]:
         (transposed,) = ctx.saved_tensors
-        return None, None, (transposed @ gradients[0].float().contiguous()).to(gradients[0].dtype)
+        return None, None, _product(transposed, gradients[0])
+
+
+def _product(matrix: Float[Tensor, "rows inner"], dense: Float[Tensor, "inner cols"]) -> Float[Tensor, "rows cols"]:
+    """Product with a sparse matrix, in the type of ``dense``."""
+    with torch.autocast(dense.device.type, enabled=False):
+        result: Tensor = (matrix @ dense.float().contiguous()).to(dense.dtype)
+    return result
 
 
 @lru_cache(maxsize=8)

@@ -99,11 +99,11 @@ class TadtrHead(Head):
         memory = self._encoded(x.transpose(1, 2), read)
         places, content = (part.expand(len(mask), -1, -1) for part in self.queries.chunk(2, dim=1))
         reference = self.reference(places).sigmoid()
-        length = read.sum(dim=1).to(memory.dtype)[:, None, None]
+        length = read.sum(dim=1).float()[:, None, None]
         layers = []
         for layer, classifier, regressor in zip(self.decoder, self.classifiers, self.regressors, strict=True):
             content = layer(content, places, reference, memory, read)
-            refined = _refined(regressor(content), reference)
+            refined = _refined(regressor(content).float(), reference.float())  # half precision has no places of steps
             layers.append((classifier(content), _segments(refined, length)))
             reference = refined.detach()  # each layer learns from its own refinement only
         return QueryPredictions(*layers[-1], read, tuple(layers[:-1]))
