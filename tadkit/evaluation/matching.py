@@ -23,10 +23,15 @@ from tadkit.evaluation.tables import (
     detection_table,
     in_groups,
     paired_iou,
+    small,
 )
 from tadkit.records import Annotation, Detection
 
 Protocol = Literal["activitynet", "thumos14"]
+_MOST_PAIRS = 4_000_000
+"""Pairs whose overlap is held at a time."""
+_FEW_PAIRS = 16_384
+"""Pairs whose overlap is computed at a time, in the cache."""
 AMBIGUOUS = "Ambiguous"
 """THUMOS14's label of stretches that annotators could not decide on; no protocol counts it as a class."""
 
@@ -68,6 +73,7 @@ class Matched:
     Attributes:
         actions: of all classes, by (label, video, start, end).
         found: detections by class, each class as ranked.
+        pooled: rows of ``found`` as all classes together are ranked.
         taken: row of the action that each detection takes at each tIoU, -1 for none.
         counted: see :class:`Ranking`.
         videos: number of videos.
@@ -75,6 +81,7 @@ class Matched:
 
     actions: Table
     found: Table
+    pooled: Int64[np.ndarray, " detections"]
     taken: Int64[np.ndarray, "detections tious"]
     counted: Bool[np.ndarray, "detections tious"]
     videos: int
@@ -106,17 +113,17 @@ def match_classes(
     """
     actions = action_table(truth, videos=videos, labels=labels)
     found = detection_table(detections, videos=videos, labels=labels)
-    found = found.rows(np.lexsort((*_keys(found, protocol), found.label)))
-    thresholds = np.asarray(tiou, np.float64)
-    taken = np.full((len(found), len(thresholds)), -1)
-    for of_found, of_actions in zip(_parts(found, labels), _parts(actions, labels), strict=True):
-        mine = _match(found.rows(of_found), actions.rows(of_actions), thresholds, len(videos), protocol)
-        taken[of_found] = np.where(mine >= 0, mine + of_actions.start, -1)
+    found = found.rows(ranked(found, protocol))
+    by_class = np.argsort(small(found.label), kind="stable")
+    rank = np.empty(len(found), np.int64)
+    rank[by_class] = np.arange(len(found))
+    found = found.rows(by_class)
+    taken = _match(found, actions, np.asarray(tiou, np.float64), len(videos), protocol)
     counted = np.ones(taken.shape, bool)
     if protocol == "thumos14":
         ambiguous = action_table(truth, videos=videos, labels=(AMBIGUOUS,))
         counted = (taken >= 0) | ~_touches(found, ambiguous, len(videos))[:, None]
-    return Matched(actions, found, taken, counted, len(videos))
+    return Matched(actions, found, rank, taken, counted, len(videos))
 
 
 def rank_classes(
@@ -136,7 +143,7 @@ def rank_classes(
         The ranking of each label, and the one of all of them pooled; there equal keys stay in the order of the classes.
     """
     matched = match_classes(truth, detections, videos=videos, labels=labels, tiou=tiou, protocol=protocol)
-    return class_rankings(matched, labels), matched.ranking(np.lexsort(_keys(matched.found, protocol)))
+    return class_rankings(matched, labels), matched.ranking(matched.pooled)
 
 
 def class_rankings(matched: Matched, labels: Sequence[str]) -> dict[str, Ranking]:
@@ -145,13 +152,18 @@ def class_rankings(matched: Matched, labels: Sequence[str]) -> dict[str, Ranking
     return {label: matched.ranking(of_found, of_actions) for label, of_found, of_actions in parts}
 
 
-def _keys(found: Table, protocol: Protocol) -> tuple[Float64[np.ndarray, " n"], ...]:
-    """What detections are ranked by, the weightiest last, as lexsort wants it."""
+def ranked(found: Table, protocol: Protocol) -> Int64[np.ndarray, " n"]:
+    """Rows of detections by falling score, ties as :class:`Ranking` says, equal keys by label."""
+    order = np.argsort(-found.score)
+    score = found.score[order]
+    if (score[1:] < score[:-1]).all():
+        return order
     match protocol:
         case "activitynet":
-            return found.segment_s[:, 1], found.segment_s[:, 0], found.video, -found.score
+            end_s, start_s = found.segment_s[:, 1], found.segment_s[:, 0]
+            return np.lexsort((found.label, end_s, start_s, found.video, -found.score))
         case "thumos14":
-            return found.place, found.video, -found.score
+            return np.lexsort((found.label, found.place, found.video, -found.score))
         case _:
             assert_never(protocol)
 
@@ -174,22 +186,33 @@ def _touches(found: Table, stretches: Table, videos: int) -> Bool[np.ndarray, " 
 def _match(
     found: Table, actions: Table, tiou: Float64[np.ndarray, " k"], videos: int, protocol: Protocol
 ) -> Int64[np.ndarray, "p k"]:
-    """Row of the action that each detection of one class takes, -1 for none."""
+    """Row of the action that each detection takes, -1 for none; matching is inside one label and video."""
     taken = np.full((len(found), len(tiou)), -1)
-    if len(found) == 0 or len(actions) == 0 or len(tiou) == 0:
+    if len(actions) == 0 or len(tiou) == 0:
         return taken
+    own, group = np.unique(actions.label * videos + actions.video, return_inverse=True)
+    places = np.full(max(int(found.label.max(initial=0)) + 1, int(actions.label[-1]) + 1) * videos, -1)
+    places[own] = np.arange(len(own))
+    place = places[found.label * videos + found.video]
+    with_actions = np.flatnonzero(place >= 0)
     match protocol:
         case "activitynet":
-            _match_by_detection(taken, found, actions, tiou, videos)
+            match_by_detection(taken, found.segment_s, with_actions, place, actions.segment_s, group, tiou)
         case "thumos14":
-            _match_by_truth(taken, found, actions, tiou, videos)
+            match_by_truth(taken, found.segment_s, with_actions, place, actions.segment_s, group, tiou)
         case _:
             assert_never(protocol)
     return taken
 
 
-def _match_by_detection(
-    taken: Int64[np.ndarray, "p k"], found: Table, actions: Table, tiou: Float64[np.ndarray, " k"], videos: int
+def match_by_detection(
+    taken: Int64[np.ndarray, "p k"],
+    found_s: Float64[np.ndarray, "p 2"],
+    rows: Int64[np.ndarray, " r"],
+    found_group: Int64[np.ndarray, " p"],
+    actions_s: Float64[np.ndarray, "g 2"],
+    action_group: Int64[np.ndarray, " g"],
+    tiou: Float64[np.ndarray, " k"],
 ) -> None:
     """ActivityNet's rule: each detection in turn takes the action of highest tIoU that is free at that threshold.
 
@@ -197,45 +220,80 @@ def _match_by_detection(
     which is where the official evaluator's reversed sort ends up for annotations in order of time.
 
     Args:
-        taken: filled in place.
-        found: detections, best score first.
-        actions: by video and start.
+        taken: filled in place, -1 before.
+        found_s: segments of the detections, in each group best score first.
+        rows: the detections whose group has actions.
+        found_group: group of each detection, which is one label in one video.
+        actions_s: segments of the actions, in each group by start.
+        action_group: group of each action; every group has one.
         tiou: thresholds.
-        videos: number of videos.
     """
-    rows = in_groups(actions.video[::-1], groups=videos)
-    slots = np.where(rows >= 0, len(actions) - 1 - rows, -1)
-    free = np.ones((videos, len(tiou), slots.shape[1]), bool)
-    overlap = paired_iou(found.segment_s[:, None], actions.segment_s[slots[found.video]])
-    overlap[slots[found.video] < 0] = -1.0
-    near = np.flatnonzero(overlap.max(axis=1) >= tiou.min())
-    every = np.arange(len(tiou))
-    for turn in by_turn(found.video[near]):
-        row = near[turn]
-        video = found.video[row]
-        left = np.where(free[video], overlap[row, None], -1.0)
-        best = left.argmax(axis=2)
-        hit = np.take_along_axis(left, best[..., None], axis=2)[..., 0] >= tiou
-        taken[row] = np.where(hit, slots[video[:, None], best], -1)
-        free[video[:, None], every, best] &= ~hit
+    back = in_groups(action_group[::-1], groups=int(action_group.max()) + 1)
+    slots = np.where(back >= 0, len(actions_s) - 1 - back, -1)
+    least = float(tiou.min())
+    rows, overlap = _near(found_s, rows, found_group, actions_s, slots, least)
+    walk = np.argsort(-overlap, axis=1, kind="stable")
+    overlap = np.take_along_axis(overlap, walk, axis=1)
+    walk = np.take_along_axis(slots[found_group[rows]], walk, axis=1)
+    free = np.ones((len(actions_s), len(tiou)), bool)
+    mine = np.full((len(rows), len(tiou)), -1)
+    for walking in by_turn(found_group[rows]):
+        for step in range(walk.shape[1]):
+            walking = walking[overlap[walking, step] >= least]
+            if len(walking) == 0:
+                break
+            action = walk[walking, step]
+            hit = free[action] & (mine[walking] < 0) & (overlap[walking, step, None] >= tiou)
+            mine[walking] = np.where(hit, action[:, None], mine[walking])
+            free[action] &= ~hit
+    taken[rows] = mine
 
 
-def _match_by_truth(
-    taken: Int64[np.ndarray, "p k"], found: Table, actions: Table, tiou: Float64[np.ndarray, " k"], videos: int
+def _near(
+    found_s: Float64[np.ndarray, "p 2"],
+    rows: Int64[np.ndarray, " r"],
+    found_group: Int64[np.ndarray, " p"],
+    actions_s: Float64[np.ndarray, "g 2"],
+    slots: Int64[np.ndarray, "groups width"],
+    least: float,
+) -> tuple[Int64[np.ndarray, " near"], Float64[np.ndarray, "near width"]]:
+    """Rows that overlap an action of their group by ``least`` or more, and their tIoU with all of them, -1 for none."""
+    kept, overlaps = [rows[:0]], [np.zeros((0, slots.shape[1]))]
+    for part in np.array_split(rows, rows.size * slots.shape[1] // _FEW_PAIRS + 1):
+        mine = slots.T[:, found_group[part]]  # long axis last, where NumPy is quick
+        overlap = paired_iou(found_s[part], actions_s[mine])
+        overlap[mine < 0] = -1.0
+        near = overlap.max(axis=0) >= least
+        kept.append(part[near])
+        overlaps.append(overlap[:, near].T)
+    return np.concatenate(kept), np.concatenate(overlaps)
+
+
+def match_by_truth(
+    taken: Int64[np.ndarray, "p k"],
+    found_s: Float64[np.ndarray, "p 2"],
+    rows: Int64[np.ndarray, " r"],
+    found_group: Int64[np.ndarray, " p"],
+    actions_s: Float64[np.ndarray, "g 2"],
+    action_group: Int64[np.ndarray, " g"],
+    tiou: Float64[np.ndarray, " k"],
 ) -> None:
     """The THUMOS14 kit's rule: each action in turn takes the free detection of highest tIoU.
 
     That tIoU must exceed (>) the threshold; the score decides only between equal tIoUs. The kit goes through the
-    actions in the order of its files; here they come by start. Arguments are those of :func:`_match_by_detection`.
+    actions in the order of its files; here they come by start. Arguments are those of :func:`match_by_detection`.
     """
-    slots = in_groups(found.video, groups=videos)
-    every = np.arange(len(tiou))
-    for row in by_turn(actions.video):
-        mine = slots[actions.video[row]]
-        overlap = paired_iou(actions.segment_s[row, None], found.segment_s[mine])
-        overlap[mine < 0] = -1.0
-        left = np.where(taken[mine] >= 0, -1.0, overlap[..., None])
-        best = left.argmax(axis=1)
-        hit = np.take_along_axis(left, best[:, None], axis=1)[:, 0] > tiou
-        action, threshold = np.nonzero(hit)
-        taken[mine[action, best[hit]], every[threshold]] = row[action]
+    places = in_groups(found_group[rows], groups=int(action_group.max()) + 1)
+    if places.shape[1] == 0:
+        return
+    for turn in by_turn(action_group):
+        for part in np.array_split(turn, turn.size * places.shape[1] * len(tiou) // _MOST_PAIRS + 1):
+            place = places[action_group[part]]
+            mine = rows[place]
+            overlap = paired_iou(actions_s[part, None], found_s[mine])
+            overlap[place < 0] = -1.0
+            left = np.where(taken[mine] >= 0, -1.0, overlap[..., None])
+            best = left.argmax(axis=1)
+            hit = np.take_along_axis(left, best[:, None], axis=1)[:, 0] > tiou
+            action, threshold = np.nonzero(hit)
+            taken[mine[action, best[hit]], threshold] = part[action]

@@ -1,7 +1,8 @@
 """ActivityNet's evaluation and soft-NMS as their descriptions go, one detection after another.
 
 Slow on purpose: these loops are what the tests hold the fast forms to, and what ``tadkit bench evaluate`` sets beside
-them. Written from the rules (docs/method.md; Caba Heilbron et al., CVPR 2015; Bodla et al., ICCV 2017), not from code.
+them. The evaluator goes as the official one does (Caba Heilbron et al., CVPR 2015): one detection, one threshold, one
+action after another; only the tables that it looks up are dictionaries. Suppression: Bodla et al., ICCV 2017.
 """
 
 from __future__ import annotations
@@ -34,38 +35,47 @@ def _of_class(
     label: str,
     tiou: Sequence[float],
 ) -> Float64[np.ndarray, " tious"]:
-    actions = {video: [action for action in items if action.label == label] for video, items in truth.items()}
+    segments_s = {
+        video: np.array(sorted((a.start_s, a.end_s) for a in actions if a.label == label)).reshape(-1, 2)
+        for video, actions in truth.items()
+    }
     ranked = [(video, one) for video, items in detections.items() for one in items if one.label == label]
     ranked.sort(key=lambda pair: (-pair[1].score, pair[0], pair[1].start_s, pair[1].end_s))
-    hits = np.zeros((len(tiou), len(ranked)))
-    taken: set[tuple[int, str, int]] = set()
+    true, false = np.zeros((len(tiou), len(ranked))), np.zeros((len(tiou), len(ranked)))
+    taken_by = {video: np.full((len(tiou), len(actions)), -1) for video, actions in segments_s.items()}
     for rank, (video, detection) in enumerate(ranked):
-        of_video = actions.get(video, [])
-        overlap = np.array([_tiou(detection, action) for action in of_video])
-        walk = sorted(range(len(of_video)), key=lambda n: (-overlap[n], -of_video[n].start_s, -of_video[n].end_s))
+        if len(segments_s.get(video, ())) == 0:
+            false[:, rank] = 1
+            continue
+        overlap = _tiou(detection, segments_s[video])
+        walk = overlap.argsort(kind="stable")[::-1]
         for level, threshold in enumerate(tiou):
             for number in walk:
                 if overlap[number] < threshold:
+                    false[level, rank] = 1
                     break
-                if (level, video, number) not in taken:
-                    taken.add((level, video, number))
-                    hits[level, rank] = 1
-                    break
-    count = sum(map(len, actions.values()))
-    return np.array([_interpolated(of_level, count) for of_level in hits])
+                if taken_by[video][level, number] >= 0:
+                    continue
+                true[level, rank] = 1
+                taken_by[video][level, number] = rank
+                break
+            if true[level, rank] == 0 and false[level, rank] == 0:
+                false[level, rank] = 1
+    count = sum(map(len, segments_s.values()))
+    return np.array([_interpolated(hits, misses, count) for hits, misses in zip(true, false, strict=True)])
 
 
-def _tiou(detection: Detection, action: Annotation) -> float:
-    shared_s = min(detection.end_s, action.end_s) - max(detection.start_s, action.start_s)
-    if shared_s <= 0:
-        return 0.0
-    return shared_s / ((detection.end_s - detection.start_s) + (action.end_s - action.start_s) - shared_s)
+def _tiou(detection: Detection, actions_s: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, " n"]:
+    start_s = np.maximum(detection.start_s, actions_s[:, 0])
+    shared_s = np.maximum(np.minimum(detection.end_s, actions_s[:, 1]) - start_s, 0.0)
+    union_s = (detection.end_s - detection.start_s) + (actions_s[:, 1] - actions_s[:, 0]) - shared_s
+    return np.asarray(np.divide(shared_s, union_s, out=np.zeros_like(union_s), where=union_s > 0))
 
 
-def _interpolated(hits: Float64[np.ndarray, " n"], count: int) -> float:
+def _interpolated(true: Float64[np.ndarray, " n"], false: Float64[np.ndarray, " n"], count: int) -> float:
     """Area under the monotone envelope of precision over recall."""
-    found = np.cumsum(hits)
-    precision = np.concatenate(([0.0], found / np.arange(1, len(hits) + 1), [0.0]))
+    found = np.cumsum(true)
+    precision = np.concatenate(([0.0], found / (found + np.cumsum(false)), [0.0]))
     recall = np.concatenate(([0.0], found / count, [1.0]))
     for place in range(len(precision) - 2, -1, -1):
         precision[place] = max(precision[place], precision[place + 1])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
+from numpy.typing import NDArray
 
 from tadkit.records import Annotation, Detection
 
@@ -52,7 +56,8 @@ def detection_table(
 ) -> Table:
     """Detections of ``labels`` in the order of the videos and of their lists."""
     lists = [detections.get(video, ()) for video in videos]
-    scores = np.array([one.score for one in chain.from_iterable(lists)], np.float64)
+    count = sum(map(len, lists))
+    scores = np.fromiter(map(attrgetter("score"), chain.from_iterable(lists)), np.float64, count)
     return _table(lists, labels, scores=scores)
 
 
@@ -60,17 +65,17 @@ def _table(
     lists: Sequence[Sequence[Annotation | Detection]], labels: Sequence[str], *, scores: Float64[np.ndarray, " n"]
 ) -> Table:
     """All segments of the lists, without those of other labels."""
-    number = {label: index for index, label in enumerate(labels)}
+    number = defaultdict(lambda: -1, {label: index for index, label in enumerate(labels)})
     flat = list(chain.from_iterable(lists))
     counts = np.array([len(items) for items in lists], np.int64)
-    label = np.array([number.get(one.label, -1) for one in flat], np.int64)
+    label = np.fromiter(map(number.__getitem__, map(attrgetter("label"), flat)), np.int64, len(flat))
     segment_s = np.empty((len(flat), 2))
-    segment_s[:, 0] = [one.start_s for one in flat]
-    segment_s[:, 1] = [one.end_s for one in flat]
+    segment_s[:, 0] = np.fromiter(map(attrgetter("start_s"), flat), np.float64, len(flat))
+    segment_s[:, 1] = np.fromiter(map(attrgetter("end_s"), flat), np.float64, len(flat))
     table = Table(np.repeat(np.arange(len(lists)), counts), label, segment_s, scores, _counted_up(counts))
     assert np.isfinite(scores).all(), "scores must be finite"
     assert np.isfinite(segment_s).all(), "times must be finite"
-    return table.rows(label >= 0)
+    return table if (label >= 0).all() else table.rows(label >= 0)
 
 
 def _counted_up(counts: Int64[np.ndarray, " groups"]) -> Int64[np.ndarray, " n"]:
@@ -78,18 +83,23 @@ def _counted_up(counts: Int64[np.ndarray, " groups"]) -> Int64[np.ndarray, " n"]
     return np.asarray(np.arange(int(counts.sum())) - np.repeat(counts.cumsum() - counts, counts))
 
 
+def small(values: Int64[np.ndarray, " n"]) -> NDArray[np.signedinteger[Any]]:
+    """The same whole numbers as int16 if they fit, which NumPy sorts by radix."""
+    return values.astype(np.int16) if len(values) and int(values.max()) < np.iinfo(np.int16).max else values
+
+
 def turns(group: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """How many rows of the same group come before each row."""
-    order = np.argsort(group, kind="stable")
+    order = np.argsort(small(group), kind="stable")
     turn = np.empty(len(group), np.int64)
-    turn[order] = _counted_up(np.unique(group, return_counts=True)[1])
+    turn[order] = _counted_up(np.bincount(group))
     return turn
 
 
 def by_turn(group: Int64[np.ndarray, " n"]) -> Iterable[Int64[np.ndarray, " m"]]:
     """Rows that come first in their group, then those that come second, and so on."""
     turn = turns(group)
-    order = np.argsort(turn, kind="stable")
+    order = np.argsort(small(turn), kind="stable")
     return np.split(order, np.bincount(turn).cumsum()[:-1]) if len(group) else ()
 
 
@@ -112,13 +122,12 @@ def paired_iou(
     first_s: Float64[np.ndarray, "*#n 2"], second_s: Float64[np.ndarray, "*#n 2"]
 ) -> Float64[np.ndarray, "*n"]:
     """Intersection over union of segments that stand in the same place; 0 where both have no length."""
-    start_s = np.maximum(first_s[..., 0], second_s[..., 0])
-    intersection_s = np.minimum(first_s[..., 1], second_s[..., 1])
-    intersection_s -= start_s
-    np.maximum(intersection_s, 0.0, out=intersection_s)
-    union_s = (first_s[..., 1] - first_s[..., 0]) + (second_s[..., 1] - second_s[..., 0])
-    union_s -= intersection_s
-    overlap: Float64[np.ndarray, "*n"] = np.divide(
-        intersection_s, union_s, out=np.zeros_like(union_s), where=union_s > 0
-    )
+    start_s, end_s = (np.ascontiguousarray(first_s[..., edge]) for edge in (0, 1))
+    others_start_s, others_end_s = (np.ascontiguousarray(second_s[..., edge]) for edge in (0, 1))
+    overlap: Float64[np.ndarray, "*n"] = np.minimum(end_s, others_end_s)
+    overlap -= np.maximum(start_s, others_start_s)
+    np.maximum(overlap, 0.0, out=overlap)
+    union_s = (end_s - start_s) + (others_end_s - others_start_s)
+    union_s -= overlap
+    overlap /= np.maximum(union_s, np.finfo(np.float64).tiny, out=union_s)
     return overlap
