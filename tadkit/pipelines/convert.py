@@ -9,6 +9,7 @@ from pathlib import Path
 from tadkit.data.formats import (
     AMBIGUOUS,
     Format,
+    FrameTimes,
     Known,
     SourceVideo,
     Tool,
@@ -170,13 +171,12 @@ def _of_subsets(videos: Sequence[SourceVideo], subsets: Collection[str], source:
 
 
 def _completed(video: SourceVideo, lengths: Mapping[str, float], known: Known) -> SourceVideo:
-    """The video with a duration from the csv files, else from its file, where the source has none."""
-    if video.duration_s is None and video.name in lengths:
-        return replace(video, duration_s=lengths[video.name])
-    if video.duration_s is None and video.name in known.frame_times:
-        times = known.frame_times[video.name]
-        return replace(video, duration_s=times.duration_s, fps=video.fps or times.fps)
-    return video
+    """The video with a duration from the csv files, else from its file, where the source has none; its rate as well."""
+    duration_s = lengths.get(video.name) if video.duration_s is None else video.duration_s
+    if duration_s is not None and video.fps is not None:
+        return replace(video, duration_s=duration_s)
+    times = known.frame_times.get(video.name, FrameTimes())
+    return replace(video, duration_s=duration_s or times.duration_s, fps=video.fps or times.fps)
 
 
 def _record(video: SourceVideo, videos: Sequence[SourceVideo], source: Path) -> VideoRecord:

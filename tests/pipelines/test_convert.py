@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import astuple
 from pathlib import Path
 
@@ -110,7 +111,8 @@ def test_present_only_leaves_out_and_counts_videos_without_a_file(tmp_path):
     source = golf(tmp_path / "golf")
     (tmp_path / "d.csv").write_text("video,seconds\nvideo_validation_0000001,9\nvideo_validation_0000002,9\n")
     (tmp_path / "videos").mkdir()
-    (tmp_path / "videos" / "video_validation_0000002.mp4").touch()
+    room = Path(__file__).parents[2] / "examples" / "room.mp4"
+    shutil.copy(room, tmp_path / "videos" / "video_validation_0000002.mp4")
     options = {"durations": [tmp_path / "d.csv"], "present_only": True}
     result = convert(source, tmp_path / "o.json", videos=tmp_path / "videos", **options)
     assert list(read_dataset(tmp_path / "o.json").videos) == ["video_validation_0000002"]
