@@ -376,7 +376,7 @@ class TadtrSettings(Settings):
     pad_to_steps: int = Field(0, ge=0)
     """Shorter tracks are padded to this many steps, which only counted padding makes a difference to."""
     window_steps: int = Field(128, ge=2)
-    """Feature steps of a window; longer tracks are cut into overlapping ones. Train on windows of this length."""
+    """Feature steps of a window, in training and in use, instead of window_s; longer tracks are cut into them."""
     prior_probability: float = Field(0.01, gt=0, lt=1)
     """Probability of each class that the classifiers start from."""
     class_cost: float = Field(6.0, ge=0)
@@ -426,7 +426,7 @@ class BmnSettings(Settings):
     edge_steps: float = Field(3.0, gt=0)
     """Stretch around a start or end, in feature steps, whose steps learn to say so."""
     window_steps: int = Field(128, ge=2)
-    """Feature steps of a window; longer tracks are cut into overlapping ones."""
+    """Feature steps of a window, in training and in use, instead of window_s; longer tracks are cut into them."""
     classifier: bool = True
     """Name the proposals; without, as in the paper, they all are of the one class (ours, the paper has none)."""
     score: Literal["iou", "iou*s*e"] = "iou*s*e"
@@ -461,7 +461,7 @@ class TagsSettings(Settings):
     reach_steps: int = Field(64, ge=1)
     """Distance in steps beyond which a mask's prior does not change."""
     window_steps: int = Field(128, ge=2)
-    """Feature steps of a window; longer tracks are cut into overlapping ones."""
+    """Feature steps of a window, in training and in use, instead of window_s; longer tracks are cut into them."""
     thresholds: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Levels at which a mask is cut; each gives a candidate."""
     prior_probability: float = Field(0.01, gt=0, lt=1)

@@ -11,6 +11,7 @@ from tadkit.heads.families import (
     head_loss,
     prediction_distillation,
     pyramid_levels,
+    whole_window_steps,
 )
 from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss, diou_loss_1d, sigmoid_focal_loss
@@ -55,4 +56,5 @@ __all__ = [
     "soft_nms",
     "track_candidates",
     "voted",
+    "whole_window_steps",
 ]

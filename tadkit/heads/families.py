@@ -62,6 +62,15 @@ def pyramid_levels(settings: HeadSettings) -> int:
             return 0
 
 
+def whole_window_steps(settings: HeadSettings) -> int | None:
+    """Steps of the windows that a head sees as a whole, in training and in use; None for heads of any length."""
+    match settings:
+        case ActionFormerSettings() | TriDetSettings() | TemporalMaxerSettings():
+            return None
+        case TadtrSettings() | BmnSettings() | TagsSettings():
+            return settings.window_steps
+
+
 def head_loss(
     head: Head,
     predictions: Predictions,

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tadkit.config import BmnSettings, TadtrSettings, TagsSettings
 from tadkit.heads.chunks import predict_in_chunks
-from tadkit.heads.families import candidates
+from tadkit.heads.families import candidates, whole_window_steps
 from tadkit.heads.head import Candidates, Head
 
 
@@ -115,10 +114,10 @@ def track_candidates(
         min_score: candidates below it are left out.
         limit: most candidates of the whole track.
     """
-    match head.settings:
-        case TadtrSettings(window_steps=window) | BmnSettings(window_steps=window) | TagsSettings(window_steps=window):
-            sizes = {"window": window, "overlap": window // 2}
-            return candidates_in_windows(head, features, mask, **sizes, min_score=min_score, limit=limit)
-        case _:
-            predictions = predict_in_chunks(head, features, mask, core_steps=core_steps)
-            return candidates(head, predictions, min_score=min_score, limit=limit)
+    window = whole_window_steps(head.settings)
+    if window is None:
+        predictions = predict_in_chunks(head, features, mask, core_steps=core_steps)
+        return candidates(head, predictions, min_score=min_score, limit=limit)
+    return candidates_in_windows(
+        head, features, mask, window=window, overlap=window // 2, min_score=min_score, limit=limit
+    )

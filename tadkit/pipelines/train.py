@@ -23,7 +23,7 @@ from tadkit.detector import (
 )
 from tadkit.distill import TWO_BRANCHES, JointHead, JointHeadObjective, StudentObjective, TeacherObjective
 from tadkit.files import write_text
-from tadkit.heads import Head, pyramid_levels
+from tadkit.heads import Head, pyramid_levels, whole_window_steps
 from tadkit.pipelines.freshness import (
     TAUGHT,
     current_student,
@@ -51,8 +51,11 @@ def _stage_folder(workspace: Workspace, name: str) -> Path:
 
 
 def _window_frames(workspace: Workspace, train: TrainSettings, *, stride: int) -> tuple[int, int]:
-    """Frames of a window and their alignment: whole steps of the coarsest pyramid level."""
-    align = stride * 2 ** max(pyramid_levels(workspace.recipe.head) - 1, 0)
+    """Frames of a window and their alignment: whole steps of the coarsest pyramid level, or the head's own window."""
+    steps = whole_window_steps(workspace.recipe.head)
+    if steps is not None:
+        return steps * stride, stride
+    align = stride * 2 ** (pyramid_levels(workspace.recipe.head) - 1)
     return max(1, math.ceil(train.window_s * workspace.recipe.video.rate_hz / align - 1e-9)) * align, align
 
 
