@@ -11,7 +11,11 @@ from tadkit.cli.annotations import check, convert, stats
 from tadkit.cli.options import PATH, InOrder, SettingOption, example
 
 
-@click.group(cls=InOrder, epilog=example("tadkit data synth made-up --count 4 --duration 20"))
+@click.group(
+    short_help="Convert, check and make annotated data.",
+    cls=InOrder,
+    epilog=example("tadkit data synth made-up --count 4 --duration 20"),
+)
 def data() -> None:
     """Convert and check annotations, or make datasets whose actions are known exactly."""
 

@@ -15,7 +15,7 @@ from tadkit.data.windows import WindowPlan, training_video
 from tadkit.distill import JointHead, JointHeadObjective
 from tadkit.errors import StoreError, WeightsError
 from tadkit.files import write_text
-from tadkit.heads import Head, decode, track_candidates
+from tadkit.heads import Head, decode, track_candidates, video_scores_of
 from tadkit.heads.families import pyramid_levels
 from tadkit.heads.head_file import load_head, save_head
 from tadkit.pipelines.detect import CORE_STEPS, DetectResult
@@ -45,13 +45,6 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
         if is_up_to_date(path, kind="head", key=key):
             return False
         channels = _channels(store, [item.name for item in workspace.items])
-        timelines = {item.name: Timeline(store.stamps_s(item.name)) for item in workspace.training}
-        videos = [
-            training_video(item.record, timelines[item.name], labels=recipe.labels, stride=1)
-            for item in workspace.training
-        ]
-        step_s = float(np.median([timeline.step_s for timeline in timelines.values()]))
-        window, align = window_steps(recipe.head, train, step_s=step_s)
         torch.manual_seed(train.seed)
         model = JointHead(
             fusion=recipe.fusion, head=recipe.head, dim=channels, num_classes=len(recipe.labels), two_branches=False
@@ -60,9 +53,7 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
         write_text(folder / "run.toml", recipe_toml(recipe))
         weights = fit(
             JointHeadObjective(model),
-            FeatureBatches(
-                WindowPlan(videos, train, window_frames=window, align_frames=align), features=store, tracks=(TRACK,)
-            ),
+            FeatureBatches(_plan(workspace, store, train), features=store, tracks=(TRACK,)),
             train,
             folder=folder,
             key=key,
@@ -71,14 +62,20 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
             task="train-head (features)",
         )
     model.head.load_state_dict({name.removeprefix("model.head."): value for name, value in weights.items()})
-    provenance = {
-        "key": key,
-        "recipe": recipe.name,
-        "training_videos": [item.name for item in workspace.training],
-        "held_out_videos": [item.name for item in workspace.held_out],
-    }
-    save_head(path, model.head, labels=recipe.labels, provenance=provenance)
+    parts = {"training_videos": workspace.training, "held_out_videos": workspace.held_out}
+    names = {part: [item.name for item in items] for part, items in parts.items()}
+    save_head(path, model.head, labels=recipe.labels, provenance={"key": key, "recipe": recipe.name, **names})
     return True
+
+
+def _plan(workspace: Workspace, store: TrackReader, train: TrainSettings) -> WindowPlan:
+    """Windows of feature steps over the training videos."""
+    timelines = {item.name: Timeline(store.stamps_s(item.name)) for item in workspace.training}
+    labels = workspace.recipe.labels
+    videos = [training_video(item.record, timelines[item.name], labels=labels, stride=1) for item in workspace.training]
+    step_s = float(np.median([timeline.step_s for timeline in timelines.values()]))
+    window, align = window_steps(workspace.recipe.head, train, step_s=step_s)
+    return WindowPlan(videos, train, window_frames=window, align_frames=align)
 
 
 def window_steps(head: HeadSettings, train: TrainSettings, *, step_s: float) -> tuple[int, int]:
@@ -161,7 +158,8 @@ def detections_of_track(
     best = track_candidates(
         head, track, mask, core_steps=CORE_STEPS, min_score=decoding.min_score, limit=decoding.top_candidates
     )
-    found = decode(best, Timeline(store.stamps_s(video)), _duration_s(store, video), decoding)
+    scores = video_scores_of(video, decoding, labels)
+    found = decode(best, Timeline(store.stamps_s(video)), _duration_s(store, video), decoding, video_scores=scores)
     return [
         Detection(float(start_s), float(end_s), labels[label], float(score))
         for (start_s, end_s), score, label in zip(found.segments_s, found.scores, found.labels, strict=True)
