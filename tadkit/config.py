@@ -413,6 +413,10 @@ class BmnSettings(Settings):
     """Channels that the samples of a proposal are mixed to."""
     groups: int = Field(4, ge=1)
     """Groups of the convolutions over time."""
+    graph_layers: int = Field(0, ge=0, le=6)
+    """G-TAD's graph layers (Xu et al., CVPR 2020) after the first convolutions; the paper of BMN has none."""
+    neighbours: int = Field(3, ge=1)
+    """Steps that look most alike, itself included, that a step hears in a graph layer."""
     durations: int = Field(64, ge=1)
     """Longest proposal in feature steps; one row of the map for each length."""
     samples: int = Field(16, ge=1)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tadkit.config import BmnSettings
 from tadkit.heads.bmn_layers import BoundaryMatching, valid_proposals
+from tadkit.heads.graph import GraphLayer
 from tadkit.heads.head import Candidates, Head
 from tadkit.heads.layers import MaskedConv1d, zero_padding
 from tadkit.heads.ranking import ranked
@@ -43,7 +44,7 @@ class BoundaryPredictions(NamedTuple):
 
 
 class BmnHead(Head):
-    """Base convolutions, start and end of each step, boundary-matching map, confidence and classes of its cells.
+    """Convolutions, graph layers if asked for, edges of each step, boundary-matching map, confidence and classes."""
 
     Args:
         settings: sizes.
@@ -60,6 +61,10 @@ class BmnHead(Head):
         dim, map_dim, groups = settings.dim, settings.map_dim, settings.groups
         self.embedding = nn.ModuleList(
             MaskedConv1d(channels, dim, kernel=3, groups=math.gcd(groups, channels)) for channels in (in_channels, dim)
+        )
+        self.graph = nn.ModuleList(
+            GraphLayer(dim, neighbours=settings.neighbours, groups=max(dim // 8, 1))
+            for _ in range(settings.graph_layers)
         )
         self.start, self.end = _edge(dim, groups), _edge(dim, groups)
         self.reduced = MaskedConv1d(dim, map_dim, kernel=3)
@@ -98,6 +103,8 @@ class BmnHead(Head):
         x = zero_padding(features, mask)
         for conv in self.embedding:
             x = nnf.relu(conv(x, mask))
+        for layer in self.graph:
+            x = layer(x, mask)
         start, end = (last(nnf.relu(first(x, mask)), mask)[:, 0] for first, last in (self.start, self.end))
         valid, column = valid_proposals(mask, self.settings.durations), mask[:, None, None]
         sampled = nnf.relu(self.matching(nnf.relu(self.reduced(x, mask)), valid))
