@@ -44,7 +44,7 @@ class BoundaryPredictions(NamedTuple):
 
 
 class BmnHead(Head):
-    """Convolutions, graph layers if asked for, edges of each step, boundary-matching map, confidence and classes."""
+    """Convolutions, graph layers if asked for, edges of each step, boundary-matching map, confidence and classes.
 
     Args:
         settings: sizes.
