@@ -19,7 +19,7 @@ from tadkit.heads.suppression import hard_nms, linear_soft_nms, soft_nms, voted
 from tadkit.heads.targets import Targets, assign_targets, regression_ranges
 from tadkit.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.heads.tridet import TriDetHead
-from tadkit.heads.video_scores import read_video_scores
+from tadkit.heads.video_scores import read_video_scores, video_scores_of
 from tadkit.heads.windows import candidates_in_windows, track_candidates
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "sigmoid_focal_loss",
     "soft_nms",
     "track_candidates",
+    "video_scores_of",
     "voted",
     "whole_window_steps",
 ]

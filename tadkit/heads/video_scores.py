@@ -7,16 +7,45 @@ two best), its score multiplied by that of the label or their geometric mean.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, assert_never
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from tadkit.config import DecodeSettings
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json
 
 CombinationRule = Literal["product", "geometric-mean"]
+
+
+def video_scores_of(
+    video: str, settings: DecodeSettings, labels: Sequence[str]
+) -> Float64[np.ndarray, " classes"] | None:
+    """Scores of one video in the order of ``labels`` by the file that the settings name; None where they name none.
+
+    The file is read once.
+
+    Raises:
+        AnnotationError: the file is not fit (:func:`read_video_scores`) or has no scores for the video.
+    """
+    if settings.video_scores is None:
+        return None
+    path = Path(settings.video_scores)
+    changed_ns = path.stat().st_mtime_ns if path.exists() else 0
+    scores = _read_once(path, tuple(labels), changed_ns)
+    if video not in scores:
+        raise AnnotationError(f"{path}: no scores for '{video}'; add them, or leave decode.video_scores out")
+    return scores[video]
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: Path, labels: tuple[str, ...], changed_ns: int) -> dict[str, Float64[np.ndarray, " classes"]]:
+    """The file as it was at ``changed_ns``."""
+    del changed_ns
+    return read_video_scores(path, labels)
 
 
 def read_video_scores(path: Path, labels: Sequence[str]) -> dict[str, Float64[np.ndarray, " classes"]]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.detector import Detector, build_detector
 from tadkit.errors import SettingsError, TadkitError
-from tadkit.heads import decode
+from tadkit.heads import decode, video_scores_of
 from tadkit.pipelines.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.pipelines.extraction import named, torch_device
 from tadkit.progress import Progress
@@ -72,7 +72,8 @@ def detect(
     for name, file in items.items():
         try:
             with open_sampled(file, video) as sampled:
-                result.detections[name] = detections_of(detector, sampled, decoding=decoding)
+                scores = video_scores_of(name, decoding, detector.labels)
+                result.detections[name] = detections_of(detector, sampled, decoding=decoding, video_scores=scores)
                 result.durations_s[name] = sampled.duration_s
         except TadkitError as error:
             result.failed[name] = error
@@ -102,6 +103,7 @@ def detections_of(
     video: SampledVideo,
     *,
     decoding: DecodeSettings,
+    video_scores: Float64[np.ndarray, " classes"] | None = None,
     core_frames: int = CORE_FRAMES,
     core_steps: int = CORE_STEPS,
 ) -> list[Detection]:
@@ -109,7 +111,13 @@ def detections_of(
     features = branch_features(detector.student, video, core_frames=core_frames)["original"]
     timeline = video.timeline.strided(detector.student.backbone.stride)
     return decoded_features(
-        detector, features, timeline=timeline, duration_s=video.duration_s, decoding=decoding, core_steps=core_steps
+        detector,
+        features,
+        timeline=timeline,
+        duration_s=video.duration_s,
+        decoding=decoding,
+        video_scores=video_scores,
+        core_steps=core_steps,
     )
 
 
@@ -120,6 +128,7 @@ def decoded_features(
     timeline: Timeline,
     duration_s: float,
     decoding: DecodeSettings,
+    video_scores: Float64[np.ndarray, " classes"] | None = None,
     core_steps: int = CORE_STEPS,
 ) -> list[Detection]:
     """Detections of one video from its branch features."""
@@ -136,7 +145,7 @@ def decoded_features(
         min_score=decoding.min_score,
         limit=decoding.top_candidates,
     )
-    found = decode(best, timeline, duration_s, decoding)
+    found = decode(best, timeline, duration_s, decoding, video_scores=video_scores)
     return [
         Detection(float(start_s), float(end_s), detector.labels[label], float(score))
         for (start_s, end_s), score, label in zip(found.segments_s, found.scores, found.labels, strict=True)

@@ -21,6 +21,7 @@ from tadkit.heads import (
     decode,
     pyramid_levels,
     track_candidates,
+    video_scores_of,
 )
 from tadkit.pipelines.branch_features import BranchFeatures
 from tadkit.pipelines.detect import decoded_features
@@ -80,7 +81,8 @@ def _teacher_detections(workspace: Workspace) -> dict[str, list[Detection]]:
             best = _teacher_candidates(tracks, item.name, recipe, head)
             timeline = Timeline(tracks.stamps_s(item.name))
             duration_s = float(tracks.attributes(item.name)["duration_s"])
-            decoded = decode(best, timeline, duration_s, recipe.decode)
+            scores = video_scores_of(item.name, recipe.decode, recipe.labels)
+            decoded = decode(best, timeline, duration_s, recipe.decode, video_scores=scores)
             found[item.name] = [
                 Detection(float(segment[0]), float(segment[1]), recipe.labels[label], float(score))
                 for segment, score, label in zip(*decoded, strict=True)
@@ -121,6 +123,7 @@ def _detections(workspace: Workspace, method: str, device: str) -> dict[str, lis
                 timeline=Timeline(store.stamps_s(item.name)),
                 duration_s=float(store.attributes(item.name)["duration_s"]),
                 decoding=workspace.recipe.decode,
+                video_scores=video_scores_of(item.name, workspace.recipe.decode, detector.labels),
             )
     return found
 

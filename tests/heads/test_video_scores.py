@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from tadkit.config import DecodeSettings
 from tadkit.errors import AnnotationError
-from tadkit.heads.video_scores import read_video_scores
+from tadkit.heads.video_scores import read_video_scores, video_scores_of
 
 
 def written(folder: Path, content: object) -> Path:
@@ -32,3 +33,14 @@ def test_scores_come_in_the_order_of_the_labels_and_are_zero_where_not_named(tmp
 def test_what_is_no_scores_of_videos_is_refused(tmp_path: Path, content: object, message: str) -> None:
     with pytest.raises(AnnotationError, match=message):
         read_video_scores(written(tmp_path, content), ("walk", "sit"))
+
+
+def test_a_video_is_looked_up_in_the_file_that_the_settings_name(tmp_path: Path) -> None:
+    path = written(tmp_path, {"v": {"sit": 0.7}})
+    settings = DecodeSettings(video_scores=str(path))
+    found = video_scores_of("v", settings, ("walk", "sit"))
+    assert found is not None
+    assert found.tolist() == [0.0, 0.7]
+    assert video_scores_of("v", DecodeSettings(), ("walk", "sit")) is None
+    with pytest.raises(AnnotationError, match="no scores for 'w'"):
+        video_scores_of("w", settings, ("walk", "sit"))
