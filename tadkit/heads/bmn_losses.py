@@ -105,17 +105,15 @@ def boundary_loss(
     targets = boundary_targets(time, durations, segments, labels, num_classes, edge_steps=settings.edge_steps)
     targets = BoundaryTargets(*(x.to(predictions.start.device) for x in targets))
     real, valid = predictions.mask, valid_proposals(predictions.mask, durations)
-    starts, ends = (
-        _balanced(said[real].float(), target[real] > EDGE_COVERED)
-        for said, target in ((predictions.start, targets.start), (predictions.end, targets.end))
-    )
+    starts = _balanced(predictions.start[real].float(), targets.start[real] > EDGE_COVERED)
+    ends = _balanced(predictions.end[real].float(), targets.end[real] > EDGE_COVERED)
     overlap = targets.overlap[valid]
     classification = starts + ends + _balanced(predictions.confidence[:, 0][valid].float(), overlap > GOOD_IOU)
     positives = (targets.classes.amax(dim=1)[valid] > 0).sum()
     if predictions.classes is not None:
-        over = positives.clamp(min=1) if normaliser is None else normaliser
         said, wanted = (x.movedim(1, -1)[valid].float() for x in (predictions.classes, targets.classes))
-        classification = classification + settings.classifier_weight * sigmoid_focal_loss(said, wanted).sum() / over
+        naming = sigmoid_focal_loss(said, wanted).sum() / (positives.clamp(min=1) if normaliser is None else normaliser)
+        classification = classification + settings.classifier_weight * naming
     predicted = predictions.confidence[:, 1][valid].float().sigmoid()
     regression = settings.regression_weight * _balanced_square(predicted, overlap, generator)
     return HeadLoss(classification, regression, classification + regression, positives)
