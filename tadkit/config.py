@@ -35,7 +35,7 @@ class VideoSettings(Settings):
     width_px: int = Field(112, ge=16, le=2048)
     """Width that the decoder scales frames to."""
     reader: Literal["auto", "decord", "pyav"] = "auto"
-    """Decoder; auto takes decord where it is installed and copes, else PyAV."""
+    """Decoder; auto takes decord where it is installed and copes, up to 640x480, else PyAV."""
 
     @property
     def size_hw(self) -> tuple[int, int]:
