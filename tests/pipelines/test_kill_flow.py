@@ -20,8 +20,7 @@ from tadkit.store import read_store
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 
 PAIRS = {"a": 2 * PIECE_PAIRS + 300, "b": 20, "c": PIECE_PAIRS + 1, "d": 200}
-METHOD = ("flow.method=tvl1", "flow.scales=2", "flow.warps=4", "flow.inner_steps=8")
-SETTINGS = (*METHOD, "video.rate_hz=100", "video.height_px=32", "video.width_px=32")
+SETTINGS = ("flow.method=opencv-dis", "video.rate_hz=100", "video.height_px=96", "video.width_px=96")
 LIMIT_S = 120.0
 Content = Callable[[Path], dict[str, Any]]
 
@@ -35,18 +34,30 @@ def videos(tmp_path_factory: pytest.TempPathFactory, write_squares: Callable[...
 
 
 def start(videos: Path, out: Path, *, workers: int = 2) -> subprocess.Popen[bytes]:
-    """An extraction in a process group of its own; its workers share the pipe that it talks to."""
+    """An extraction, at work, in a process group of its own; its workers share the pipe that it talks to."""
     command = [sys.executable, "-m", "tadkit.cli", "extract-flow", str(videos), "--out", str(out), "--device", "cpu"]
     command += ["--workers", str(workers), *(word for setting in SETTINGS for word in ("--set", setting))]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    before = written(out)
+    process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
+    limit = time.monotonic() + LIMIT_S
+    while not written(out) - before and process.poll() is None:
+        assert time.monotonic() < limit, "no worker began"
+        time.sleep(0.005)
+    return process
 
 
-def at_work(out: Path) -> bool:
-    """Whether a worker has begun to write."""
-    return any(path.suffix == ".h5" for path in out.with_name(f"{out.name}.parts").rglob("*"))
+def written(out: Path) -> set[tuple[str, int]]:
+    """Files of the parts folder, whole or begun, and their versions."""
+    found = set()
+    for path in out.with_name(f"{out.name}.parts").rglob("*.h5"):
+        try:
+            found.add((path.name, path.stat().st_ino))
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def kill(process: subprocess.Popen[bytes], *, group: bool) -> bytes:
@@ -56,17 +67,9 @@ def kill(process: subprocess.Popen[bytes], *, group: bool) -> bytes:
     return said
 
 
-def wait_until_at_work(process: subprocess.Popen[bytes], out: Path) -> None:
-    limit = time.monotonic() + LIMIT_S
-    while not at_work(out) and process.poll() is None:
-        assert time.monotonic() < limit, "no worker began"
-        time.sleep(0.005)
-
-
 def finish(videos: Path, out: Path, *, workers: int = 2) -> float:
     """Extract to the end; seconds from the first thing written."""
     with start(videos, out, workers=workers) as process:
-        wait_until_at_work(process, out)
         began = time.monotonic()
         said, _ = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 0, said.decode()
@@ -89,7 +92,6 @@ def test_workers_end_with_their_parent_and_the_next_run_goes_on(
 ) -> None:
     out, whole = tmp_path / "flow.h5", tmp_path / "whole.h5"
     process = start(videos, out)
-    wait_until_at_work(process, out)
     time.sleep(0.5)
     kill(process, group=False)
     finish(videos, out)
@@ -106,7 +108,6 @@ def test_forty_kills_lose_and_spoil_nothing(tmp_path: Path, videos: Path, store_
     out = tmp_path / "0.h5"
     while kills < 40:
         process = start(videos, out)
-        wait_until_at_work(process, out)
         try:
             process.wait(chance.uniform(0, whole_s / 2))
         except subprocess.TimeoutExpired:
