@@ -54,7 +54,9 @@ FORMATS = (
 @click.option("--videos", type=PATH, metavar="DIR", help="Folder of the videos: durations, frame times, file names.")
 @click.option("--present-only", is_flag=True, help="Leave out videos that --videos does not have.")
 @click.option("--classes", type=PATH, metavar="FILE", help="Class list, for sources that number their classes.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), metavar="HZ", help="Frames a second, for CVAT.")
+@click.option(
+    "--fps", type=click.FloatRange(min=0, min_open=True), metavar="HZ", help="Frames a second, for forms in frames."
+)
 @click.option("--noun", is_flag=True, help="EPIC-KITCHENS: label by noun, not by verb.")
 @click.option("--json", "as_json", is_flag=True, help="Print counts as JSON.")
 def convert(

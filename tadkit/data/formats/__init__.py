@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, assert_never, get_args
@@ -56,36 +57,44 @@ def read_annotations(path: Path, form: Format, known: Known) -> Source:
     """
     if not path.exists():
         raise AnnotationError(f"{path}: no such file or folder")
+    try:
+        source = _read(path, form, known)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as cause:
+        # Readers check what people get wrong; what else a stranger's file may lack shows as one of these.
+        said = " ".join(str(cause).split())[:100]
+        raise AnnotationError(f"{path}: not as '{form}' files are ({type(cause).__name__}: {said})") from cause
+    names = Counter(video.name for video in source.videos)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise AnnotationError(f"{path}: the video '{twice[0]}' comes twice; keep one of its files or entries")
+    return forward(source, path)
+
+
+def _read(path: Path, form: Format, known: Known) -> Source:
     match form:
         case "tadkit" | "activitynet" | "hacs" | "fineaction":
-            source = read_database(path)
+            return read_database(path)
         case "bmn":
-            source = read_bmn(path)
+            return read_bmn(path)
         case "thumos14":
-            source = read_official(path)
+            return read_official(path)
         case "thumos14-afsd":
-            source = read_afsd(path)
+            return read_afsd(path)
         case "thumos14-actionformer":
-            source = read_database(path, subsets=ACTIONFORMER)
+            return read_database(path, subsets=ACTIONFORMER)
         case "thumos14-opentad":
-            source = read_database(path, subsets=OPENTAD)
+            return read_database(path, subsets=OPENTAD)
         case "multithumos":
-            source = read_multithumos(path, known)
+            return read_multithumos(path, known)
         case "charades":
-            source = read_charades(path, known)
+            return read_charades(path, known)
         case "epic-kitchens":
-            source = read_epic_kitchens(path, known)
+            return read_epic_kitchens(path, known)
         case "ego4d-mq":
-            source = read_ego4d(path)
+            return read_ego4d(path)
         case "boris" | "elan" | "cvat" | "label-studio" | "via":
-            source = _read_tool(path, form, known)
+            return _read_tool(path, form, known)
         case _:
             assert_never(form)
-    names = [video.name for video in source.videos]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise AnnotationError(f"{path}: the video '{twice}' comes twice; keep one of its files or entries")
-    return forward(source, path)
 
 
 def _read_tool(path: Path, form: Tool, known: Known) -> Source:
