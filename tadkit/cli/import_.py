@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tadkit.cli.options import PATH, InOrder, example
+
+if TYPE_CHECKING:
+    from tadkit.heads.peers import Source
 
 
 @click.group("import", cls=InOrder, epilog=example("tadkit import features i3d --out features.h5 --stride 4 --fps 30"))
@@ -69,3 +73,36 @@ def features(
     for error in result.failed.values():
         show_error(error)
     ctx.exit(next((error.exit_code for error in result.failed.values()), 0))
+
+
+@import_.command(
+    short_help="A head of ActionFormer, TriDet or OpenTAD.",
+    epilog=example(
+        "tadkit import head --from actionformer epoch_034.pth.tar --config thumos_i3d.yaml --out head.safetensors"
+    ),
+)
+@click.argument("checkpoint", type=PATH)
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["actionformer", "tridet", "opentad"]),
+    required=True,
+    help="Whose head it is.",
+)
+@click.option("--config", type=PATH, metavar="PATH", help="Settings that it was trained with: YAML, or JSON.")
+@click.option("--labels", type=PATH, metavar="PATH", help="Its classes, one a line, in order; else 0, 1, ...")
+@click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="Head file to write (.safetensors).")
+def head(checkpoint: Path, source: Source, config: Path | None, labels: Path | None, out: Path) -> None:
+    """Turn CHECKPOINT into a head of tadkit that gives the same outputs.
+
+    Averaged weights are taken where it has them. No code in the file is run. Sizes are read from the weights; what they
+    do not tell, such as attention windows, comes from the config, or else from the recipe for THUMOS14, and is told.
+    """
+    from tadkit.pipelines.import_head import import_head
+
+    imported = import_head(checkpoint, out, source=source, config=config, labels=labels)
+    for setting in imported.assumed:
+        click.echo(f"assumed, as neither weights nor --config tell: {setting}", err=True)
+    made = imported.head
+    weights = "averaged weights" if imported.averaged else "weights"
+    click.echo(f"{out}: {made.settings.kind} of {made.in_channels} channels, {made.num_classes} classes, {weights}")

@@ -83,7 +83,7 @@ def global_attention(
     lowest = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
     query, key, value = (x.transpose(2, 3) for x in (query, key, value))
     mixed = nnf.scaled_dot_product_attention(query, key, value, attn_mask=lowest[:, None, None])
-    return mixed.transpose(2, 3)
+    return mixed.transpose(1, 2).contiguous().permute(0, 2, 3, 1)
 
 
 def sliding_attention(
@@ -106,8 +106,8 @@ def sliding_attention(
     count = -(-time // block)
     pad = count * block - time
     query = _blocks(query * query.shape[2] ** -0.5, block, pad)  # (batch, heads, blocks, block, part)
-    key, value = (_with_wings(_blocks(x, block, pad), wing) for x in (key, value))
-    real = _with_wings(_blocks(mask[:, None, None], block, pad), wing)[..., 0]  # (batch, 1, blocks, block + 2 wing)
+    key, value = (_with_wings(_blocks(x, block, pad), wing) for x in (key, value))  # (..., block + 2 * wing, part)
+    real = _with_wings(_blocks(mask[:, None, None], block, pad), wing)[..., 0]
     step, other = torch.arange(block, device=mask.device), torch.arange(block + 2 * wing, device=mask.device)
     shift = other - step[:, None]  # 0 is the farthest earlier step
     near = (shift >= 0) & (shift < window)
@@ -115,14 +115,14 @@ def sliding_attention(
     if distances is not None:
         logits = logits + distances[:, shift.clamp(0, window - 1)][:, None]
     logits = logits.masked_fill(~(near & real[..., None, :]), torch.finfo(logits.dtype).min)
-    mixed = (logits.softmax(dim=-1) @ value).flatten(2, 3)[:, :, :time]
-    return mixed.transpose(2, 3)
+    mixed = (logits.softmax(dim=-1) @ value).permute(0, 2, 3, 1, 4).flatten(1, 2)  # (batch, time, heads, part)
+    return mixed[:, :time].contiguous().permute(0, 2, 3, 1)
 
 
 def _blocks(x: Tensor, block: int, pad: int) -> Tensor:
     """(batch, heads, part, time) to (batch, heads, blocks, block, part), with ``pad`` zeros at the end."""
-    padded = nnf.pad(x, (0, pad))
-    return padded.reshape(*padded.shape[:3], -1, block).permute(0, 1, 3, 4, 2)
+    steps = nnf.pad(x.permute(0, 3, 1, 2), (0, 0, 0, 0, 0, pad))
+    return steps.reshape(len(x), -1, block, *steps.shape[2:]).permute(0, 3, 1, 2, 4)
 
 
 def _with_wings(blocks: Tensor, wing: int) -> Tensor:

@@ -14,7 +14,15 @@ from torch import Tensor, nn
 
 from tadkit.config import TriDetSettings
 from tadkit.heads.anchor_free import AnchorFreeHead, Tower
-from tadkit.heads.layers import ChannelNorm, ResidualPath, TimeGroupNorm, max_pooled, strided_mask, zero_padding
+from tadkit.heads.layers import (
+    ChannelNorm,
+    ResidualPath,
+    StepConv1d,
+    TimeGroupNorm,
+    max_pooled,
+    strided_mask,
+    zero_padding,
+)
 from tadkit.heads.necks import Level
 from tadkit.heads.pyramid import EmbeddedPyramid
 
@@ -36,7 +44,7 @@ class GranularityBlock(nn.Module):
         dim, hidden = settings.dim, settings.mlp_dim or 4 * settings.dim
         self.stride, self.masked = stride, settings.padding == "masked"
         self.averages = stride > 1 and settings.pooling == "avg"
-        self.pooled = nn.Conv1d(dim, dim, 1) if self.averages else None
+        self.pooled = StepConv1d(dim, dim, 1) if self.averages else None
         self.norm = ChannelNorm(dim, masked=self.masked)
         self.group_norm = TimeGroupNorm(_GROUPS, dim, masked=self.masked)
         longer = round((window + 1) * settings.granularity_ratio)
@@ -44,7 +52,7 @@ class GranularityBlock(nn.Module):
         self.gate, self.instant, self.short, self.long, self.overall = (
             _depthwise(dim, kernel, settings.branch_deviation) for kernel in (window, 1, window, longer, 1)
         )
-        self.mlp_in, self.mlp_out = nn.Conv1d(dim, hidden, 1), nn.Conv1d(hidden, dim, 1)
+        self.mlp_in, self.mlp_out = StepConv1d(dim, hidden, 1), StepConv1d(hidden, dim, 1)
         scaled, drop = (settings.layer_scale, settings.drop_path) if paths else (False, 0.0)
         self.branch_path, self.mlp_path = (ResidualPath(dim, scaled=scaled, drop_path=drop) for _ in range(2))
 
@@ -80,8 +88,8 @@ class GranularityBlock(nn.Module):
         return y
 
 
-def _depthwise(dim: int, kernel: int, deviation: float) -> nn.Conv1d:
-    conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+def _depthwise(dim: int, kernel: int, deviation: float) -> StepConv1d:
+    conv = StepConv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
     nn.init.normal_(conv.weight, 0.0, deviation)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv

@@ -6,7 +6,7 @@ import importlib
 import json
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def import_head(
     names = _labels(labels, imported.head.num_classes)
     provenance = {"imported": {"from": source, "file": checkpoint.name, "sha256": digest_of_file(checkpoint)}}
     save_head(out, imported.head, labels=names, provenance=provenance)
-    return ImportedHead(imported.head, averaged, imported.assumed)
+    return replace(imported, averaged=averaged)
 
 
 def build_imported(

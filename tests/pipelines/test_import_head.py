@@ -1,0 +1,149 @@
+"""What ``tadkit import head`` takes, gives and refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tadkit.errors import SettingsError, UsageError, WeightsError
+from tadkit.heads.head_file import load_head
+from tadkit.pipelines.import_head import import_head
+
+GOLDEN = Path(__file__).parents[1] / "heads" / "golden" / "actionformer_two_stream.npz"
+
+
+@pytest.fixture(scope="module")
+def peer() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    held = np.load(GOLDEN)
+    weights = {n.removeprefix("weight/"): torch.from_numpy(held[n]) for n in held.files if n.startswith("weight/")}
+    return weights, {"told": json.loads(str(held["told"])), "held": held}
+
+
+@pytest.fixture
+def config(tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> Path:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(peer[1]["told"]["config"]))
+    return path
+
+
+def test_a_training_checkpoint_gives_a_head_with_the_peers_outputs(
+    tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]], config: Path
+) -> None:
+    weights, golden = peer
+    averaged = {f"module.{name}": value for name, value in weights.items()}
+    others = {name: value + 1 for name, value in averaged.items()}
+    torch.save({"epoch": 3, "state_dict": others, "state_dict_ema": averaged}, tmp_path / "epoch.pth.tar")
+    out, labels = tmp_path / "head.safetensors", tmp_path / "labels.txt"
+    labels.write_text("jump\nrun\nthrow\n")
+    imported = import_head(tmp_path / "epoch.pth.tar", out, source="actionformer", config=config, labels=labels)
+    assert imported.averaged
+    assert imported.assumed == ()
+    head, names = load_head(out)
+    assert names == ("jump", "run", "throw")
+    with torch.no_grad():
+        features = torch.from_numpy(golden["held"]["feats_T37"])[None]
+        predictions = head(features, torch.ones(1, 37, dtype=torch.bool))
+    logits = np.concatenate([x[0][m[0]] for x, m in zip(predictions.logits, predictions.masks, strict=True)])
+    np.testing.assert_allclose(logits, golden["held"]["T37/cls"], rtol=1e-4, atol=1e-4)
+
+
+def test_a_yaml_config_says_the_same(
+    tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]], config: Path
+) -> None:
+    given = json.loads(config.read_text())
+    training = given.pop("train_cfg")
+    text = "\n".join(f"  {name}: {json.dumps(value)}" for name, value in given.items())
+    train = "\n".join(f"  {name}: {json.dumps(value)}" for name, value in training.items())
+    yaml = tmp_path / "thumos.yaml"
+    yaml.write_text(f"dataset:\n  max_seq_len: 256\nmodel:\n{text}\ntrain_cfg:\n{train}\n")
+    save_file(peer[0], tmp_path / "weights.safetensors")
+    heads = [
+        import_head(tmp_path / "weights.safetensors", tmp_path / "out.safetensors", source="actionformer", config=path)
+        for path in (config, yaml)
+    ]
+    assert heads[0].head.settings == heads[1].head.settings
+
+
+def test_what_nothing_tells_is_assumed_and_told(
+    tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]]
+) -> None:
+    save_file(peer[0], tmp_path / "weights.safetensors")
+    imported = import_head(tmp_path / "weights.safetensors", tmp_path / "out.safetensors", source="actionformer")
+    assert set(imported.assumed) == {"attention_heads=4", "attention_windows=19", "pad_to_steps=2304"}
+    assert load_head(tmp_path / "out.safetensors")[1] == ("0", "1", "2")
+
+
+Change = Callable[[dict[str, torch.Tensor]], object]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda held: held.pop("cls_head.cls_head.conv.bias"), "no classifier"),
+        (lambda held: held.pop("cls_head.norm.0.weight"), "missing classifier.norms"),
+        (lambda held: held.update({"backbone.wings": torch.zeros(2)}), "unknown backbone.wings"),
+        (lambda held: held.update({"reg_head.offset_head.conv.bias": torch.zeros(7)}), "has shape"),
+    ],
+)
+def test_weights_of_something_else_are_refused_in_one_line(
+    tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]], config: Path, change: Change, message: str
+) -> None:
+    weights = dict(peer[0])
+    change(weights)
+    path, out = tmp_path / "weights.safetensors", tmp_path / "out.safetensors"
+    save_file(weights, path)
+    with pytest.raises(WeightsError, match=message) as error:
+        import_head(path, out, source="actionformer", config=config)
+    assert "\n" not in str(error.value)
+    assert not out.exists()
+
+
+class Code:
+    """What a checkpoint must not be able to run."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return (print, ("run",))
+
+
+@pytest.mark.parametrize("content", [b"nothing", b""])
+def test_files_that_are_no_checkpoint_are_refused(tmp_path: Path, content: bytes) -> None:
+    for name in ("a.pth.tar", "a.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(WeightsError, match="without running code"):
+            import_head(tmp_path / name, tmp_path / "out.safetensors", source="tridet")
+    with pytest.raises(WeightsError, match="no such file"):
+        import_head(tmp_path / "b.pth", tmp_path / "out.safetensors", source="tridet")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": Code()}, tmp_path / "evil.pth")
+    with pytest.raises(WeightsError, match="without running code"):
+        import_head(tmp_path / "evil.pth", tmp_path / "out.safetensors", source="tridet")
+    assert capsys.readouterr().out == ""
+
+
+def test_labels_and_configs_that_do_not_fit_are_refused(
+    tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]], config: Path
+) -> None:
+    save_file(peer[0], tmp_path / "weights.safetensors")
+    (tmp_path / "labels.txt").write_text("one\ntwo\n")
+    (tmp_path / "broken.yaml").write_text("model: [1, 2")
+    call: dict[str, Any] = {"source": "actionformer"}
+    with pytest.raises(UsageError, match="2 different classes; the head has 3"):
+        import_head(
+            tmp_path / "weights.safetensors",
+            tmp_path / "out.safetensors",
+            config=config,
+            labels=tmp_path / "labels.txt",
+            **call,
+        )
+    for name, message in (("broken.yaml", "neither YAML nor JSON"), ("missing.json", "cannot be read")):
+        with pytest.raises(SettingsError, match=message):
+            import_head(tmp_path / "weights.safetensors", tmp_path / "out.safetensors", config=tmp_path / name, **call)
