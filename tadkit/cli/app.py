@@ -18,6 +18,7 @@ from tadkit.cli.doctor import doctor
 from tadkit.cli.evaluate import evaluate
 from tadkit.cli.extract import extract_features, extract_flow
 from tadkit.cli.import_ import import_
+from tadkit.cli.inspect import inspect
 from tadkit.cli.options import InOrder, example
 from tadkit.cli.stages import distill, run, train_head, train_teacher
 from tadkit.errors import TadkitError, UsageError
@@ -45,6 +46,7 @@ for command in (
     evaluate,
     run,
     extract_flow,
+    inspect,
     train_teacher,
     distill,
     extract_features,

@@ -28,6 +28,11 @@ class Quarantine:
         self.path = store.with_name(f"{store.name}.failed.json")
         self._videos = _read(self.path)
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each listed video failed."""
+        return {name: str(entry["reason"]) for name, entry in self._videos.items()}
+
     def known(self, name: str, *, source_sha256: str, settings: str) -> TadkitError | None:
         """The error that ``name`` had failed with from the same bytes and settings, if it had."""
         entry = self._videos.get(name)

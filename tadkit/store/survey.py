@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,16 +13,7 @@ import h5py
 import numpy as np
 
 from tadkit.errors import StoreError
-from tadkit.store.layout import (
-    COMPLETE,
-    KEY,
-    STAMPS,
-    Kind,
-    Place,
-    open_file,
-    parts_folder,
-    read_index,
-)
+from tadkit.store.layout import COMPLETE, KEY, STAMPS, Kind, Place, open_file, parts_folder, read_index
 
 
 @dataclass(frozen=True)
@@ -69,23 +61,28 @@ class StoreSurvey:
     unlinked: tuple[Path, ...]
     """Parts that the index does not name; the next extraction links those that are whole."""
     unfinished: tuple[Path, ...]
-    """What a writer, killed or still at work, has begun."""
+    """What a writer, killed or still at work, has begun: files, and folders of pieces."""
 
 
-def survey_store(path: Path) -> StoreSurvey:
+def survey_store(path: Path, *, video: str | None = None) -> StoreSurvey:
     """Tell what the store, or the part of a store, at ``path`` holds; of either kind.
 
     A video whose file is missing or damaged has its ``problem`` told; the others are told all the same.
 
+    Args:
+        path: the ``.h5`` file.
+        video: tell of this one only.
+
     Raises:
-        StoreError: missing, not HDF5, damaged, no track store, or of a newer version.
+        StoreError: missing, not HDF5, damaged, no track store, of a newer version, or without that video.
     """
     kind, version, producer = _root(path)
     index = read_index(path, kind=kind)
-    videos = tuple(_video(name, index.places[name], kind) for name in sorted(index.places))
+    names = sorted(index.places) if video is None else [_known(path, video, index.places)]
+    videos = tuple(_video(name, index.places[name], kind) for name in names)
     is_part = any(place.file == path for place in index.places.values())
     linked = {place.file for place in index.places.values()}
-    parts = [] if is_part else sorted(parts_folder(path).glob("*.h5"))
+    parts = [] if is_part else sorted(parts_folder(path).glob("*"))
     return StoreSurvey(
         path=path,
         kind=kind,
@@ -95,9 +92,17 @@ def survey_store(path: Path) -> StoreSurvey:
         labels=index.labels,
         index_bytes=0 if is_part else path.stat().st_size,
         videos=videos,
-        unlinked=tuple(part for part in parts if part not in linked and not part.name.startswith(".")),
-        unfinished=tuple(part for part in parts if part.name.startswith(".")),
+        unlinked=tuple(part for part in parts if part.match("[!.]*.h5") and part not in linked),
+        unfinished=tuple(part for part in parts if part.match(".*.h5") or part.match(".pieces-*")),
     )
+
+
+def _known(path: Path, video: str, places: Mapping[str, Place]) -> str:
+    if video not in places:
+        alike = get_close_matches(video, places, n=1) or sorted(places)[:1]
+        such = f", such as '{alike[0]}'" if alike else ""
+        raise StoreError(f"{path}: no video '{video}' among its {len(places)}{such}; tadkit inspect lists them")
+    return video
 
 
 def _root(path: Path) -> tuple[Kind, int, str]:

@@ -1,0 +1,147 @@
+"""One picture of motion: the frame, its flow in colour and a legend in a row, with a line of text below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from tadkit.flow.colour import flow_to_colour, gradient_to_grey, wheel_picture
+
+PANEL_PX = 448
+"""Small motion is enlarged by the whole number that brings its longer side nearest to this."""
+MARGIN_PX = 16
+FOOTER_PX = 38
+LEGEND_PX = 158
+WHEEL_PX = 96
+LINE_PX = 22
+PAPER = (252, 252, 252)
+INK = (30, 30, 30)
+FAINT_INK = (120, 120, 120)
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_TEXT_SCALE = 0.46
+_FINENESS = 4
+"""Text is drawn so many times larger and then made small: OpenCV's letters are ragged otherwise."""
+
+
+@dataclass(frozen=True)
+class Panels:
+    """How the pictures of one preview are laid out.
+
+    Attributes:
+        size_hw: of the motion, in pixels.
+        full_px: motion that has the full colour, in pixels; None for the temporal gradient, which has no wheel.
+        notes: lines at the top of the legend, such as the method's name.
+        with_frame: whether a frame stands to the left of the motion.
+    """
+
+    size_hw: tuple[int, int]
+    full_px: float | None
+    notes: tuple[str, ...]
+    with_frame: bool
+
+    @property
+    def panel_hw(self) -> tuple[int, int]:
+        """(height, width) in pixels of frame and motion as shown: the motion's own times a whole number."""
+        factor = max(1, round(PANEL_PX / max(self.size_hw)))
+        return self.size_hw[0] * factor, self.size_hw[1] * factor
+
+    def picture(
+        self,
+        motion: Float32[np.ndarray, "channels height width"],
+        *,
+        frame: UInt8[np.ndarray, "panel_height panel_width 3"] | None,
+        caption: str,
+    ) -> UInt8[np.ndarray, "picture_height picture_width 3"]:
+        """One RGB picture; both of its sides are even.
+
+        Args:
+            motion: flow in pixels, or the temporal gradient in grey levels.
+            frame: of the size ``panel_hw``; None where the panels have none.
+            caption: text below on the left.
+        """
+        assert (frame is not None) == self.with_frame
+        height, width = self.panel_hw
+        shown = [panel for panel in (frame, self._coloured(motion)) if panel is not None]
+        legend = self._legend
+        rows = len(legend) + MARGIN_PX + FOOTER_PX
+        columns = MARGIN_PX + len(shown) * (width + MARGIN_PX) + LEGEND_PX + MARGIN_PX
+        canvas = np.full((rows + rows % 2, columns + columns % 2, 3), PAPER, dtype=np.uint8)
+        left = MARGIN_PX
+        for panel in shown:
+            canvas[MARGIN_PX : MARGIN_PX + height, left : left + width] = panel
+            _outline(canvas, left, MARGIN_PX, width, height)
+            left += width + MARGIN_PX
+        canvas[MARGIN_PX : MARGIN_PX + len(legend), left : left + LEGEND_PX] = legend
+        write_text(canvas, caption, left_px=MARGIN_PX, base_px=MARGIN_PX + len(legend) + 24, colour=INK)
+        return canvas
+
+    def _coloured(
+        self, motion: Float32[np.ndarray, "channels height width"]
+    ) -> UInt8[np.ndarray, "panel_height panel_width 3"]:
+        """The motion's picture; the field is interpolated and not its colours, so that edges keep true hues."""
+        height, width = self.panel_hw
+        field = np.ascontiguousarray(np.moveaxis(motion, 0, -1), dtype=np.float32)
+        fine = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
+        fields = np.moveaxis(fine, -1, 0)[None]
+        if self.full_px is None:
+            picture: np.ndarray = gradient_to_grey(fields)[0]
+        else:
+            picture = flow_to_colour(fields, full_px=self.full_px)[0]
+        return picture
+
+    @cached_property
+    def _legend(self) -> UInt8[np.ndarray, "height width 3"]:
+        """Notes at the top and the wheel in the lower corner, as high as the panels or as it takes."""
+        needed = LINE_PX * len(self.notes) + (WHEEL_PX + LINE_PX if self.full_px is not None else 0)
+        legend = np.full((max(self.panel_hw[0], needed), LEGEND_PX, 3), PAPER, dtype=np.uint8)
+        for number, note in enumerate(self.notes):
+            ink = FAINT_INK if number else INK
+            write_text(legend, note, left_px=0, base_px=14 + number * LINE_PX, colour=ink)
+        if self.full_px is not None:
+            wheel, inside = wheel_picture(WHEEL_PX)
+            corner = legend[-WHEEL_PX:, :WHEEL_PX]
+            corner[:] = np.rint(inside[..., None] * wheel + (1 - inside[..., None]) * np.array(PAPER))
+            scale, base = f"{self.full_px:.3g} px", len(legend) - WHEEL_PX // 2 + 5
+            write_text(legend, scale, left_px=WHEEL_PX + 8, base_px=base, colour=INK)
+        return legend
+
+
+def _outline(canvas: UInt8[np.ndarray, "height width 3"], left: int, top: int, width: int, height: int) -> None:
+    """A thin frame round a panel: flow without motion is as white as paper."""
+    cv2.rectangle(canvas, (left - 1, top - 1), (left + width, top + height), (215, 215, 215), 1)
+
+
+def write_text(
+    canvas: UInt8[np.ndarray, "height width 3"],
+    text: str,
+    *,
+    left_px: int,
+    base_px: int,
+    colour: tuple[int, int, int],
+) -> None:
+    """Write a line of ``text`` into ``canvas``; what does not fit is cut off, what is not ASCII becomes "?"."""
+    plain = text.encode("ascii", "replace").decode()
+    scale, thick = _TEXT_SCALE * _FINENESS, _FINENESS + 1
+    (width, height), below = cv2.getTextSize(plain, _FONT, scale, thick)
+    top = max(0, base_px - (height // _FINENESS + 3))
+    bottom = min(len(canvas), base_px + below // _FINENESS + 3)
+    right = min(canvas.shape[1], left_px + width // _FINENESS + 3)
+    fine = np.zeros((_FINENESS * (bottom - top), _FINENESS * (right - left_px)), dtype=np.uint8)
+    cv2.putText(fine, plain, (0, _FINENESS * (base_px - top)), _FONT, scale, 255, thick, cv2.LINE_AA)
+    small = cv2.resize(fine, (right - left_px, bottom - top), interpolation=cv2.INTER_AREA)
+    share = small[..., None].astype(np.float32) / 255
+    part = canvas[top:bottom, left_px:right]
+    part[:] = np.rint(share * np.array(colour) + (1 - share) * part)
+
+
+def encoded(picture: UInt8[np.ndarray, "height width 3"], suffix: str) -> bytes:
+    """The file of an RGB picture; the suffix (.png, .jpg) chooses its kind."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if suffix != ".png" else []
+    written, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
+    assert written, suffix
+    return bytes(data)
