@@ -656,6 +656,8 @@ class SplitSettings(Settings):
     """The part held out, when folds."""
     held_out: tuple[str, ...] = ("validation", "testing")
     """Subsets, when subset, or groups, when group, that are held out."""
+    training: tuple[str, ...] = ()
+    """Subsets that train, when subset; videos of others are not read. None named: all that are not held out."""
     seed: int = Field(0, ge=0)
     """Seed of the deal."""
 

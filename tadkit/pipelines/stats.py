@@ -102,15 +102,18 @@ def stats(path: Path, *, subset: str | None, rate_hz: float, stride: int) -> Sta
     if not actions:
         raise AnnotationError(f"{path}: no annotations to count; check --subset")
     lengths_s = np.array([a.end_s - a.start_s for a in actions])
-    counts: dict[str, int] = {}
-    for a in actions:
-        counts[a.label] = counts.get(a.label, 0) + 1
-    labels = sorted(counts, key=lambda label: (-counts[label], label))
+    by_label: dict[str, list[tuple[list[Annotation], float]]] = {}
+    for video in videos:
+        for label in {a.label for a in _real(video)}:
+            found = [a for a in _real(video) if a.label == label]
+            by_label.setdefault(label, []).append((found, video.duration_s))
+    total_s = sum(video.duration_s for video in videos)
+    per_class = {label: _class_stats(found, total_s) for label, found in by_label.items()}
     return Stats(
         videos=len(videos),
-        hours=sum(video.duration_s for video in videos) / 3600,
-        per_class={label: _of_class(videos, label) for label in labels},
-        total=_of_class(videos, None),
+        hours=total_s / 3600,
+        per_class=dict(sorted(per_class.items(), key=lambda item: (-item[1].instances, item[0]))),
+        total=_class_stats([(found, video.duration_s) for video in videos if (found := _real(video))], total_s),
         histogram=_histogram(lengths_s),
         proposal=propose(
             lengths_s,
@@ -125,17 +128,16 @@ def _real(video: VideoRecord) -> list[Annotation]:
     return [a for a in video.annotations if a.label != AMBIGUOUS]
 
 
-def _of_class(videos: Sequence[VideoRecord], label: str | None) -> ClassStats:
-    found = [[a for a in _real(video) if label in (None, a.label)] for video in videos]
-    lengths_s = np.array([a.end_s - a.start_s for of_video in found for a in of_video])
-    covered_s = sum(_union_s(of_video, video.duration_s) for of_video, video in zip(found, videos, strict=True))
+def _class_stats(found: Sequence[tuple[Sequence[Annotation], float]], total_s: float) -> ClassStats:
+    """Of the actions of each video that has any, with that video's duration; ``total_s`` is that of all videos."""
+    lengths_s = np.array([a.end_s - a.start_s for actions, _ in found for a in actions])
     return ClassStats(
         instances=len(lengths_s),
-        videos=sum(1 for of_video in found if of_video),
+        videos=len(found),
         shortest_s=float(lengths_s.min()),
         median_s=float(np.median(lengths_s)),
         longest_s=float(lengths_s.max()),
-        coverage=covered_s / sum(video.duration_s for video in videos),
+        coverage=sum(_union_s(actions, duration_s) for actions, duration_s in found) / total_s,
     )
 
 

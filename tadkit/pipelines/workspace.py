@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,12 +182,18 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
     folder.mkdir(parents=True, exist_ok=True)
     found: list[tuple[VideoRecord, Path]] = []
     for number, source in enumerate(recipe.sources):
-        found += _videos_of(source, base=base, folder=folder / "data" / f"{number}-{source.kind}", progress=progress)
-    names = [record.name for record, _ in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+        made = folder / "data" / f"{number}-{source.kind}"
+        found += _videos_of(source, recipe.split, base=base, folder=made, progress=progress)
+    counts = Counter(record.name for record, _ in found)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
         raise AnnotationError(f"recipe '{recipe.name}': two sources hold a video named '{twice[0]}'; rename one")
     held_out = _held_out([record for record, _ in found], recipe.split)
+    if recipe.split.kind == "subset" and not held_out:
+        there = ", ".join(sorted({f"'{record.subset}'" for record, _ in found})) or "none"
+        raise SettingsError(
+            f"recipe '{recipe.name}': split.held_out names no subset of the annotations, which have {there}; "
+            "name one of them, or have them translated by tadkit data convert"
+        )
     in_order = sorted(found, key=lambda pair: pair[0].name)
     items = tuple(Item(record.name, path, record, record.name in held_out) for record, path in in_order)
     if all(item.held_out for item in items):
@@ -195,13 +202,16 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
     return Workspace(recipe, folder, items)
 
 
-def _videos_of(source: Source, *, base: Path, folder: Path, progress: Progress) -> list[tuple[VideoRecord, Path]]:
+def _videos_of(
+    source: Source, split: SplitSettings, *, base: Path, folder: Path, progress: Progress
+) -> list[tuple[VideoRecord, Path]]:
     match source:
         case FilesSource():
             annotations, videos = expanded(source.annotations, base=base), expanded(source.videos, base=base)
         case FeaturesSource():
             annotations, store = expanded(source.annotations, base=base), expanded(source.features, base=base)
-            return [(record, store) for record in _with_features(annotations, store, progress)]
+            records = _of_split(annotations, split, progress)
+            return [(record, store) for record in _with_features(records, annotations, store, progress)]
         case SynthSource():
             annotations, videos = synth(folder, source, progress=progress), folder / "videos"
         case ComposeSource():
@@ -209,12 +219,26 @@ def _videos_of(source: Source, *, base: Path, folder: Path, progress: Progress) 
             annotations, videos = compose(clips, folder, source, progress=progress), folder / "videos"
         case _:
             assert_never(source)
-    return [(record, _file_of(record.name, videos)) for record in read_dataset(annotations).videos.values()]
+    return [(record, _file_of(record.name, videos)) for record in _of_split(annotations, split, progress)]
 
 
-def _with_features(annotations: Path, store: Path, progress: Progress) -> list[VideoRecord]:
-    """Annotated videos that have features; the others are counted, for nothing can be said of them."""
+def _of_split(annotations: Path, split: SplitSettings, progress: Progress) -> list[VideoRecord]:
+    """Annotated videos, but for those of subsets that the split does not name."""
     records = list(read_dataset(annotations).videos.values())
+    if split.kind != "subset" or not split.training:
+        return records
+    wanted = {*split.training, *split.held_out}
+    kept = [record for record in records if record.subset in wanted]
+    if len(kept) < len(records):
+        others = ", ".join(sorted({f"'{record.subset}'" for record in records if record.subset not in wanted}))
+        progress.warn(f"{annotations}: {len(records) - len(kept)} videos of other subsets ({others}) are not used")
+    return kept
+
+
+def _with_features(
+    records: Sequence[VideoRecord], annotations: Path, store: Path, progress: Progress
+) -> list[VideoRecord]:
+    """Annotated videos that have features; the others are counted, for nothing can be said of them."""
     with read_store(store, kind="features") as reader:
         there = set(reader.videos())
     missing = [record.name for record in records if record.name not in there]

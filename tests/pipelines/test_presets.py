@@ -76,6 +76,7 @@ def test_recipe_and_preset_say_the_same(name):
     assert recipe.labels == known.labels
     assert recipe.evaluation.tiou == known.tiou
     assert (recipe.split.kind, recipe.split.held_out) == ("subset", (known.held_out,))
+    assert recipe.split.training == (known.training,)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,3 +141,19 @@ def test_what_a_killed_run_had_begun_to_write_is_removed(toy: Path) -> None:
     with locked(workspace):
         assert not any(path.exists() for path in leftovers)
     assert all(path.exists() for path in kept)
+
+
+def test_videos_of_subsets_that_the_split_does_not_name_are_neither_read_nor_used(toy: Path) -> None:
+    annotations = toy.parent / "data" / "annotations.json"
+    content = json.loads(annotations.read_text())
+    content["database"]["withheld"] = {"subset": "testing", "duration": 9.0, "annotations": []}
+    annotations.write_text(json.dumps(content))
+    names = ('split.held_out=["validation"]', 'split.training=["training"]')
+    workspace = opened(toy, "split.kind=subset", *names)
+    assert "withheld" not in {item.name for item in workspace.items}
+    assert {item.record.subset for item in workspace.training} == {"training"}
+
+
+def test_a_held_out_subset_that_is_not_there_is_refused_with_those_that_are(toy: Path) -> None:
+    with pytest.raises(SettingsError, match="names no subset of the annotations, which have 'training', 'validation'"):
+        opened(toy, "split.kind=subset", 'split.held_out=["Test"]')
