@@ -84,31 +84,47 @@ def query_distillation(
     what the teacher calls background need not be found. Classification is KL(teacher || student) of each class's own
     sigmoid, weighted by the larger of the two probabilities; a query of the student without a partner should say
     background. Regression is L1 plus ``1 - IoU`` with the settings' weights, weighted by the foreground score. Both are
-    divided by the teacher's foreground mass, at least 1. The teacher gets no gradient.
+    divided by the teacher's foreground mass, at least 1. Earlier decoder layers are held to the teacher's own, the last
+    to the last and so on backwards, and the terms are summed. The teacher gets no gradient.
     """
     lengths = student.mask.sum(dim=1).clamp(min=1)
     classification = regression = student.logits.new_zeros((), dtype=torch.float32)
-    mass = teacher.logits.detach().float().sigmoid().amax(dim=-1).sum().clamp(min=1.0)
-    for video, length in enumerate(lengths):
-        logits, located = student.logits[video].float(), student.segments[video].float() / length
-        told, placed = teacher.logits[video].detach().float(), teacher.segments[video].detach().float() / length
-        foreground, order = told.sigmoid().amax(dim=-1).sort(descending=True, stable=True)
-        foreground, order = foreground[: len(logits)], order[: len(logits)]
-        told, placed = told[order], placed[order]
-        with torch.no_grad():
-            cost = settings.class_cost * _divergence(told[:, None], logits[None]).sum(dim=-1)
-            cost = cost + _place_cost(placed, located, settings.segment_cost, settings.iou_cost)
-            pairs = assign((foreground[:, None] * cost).cpu().numpy())
-            theirs, ours = (torch.from_numpy(side).to(logits.device) for side in pairs)
-        wanted = torch.full_like(logits, -torch.inf)
-        wanted[ours] = told[theirs]
-        weight = torch.maximum(wanted.sigmoid(), logits.detach().sigmoid())
-        classification = classification + (weight * _divergence(wanted, logits)).sum()
-        matched, target = located[ours], placed[theirs]
-        apart = settings.segment_weight * (_centre_width(matched) - _centre_width(target)).abs().sum(dim=-1)
-        apart = apart + settings.iou_weight * (1 - _iou(matched, target))
-        regression = regression + (foreground[theirs] * apart).sum()
-    return PredictionDistillation(classification / mass, regression / mass)
+    layers = [(*one.earlier, (one.logits, one.segments)) for one in (student, teacher)]
+    for (logits, located), (told, placed) in zip(reversed(layers[0]), reversed(layers[1]), strict=False):
+        told, placed = told.detach().float(), placed.detach().float()
+        mass = told.sigmoid().amax(dim=-1).sum().clamp(min=1.0)
+        for video, length in enumerate(lengths):
+            ours, theirs = (
+                (logits[video].float(), located[video].float() / length),
+                (told[video], placed[video] / length),
+            )
+            of_class, of_place = _video_distillation(*ours, *theirs, settings)
+            classification, regression = classification + of_class / mass, regression + of_place / mass
+    return PredictionDistillation(classification, regression)
+
+
+def _video_distillation(
+    logits: Float[Tensor, "queries classes"],
+    located: Float[Tensor, "queries 2"],
+    told: Float[Tensor, "told_queries classes"],
+    placed: Float[Tensor, "told_queries 2"],
+    settings: TadtrSettings,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Sums of one layer's distances of classes and of places, as fractions of the track, to the teacher's."""
+    foreground, order = told.sigmoid().amax(dim=-1).sort(descending=True, stable=True)
+    foreground, order = foreground[: len(logits)], order[: len(logits)]
+    told, placed = told[order], placed[order]
+    with torch.no_grad():
+        cost = settings.class_cost * _divergence(told[:, None], logits[None]).sum(dim=-1)
+        cost = cost + _place_cost(placed, located, settings.segment_cost, settings.iou_cost)
+        pairs = assign((foreground[:, None] * cost).cpu().numpy())
+        theirs, ours = (torch.from_numpy(side).to(logits.device) for side in pairs)
+    wanted = torch.full_like(logits, -torch.inf)
+    wanted[ours] = told[theirs]
+    weight = torch.maximum(wanted.sigmoid(), logits.detach().sigmoid())
+    apart = settings.segment_weight * (_centre_width(located[ours]) - _centre_width(placed[theirs])).abs().sum(dim=-1)
+    apart = apart + settings.iou_weight * (1 - _iou(located[ours], placed[theirs]))
+    return (weight * _divergence(wanted, logits)).sum(), (foreground[theirs] * apart).sum()
 
 
 def _focal_cost(logits: Float[Tensor, "queries classes"]) -> Float[Tensor, "queries classes"]:

@@ -70,7 +70,7 @@ def map_at_half(head: Head, settings: DecodeSettings) -> float:
 
 
 WAYS = [
-    pytest.param(QUERIES, DecodeSettings(method="none"), 300, 2e-3, 16, id="tadtr"),
+    pytest.param(QUERIES, DecodeSettings(method="none"), 200, 2e-3, 16, id="tadtr"),
     pytest.param(PROPOSALS, DecodeSettings(), 300, 3e-3, 8, id="bmn"),
     pytest.param(MASKS, DecodeSettings(), 200, 3e-3, 8, id="tags"),
 ]

@@ -88,3 +88,17 @@ def test_weak_queries_of_the_teacher_hardly_count() -> None:
     student = predictions((4.0, 10.0, 2, -3.0))
     sure, unsure = (query_distillation(student, predictions((8.0, 14.0, 2, s)), settings=SETTINGS) for s in (4.0, -4.0))
     assert unsure.regression < 0.05 * sure.regression
+
+
+def test_earlier_layers_are_held_to_the_teachers_own() -> None:
+    one, other = predictions((3.0, 9.0, 2, 3.0)), predictions((20.0, 30.0, 1, 2.0))
+    teacher = one._replace(earlier=((other.logits, other.segments),))
+    same = query_distillation(teacher, teacher, settings=SETTINGS)
+    assert (same.classification + same.regression).item() == pytest.approx(0.0, abs=1e-5)
+    shallow, deep = (
+        query_distillation(other._replace(earlier=layers), teacher, settings=SETTINGS)
+        for layers in ((), teacher.earlier)
+    )
+    torch.testing.assert_close(deep.regression, shallow.regression)
+    wrong = other._replace(earlier=((one.logits, one.segments),))
+    assert query_distillation(wrong, teacher, settings=SETTINGS).regression > 1.5 * shallow.regression
