@@ -16,10 +16,10 @@ from typing import Literal, assert_never
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from tadkit.evaluation.rules import match_by_detection, match_by_truth
 from tadkit.evaluation.tables import (
     Table,
     action_table,
-    by_turn,
     detection_table,
     in_groups,
     paired_iou,
@@ -28,10 +28,6 @@ from tadkit.evaluation.tables import (
 from tadkit.records import Annotation, Detection
 
 Protocol = Literal["activitynet", "thumos14"]
-_MOST_PAIRS = 4_000_000
-"""Pairs whose overlap is held at a time."""
-_FEW_PAIRS = 16_384
-"""Pairs whose overlap is computed at a time, in the cache."""
 AMBIGUOUS = "Ambiguous"
 """THUMOS14's label of stretches that annotators could not decide on; no protocol counts it as a class."""
 
@@ -203,97 +199,3 @@ def _match(
         case _:
             assert_never(protocol)
     return taken
-
-
-def match_by_detection(
-    taken: Int64[np.ndarray, "p k"],
-    found_s: Float64[np.ndarray, "p 2"],
-    rows: Int64[np.ndarray, " r"],
-    found_group: Int64[np.ndarray, " p"],
-    actions_s: Float64[np.ndarray, "g 2"],
-    action_group: Int64[np.ndarray, " g"],
-    tiou: Float64[np.ndarray, " k"],
-) -> None:
-    """ActivityNet's rule: each detection in turn takes the action of highest tIoU that is free at that threshold.
-
-    It is a hit if that tIoU reaches the threshold (>=). Of actions with equal tIoU the one that starts later is taken,
-    which is where the official evaluator's reversed sort ends up for annotations in order of time.
-
-    Args:
-        taken: filled in place, -1 before.
-        found_s: segments of the detections, in each group best score first.
-        rows: the detections whose group has actions.
-        found_group: group of each detection, which is one label in one video.
-        actions_s: segments of the actions, in each group by start.
-        action_group: group of each action; every group has one.
-        tiou: thresholds.
-    """
-    back = in_groups(action_group[::-1], groups=int(action_group.max()) + 1)
-    slots = np.where(back >= 0, len(actions_s) - 1 - back, -1)
-    least = float(tiou.min())
-    rows, overlap = _near(found_s, rows, found_group, actions_s, slots, least)
-    walk = np.argsort(-overlap, axis=1, kind="stable")
-    overlap = np.take_along_axis(overlap, walk, axis=1)
-    walk = np.take_along_axis(slots[found_group[rows]], walk, axis=1)
-    free = np.ones((len(actions_s), len(tiou)), bool)
-    mine = np.full((len(rows), len(tiou)), -1)
-    for walking in by_turn(found_group[rows]):
-        for step in range(walk.shape[1]):
-            walking = walking[overlap[walking, step] >= least]
-            if len(walking) == 0:
-                break
-            action = walk[walking, step]
-            hit = free[action] & (mine[walking] < 0) & (overlap[walking, step, None] >= tiou)
-            mine[walking] = np.where(hit, action[:, None], mine[walking])
-            free[action] &= ~hit
-    taken[rows] = mine
-
-
-def _near(
-    found_s: Float64[np.ndarray, "p 2"],
-    rows: Int64[np.ndarray, " r"],
-    found_group: Int64[np.ndarray, " p"],
-    actions_s: Float64[np.ndarray, "g 2"],
-    slots: Int64[np.ndarray, "groups width"],
-    least: float,
-) -> tuple[Int64[np.ndarray, " near"], Float64[np.ndarray, "near width"]]:
-    """Rows that overlap an action of their group by ``least`` or more, and their tIoU with all of them, -1 for none."""
-    kept, overlaps = [rows[:0]], [np.zeros((0, slots.shape[1]))]
-    for part in np.array_split(rows, rows.size * slots.shape[1] // _FEW_PAIRS + 1):
-        mine = slots.T[:, found_group[part]]  # long axis last, where NumPy is quick
-        overlap = paired_iou(found_s[part], actions_s[mine])
-        overlap[mine < 0] = -1.0
-        near = overlap.max(axis=0) >= least
-        kept.append(part[near])
-        overlaps.append(overlap[:, near].T)
-    return np.concatenate(kept), np.concatenate(overlaps)
-
-
-def match_by_truth(
-    taken: Int64[np.ndarray, "p k"],
-    found_s: Float64[np.ndarray, "p 2"],
-    rows: Int64[np.ndarray, " r"],
-    found_group: Int64[np.ndarray, " p"],
-    actions_s: Float64[np.ndarray, "g 2"],
-    action_group: Int64[np.ndarray, " g"],
-    tiou: Float64[np.ndarray, " k"],
-) -> None:
-    """The THUMOS14 kit's rule: each action in turn takes the free detection of highest tIoU.
-
-    That tIoU must exceed (>) the threshold; the score decides only between equal tIoUs. The kit goes through the
-    actions in the order of its files; here they come by start. Arguments are those of :func:`match_by_detection`.
-    """
-    places = in_groups(found_group[rows], groups=int(action_group.max()) + 1)
-    if places.shape[1] == 0:
-        return
-    for turn in by_turn(action_group):
-        for part in np.array_split(turn, turn.size * places.shape[1] * len(tiou) // _MOST_PAIRS + 1):
-            place = places[action_group[part]]
-            mine = rows[place]
-            overlap = paired_iou(actions_s[part, None], found_s[mine])
-            overlap[place < 0] = -1.0
-            left = np.where(taken[mine] >= 0, -1.0, overlap[..., None])
-            best = left.argmax(axis=1)
-            hit = np.take_along_axis(left, best[:, None], axis=1)[:, 0] > tiou
-            action, threshold = np.nonzero(hit)
-            taken[mine[action, best[hit]], threshold] = part[action]

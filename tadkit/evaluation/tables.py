@@ -72,13 +72,13 @@ def _table(
     segment_s = np.empty((len(flat), 2))
     segment_s[:, 0] = np.fromiter(map(attrgetter("start_s"), flat), np.float64, len(flat))
     segment_s[:, 1] = np.fromiter(map(attrgetter("end_s"), flat), np.float64, len(flat))
-    table = Table(np.repeat(np.arange(len(lists)), counts), label, segment_s, scores, _counted_up(counts))
+    table = Table(np.repeat(np.arange(len(lists)), counts), label, segment_s, scores, counted_up(counts))
     assert np.isfinite(scores).all(), "scores must be finite"
     assert np.isfinite(segment_s).all(), "times must be finite"
     return table if (label >= 0).all() else table.rows(label >= 0)
 
 
-def _counted_up(counts: Int64[np.ndarray, " groups"]) -> Int64[np.ndarray, " n"]:
+def counted_up(counts: Int64[np.ndarray, " groups"]) -> Int64[np.ndarray, " n"]:
     """0 to count - 1 for each group."""
     return np.asarray(np.arange(int(counts.sum())) - np.repeat(counts.cumsum() - counts, counts))
 
@@ -92,7 +92,7 @@ def turns(group: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """How many rows of the same group come before each row."""
     order = np.argsort(small(group), kind="stable")
     turn = np.empty(len(group), np.int64)
-    turn[order] = _counted_up(np.bincount(group))
+    turn[order] = counted_up(np.bincount(group))
     return turn
 
 
