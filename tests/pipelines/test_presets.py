@@ -10,6 +10,7 @@ import pytest
 
 from tadkit.data.presets import Preset, preset
 from tadkit.pipelines.check import check
+from tadkit.pipelines.import_features import import_features
 from tadkit.pipelines.run import DONE, run
 from tadkit.progress import Quiet
 from tadkit.recipes import load_recipe
@@ -70,6 +71,31 @@ def test_every_stage_of_a_recipe_runs_unchanged_but_for_its_size(name, tmp_path,
         assert list(row.map) == list(known.tiou)
 
 
+def test_a_recipe_of_features_runs_unchanged_but_for_its_size(tmp_path, monkeypatch):
+    known = preset("thumos14")
+    stand_in(tmp_path / "data", known)
+    (tmp_path / "npy").mkdir()
+    for name in read_dataset(tmp_path / "data" / "annotations.json").videos:
+        np.save(tmp_path / "npy" / f"{name}.npy", np.random.default_rng(0).normal(size=(19, 8)).astype(np.float32))
+    import_features(
+        tmp_path / "npy",
+        tmp_path / "data" / "features.h5",
+        annotations=tmp_path / "data" / "annotations.json",
+        stride_frames=4,
+        clip_frames=16,
+        fps=30,
+        channels_first=False,
+        progress=Quiet(),
+    )
+    monkeypatch.setenv("TADKIT_THUMOS14", str(tmp_path / "data"))
+    small = ("head.dim=16", "train.head.epochs=1", f"out={tmp_path / 'runs'}")
+    recipe = load_recipe(EXAMPLES / "thumos14-features.toml", overrides=small)
+    result = run(recipe, base=EXAMPLES, device="cpu", progress=Quiet())
+    assert result.stages == [("train-head (features)", DONE)]
+    assert [row.name for row in result.rows] == ["features"]
+    assert recipe.labels == known.labels
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_recipe_and_preset_say_the_same(name):
     recipe, known = load_recipe(EXAMPLES / f"{name}.toml"), preset(name)
@@ -87,7 +113,7 @@ def test_a_stand_in_is_right_but_for_its_counts(name, tmp_path):
     assert {finding.what for finding in result.findings} == {"counts"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "thumos14-features"])
 def test_commands_in_a_recipe_parse(name, parse):
     text = (EXAMPLES / f"{name}.toml").read_text().replace("\\\n#", "")
     commands = re.findall(r"^#\s+tadkit (.*)$", text, re.MULTILINE)

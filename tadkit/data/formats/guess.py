@@ -111,7 +111,8 @@ def _of_table(path: Path) -> Format | None:
 
 def _of_json(content: Any) -> Format | None:
     if isinstance(content, list):
-        return "label-studio" if content and isinstance(content[0], dict) and "data" in content[0] else None
+        first = content[0] if content and isinstance(content[0], dict) else {}
+        return "label-studio" if "data" in first or "annotation_id" in first else None
     if not isinstance(content, dict):
         return None
     if {"file", "metadata", "attribute", "view"} <= set(content):

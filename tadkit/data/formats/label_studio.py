@@ -34,24 +34,36 @@ _VIDEO_KEYS = ("video", "video_url", "videos", "url", "audio")
 
 
 def read_label_studio(path: Path, known: Known) -> Source:
-    """Read an export of tasks (the JSON form, not JSON-MIN).
+    """Read an export of tasks, as JSON or JSON-MIN.
 
     Raises:
         AnnotationError: not in this form, several people labelled one video, or frames whose rate is not known.
     """
     tasks = read_json(path, error=AnnotationError)
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) and "data" in task for task in tasks):
-        raise AnnotationError(f"{path}: expected a list of tasks with 'data'; export as JSON, not as JSON-MIN")
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise AnnotationError(f"{path}: expected a list of tasks; export as JSON or JSON-MIN")
     videos: dict[str, SourceVideo] = {}
     others = 0
     for task in tasks:
-        video, left_out = _task(task, path, known)
+        video, left_out = _task(task if "data" in task else _full(task), path, known)
         if video.name in videos:
             raise AnnotationError(f"{path}: two tasks of the video '{video.name}'; keep one of them")
         videos[video.name] = video
         others += left_out
     remark = f"{path}: {others} regions or answers are no segments of the timeline and are left out"
     return Source(tuple(videos.values()), (remark,) if others else ())
+
+
+def _full(task: Mapping[str, Any]) -> dict[str, Any]:
+    """A task of JSON-MIN in the full form: the values of its regions stand in lists among its data."""
+    regions = [
+        {"type": "timelinelabels" if "timelinelabels" in value else "labels", "value": value}
+        for values in task.values()
+        if isinstance(values, list)
+        for value in values
+        if isinstance(value, dict) and ("timelinelabels" in value or {"start", "end", "labels"} <= set(value))
+    ]
+    return {"id": task.get("id"), "data": dict(task), "annotations": [{"result": regions}]}
 
 
 def _task(task: Mapping[str, Any], path: Path, known: Known) -> tuple[SourceVideo, int]:

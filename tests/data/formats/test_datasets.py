@@ -84,7 +84,7 @@ def test_json_forms_are_told_from_their_content(content, form, tmp_path):
     assert guess(written(tmp_path / "a.json", content)) == form
 
 
-@pytest.mark.parametrize("content", [both("validation"), {"a": 1}, [], [{"video": "x.mp4"}], both("a", "b")])
+@pytest.mark.parametrize("content", [both("validation"), {"a": 1}, [], [{"videos": "x.mp4"}], both("a", "b")])
 def test_what_may_be_several_forms_is_not_guessed(content, tmp_path):
     with pytest.raises(AnnotationError, match="cannot be told from its content; name it with --from"):
         guess(written(tmp_path / "a.json", content))

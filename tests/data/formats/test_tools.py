@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tadkit.data.formats import Known, SourceVideo, read_annotations
+from tadkit.data.formats import Known, SourceVideo, guess, read_annotations
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
@@ -148,6 +148,17 @@ def test_label_studio_in_seconds_needs_no_rate(tmp_path):
     source = read_annotations(path, "label-studio", Known())
     assert source.videos == (SourceVideo("v", (Annotation(1.0, 2.5, "walk"),), "", 9.5),)
     assert "1 regions or answers are no segments" in source.remarks[0]
+
+
+def test_label_studio_s_short_form_holds_the_regions_among_the_data(tmp_path):
+    frames = [{"ranges": [{"start": 11, "end": 25}], "timelinelabels": ["walk"]}]
+    seconds = [{"start": 4, "end": 6, "channel": 0, "labels": ["walk"]}]
+    task = {"id": 1, "video": "/films/v.mp4", "tricks": frames, "sounds": seconds, "annotator": 1, "annotation_id": 2}
+    path = tmp_path / "min.json"
+    path.write_text(json.dumps([task]))
+    assert guess(path) == "label-studio"
+    (video,) = read_annotations(path, "label-studio", Known(fps=10.0)).videos
+    assert video == SourceVideo("v", WALK)
 
 
 def test_via_takes_the_class_from_the_options_of_the_segment_attribute(tmp_path):
