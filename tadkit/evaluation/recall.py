@@ -75,8 +75,8 @@ def proposal_recall(
     """
     judged_labels(truth, None)
     videos = sorted(video for video, actions in truth.items() if any(a.label != AMBIGUOUS for a in actions))
-    actions = _any_label(truth, videos)
-    found = _any_label(detections, videos)
+    actions = action_table(truth, videos=videos, labels=_labels(truth))
+    found = detection_table(detections, videos=videos, labels=_labels(detections))
     found = found.rows(np.lexsort((found.segment_s[:, 1], found.segment_s[:, 0], -found.score, found.video)))
     count = np.bincount(found.video, minlength=len(videos))
     every = sum(len(items) for items in detections.values())
@@ -132,17 +132,9 @@ def recall_at_multiples(
     return np.asarray(np.mean(of_class, axis=0))
 
 
-def _any_label(records: Mapping[str, Sequence[Annotation | Detection]], videos: Sequence[str]) -> Table:
-    """Rows of the videos as if all labels were one; ambiguous stretches are left out."""
-    rows = {
-        video: [
-            Detection(one.start_s, one.end_s, "", getattr(one, "score", 1.0))
-            for one in records.get(video, ())
-            if one.label != AMBIGUOUS
-        ]
-        for video in videos
-    }
-    return detection_table(rows, videos=videos, labels=("",))
+def _labels(records: Mapping[str, Sequence[Annotation | Detection]]) -> list[str]:
+    """All labels but that of ambiguous stretches."""
+    return sorted({one.label for items in records.values() for one in items} - {AMBIGUOUS})
 
 
 def _first_hit(

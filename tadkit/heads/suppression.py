@@ -27,6 +27,7 @@ _Floats = NDArray[Any]  # float32 or float64, as the segments
 _Lower = Callable[[_Floats, _Floats], None]
 _FEWEST_STEPS, _MOST_STEPS = 8, 64
 _TINY = 1e-30
+_VOTED_AT_ONCE = 256
 
 
 class _Segments(NamedTuple):
@@ -137,24 +138,25 @@ def voted(
         The moved segments; one that nothing votes for, such as one without length, stays where it is (the peers give
         NaN there).
     """
-    kept, segments = kept.astype(np.float64), segments.astype(np.float64)
-    overlap = _overlap(
-        _Segments(kept[:, :1], kept[:, 1:], kept[:, 1:] - kept[:, :1]),
-        _Segments(segments[None, :, 0], segments[None, :, 1], (segments[:, 1] - segments[:, 0])[None]),
-    )
-    match rule:
-        case "score-iou":
-            weights = scores.astype(np.float64) * overlap
-        case "score":
-            weights = np.broadcast_to(scores.astype(np.float64), overlap.shape)
-        case _:
-            assert_never(rule)
-    votes = overlap >= iou
-    if kept_labels is not None and labels is not None:
-        votes &= kept_labels[:, None] == labels[None, :]
-    weights = np.where(votes, weights, 0.0)
-    total = weights.sum(axis=1, keepdims=True)
-    return np.asarray(np.divide(weights @ segments, total, out=kept.copy(), where=total > 0))
+    kept, segments, scores = (x.astype(np.float64) for x in (kept, segments, scores))
+    every = _Segments(segments[None, :, 0], segments[None, :, 1], (segments[:, 1] - segments[:, 0])[None])
+    moved = kept.copy()
+    for rows in np.array_split(np.arange(len(kept)), len(kept) // _VOTED_AT_ONCE + 1):
+        start, end = kept[rows, :1], kept[rows, 1:]
+        overlap = _overlap(_Segments(start, end, end - start), every)
+        votes = overlap >= iou
+        if kept_labels is not None and labels is not None:
+            votes &= kept_labels[rows, None] == labels[None, :]
+        match rule:
+            case "score-iou":
+                weights = votes * scores * overlap
+            case "score":
+                weights = votes * scores
+            case _:
+                assert_never(rule)
+        total = weights.sum(axis=1, keepdims=True)
+        moved[rows] = np.divide(weights @ segments, total, out=kept[rows], where=total > 0)
+    return moved
 
 
 def _take(
