@@ -109,12 +109,12 @@ def _matrices(
     row = np.broadcast_to(cell[:, None], steps.shape)
     column = np.repeat(np.arange(samples), samples_per_bin) * time + steps
     kept = (steps >= 0) & (steps < time) & (weights != 0)
-    indices = torch.from_numpy(np.stack((row[kept], column[kept])))
-    values = torch.from_numpy(weights[kept].astype(np.float32))
     shape = (durations * time, samples * time)
-    matrix = torch.sparse_coo_tensor(indices, values, shape, check_invariants=False).coalesce().to(device)
-    with warnings.catch_warnings():
+    with torch.inference_mode(False), warnings.catch_warnings():  # what is cached in use must serve in training
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        indices = torch.from_numpy(np.stack((row[kept], column[kept])))
+        values = torch.from_numpy(weights[kept].astype(np.float32))
+        matrix = torch.sparse_coo_tensor(indices, values, shape, check_invariants=False).coalesce().to(device)
         return matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr()
 
 

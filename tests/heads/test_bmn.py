@@ -123,6 +123,14 @@ def test_gradient_goes_through_the_sparse_matrix() -> None:
     torch.testing.assert_close((x.grad * change).sum(), moved)
 
 
+def test_a_head_can_learn_after_it_was_used() -> None:
+    head = BmnHead(SMALL, in_channels=5, num_classes=3)
+    features, mask = torch.randn(1, 5, 11), torch.ones(1, 11, dtype=torch.bool)
+    with torch.inference_mode():
+        head(features, mask)
+    head(features, mask).confidence.sum().backward()  # what is kept from use must not be an inference tensor
+
+
 def test_padding_changes_nothing_whatever_stands_there() -> None:
     torch.manual_seed(0)
     head = BmnHead(SMALL, in_channels=5, num_classes=3).eval()
