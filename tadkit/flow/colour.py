@@ -7,6 +7,8 @@ violet; no motion is white. As there, motion past the full scale is darkened, so
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -15,6 +17,8 @@ WHEEL_STEPS = {"red-yellow": 15, "yellow-green": 6, "green-cyan": 4, "cyan-blue"
 """Hues from each pure colour to the next; together a full turn."""
 PAST_FULL_SCALE = 0.75
 """Brightness of motion that is larger than the full scale."""
+_LOOK_UPS = 64
+"""Hues that are looked up for each step of the wheel: within half a level of the hue itself."""
 
 
 def colour_wheel() -> Float64[np.ndarray, "55 3"]:
@@ -43,18 +47,29 @@ def flow_to_colour(
         raise ValueError(f"the full scale of flow colours must be positive, got {full_px}")
     if flow.ndim != 4 or flow.shape[1] != 2:
         raise ValueError(f"flow to colour is (pairs, 2, height, width), got {flow.shape}")
-    wheel = colour_wheel().astype(np.float32)
+    hues = _fine_wheel()
     right, down = flow[:, 0] / np.float32(full_px), flow[:, 1] / np.float32(full_px)
-    speed = np.hypot(right, down)[..., None]
-    # As in the benchmark's code a turn is 54 hues: the 55th, next to red, meets red at motion straight to the right.
-    place = (np.arctan2(-down, -right) / np.float32(np.pi) + 1) / 2 * (len(wheel) - 1)
-    place[(down == 0) & (right > 0)] = 0.0  # red on whichever side of the seam the sign of zero would put it
-    before = place.astype(np.intp)
-    share = (place - before)[..., None]
-    hue = (1 - share) * wheel[before] + share * wheel[(before + 1) % len(wheel)]
-    colour = np.where(speed <= 1, 1 - speed * (1 - hue), PAST_FULL_SCALE * hue)
-    levels: np.ndarray = np.floor(255 * colour).astype(np.uint8)
+    angle = np.arctan2(-down, -right)
+    angle[(down == 0) & (right > 0)] = -np.pi  # straight to the right is red, on whichever side of it -0.0 lies
+    turn = (angle / np.float32(np.pi) + 1) * np.float32((len(hues) - 1) / 2)
+    colour = hues.take((turn + np.float32(0.5)).astype(np.int32), axis=0)
+    speed = np.hypot(right, down)
+    colour *= np.where(speed <= 1, speed, np.float32(PAST_FULL_SCALE))[..., None]
+    colour += np.maximum(255 * (1 - speed), 0)[..., None]
+    levels: np.ndarray = colour.astype(np.uint8)
     return levels
+
+
+@cache
+def _fine_wheel() -> Float32[np.ndarray, "turn 3"]:
+    """Hues of a full turn, 0..255, close enough to be looked up.
+
+    As in the benchmark's code a turn is 54 steps: the last hue, next to red, meets red at motion straight to the right.
+    """
+    wheel = 255 * colour_wheel()
+    steps = np.arange(len(wheel))
+    places = np.linspace(0, len(wheel) - 1, (len(wheel) - 1) * _LOOK_UPS + 1)
+    return np.stack([np.interp(places, steps, channel) for channel in wheel.T], axis=1).astype(np.float32)
 
 
 def gradient_to_grey(

@@ -106,8 +106,9 @@ class Panels:
             wheel, inside = wheel_picture(WHEEL_PX)
             corner = legend[-WHEEL_PX:, :WHEEL_PX]
             corner[:] = np.rint(inside[..., None] * wheel + (1 - inside[..., None]) * np.array(PAPER))
-            scale, base = f"{self.full_px:.3g} px", len(legend) - WHEEL_PX // 2 + 5
-            write_text(legend, scale, left_px=WHEEL_PX + 8, base_px=base, colour=INK)
+            middle = len(legend) - WHEEL_PX // 2
+            write_text(legend, f"{self.full_px:.3g} px", left_px=WHEEL_PX + 8, base_px=middle, colour=INK)
+            write_text(legend, "at rim", left_px=WHEEL_PX + 8, base_px=middle + LINE_PX - 4, colour=FAINT_INK)
         return legend
 
 

@@ -205,10 +205,12 @@ def _scale(shown: _Shown, full_px: float | None) -> tuple[float | None, int]:
 
 def _panels(summary: StoreSummary, shown: _Shown, full_px: float | None, *, with_frame: bool) -> Panels:
     _, _, height, width = read_flow(shown.reader, shown.video, shown.start, shown.start + 1).shape
-    rate = 1.0 / Timeline(shown.stamps_s).step_s
-    notes = (summary.method or "flow", f"{width} x {height} px", f"{rate:.3g} frames a second")
-    grey = () if full_px is not None else ("middle grey:", "no change")
-    return Panels((height, width), full_px, (*notes, *grey), with_frame)
+    notes = [summary.method or "flow", f"{width} x {height} px"]
+    if summary.rate_hz is not None:
+        notes.append(f"{summary.rate_hz:g} frames a second")
+    if full_px is None:
+        notes.append("grey: no change")
+    return Panels((height, width), full_px, tuple(notes), with_frame)
 
 
 def _frames_at(path: Path, stamps_s: Float64[np.ndarray, " frames"], panels: Panels) -> SampledVideo:
