@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import torch
 
 from tadkit.errors import WeightsError
 from tadkit.heads import build_head
-from tadkit.heads.head_file import head_settings
+from tadkit.heads.head_file import head_settings, load_head
 from tadkit.heads.opentad import Kind, from_opentad, opentad_kind
+from tadkit.pipelines.import_head import import_head
 
 CONFIG: dict[Kind, dict[str, Any]] = {
     "tadtr": {
@@ -63,3 +65,21 @@ def test_actionness_regression_is_refused() -> None:
         WeightsError, match=r"here: transformer.actionness_pred.0.weight .* without actionness regression"
     ):
         from_opentad(state, {}, where="here")
+
+
+@pytest.mark.parametrize("kind", ["tadtr", "bmn"])
+def test_the_import_gives_the_peers_outputs_from_a_file(kind: Kind, tmp_path: Path) -> None:
+    state, numbers = golden(kind)
+    torch.save({"state_dict_ema": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "epoch.pth")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG[kind]))
+    out = tmp_path / "head.safetensors"
+    imported = import_head(tmp_path / "epoch.pth", out, source="opentad", config=tmp_path / "config.json")
+    assert imported.averaged
+    head, labels = load_head(out)
+    assert len(labels) == head.num_classes
+    time = 37 if kind == "tadtr" else 32
+    features = torch.from_numpy(numbers[f"feats_T{time}"])[None]
+    with torch.no_grad():
+        found = head(features, torch.ones(1, time, dtype=torch.bool))
+    ours, theirs = (found.logits, "pred_logits") if kind == "tadtr" else (found.confidence, "iou_map")
+    torch.testing.assert_close(ours[0], torch.from_numpy(numbers[f"T{time}/{theirs}"]), rtol=1e-4, atol=1e-4)
