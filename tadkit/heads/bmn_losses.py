@@ -89,8 +89,7 @@ def boundary_loss(
 
     Classification is the balanced cross-entropy of starts, ends and good proposals, a mean each, plus the focal loss of
     the proposals' classes over the normaliser; regression the weighted squared error of the overlap, over all proposals
-    of high overlap and as many drawn at random of middle and of low. (Where there are fewer of those than high ones,
-    OpenTAD counts proposals twice; we take each once.)
+    of high overlap and as many drawn of middle and of low (of too few OpenTAD takes some twice, we take each once).
 
     Args:
         predictions: of the batch.
