@@ -32,6 +32,8 @@ from tadkit.records import Annotation
 
 PLAYERS = "12345678"
 _POINT = "Point event"
+_DATE = "2000-01-01T00:00:00"
+"""Equal annotations are equal files."""
 _Event = tuple[float, str, str]
 """Seconds, what identifies the toggle, class."""
 
@@ -178,8 +180,8 @@ def write_boris(path: Path, videos: Sequence[SourceVideo], known: Known) -> None
     subjects = [_subject(lane) for lane in range(1, lane_count)]
     subset = {"label": "subset", "description": "", "type": "text", "default value": "", "possible values": ""}
     project = {
-        "time_format": "seconds",
-        "project_date": "",
+        "time_format": "hh:mm:ss",
+        "project_date": _DATE,
         "project_name": path.stem,
         "project_description": "written by tadkit",
         "project_format_version": "7.0",
@@ -226,7 +228,7 @@ def _written(video: SourceVideo, file: str) -> dict[str, Any]:
     return {
         "file": {player: [file] if player == "1" else [] for player in PLAYERS},
         "type": "MEDIA",
-        "date": "",
+        "date": _DATE,
         "description": "",
         "time offset": 0.0,
         "events": sorted(events, key=lambda event: event[0]),

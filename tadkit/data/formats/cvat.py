@@ -85,23 +85,18 @@ def _actions(track: ElementTree.Element, times: FrameTimes, size: float | None, 
         if start is None and not outside:
             start, exact = frame, shape
         elif start is not None and outside:
-            yield _action(start, frame, exact, label, times, where)
-            start = None
-    if start is not None:  # to the last frame that has a box, or to the end of a track with one box alone
+            span, start = (start, frame), None
+            yield action(*times.exact(span, *_exact(exact, where), size=size), label, where)
+    if start is not None:  # to the last frame that has a box, or to the end of the video where one box is alone
         last = max(frames) + 1 if max(frames) > start or size is None else size
-        yield _action(start, last, exact, label, times, where)
+        yield action(*times.exact((start, last), *_exact(exact, where), size=size), label, where)
 
 
-def _action(
-    start: float, end: float, first: ElementTree.Element | None, label: str, times: FrameTimes, where: str
-) -> Annotation:
+def _exact(first: ElementTree.Element | None, where: str) -> tuple[float | None, float | None]:
+    """Seconds that tadkit wrote into a track's first box."""
     given = {} if first is None else {item.get("name"): item.text for item in first.findall("attribute")}
-    start_s, end_s = (_seconds(given.get(key), f"{where} {key}") for key in ("start_s", "end_s"))
-    return action(*times.exact(start, end, start_s, end_s), label, where)
-
-
-def _seconds(text: str | None, where: str) -> float | None:
-    return None if not text else number(text, where)
+    start_s, end_s = (number(t, where) if (t := given.get(key)) else None for key in ("start_s", "end_s"))
+    return start_s, end_s
 
 
 def write_cvat(folder: Path, videos: Sequence[SourceVideo], known: Known) -> None:
@@ -127,8 +122,8 @@ def _tree(video: SourceVideo, file: str, times: FrameTimes, labels: Sequence[str
     meta = ElementTree.SubElement(root, "meta")
     task = ElementTree.SubElement(meta, "task")
     _text(task, "name", video.name)
-    if video.duration_s is not None:
-        _text(task, "size", str(times.frame(video.duration_s)))
+    if (size := times.size(video.duration_s)) is not None:
+        _text(task, "size", str(size))
     _text(task, "mode", "interpolation")
     every = ElementTree.SubElement(task, "labels")
     for label in labels:
@@ -145,14 +140,23 @@ def _tree(video: SourceVideo, file: str, times: FrameTimes, labels: Sequence[str
     for key, value in exact.items():
         _text(own, key, value)
     for place, a in enumerate(video.annotations):
-        _track(root, place, a, times, exact)
+        _track(root, place, a, times.span(a.start_s, a.end_s, size=size), exact, ends=size)
     return root
 
 
-def _track(root: ElementTree.Element, place: int, a: Annotation, times: FrameTimes, exact: dict[str, str]) -> None:
+def _track(
+    root: ElementTree.Element,
+    place: int,
+    a: Annotation,
+    span: tuple[float, float],
+    exact: dict[str, str],
+    *,
+    ends: int | None,
+) -> None:
+    """A track of two boxes, the second ``outside``; of one where the action goes on to the video's last frame."""
     track = ElementTree.SubElement(root, "track", id=str(place), label=a.label, source="manual")
-    start, end = times.span(a.start_s, a.end_s)
-    for frame, outside in ((start, "0"), (end, "1")):
+    start, end = (round(frame) for frame in span)
+    for frame, outside in ((start, "0"), (end, "1")) if end != ends else ((start, "0"),):
         corners = {"xtl": "0", "ytl": "0", "xbr": _SIZE, "ybr": _SIZE}
         flags = {"frame": str(frame), "keyframe": "1", "outside": outside, "occluded": "0"}
         box = ElementTree.SubElement(track, "box", {**flags, **corners})

@@ -32,7 +32,7 @@ def read_ego4d(path: Path) -> Source:
         content = read_json(file, error=AnnotationError)
         for item in content.get("videos", []) if isinstance(content, dict) else []:
             for clip in item.get("clips", []):
-                video, left_out, twice = _clip(clip, str(item.get("split", "")), file)
+                video, left_out, twice = _clip(clip, str(item.get("split") or content.get("split")), file)
                 videos.append(video)
                 others, repeated = others + left_out, repeated + twice
     if not videos:

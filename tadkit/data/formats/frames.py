@@ -57,14 +57,23 @@ class FrameTimes:
         assert self.fps is not None
         return max(0, round(seconds * self.fps))
 
-    def span(self, start_s: float, end_s: float) -> tuple[int, int]:
-        """Frames from ``start_s`` to ``end_s`` (half open), at least one."""
-        start = self.frame(start_s)
-        return start, max(start + 1, self.frame(end_s))
+    def size(self, duration_s: float | None) -> int | None:
+        """Number of frames of a video, at least one; None where its length is not known."""
+        return None if duration_s is None else max(1, self.frame(duration_s))
 
-    def exact(self, start: float, end: float, start_s: float | None, end_s: float | None) -> tuple[float, float]:
-        """Seconds of frames ``start`` to ``end``: those written beside them, for each end that still agrees."""
+    def span(self, start_s: float, end_s: float, *, size: float | None) -> tuple[float, float]:
+        """Frames from ``start_s`` to ``end_s`` (half open), at least one, and none past a video of ``size`` frames."""
+        start: float = self.frame(start_s)
+        start = start if size is None else min(start, size - 1)
+        end = max(start + 1, self.frame(end_s))
+        return start, end if size is None else min(end, size)
+
+    def exact(
+        self, span: tuple[float, float], start_s: float | None, end_s: float | None, *, size: float | None
+    ) -> tuple[float, float]:
+        """Seconds of the frames ``span``: those written beside them, for each end that still agrees."""
+        start, end = span
         if start_s is None or end_s is None:
             return self.seconds(start), self.seconds(end)
-        first, last = self.span(start_s, end_s)
+        first, last = self.span(start_s, end_s, size=size)
         return start_s if first == start else self.seconds(start), end_s if last == end else self.seconds(end)

@@ -80,15 +80,16 @@ def _task(task: Mapping[str, Any], path: Path, known: Known) -> tuple[SourceVide
     regions = [region for annotation in given for region in annotation.get("result") or []]
     fps = maybe_number(data.get("fps"), f"{where} fps", unit="frames a second")
     times = known.times_of(name, fps=fps)
-    found = [a for region in regions for a in _actions(region, times, where)]
-    used = sum(region.get("type") in ("timelinelabels", "labels") for region in regions)
     lengths = [region.get("original_length") for region in regions if region.get("type") == "labels"]
     duration_s = maybe_number(data.get("duration", next(iter(lengths), None)), f"{where} duration")
+    size = times.size(duration_s) if times.known else None
+    found = [a for region in regions for a in _actions(region, times, size, where)]
+    used = sum(region.get("type") in ("timelinelabels", "labels") for region in regions)
     video = SourceVideo(name, tuple(found), str(data.get("subset", "")), duration_s, fps)
     return video, len(regions) - used
 
 
-def _actions(region: Mapping[str, Any], times: FrameTimes, where: str) -> Iterator[Annotation]:
+def _actions(region: Mapping[str, Any], times: FrameTimes, size: int | None, where: str) -> Iterator[Annotation]:
     value = region.get("value") or {}
     match region.get("type"):
         case "labels":
@@ -100,7 +101,7 @@ def _actions(region: Mapping[str, Any], times: FrameTimes, where: str) -> Iterat
             exact = _exact(region)
             for one in value.get("ranges", []):
                 first, last = (number(one.get(end), f"{where} {end}", unit="a frame") for end in ("start", "end"))
-                start_s, end_s = times.exact(first - 1, last, *exact)
+                start_s, end_s = times.exact((first - 1, last), *exact, size=size)
                 for label in value.get("timelinelabels", []):
                     yield action(start_s, end_s, label, where)
 
@@ -120,7 +121,10 @@ def write_label_studio(path: Path, videos: Sequence[SourceVideo], known: Known) 
     for place, video in enumerate(videos, start=1):
         times = known.times_of(video.name, fps=video.fps)
         regions = [
-            {"id": f"{place}-{at}", **(_frames(a, times) if times.known else _seconds(a, video))}
+            {
+                "id": f"{place}-{at}",
+                **(_frames(a, times, times.size(video.duration_s)) if times.known else _seconds(a, video)),
+            }
             for at, a in enumerate(video.annotations, start=1)
         ]
         extra = {"subset": video.subset, "duration": video.duration_s, "fps": times.rate_hz if times.known else None}
@@ -130,8 +134,8 @@ def write_label_studio(path: Path, videos: Sequence[SourceVideo], known: Known) 
     write_text(path, json.dumps(tasks, indent=1) + "\n")
 
 
-def _frames(a: Annotation, times: FrameTimes) -> dict[str, Any]:
-    start, end = times.span(a.start_s, a.end_s)
+def _frames(a: Annotation, times: FrameTimes, size: int | None) -> dict[str, Any]:
+    start, end = (round(frame) for frame in times.span(a.start_s, a.end_s, size=size))
     return {
         "type": "timelinelabels",
         "from_name": "timelineLabels",

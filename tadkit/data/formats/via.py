@@ -31,6 +31,19 @@ _SELECT, _TEXT = 4, 1
 _OF_FILE = ("subset", "duration_s", "fps")
 
 
+_CONFIG = {
+    "file": {"loc_prefix": {"1": "", "2": "", "3": "", "4": ""}},
+    "ui": {
+        "file_content_align": "center",
+        "file_metadata_editor_visible": True,
+        "spatial_metadata_editor_visible": True,
+        "temporal_segment_metadata_editor_visible": True,
+        "spatial_region_label_attribute_id": "",
+        "gtimeline_visible_row_count": "4",
+    },
+}
+
+
 def read_via(path: Path) -> Source:
     """Read a project.
 
@@ -118,7 +131,7 @@ def write_via(path: Path, videos: Sequence[SourceVideo], known: Known) -> None:
             "vid_list": list(views),
             "data_format_version": "3.1.1",
         },
-        "config": {"file": {"loc_prefix": {"1": "", "2": "", "3": "", "4": ""}}, "ui": {}},
+        "config": _CONFIG,
         "attribute": {"1": action_attribute, **of_file},
         "file": files,
         "metadata": metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 import tempfile
 from pathlib import Path
@@ -73,7 +74,7 @@ def there_and_back(tool: Tool, written: list[SourceVideo], known: Known) -> tupl
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(videos())
 def test_every_segment_comes_back_within_a_millisecond(tool, written):
     found = {video.name: video for video in there_and_back(tool, written, Known())}
@@ -95,6 +96,19 @@ def test_frames_decide_where_a_person_moved_an_end(tool, tmp_path):
     file.write_text(text.replace('frame="20"', 'frame="35"').replace('"end": 20', '"end": 35'))
     ((moved,),) = (video.annotations for video in read_annotations(path, tool, Known()).videos)
     assert moved == Annotation(1.011, 3.5, "walk")
+
+
+@pytest.mark.parametrize("tool", ["cvat", "label-studio"])
+def test_no_frame_lies_past_the_video_although_an_action_does(tool, tmp_path):
+    actions = (Annotation(7.0, 8.0, "walk"), Annotation(7.9, 12.0, "walk"), Annotation(9.0, 9.5, "sit"))
+    video = SourceVideo("v", actions, "", 8.0, 10.0)
+    path = tmp_path / ("out" if tool == "cvat" else "out.json")
+    write_annotations(path, tool, [video], Known())
+    text = (path / "v.xml" if tool == "cvat" else path).read_text()
+    frames = [int(n) for n in re.findall(r'frame="(\d+)"|"(?:start|end)": (\d+)', text) for n in n if n]
+    assert max(frames) == (79 if tool == "cvat" else 80)
+    (found,) = read_annotations(path, tool, Known()).videos
+    assert sorted(found.annotations, key=lambda a: a.start_s) == sorted(actions, key=lambda a: a.start_s)
 
 
 def test_frames_are_put_on_the_stamps_of_a_video_whose_rate_varies(tmp_path):

@@ -34,7 +34,7 @@ def one_line_or_annotations(call: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("form", JSON_FORMS)
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(plain)
 def test_any_json(form, content):
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def test_a_tool_s_file_with_any_value_changed(tool, tmp_path):
     path, rng = tmp_path / "a.json", random.Random(0)
     write_annotations(path, tool, [VIDEO], Known())
     content = json.loads(path.read_text())
-    for _ in range(400):
+    for _ in range(200):
         path.write_text(json.dumps(changed(content, rng)))
         one_line_or_annotations(lambda: read_annotations(path, tool, Known(fps=25.0)))
         one_line_or_annotations(lambda: guess(path))
@@ -79,7 +79,7 @@ def test_a_tool_s_xml_with_any_piece_cut_out(tool, tmp_path):
     (path,) = tmp_path.iterdir()
     text, rng = path.read_text(), random.Random(0)
     words = text.replace(">", ">\0").replace('" ', '"\0 ').split("\0")
-    for _ in range(400):
+    for _ in range(200):
         at = rng.randrange(len(words))
         path.write_text("".join(words[:at] + words[at + 1 :]))
         one_line_or_annotations(lambda: read_annotations(path, tool, Known(fps=25.0)))
@@ -87,7 +87,7 @@ def test_a_tool_s_xml_with_any_piece_cut_out(tool, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["boris", "charades", "epic-kitchens", "thumos14-afsd"])
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_any_table(form, text):
     heads = {
