@@ -63,9 +63,8 @@ class GranularityBlock(nn.Module):
         x = self._pool(x, mask)
         mask = strided_mask(mask, self.stride)
         normed = self.norm(x, mask)
-        mean = normed.mean(dim=2, keepdim=True)
-        if self.masked:
-            mean = mean * (mask.shape[1] / mask.sum(dim=1).clamp(min=1))[:, None, None]
+        count = mask.sum(dim=1).clamp(min=1).to(x)[:, None, None] if self.masked else x.shape[2]
+        mean = normed.sum(dim=2, keepdim=True) / count
         instant = self.instant(normed) * nnf.relu(self.overall(mean))
         branches = instant + (self.short(normed) + self.long(normed)) * self.gate(normed) + normed
         x = zero_padding(x, mask) + self.branch_path(branches)

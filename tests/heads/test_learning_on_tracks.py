@@ -1,11 +1,20 @@
-"""Query, boundary-matching and mask heads learn made-up tracks alone, judged by tadkit's own evaluator."""
+"""Every head learns made-up tracks alone, judged by tadkit's own evaluator."""
 
 import math
 
 import pytest
 import torch
 
-from tadkit.config import BmnSettings, DecodeSettings, HeadSettings, TadtrSettings, TagsSettings
+from tadkit.config import (
+    ActionFormerSettings,
+    BmnSettings,
+    DecodeSettings,
+    HeadSettings,
+    TadtrSettings,
+    TagsSettings,
+    TemporalMaxerSettings,
+    TriDetSettings,
+)
 from tadkit.data.synth.tracks import make_track
 from tadkit.evaluation import mean_average_precision
 from tadkit.heads import Head, build_head, candidates, decode, head_loss, prediction_distillation
@@ -18,6 +27,9 @@ QUERIES = TadtrSettings(
 )
 PROPOSALS = BmnSettings(dim=32, map_dim=16, roi_dim=32, durations=32, samples=8)
 MASKS = TagsSettings(dim=32, attention_heads=4, dropout=0.0, reach_steps=32)
+TRANSFORMER = ActionFormerSettings(dim=32, levels=4, attention_heads=4, dropout=0.0)
+GRANULARITIES = TriDetSettings(dim=32, levels=4, bins=8, mlp_dim=64)
+POOLS = TemporalMaxerSettings(dim=32, levels=4)
 
 
 def track(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -70,6 +82,9 @@ def map_at_half(head: Head, settings: DecodeSettings) -> float:
 
 
 WAYS = [
+    pytest.param(TRANSFORMER, DecodeSettings(), 200, 3e-3, 8, id="actionformer"),
+    pytest.param(GRANULARITIES, DecodeSettings(), 250, 3e-3, 8, id="tridet"),
+    pytest.param(POOLS, DecodeSettings(), 200, 3e-3, 8, id="temporal-maxer"),
     pytest.param(QUERIES, DecodeSettings(method="none"), 200, 2e-3, 16, id="tadtr"),
     pytest.param(PROPOSALS, DecodeSettings(), 300, 3e-3, 8, id="bmn"),
     pytest.param(MASKS, DecodeSettings(), 200, 3e-3, 8, id="tags"),
@@ -90,7 +105,7 @@ def test_a_head_alone_learns_to_find_what_it_never_saw_and_so_does_its_pupil(
     assert map_at_half(pupil.eval(), decoding) >= 0.9
 
 
-@pytest.mark.parametrize("settings", [QUERIES, PROPOSALS, MASKS], ids=["tadtr", "bmn", "tags"])
+@pytest.mark.parametrize("settings", [way.values[0] for way in WAYS], ids=[way.id for way in WAYS])
 def test_mixed_precision_gives_nearly_the_same_loss_and_finite_gradients(settings: HeadSettings) -> None:
     torch.manual_seed(0)
     head = build_head(settings, in_channels=CHANNELS, num_classes=CLASSES).eval()
