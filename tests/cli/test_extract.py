@@ -33,7 +33,19 @@ def test_one_bad_video_is_told_and_the_others_are_kept(tadkit, tmp_path):
     small = ["--set", "flow.method=temporal-gradient", "--set", "video.rate_hz=2"]
     first, second = tadkit(*words, *small), tadkit(*words, *small)
     assert (first.code, second.code) == (3, 3)
+    assert "--retry-failed tries it again" in second.err
+    assert "--retry-failed" not in tadkit(*words, *small, "--retry-failed").err
+    assert (tmp_path / "flow.h5.failed.json").is_file()
     assert "1 extracted, 0 kept, 1 failed" in first.out
     assert "0 extracted, 1 kept, 1 failed" in second.out
     assert "bad.mp4" in first.err
     assert "Traceback" not in first.err
+
+
+def test_workers_and_devices_are_counted(tadkit, tmp_path):
+    (tmp_path / "a.mp4").touch()
+    words = ["extract-flow", tmp_path / "a.mp4", "--out", tmp_path / "flow.h5"]
+    few, none = tadkit(*words, "--device", "cpu,cpu,cpu", "--workers", "2"), tadkit(*words, "--workers", "0")
+    assert (few.code, none.code) == (2, 2)
+    assert "3 devices for 2 workers; add --workers 3" in few.err
+    assert "is empty (0 bytes)" in tadkit(*words, "--device", "cpu,cpu").err

@@ -23,7 +23,7 @@ from tadkit.video import open_sampled, write_video
 
 VIDEO = VideoSettings(rate_hz=5.0, height_px=32, width_px=32)
 GRADIENT = TemporalGradientSettings()
-SMALL_TVL1 = Tvl1Settings(scales=2, warps=2, inner_steps=6)
+SMALL_TVL1 = Tvl1Settings(scales=2, warps=2, inner_steps=6, compile="never")
 WriteSquares = Callable[..., Path]
 
 

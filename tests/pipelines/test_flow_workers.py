@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tadkit.config import FlowSettings, TemporalGradientSettings, Tvl1Settings, VideoSettings
+from tadkit.config import FlowSettings, OpencvDisSettings, TemporalGradientSettings, VideoSettings
 from tadkit.errors import StoreError, TadkitError, UsageError, VideoError
 from tadkit.pipelines.extract_flow import extract_flow_of, flow_key
 from tadkit.pipelines.extraction import ExtractionResult
@@ -23,7 +23,7 @@ from tadkit.progress import Quiet
 
 VIDEO = VideoSettings(rate_hz=100.0, height_px=32, width_px=32)
 GRADIENT = TemporalGradientSettings()
-SMALL_TVL1 = Tvl1Settings(scales=2, warps=2, inner_steps=6)
+DIS = OpencvDisSettings()
 LONG = 2 * PIECE_PAIRS + 77
 WriteSquares = Callable[..., Path]
 Content = Callable[[Path], dict[str, Any]]
@@ -37,16 +37,16 @@ class Counted(Quiet):
         self.total, self.unit = 0.0, ""
         self.steps: list[float] = []
         self.notes: list[str] = []
-        self._at, self._act = at, act
+        self._at, self._act, self._works = at, act, False
 
     def start(self, task: str, *, total: float, unit: str) -> None:
-        assert task == "extract-flow"
         self.total, self.unit = total, unit
+        self.steps, self.notes, self._works = [], [], task == "extract-flow"
 
     def advance(self, amount: float = 1.0, *, note: str = "") -> None:
         self.steps.append(amount)
         self.notes.append(note)
-        if sum(self.steps) >= self._at:
+        if self._works and sum(self.steps) >= self._at:
             self._at = float("inf")
             self._act()
 
@@ -112,7 +112,7 @@ def test_workers_write_what_one_process_does(
     for workers, device in ((1, "cpu"), (3, "cpu,cpu")):
         out = tmp_path / f"{workers}.h5"
         progress = Counted()
-        result = extracted(items, out, flow=SMALL_TVL1, workers=workers, device=device, progress=progress)
+        result = extracted(items, out, flow=DIS, workers=workers, device=device, progress=progress)
         assert result.done == ["long", "varies", "one"]
         assert list(result.clipped) == result.done
         assert list(result.failed) == ["bad"]
@@ -161,7 +161,7 @@ def test_pieces_made_with_other_settings_are_not_used_but_removed(tmp_path: Path
         extracted({"long": long_video}, out, progress=Counted(PIECE_PAIRS + 1, interrupt))
     (left,) = pieces(out)
     with pytest.raises(KeyboardInterrupt):
-        extracted({"long": long_video}, out, flow=SMALL_TVL1, progress=Counted(1, interrupt))
+        extracted({"long": long_video}, out, flow=DIS, progress=Counted(1, interrupt))
     assert not left.exists()
 
 
@@ -185,14 +185,14 @@ def test_a_worker_that_dies_costs_its_video_alone(
         worker = min(multiprocessing.active_children(), key=lambda child: child.pid or 0)
         os.kill(worker.pid or 0, signal.SIGKILL)
 
-    result = extracted(items, out, flow=SMALL_TVL1, workers=2, progress=Counted(1, kill_one))
+    result = extracted(items, out, flow=DIS, workers=2, progress=Counted(1, kill_one))
     (lost,) = result.failed
     assert set(result.done) == set(items) - {lost}
     assert "SIGKILL" in str(result.failed[lost])
     assert lost in listed(out)
     assert not multiprocessing.active_children()
-    assert extracted(items, out, flow=SMALL_TVL1, workers=2, retry_failed=True).done == [lost]
-    assert extracted(items, tmp_path / "other.h5", flow=SMALL_TVL1).done == list(items)
+    assert extracted(items, out, flow=DIS, workers=2, retry_failed=True).done == [lost]
+    assert extracted(items, tmp_path / "other.h5", flow=DIS).done == list(items)
     assert store_content(out) == store_content(tmp_path / "other.h5")
 
 
