@@ -31,4 +31,6 @@ def check_frames(
 
 def grey_levels(frames: UInt8[Tensor, "frames height width 3"]) -> Float32[Tensor, "frames height width"]:
     """Grey levels 0..255, weighted as OpenCV does but not rounded."""
-    return frames.to(torch.float32) @ torch.tensor(LUMA, dtype=torch.float32, device=frames.device)
+    # Not a product of matrices: that one rounds by where a pixel stands, and a pair's flow would depend on its batch.
+    red, green, blue = frames.to(torch.float32).unbind(dim=-1)
+    return red * LUMA[0] + green * LUMA[1] + blue * LUMA[2]

@@ -9,31 +9,50 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import functional
 
+Flat = Float32[Tensor, " pixels"]
+Network = Callable[[Flat, int], Flat]
+
 
 def median_filter(
-    field: Float32[Tensor, "*batch height width"], size_px: int
+    field: Float32[Tensor, "*batch height width"], size_px: int, network: Network | None = None
 ) -> Float32[Tensor, "*batch height width"]:
-    """Median over a square of ``size_px`` (1, 3 or 5) with replicated borders."""
+    """Median over a square of ``size_px`` (1, 3 or 5) with replicated borders.
+
+    Args:
+        field: pictures, each filtered by itself.
+        size_px: side of the square.
+        network: :func:`network_of` that size, if it was compiled.
+    """
     if size_px == 1:
         return field
     radius = size_px // 2
+    height, width = field.shape[-2:]
     padded = functional.pad(field, (radius, radius, radius, radius), mode="replicate")
-    return _median_of_nine(padded) if size_px == 3 else _median_of_square(padded, size_px)
+    # Flat memory: the square of a pixel is a row of shifts. Squares that reach over a border are cut off below.
+    medians = (network or network_of(size_px))(padded.view(-1), padded.shape[-1])
+    whole = functional.pad(medians, (0, padded.numel() - len(medians)))
+    return whole.view(padded.shape)[..., :height, :width]
 
 
-def _median_of_nine(padded: Float32[Tensor, "*batch _ _"]) -> Float32[Tensor, "*batch _ _"]:
+def network_of(size_px: int) -> Network:
+    """The function of a flat picture and its row length that gives each pixel's median with what is right and below."""
+    return _median_of_nine if size_px == 3 else lambda flat, row: _median_of_square(flat, row, size_px)
+
+
+def _median_of_nine(flat: Flat, row: int) -> Flat:
     """Median over 3 x 3, columns sorted once for all three squares that they belong to.
 
     Source: Smith, "Implementing median filters in XC4000E FPGAs", Xcell 23, 1996: the median of the greatest of the
     least, the median of the middle and the least of the greatest values of the three columns.
     """
-    top, middle, bottom = padded[..., :-2, :], padded[..., 1:-1, :], padded[..., 2:, :]
+    pixels = len(flat) - 2 * row
+    top, middle, bottom = flat[:pixels], flat[row : row + pixels], flat[2 * row :]
     low, high = torch.minimum(top, middle), torch.maximum(top, middle)
     least, rest = torch.minimum(low, bottom), torch.maximum(low, bottom)
     between, greatest = torch.minimum(rest, high), torch.maximum(rest, high)
-    of_least = torch.maximum(torch.maximum(least[..., :-2], least[..., 1:-1]), least[..., 2:])
-    of_greatest = torch.minimum(torch.minimum(greatest[..., :-2], greatest[..., 1:-1]), greatest[..., 2:])
-    of_between = _median_of_three(between[..., :-2], between[..., 1:-1], between[..., 2:])
+    of_least = torch.maximum(torch.maximum(least[:-2], least[1:-1]), least[2:])
+    of_greatest = torch.minimum(torch.minimum(greatest[:-2], greatest[1:-1]), greatest[2:])
+    of_between = _median_of_three(between[:-2], between[1:-1], between[2:])
     return _median_of_three(of_least, of_between, of_greatest)
 
 
@@ -41,14 +60,15 @@ def _median_of_three(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))
 
 
-def _median_of_square(padded: Float32[Tensor, "*batch _ _"], size_px: int) -> Float32[Tensor, "*batch _ _"]:
+def _median_of_square(flat: Flat, row: int, size_px: int) -> Flat:
     """Median over a square of any odd size.
 
     This is "forgetful selection": of the first half + 2 of the values neither the least nor the greatest can be the
     median; drop both, take the next value in, go on.
     """
-    height, width = padded.shape[-2] - size_px + 1, padded.shape[-1] - size_px + 1
-    values = [padded[..., y : y + height, x : x + width] for y in range(size_px) for x in range(size_px)]
+    pixels = len(flat) - (size_px - 1) * (row + 1)
+    starts = [y * row + x for y in range(size_px) for x in range(size_px)]
+    values = [flat[start : start + pixels] for start in starts]
     held = _without_extremes(values[: len(values) // 2 + 2])
     for value in values[len(values) // 2 + 2 :]:
         held = _without_extremes([*held, value])

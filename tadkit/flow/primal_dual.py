@@ -1,73 +1,137 @@
-"""One primal-dual step of TV-L1 (Zach, Pock, Bischof 2007, equations 11 to 15; IPOL 2013, algorithm 1).
+"""The inner steps of TV-L1: Zach's alternation and Chambolle and Pock's primal-dual scheme, as pure functions.
 
-All fields are contiguous, so a neighbour is a shift of the flat memory: the forward difference past a last column or
-row is set to zero, and with it the dual field there, which makes the shifted divergence right at every border.
+Sources: Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007, equations 11 to 15
+(IPOL 2013, algorithm 1); Chambolle, Pock, "A first-order primal-dual algorithm for convex problems with applications
+to imaging", JMIV 40, 2011, algorithm 1 and section 6.3.3.
+
+The fields of all pairs lie one after the other in flat memory, where a neighbour is a shift by one or by a row: there
+is nothing to index, and a compiler turns a step into two sweeps. The forward difference past a last column or row is
+multiplied by zero, and with it the dual field there stays zero, which makes the shifted divergence right at every
+border and keeps pictures apart. A margin of one row, zeros, stands after the flow and before the dual fields.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+Flat = Float32[Tensor, " pixels"]
+WithMargin = Float32[Tensor, " pixels+width"]
+
 
 class DataTerm(NamedTuple):
-    """The linearised brightness difference over the squared gradient: residual + across * u + down * v."""
+    """The linearised brightness difference: residual + across * u + down * v, in grey levels."""
 
-    residual: Float32[Tensor, "pairs height width"]
-    across: Float32[Tensor, "pairs height width"]
-    down: Float32[Tensor, "pairs height width"]
-    gradient: Float32[Tensor, "2 pairs height width"]
-    """Gradient of the warped second frame: the direction that the data term moves the flow in."""
-
-
-class DualState(NamedTuple):
-    """The dual fields of u and v, and memory that steps write into."""
-
-    across: Float32[Tensor, "2 pairs height width"]
-    down: Float32[Tensor, "2 pairs height width"]
-    change_across: Float32[Tensor, "2 pairs height width"]
-    change_down: Float32[Tensor, "2 pairs height width"]
-    norm: Float32[Tensor, "2 pairs height width"]
-
-    @classmethod
-    def zeros_like(cls, flow: Float32[Tensor, "2 pairs height width"]) -> DualState:
-        """Zero fields for a flow of this shape."""
-        return cls(*(torch.zeros_like(flow) for _ in cls._fields))
+    residual: Flat
+    across: Flat
+    """Gradient of the warped second frame, to the right; zero where it was read outside of the picture."""
+    down: Flat
+    over_squared: Flat
+    """1 / the squared gradient."""
 
 
-def primal_dual_step(
-    flow: Float32[Tensor, "2 pairs height width"], state: DualState, data: DataTerm, *, reach: float, tau: float
-) -> None:
-    """Update flow and dual fields in place; it reads and writes nothing but its arguments.
+class Inside(NamedTuple):
+    """1.0, but 0.0 where there is no neighbour to the right (``across``) or below (``down``)."""
 
-    Args:
-        flow: Displacement times tau / theta, contiguous.
-        state: Dual fields and scratch memory.
-        data: Data term for the flow in the same scale.
-        reach: lambda * theta * tau / theta: bound of the data step.
-        tau: Time step of the dual update.
-    """
-    width = flow.shape[-1]
-    dual_across, dual_down, change_across, change_down, norm = state
-    # Thresholding (IPOL, equation 12): its three cases are one clamp of the difference over the squared gradient.
-    step = torch.addcmul(data.residual, data.across, flow[0], out=norm[0])
-    step.addcmul_(data.down, flow[1]).clamp_(-reach, reach)
-    flow.addcmul_(step, data.gradient, value=-1)
-    # u = v + theta div p (equation 14).
-    flat, flat_across, flat_down = flow.view(-1), dual_across.view(-1), dual_down.view(-1)
-    flat.add_(flat_across, alpha=tau)
-    flat[1:].sub_(flat_across[:-1], alpha=tau)
-    flat.add_(flat_down, alpha=tau)
-    flat[width:].sub_(flat_down[:-width], alpha=tau)
-    # p = (p + tau / theta grad u) / (1 + tau / theta |grad u|) (equation 15).
-    torch.sub(flat[1:], flat[:-1], out=change_across.view(-1)[:-1])
-    change_across[..., -1] = 0
-    torch.sub(flat[width:], flat[:-width], out=change_down.view(-1)[:-width])
-    change_down[..., -1, :] = 0
-    torch.mul(change_across, change_across, out=norm)
-    norm.addcmul_(change_down, change_down).sqrt_().add_(1)
-    dual_across.add_(change_across).div_(norm)
-    dual_down.add_(change_down).div_(norm)
+    across: Flat
+    down: Flat
+
+
+class SolverState(NamedTuple):
+    """Flow and dual fields; the fields with a margin have it after the flow and before the dual fields."""
+
+    u: WithMargin
+    v: WithMargin
+    u_ahead: WithMargin
+    """Chambolle and Pock's extrapolation of u (Zach's scheme: u itself)."""
+    v_ahead: WithMargin
+    u_across: WithMargin
+    u_down: WithMargin
+    v_across: WithMargin
+    v_down: WithMargin
+
+
+Step = Callable[[SolverState, DataTerm, Inside, int], SolverState]
+
+
+def zach_steps(*, count: int, tau: float, lam: float, theta: float) -> Step:
+    """A function that carries out ``count`` steps of Zach's alternation; its last argument is the width in pixels."""
+
+    def steps(state: SolverState, data: DataTerm, inside: Inside, width: int) -> SolverState:
+        after, pixels = data.residual.new_zeros(width), len(data.residual)
+        for _ in range(count):
+            u, v = _towards_data(state.u[:pixels], state.v[:pixels], data, lam * theta)
+            u = torch.cat([u + theta * _divergence(state.u_across, state.u_down, width), after])
+            v = torch.cat([v + theta * _divergence(state.v_across, state.v_down, width), after])
+            of_u = _zach_dual(u, state.u_across, state.u_down, inside, width, tau / theta)
+            of_v = _zach_dual(v, state.v_across, state.v_down, inside, width, tau / theta)
+            state = SolverState(u, v, u, v, *of_u, *of_v)
+        return state
+
+    return steps
+
+
+def chambolle_pock_steps(*, count: int, tau: float, lam: float) -> Step:
+    """A function that carries out ``count`` primal-dual steps; primal step ``tau``, dual step 1 / (8 tau)."""
+    sigma = 1 / (8 * tau)
+
+    def steps(state: SolverState, data: DataTerm, inside: Inside, width: int) -> SolverState:
+        after, pixels = data.residual.new_zeros(width), len(data.residual)
+        for _ in range(count):
+            of_u = _projected_dual(state.u_ahead, state.u_across, state.u_down, inside, width, sigma)
+            of_v = _projected_dual(state.v_ahead, state.v_across, state.v_down, inside, width, sigma)
+            u, v = state.u[:pixels], state.v[:pixels]
+            new_u, new_v = u + tau * _divergence(*of_u, width), v + tau * _divergence(*of_v, width)
+            new_u, new_v = _towards_data(new_u, new_v, data, tau * lam)
+            flow = [torch.cat([field, after]) for field in (new_u, new_v, 2 * new_u - u, 2 * new_v - v)]
+            state = SolverState._make([*flow, *of_u, *of_v])
+        return state
+
+    return steps
+
+
+def _divergence(across: WithMargin, down: WithMargin, width: int) -> Flat:
+    """Backward differences; the margin is what lies before the first pixels."""
+    return across[width:] - across[width - 1 : -1] + down[width:] - down[:-width]
+
+
+def _towards_data(u: Flat, v: Flat, data: DataTerm, reach: float) -> tuple[Flat, Flat]:
+    """Move along the gradient to where the residual vanishes, but by no more than ``reach`` times the gradient."""
+    residual = data.residual + data.across * u + data.down * v
+    move = (residual * data.over_squared).clamp(-reach, reach)
+    return u - move * data.across, v - move * data.down
+
+
+def _zach_dual(
+    flow: WithMargin, across: WithMargin, down: WithMargin, inside: Inside, width: int, weight: float
+) -> tuple[WithMargin, WithMargin]:
+    """Return (p + weight grad u) / (1 + weight |grad u|) (DAGM 2007, equation 15)."""
+    to_right, to_below = _forward_differences(flow, inside, width)
+    to_right, to_below = weight * to_right, weight * to_below
+    shrink = 1 / (1 + torch.sqrt(to_right * to_right + to_below * to_below))
+    return _after_margin((across[width:] + to_right) * shrink, (down[width:] + to_below) * shrink, width)
+
+
+def _projected_dual(
+    flow: WithMargin, across: WithMargin, down: WithMargin, inside: Inside, width: int, sigma: float
+) -> tuple[WithMargin, WithMargin]:
+    """Bring p + sigma grad u back to the unit disc (JMIV 2011, section 6.2.1)."""
+    to_right, to_below = _forward_differences(flow, inside, width)
+    right, below = across[width:] + sigma * to_right, down[width:] + sigma * to_below
+    shrink = 1 / torch.sqrt(right * right + below * below).clamp(min=1)
+    return _after_margin(right * shrink, below * shrink, width)
+
+
+def _forward_differences(flow: WithMargin, inside: Inside, width: int) -> tuple[Flat, Flat]:
+    pixels = len(flow) - width
+    here = flow[:pixels]
+    return (flow[1 : pixels + 1] - here) * inside.across, (flow[width:] - here) * inside.down
+
+
+def _after_margin(across: Flat, down: Flat, width: int) -> tuple[WithMargin, WithMargin]:
+    before = across.new_zeros(width)
+    return torch.cat([before, across]), torch.cat([before, down])

@@ -1,16 +1,17 @@
 """TV-L1 optical flow in torch: many frame pairs at once, on any device.
 
 Sources: Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007; Sanchez,
-Meinhardt-Llopis, Facciolo, "TV-L1 optical flow estimation", IPOL 2013 (called IPOL below).
+Meinhardt-Llopis, Facciolo, "TV-L1 optical flow estimation", IPOL 2013; Chambolle, Pock, JMIV 40, 2011, section 6.3.3.
 
 We leave them in that every pair is solved by the same fixed number of steps, so that its flow does not depend on the
-batch that it is in; and in the median filter before each warp, which is OpenCV's.
+batch that it is in; in the median filters, which are OpenCV's; and, in the preset ``fast``, in beginning with the flow
+of dense inverse search (Kroeger et al., ECCV 2016) instead of none.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -18,22 +19,28 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from tadkit.config import Tvl1Settings
+from tadkit.config import OpencvDisSettings, Tvl1Settings
 from tadkit.flow.frames import check_frames, grey_levels
-from tadkit.flow.median import median_filter
-from tadkit.flow.primal_dual import DataTerm, DualState, primal_dual_step
+from tadkit.flow.fusing import Fused
+from tadkit.flow.median import median_filter, network_of
+from tadkit.flow.primal_dual import Inside, SolverState, Step, chambolle_pock_steps, zach_steps
+from tadkit.flow.warping import linearised, target_of, warped
 
 SMALLEST_LEVEL_PX = 16
-PRESMOOTHING_SIGMA_PX = 0.8
-LEAST_GRADIENT_SQUARED = 1e-6
-CPU_CHUNK_PX = 50_000
-"""Pixels solved at once on a CPU at most, whatever batch_pairs is: the fields of more do not fit into its cache."""
+STEPS_A_CALL = 4
+"""Most steps compiled into one function: more take longer to compile and are hardly faster."""
+CPU_CHUNK_PX = {True: 400_000, False: 50_000}
+"""Pixels solved at once on a CPU at most, whatever batch_pairs is: fused (measured: 112 pairs/s of 112x112 px, 86 with
+the smaller number) and not fused, where the fields of more do not fit into its cache."""
+
+Duals = Float32[Tensor, "4 pairs height width"]
 
 
 class Tvl1:
     """TV-L1 flow of adjacent frames.
 
-    The dual fields start from zero at each level and are kept from warp to warp, as in IPOL.
+    The dual fields are kept from warp to warp; from level to level Chambolle and Pock's are too, Zach's begin at zero,
+    as in IPOL and OpenCV.
     """
 
     channels = 2
@@ -41,49 +48,107 @@ class Tvl1:
     def __init__(self, settings: Tvl1Settings, *, device: torch.device) -> None:
         self.settings = settings
         self.device = device
+        fuse = settings.compile == "auto"
+        self._steps_a_call = max(n for n in range(1, STEPS_A_CALL + 1) if settings.inner_steps % n == 0)
+        self._steps = Fused(_steps(settings, self._steps_a_call), compiled=fuse)
+        self._median = Fused(network_of(settings.median_px), compiled=fuse)
+        self._linearised = Fused(linearised, compiled=fuse)
 
     def __call__(
         self, frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"]
     ) -> Float32[Tensor, "pairs 2 height width"]:
         """Flow k, in pixels, from frame k to frame k + 1: channel 0 to the right, channel 1 down."""
-        grey = grey_levels(check_frames(frames).to(self.device))
+        colour = check_frames(frames)
+        grey = grey_levels(colour.to(self.device))
         pairs = len(grey) - 1
         size = self._chunk_pairs(grey.shape[-2] * grey.shape[-1])
         flow = grey.new_empty((pairs, 2, *grey.shape[1:]))
         for start in range(0, pairs, size):
             end = min(start + size, pairs)
-            flow[start:end] = self._solve(grey[start : end + 1])
+            flow[start:end] = self._solve(grey[start : end + 1], self._start(colour[start : end + 1]))
         return flow
 
     def _chunk_pairs(self, frame_px: int) -> int:
         """Pairs solved at once; it changes the speed, not the flow."""
         if self.device.type != "cpu":
             return self.settings.batch_pairs
-        return min(self.settings.batch_pairs, max(1, CPU_CHUNK_PX // frame_px))
+        return min(self.settings.batch_pairs, max(1, CPU_CHUNK_PX[self._steps.is_fused] // frame_px))
+
+    def _start(self, colour: UInt8[Tensor, "frames height width 3"]) -> Float32[Tensor, "2 pairs height width"]:
+        match self.settings.start:
+            case "zero":
+                return torch.zeros((2, len(colour) - 1, *colour.shape[1:3]), device=self.device)
+            case "dis":
+                from tadkit.flow.opencv import OpencvDis
+
+                return OpencvDis(OpencvDisSettings(), device=self.device)(colour).transpose(0, 1)
+            case start:
+                assert_never(start)
 
     @torch.inference_mode()
-    def _solve(self, grey: Float32[Tensor, "frames height width"]) -> Float32[Tensor, "pairs 2 height width"]:
+    def _solve(
+        self, grey: Float32[Tensor, "frames height width"], flow: Float32[Tensor, "2 pairs height width"]
+    ) -> Float32[Tensor, "pairs 2 height width"]:
         """Flow of each frame to the next, from the coarsest level to the finest."""
         levels = pyramid(grey[:, None], self.settings)
-        flow = grey.new_zeros((2, len(grey) - 1, *levels[-1].shape[-2:]))
+        duals: Duals | None = None
         for level in reversed(levels):
-            flow = _resize_flow(flow, level.shape[-2], level.shape[-1])
-            flow = _solve_level(level[:-1], level[1:], flow, self.settings)
+            height, width = level.shape[-2:]
+            flow = _resize_flow(flow, height, width)
+            carried = None if self.settings.solver == "zach" else duals
+            flow, duals = self._solve_level(level, flow, _resize_duals(carried, flow))
         return flow.transpose(0, 1)
+
+    def _solve_level(
+        self,
+        level: Float32[Tensor, "frames 1 height width"],
+        flow: Float32[Tensor, "2 pairs height width"],
+        duals: Duals,
+    ) -> tuple[Float32[Tensor, "2 pairs height width"], Duals]:
+        """Flow and dual fields at one level, from those of the level above."""
+        settings, width = self.settings, level.shape[-1]
+        first, target, inside = level[:-1].flatten(), target_of(level[1:]), _inside(flow)
+        last = flow.new_tensor([width - 1, level.shape[-2] - 1])
+        for _ in range(settings.warps):
+            read = warped(target, flow, sampling=settings.sampling)
+            data = self._linearised(first, read.flatten(1), flow.flatten(1), target.grid.flatten(1), last)
+            for _ in range(settings.medians):
+                flow = self._filtered(flow)
+                state = _state(flow, duals)
+                for _ in range(settings.inner_steps // self._steps_a_call):
+                    state = self._steps(state, data, inside, width)
+                flow, duals = _fields(state, flow)
+        return (self._filtered(flow) if settings.last_median else flow), duals
+
+    def _filtered(self, flow: Float32[Tensor, "2 pairs height width"]) -> Float32[Tensor, "2 pairs height width"]:
+        return median_filter(flow, self.settings.median_px, self._median)
+
+
+def _steps(settings: Tvl1Settings, count: int) -> Step:
+    match settings.solver:
+        case "zach":
+            return zach_steps(count=count, tau=settings.tau, lam=settings.lam, theta=settings.theta)
+        case "chambolle-pock":
+            return chambolle_pock_steps(count=count, tau=settings.tau, lam=settings.lam)
+        case solver:
+            assert_never(solver)
 
 
 def pyramid(
     images: Float32[Tensor, "frames 1 height width"], settings: Tvl1Settings
 ) -> list[Float32[Tensor, "frames 1 _ _"]]:
     """Smaller and smaller copies, the full size first; levels under 16 px are left out."""
-    levels = [_smooth(images, PRESMOOTHING_SIGMA_PX)]
+    levels = [_smooth(images, settings.smoothing_px)]
     height, width = images.shape[-2:]
     for level in range(1, settings.scales):
         shrink = settings.scale_step**level
         size = (round(height * shrink), round(width * shrink))
         if min(size) < SMALLEST_LEVEL_PX:
             break
-        levels.append(functional.interpolate(levels[-1], size=size, mode="bilinear", antialias=True))
+        # OpenCV reads single pixels where it shrinks; so does what stands in for it.
+        levels.append(
+            functional.interpolate(levels[-1], size=size, mode="bilinear", antialias=settings.smoothing_px > 0)
+        )
     return levels
 
 
@@ -91,12 +156,29 @@ def _smooth(
     images: Float32[Tensor, "frames 1 height width"], sigma_px: float
 ) -> Float32[Tensor, "frames 1 height width"]:
     """Gaussian blur with replicated borders."""
+    if sigma_px == 0:
+        return images
     radius = math.ceil(3 * sigma_px)
     positions = torch.arange(-radius, radius + 1, dtype=torch.float32, device=images.device)
     kernel = torch.exp(-0.5 * (positions / sigma_px) ** 2)
     kernel = kernel / kernel.sum()
     padded = functional.pad(images, (radius, radius, radius, radius), mode="replicate")
-    return functional.conv2d(functional.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    height, width = images.shape[-2:]
+    # Sums of shifts: a convolution of one channel takes torch ten times as long on a CPU.
+    rows = sum(weight * padded[..., shift : shift + height, :] for shift, weight in enumerate(kernel.tolist()))
+    assert isinstance(rows, Tensor)
+    blurred = sum(weight * rows[..., shift : shift + width] for shift, weight in enumerate(kernel.tolist()))
+    assert isinstance(blurred, Tensor)
+    return blurred
+
+
+def _resized(
+    fields: Float32[Tensor, "kinds pairs _ _"], height: int, width: int
+) -> Float32[Tensor, "kinds pairs {height} {width}"]:
+    # One channel each: torch rounds otherwise where it has more, and a pair's flow would depend on its batch.
+    single = fields.reshape(-1, 1, *fields.shape[-2:])
+    resized = functional.interpolate(single, size=(height, width), mode="bilinear", align_corners=False)
+    return resized.view(*fields.shape[:2], height, width)
 
 
 def _resize_flow(
@@ -106,85 +188,40 @@ def _resize_flow(
     old_height, old_width = flow.shape[-2:]
     if (old_height, old_width) == (height, width):
         return flow
-    resized = functional.interpolate(flow, size=(height, width), mode="bilinear", align_corners=False)
+    resized = _resized(flow, height, width)
     resized[0] *= width / old_width
     resized[1] *= height / old_height
     return resized
 
 
-def _solve_level(
-    first: Float32[Tensor, "pairs 1 height width"],
-    second: Float32[Tensor, "pairs 1 height width"],
-    flow: Float32[Tensor, "2 pairs height width"],
-    settings: Tvl1Settings,
-) -> Float32[Tensor, "2 pairs height width"]:
-    """Flow at one level, from the flow of the level above."""
-    # Displacements are kept times tau / theta inside the steps, so that no step multiplies by a constant.
-    scale = settings.tau / settings.theta
-    target = torch.cat([second, *_central_gradient(second)], dim=1)
-    state = DualState.zeros_like(flow)
-    grid = _pixel_grid(flow)
-    for _ in range(settings.warps):
-        flow = median_filter(flow, settings.median_px)
-        data = _linearise(first[:, 0], _warp(target, flow, grid), flow, scale)
-        flow = flow * scale
-        for _ in range(settings.inner_steps):
-            primal_dual_step(flow, state, data, reach=scale * settings.lam * settings.theta, tau=settings.tau)
-        flow /= scale
-    return flow
+def _resize_duals(duals: Duals | None, flow: Float32[Tensor, "2 pairs height width"]) -> Duals:
+    """Dual fields at the size of ``flow``, none (zeros) to begin with; zero past the last column and row."""
+    if duals is None:
+        return flow.new_zeros((4, *flow.shape[1:]))
+    resized = _resized(duals, *flow.shape[-2:])
+    resized[0::2, :, :, -1] = 0
+    resized[1::2, :, -1, :] = 0
+    return resized
 
 
-def _central_gradient(
-    images: Float32[Tensor, "pairs 1 height width"],
-) -> tuple[Float32[Tensor, "pairs 1 height width"], Float32[Tensor, "pairs 1 height width"]]:
-    """Grey levels a pixel to the right and down, one-sided (halved, as in IPOL) at the borders."""
-    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
-    across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-    down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-    return across, down
+def _inside(flow: Float32[Tensor, "2 pairs height width"]) -> Inside:
+    across, down = torch.ones_like(flow[0]), torch.ones_like(flow[0])
+    across[..., -1], down[..., -1, :] = 0, 0
+    return Inside(across.view(-1), down.view(-1))
 
 
-def _pixel_grid(flow: Float32[Tensor, "2 pairs height width"]) -> Float32[Tensor, "2 1 height width"]:
-    """Column and row of each pixel."""
-    height, width = flow.shape[-2:]
-    rows = torch.arange(height, dtype=torch.float32, device=flow.device)
-    columns = torch.arange(width, dtype=torch.float32, device=flow.device)
-    return torch.stack(torch.meshgrid(columns, rows, indexing="xy"))[:, None]
+def _state(flow: Float32[Tensor, "2 pairs height width"], duals: Duals) -> SolverState:
+    """Flat memory with a margin of one row."""
+    width = flow.shape[-1]
+    u, v = functional.pad(flow.reshape(2, -1), (0, width)).unbind()
+    return SolverState(u, v, u, v, *functional.pad(duals.reshape(4, -1), (width, 0)).unbind())
 
 
-class _Warped(NamedTuple):
-    """The second frame, its gradient, and 1 where they were read inside the picture (else 0)."""
-
-    grey: Float32[Tensor, "pairs height width"]
-    across: Float32[Tensor, "pairs height width"]
-    down: Float32[Tensor, "pairs height width"]
-    inside: Float32[Tensor, "pairs height width"]
-
-
-def _warp(
-    target: Float32[Tensor, "pairs 3 height width"],
-    flow: Float32[Tensor, "2 pairs height width"],
-    grid: Float32[Tensor, "2 1 height width"],
-) -> _Warped:
-    """Read the second frame and its gradient where the flow points to."""
-    height, width = flow.shape[-2:]
-    x, y = (grid + flow).unbind()
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    places = torch.stack([x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1)
-    read = functional.grid_sample(target, places, mode="bilinear", padding_mode="border", align_corners=True)
-    return _Warped(read[:, 0], read[:, 1], read[:, 2], inside.to(torch.float32))
-
-
-def _linearise(
-    first: Float32[Tensor, "pairs height width"],
-    warped: _Warped,
-    flow: Float32[Tensor, "2 pairs height width"],
-    scale: float,
-) -> DataTerm:
-    """The brightness difference as a linear function of the flow, over the squared gradient."""
-    squared = (warped.across**2 + warped.down**2).clamp_min_(LEAST_GRADIENT_SQUARED)
-    across, down = warped.across / squared, warped.down / squared
-    residual = (warped.grey - first) / squared - across * flow[0] - down * flow[1]
-    # Outside of the picture nothing was seen: a zero gradient there leaves the flow to its neighbours (as IPOL does).
-    gradient = torch.stack([warped.across * warped.inside, warped.down * warped.inside])
-    return DataTerm(residual.mul_(scale), across, down, gradient)
+def _fields(
+    state: SolverState, like: Float32[Tensor, "2 pairs height width"]
+) -> tuple[Float32[Tensor, "2 pairs height width"], Duals]:
+    """Flow and dual fields as pictures again."""
+    width = like.shape[-1]
+    flow = torch.stack([state.u[:-width], state.v[:-width]]).view_as(like)
+    duals = [field[width:] for field in (state.u_across, state.u_down, state.v_across, state.v_down)]
+    return flow, torch.stack(duals).view(4, *like.shape[1:])
