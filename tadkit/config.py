@@ -93,7 +93,8 @@ class Tvl1Settings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_preset(cls, given: Any) -> Any:
-        return _TVL1_REFERENCE | given if isinstance(given, dict) and given.get("preset") == "reference" else given
+        reference = isinstance(given, dict) and given.get("preset") == "reference"
+        return {**_TVL1_REFERENCE, **given} if reference else given
 
     @model_validator(mode="after")
     def _stable(self) -> Tvl1Settings:
