@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tadkit.cli.bench_evaluate import evaluate
+from tadkit.cli.bench_heads import heads
 from tadkit.cli.options import PATH, InOrder, device_option, example
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def bench() -> None:
 
 
 bench.add_command(evaluate)
+bench.add_command(heads)
 
 
 class _Size(click.ParamType[tuple[int, int]]):

@@ -1,0 +1,36 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from tadkit.config import TemporalMaxerSettings
+from tadkit.errors import UsageError
+from tadkit.pipelines import bench_heads
+from tadkit.progress import Quiet
+
+
+def test_every_head_is_timed_and_threads_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {name: TemporalMaxerSettings(dim=16, levels=3) for name in ("one", "other")}
+    monkeypatch.setattr(bench_heads, "HEADS", small)
+    threads = torch.get_num_threads()
+    result = bench_heads.bench_heads(
+        heads=(), steps=64, rounds=2, threads=threads + 1, device=torch.device("cpu"), progress=Quiet()
+    )
+    assert (result.threads, torch.get_num_threads()) == (threads + 1, threads)
+    report = json.loads(json.dumps(bench_heads.report_json(result)))
+    assert list(report["heads"]) == ["one", "other"]
+    for figures in report["heads"].values():
+        assert 0 < figures["forward_ms_min"] <= figures["forward_ms"]
+        assert 0 < figures["step_ms_min"] <= figures["step_ms"]
+
+
+def test_an_unknown_head_is_refused(tadkit: Callable[..., Any]) -> None:
+    with pytest.raises(UsageError, match="known are actionformer, tridet"):
+        bench_heads.bench_heads(
+            heads=("gru",), steps=64, rounds=1, threads=None, device=torch.device("cpu"), progress=Quiet()
+        )
+    ran = tadkit("bench", "heads", "--head", "gru")
+    assert ran.code == 2
+    assert "no head 'gru'" in ran.err
