@@ -71,11 +71,11 @@ class Tvl1Settings(Settings):
     """Pyramid levels at most; levels under 16 px are left out."""
     scale_step: float = Field(0.65, ge=0.3, le=0.95)
     """Size of a pyramid level over the one below it."""
-    warps: int = Field(3, ge=1, le=50)
+    warps: int = Field(2, ge=1, le=50)
     """Linearisations at each level."""
     medians: int = Field(1, ge=1, le=50)
     """Median filters after each warp, each of them followed by the inner steps."""
-    inner_steps: int = Field(12, ge=1, le=1000)
+    inner_steps: int = Field(16, ge=1, le=1000)
     """Steps of the solver after each median filter."""
     median_px: Literal[1, 3, 5] = 5
     """Side of the median filter; 1 is none."""
