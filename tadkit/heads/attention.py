@@ -54,7 +54,8 @@ class ConvAttention(nn.Module):
         self.value = DepthwiseProjection(dim, stride=stride, masked=masked)
         self.out = MaskedConv1d(dim, dim, kernel=1)
         self.dropout = nn.Dropout(dropout)
-        self.distances = nn.Parameter(torch.empty(heads, window)) if relative and window else None
+        # A vector, as biases are, so that weight decay leaves it alone.
+        self.distances = nn.Parameter(torch.empty(heads * window)) if relative and window else None
         if self.distances is not None:
             nn.init.trunc_normal_(self.distances, std=(2.0 / dim) ** 0.5)
 
@@ -67,7 +68,8 @@ class ConvAttention(nn.Module):
             project(x, mask).unflatten(1, (self.heads, -1)) for project in (self.query, self.key, self.value)
         )
         if self.window:
-            mixed = sliding_attention(query, key, value, out_mask, window=self.window, distances=self.distances)
+            distances = None if self.distances is None else self.distances.reshape(self.heads, self.window)
+            mixed = sliding_attention(query, key, value, out_mask, window=self.window, distances=distances)
         else:
             mixed = global_attention(query, key, value, out_mask)
         return self.dropout(self.out(mixed.flatten(1, 2), out_mask))  # type: ignore[no-any-return]

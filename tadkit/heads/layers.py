@@ -106,13 +106,13 @@ class ResidualPath(nn.Module):
 
     def __init__(self, dim: int, *, scaled: bool, drop_path: float) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.full((dim, 1), 1e-4)) if scaled else None
+        self.scale = nn.Parameter(torch.full((dim,), 1e-4)) if scaled else None
         self.drop_path = drop_path
 
     def forward(self, x: Float[Tensor, "batch dim time"]) -> Float[Tensor, "batch dim time"]:
         """The same shape; a sample whose path is left out comes as zero."""
         if self.scale is not None:
-            x = x * self.scale
+            x = x * self.scale[:, None]
         if self.training and self.drop_path > 0:
             kept = torch.rand(len(x), 1, 1, device=x.device, dtype=x.dtype) >= self.drop_path
             x = x * kept / (1 - self.drop_path)
@@ -123,9 +123,12 @@ def zero_padding(
     x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"]
 ) -> Float[Tensor, "batch channels time"]:
     """``x`` with zeros at masked steps, whatever stood there (NaN too)."""
-    if not mask.is_cuda and bool(mask.all()):  # on a GPU the question would cost more than the mask
-        return x
-    return torch.where(mask[:, None], x, 0.0)
+    return x if _all_real(mask) else torch.where(mask[:, None], x, 0.0)
+
+
+def _all_real(mask: Bool[Tensor, "batch time"]) -> bool:
+    """Whether there is surely nothing to mask; not asked on a GPU, where the answer would cost more than the mask."""
+    return not mask.is_cuda and bool(mask.all())
 
 
 def strided_mask(mask: Bool[Tensor, "batch time"], stride: int) -> Bool[Tensor, "batch strided_time"]:
@@ -140,7 +143,7 @@ def max_pooled(
 
     Without ``masked`` what stands at padded steps joins in, as in the peers, and nothing is zeroed.
     """
-    if masked and not bool(mask.all()):
+    if masked and not _all_real(mask):
         x = torch.where(mask[:, None], x, torch.finfo(x.dtype).min)
     pooled = nnf.max_pool2d(x.unsqueeze(2), (1, 3), stride=(1, 2), padding=(0, 1)).squeeze(2)
     return zero_padding(pooled, strided_mask(mask, 2)) if masked else pooled

@@ -136,6 +136,8 @@ def read_config(path: Path) -> Mapping[str, Any]:
     Raises:
         SettingsError: missing, not readable, or not a table.
     """
+    if path.suffix == ".py":
+        raise SettingsError(f"{path}: Python is not run here; give its model table as .json, or leave --config out")
     try:
         text = path.read_text(encoding="utf-8")
         # PyYAML comes with accelerate; JSON needs none.

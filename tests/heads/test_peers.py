@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from tadkit.config import TrainSettings
 from tadkit.heads import AnchorFreeHead, HeadLoss, HeadPredictions, assign_targets, candidates, head_loss
 from tadkit.heads.peers import Source, translated
 from tadkit.pipelines.import_head import build_imported
+from tadkit.training.schedule import parameter_groups
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES: dict[str, Source] = {
@@ -146,16 +148,22 @@ def test_losses_are_the_peers(case: str, variant: str, change: dict[str, Any]) -
         assert head.running.mean.item() == pytest.approx(wanted["loss_normalizer_after"], rel=1e-6)
 
 
+def own_names(case: str) -> dict[str, str]:
+    """Our name of each of the peer's parameters, but for the scales of levels, which are one with us.
+
+    Each parameter is filled with its number, so that what bears our name tells the peer's.
+    """
+    order = list(weights(case))
+    numbered = {n: torch.full_like(x, k) if x.ndim else x for k, (n, x) in enumerate(weights(case).items())}
+    return {order[int(x.flatten()[0])]: n for n, x in translated(numbered).items() if n != "scales" and x.ndim}
+
+
 @each_case
 def test_gradients_are_the_peers(case: str) -> None:
     head, wanted = imported(case), golden(case)["grad"]
     loss_of(head, case).total.backward()
     own = {name: parameter.grad for name, parameter in head.named_parameters()}
-    # Each parameter is filled with its number, so that its name with us tells the peer's.
-    order = list(weights(case))
-    numbered = {n: torch.full_like(x, k) if x.ndim else x for k, (n, x) in enumerate(weights(case).items())}
-    names = {order[int(x.flatten()[0])]: n for n, x in translated(numbered).items() if n != "scales" and x.ndim}
-    told = {peer: name for peer, name in names.items() if peer in wanted}
+    told = {peer: name for peer, name in own_names(case).items() if peer in wanted}
     assert len(told) + head.anchor_free.levels == len(wanted)
     for peer, name in told.items():
         gradient = own[name]
@@ -166,6 +174,27 @@ def test_gradients_are_the_peers(case: str) -> None:
     scales = [wanted[peer][1] for peer in sorted(wanted) if ".scale." in peer and "head" in peer]
     assert own["scales"] is not None
     np.testing.assert_allclose(own["scales"].numpy(), scales, **CLOSE)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("actionformer")])
+def test_three_training_steps_are_the_peers(case: str) -> None:
+    head, wanted = imported(case), golden(case)["three_steps"]
+    optimiser = torch.optim.AdamW(parameter_groups(head, TrainSettings(weight_decay=0.05)))
+    for step in wanted["steps"]:
+        loss = loss_of(head, case, batch=tuple(step["batch"]))
+        loss.total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        for group in optimiser.param_groups:
+            group["lr"] = step["lr"]
+        optimiser.step()
+        assert loss.total.item() == pytest.approx(step["final_loss"], rel=1e-5)
+        assert norm.item() == pytest.approx(step["grad_norm_before_clip"], rel=1e-5)
+    own = dict(head.named_parameters())
+    for peer, name in own_names(case).items():
+        if peer in wanted["after"]:
+            total, norm = wanted["after"][peer]
+            found = own[name].detach().double()
+            assert [float(found.sum()), float(found.norm())] == pytest.approx([total, norm], abs=1e-5 * norm), peer
 
 
 def test_targets_are_the_peers_with_and_without_centre_sampling() -> None:
@@ -182,3 +211,29 @@ def test_targets_are_the_peers_with_and_without_centre_sampling() -> None:
             np.testing.assert_allclose(
                 found.offsets[n].numpy()[positive], held[f"target_off_{name}_T{length}"][positive], **CLOSE
             )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("module.projection.embed.1.conv.weight", "pyramid.embedding.1.conv.weight"),
+        ("projection.embed.1.norm.bias", "pyramid.embedding_norms.1.bias"),
+        ("projection.stem.0.ln1.weight", "pyramid.stem.0.attention_norm.weight"),
+        ("projection.branch.2.attn.key_conv.conv.weight", "pyramid.branches.2.attention.key.conv.conv.weight"),
+        ("projection.branch.2.attn.value_norm.bias", "pyramid.branches.2.attention.value.norm.bias"),
+        ("projection.branch.2.attn.query.bias", "pyramid.branches.2.attention.query.linear.conv.bias"),
+        ("projection.branch.2.drop_path_mlp.scale", "pyramid.branches.2.mlp_path.scale"),
+        ("projection.branch.0.convkw.weight", "pyramid.branches.0.long.weight"),
+        ("projection.branch.0.gn.weight", "pyramid.branches.0.group_norm.weight"),
+        ("neck.fpn_norms.3.weight", "pyramid.out_norms.3.weight"),
+        ("rpn_head.cls_convs.1.norm.weight", "classifier.norms.1.weight"),
+        ("rpn_head.cls_head.bias", "classifier.out.conv.bias"),
+        ("rpn_head.reg_convs.0.conv.weight", "regressor.hidden.0.conv.weight"),
+        ("rpn_head.cls_start_convs.0.conv.weight", "starts.hidden.0.conv.weight"),
+        ("rpn_head.cls_start_head.weight", "starts.out.conv.weight"),
+        ("rpn_head.cls_end_head.bias", "ends.out.conv.bias"),
+        ("rpn_head.loss_normalizer", "running.mean"),
+    ],
+)
+def test_opentads_names_of_other_heads_are_known_too(theirs: str, ours: str) -> None:
+    assert list(translated({theirs: torch.zeros(1)})) == [ours]

@@ -144,6 +144,11 @@ def test_labels_and_configs_that_do_not_fit_are_refused(
             labels=tmp_path / "labels.txt",
             **call,
         )
-    for name, message in (("broken.yaml", "neither YAML nor JSON"), ("missing.json", "cannot be read")):
+    refused = {
+        "broken.yaml": "neither YAML nor JSON",
+        "missing.json": "cannot be read",
+        "thumos.py": "Python is not run",
+    }
+    for name, message in refused.items():
         with pytest.raises(SettingsError, match=message):
             import_head(tmp_path / "weights.safetensors", tmp_path / "out.safetensors", config=tmp_path / name, **call)
