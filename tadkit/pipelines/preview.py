@@ -103,10 +103,13 @@ def write_preview(
         name = _chosen(reader, video)
         shown = _shown(reader, name, seconds)
         original = _original(reader, name, source, progress)
+        if original is not None and out.resolve() == original.resolve():
+            raise UsageError(f"{out}: is the video that the flow is of; name another file for the preview")
         scale_px, busiest = _scale(shown, full_px)
-        panels = _panels(inspect_store(store, video=name), shown, scale_px, with_frame=original is not None)
         if out.suffix.lower() in STILL:
             shown = _Shown(reader, name, shown.stamps_s, busiest, busiest + 1)
+            scale_px, _ = _scale(shown, full_px)
+        panels = _panels(inspect_store(store, video=name), shown, scale_px, with_frame=original is not None)
         frames = None if original is None else opened.enter_context(_frames_at(original, shown.stamps_s, panels))
         progress.start("preview", total=shown.stop - shown.start, unit="pair")
         _write(out, _pictures(shown, panels, frames, progress), shown)
@@ -188,9 +191,11 @@ def _original(reader: TrackReader, name: str, source: Path | None, progress: Pro
 
 def _scale(shown: _Shown, full_px: float | None) -> tuple[float | None, int]:
     """The full scale, None for the temporal gradient, and the pair that moves most on average."""
+    channels = shown.reader.channels(shown.video, "motion")
+    if channels != 2 and full_px is not None:
+        raise UsageError(f"a full scale of {full_px:g} px: '{shown.video}' holds no flow but the temporal gradient")
     counts = np.zeros(_BINS, dtype=np.int64)
     means: list[float] = []
-    channels = shown.reader.channels(shown.video, "motion")
     for _, motion in shown.chunks():
         size = np.sqrt(np.square(motion).sum(axis=1))
         means += size.mean(axis=(1, 2)).tolist()
@@ -199,8 +204,10 @@ def _scale(shown: _Shown, full_px: float | None) -> tuple[float | None, int]:
     busiest = shown.start + int(np.argmax(means))
     if channels != 2:
         return None, busiest
+    if full_px is not None:
+        return full_px, busiest
     past = np.searchsorted(np.cumsum(counts), FULL_SHARE * counts.sum())
-    return full_px or max(LEAST_FULL_PX, float(past + 1) * _BIN_PX), busiest
+    return max(LEAST_FULL_PX, float(past + 1) * _BIN_PX), busiest
 
 
 def _panels(summary: StoreSummary, shown: _Shown, full_px: float | None, *, with_frame: bool) -> Panels:

@@ -78,11 +78,15 @@ def test_a_still_shows_the_pair_that_moves_most(tmp_path):
 
 def test_the_full_colour_is_the_99th_percentile_of_what_is_shown(tmp_path):
     store = store_of(tmp_path, *[1.5] * 30, 9.0)
-    still = tmp_path / "p.jpg"
-    most = write_preview(store, None, still, progress=Quiet())
-    calm = write_preview(store, None, still, seconds=(0.0, 5.0), progress=Quiet())
-    assert most.full_px == pytest.approx(9.0, abs=0.02)
+    whole = write_preview(store, None, tmp_path / "p.mp4", progress=Quiet())
+    calm = write_preview(store, None, tmp_path / "p.mp4", seconds=(0.0, 5.0), progress=Quiet())
+    assert whole.full_px == pytest.approx(9.0, abs=0.02)
     assert calm.full_px == pytest.approx(1.5, abs=0.02)
+
+
+def test_the_full_colour_of_a_still_is_its_own(tmp_path):
+    store = store_of(tmp_path, *[1.5] * 120, 9.0)
+    assert write_preview(store, None, tmp_path / "p.jpg", progress=Quiet()).full_px == pytest.approx(9.0, abs=0.02)
 
 
 def test_without_motion_noise_stays_pale(tmp_path):
@@ -112,6 +116,21 @@ def test_the_original_may_be_named_and_have_another_name(tmp_path):
     store = store_of(tmp_path, 1.0, 4.0)
     moved = (tmp_path / "v.mp4").rename(tmp_path / "moved.mp4")
     assert write_preview(store, None, tmp_path / "p.png", source=moved, progress=Quiet()).source == moved
+
+
+def test_the_original_is_never_written_over(tmp_path):
+    store = store_of(tmp_path, 1.0, 4.0)
+    before = (tmp_path / "v.mp4").read_bytes()
+    with pytest.raises(UsageError, match="is the video that the flow is of"):
+        write_preview(store, None, tmp_path / "v.mp4", progress=Quiet())
+    assert (tmp_path / "v.mp4").read_bytes() == before
+
+
+def test_the_temporal_gradient_has_no_full_scale(tmp_path, write_squares: WriteSquares):
+    video, flow, out = write_squares(tmp_path / "v.mp4", 20), TemporalGradientSettings(), tmp_path / "f.h5"
+    extract_flow([video], out, flow=flow, video=VIDEO, teacher=None, device="cpu", progress=Quiet())
+    with pytest.raises(UsageError, match="holds no flow but the temporal gradient"):
+        write_preview(out, None, tmp_path / "p.png", full_px=2.0, progress=Quiet())
 
 
 def test_originals_are_looked_for_beside_the_store_in_the_run_and_here(tmp_path):
