@@ -62,14 +62,12 @@ def anchor_free_loss(
         predictions: of the batch.
         segments: for each track, starts and ends as fractional feature positions.
         labels: for each track, the class of each segment.
-        settings: of the head.
-        strides: of the head's levels.
-        normaliser: what sums are divided by: a number, or the running mean that this batch joins; without it the
-            positives of this batch, at least 1.
+        settings, strides: of the head.
+        normaliser: of the sums: a number, or the running mean that this batch joins; else the batch's positives.
     """
-    lengths = [level.shape[1] for level in predictions.logits]
     logits, offsets, real = (torch.cat(field, dim=1) for field in predictions)
     logits, offsets = logits.float(), offsets.float()  # sums over thousands of points overflow half precision
+    lengths = [level.shape[1] for level in predictions.logits]
     targets = assign_targets(lengths, strides, segments, labels, settings, logits.shape[-1])
     if isinstance(settings, TemporalMaxerSettings) and settings.regress_to == "cheapest":
         cheapest = cheapest_offsets(lengths, strides, segments, labels, settings, logits.detach(), offsets.detach())
@@ -77,10 +75,8 @@ def anchor_free_loss(
     classes, target_offsets, positive = (x.to(logits.device) for x in targets)
     positive = positive & real
     positives = positive.sum()
-    if normaliser is None:
-        over = positives.clamp(min=1)
-    else:
-        over = normaliser(positives) if isinstance(normaliser, RunningPositives) else normaliser
+    over = normaliser(positives) if isinstance(normaliser, RunningPositives) else normaliser
+    over = positives.clamp(min=1) if over is None else over
     point, label = classes[positive].nonzero().unbind(dim=1)
     own = offsets[positive].reshape(-1, offsets.shape[2] // 2, 2)  # (points, 1 or classes, 2)
     chosen = own[point, label] if own.shape[1] > 1 else own[:, 0]
@@ -90,10 +86,15 @@ def anchor_free_loss(
         entries = _weighted_by_iou(entries, classes, positive, iou_1d(chosen, wanted) ** settings.iou_power)
     classification = entries[real].sum() / over
     regression = diou_loss_1d(chosen, wanted).sum() / over
+    return HeadLoss(classification, regression, _total(classification, regression, settings), positives)
+
+
+def _total(classification: Tensor, regression: Tensor, settings: AnchorFreeSettings) -> Tensor:
+    """Sum with the regression's weight; 0 makes both weigh the same, which is ActionFormer's automatic weight."""
     weight: Tensor | float = settings.regression_weight
     if weight == 0:
         weight = classification.detach() / regression.detach().clamp(min=0.01)
-    return HeadLoss(classification, regression, classification + weight * regression, positives)
+    return classification + weight * regression
 
 
 def smoothed(classes: Float[Tensor, "*batch classes"], smoothing: float) -> Float[Tensor, "*batch classes"]:
