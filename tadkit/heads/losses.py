@@ -62,7 +62,8 @@ def anchor_free_loss(
         predictions: of the batch.
         segments: for each track, starts and ends as fractional feature positions.
         labels: for each track, the class of each segment.
-        settings, strides: of the head.
+        settings: of the head.
+        strides: of the head's levels.
         normaliser: of the sums: a number, or the running mean that this batch joins; else the batch's positives.
     """
     logits, offsets, real = (torch.cat(field, dim=1) for field in predictions)
@@ -75,8 +76,7 @@ def anchor_free_loss(
     classes, target_offsets, positive = (x.to(logits.device) for x in targets)
     positive = positive & real
     positives = positive.sum()
-    over = normaliser(positives) if isinstance(normaliser, RunningPositives) else normaliser
-    over = positives.clamp(min=1) if over is None else over
+    over = _divisor(normaliser, positives)
     point, label = classes[positive].nonzero().unbind(dim=1)
     own = offsets[positive].reshape(-1, offsets.shape[2] // 2, 2)  # (points, 1 or classes, 2)
     chosen = own[point, label] if own.shape[1] > 1 else own[:, 0]
@@ -87,6 +87,13 @@ def anchor_free_loss(
     classification = entries[real].sum() / over
     regression = diou_loss_1d(chosen, wanted).sum() / over
     return HeadLoss(classification, regression, _total(classification, regression, settings), positives)
+
+
+def _divisor(normaliser: Tensor | RunningPositives | None, positives: Tensor) -> Tensor:
+    if isinstance(normaliser, RunningPositives):
+        mean: Tensor = normaliser(positives)
+        return mean
+    return positives.clamp(min=1) if normaliser is None else normaliser
 
 
 def _total(classification: Tensor, regression: Tensor, settings: AnchorFreeSettings) -> Tensor:
