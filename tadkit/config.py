@@ -218,10 +218,10 @@ class AnchorFreeSettings(Settings):
     head_kernel: int = Field(3, ge=1, le=15)
     """Steps that a convolution of classifier and regressor sees; odd."""
     padding: Literal["masked", "opentad", "leaky"] = "masked"
-    """masked keeps padding out of everything; opentad (in blocks and neck) and leaky (everywhere) let it in as the peers
-    do, whose results depend on the padded length."""
+    """masked keeps padding out of everything; opentad (in blocks and neck) and leaky (everywhere) let it in as those
+    peers do, whose results depend on the padded length."""
     pad_to_steps: int = Field(0, ge=0)
-    """Zero-pad shorter tracks to this many steps, and longer ones to a multiple that the peer's windows need; 0: none."""
+    """Zero-pad shorter tracks to this many steps, longer ones to a multiple that the peer's windows need; 0: none."""
     norm_eps: float = Field(1e-5, gt=0)
     """Smallest variance in the layer norms of embedding, neck, classifier and regressor."""
     first_range_steps: float = Field(4.0, gt=0)
@@ -312,7 +312,7 @@ class TriDetSettings(AnchorFreeSettings):
     pooling: Literal["max", "avg"] = "max"
     """How a level is made from the finer one."""
     bins: int = Field(16, ge=0, le=64)
-    """Steps on either side that a boundary is sought in (B in the paper); 0 regresses distances as ActionFormer does."""
+    """Steps on either side that a boundary is sought in (B in the paper); 0 regresses distances as in ActionFormer."""
     boundary_kernel: int = Field(3, ge=1, le=15)
     """Steps that a convolution of the boundary heads sees; odd."""
     iou_power: float = Field(0.2, ge=0)
@@ -696,12 +696,19 @@ class ModelSettings(Settings):
     """The student's net; its stride must be the teacher's."""
     head: HeadSettings = ActionFormerSettings()
     """Head of teacher, branches and detector."""
+    joint_head: HeadSettings | None = None
+    """Head of the detector, where it is to be another."""
     distill: DistillSettings = DistillSettings()
     """What the student learns from."""
     fusion: FusionSettings = FusionSettings()
     """How the branches are joined."""
     decode: DecodeSettings = DecodeSettings()
     """From predictions to detections."""
+
+    @property
+    def detector_head(self) -> HeadSettings:
+        """Head of the detector: ``joint_head``, or ``head`` where none is given."""
+        return self.head if self.joint_head is None else self.joint_head
 
 
 class Recipe(ModelSettings):
@@ -737,6 +744,8 @@ class Recipe(ModelSettings):
                 f"backbone.stride {self.backbone.stride} differs from teacher_backbone.stride "
                 f"{self.teacher_backbone.stride}: the student must see the teacher's features at the same steps"
             )
+        if self.distill.joint and self.joint_head is not None:
+            raise ValueError("joint_head goes with distill.joint = false: trained along with the student it is head")
         if self.split.kind == "folds" and self.split.fold >= self.split.folds:
             raise ValueError(f"split.fold {self.split.fold} must be below split.folds {self.split.folds}")
         square = self.video.height_px == self.video.width_px

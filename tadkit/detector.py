@@ -77,7 +77,7 @@ def new_joint_head(settings: ModelSettings, *, num_classes: int) -> JointHead:
     """A joint head with fresh weights."""
     return JointHead(
         fusion=settings.fusion,
-        head=settings.head,
+        head=settings.detector_head,
         dim=settings.distill.dim,
         num_classes=num_classes,
         two_branches=settings.distill.method in TWO_BRANCHES,

@@ -47,7 +47,11 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
         channels = _channels(store, [item.name for item in workspace.items])
         torch.manual_seed(train.seed)
         model = JointHead(
-            fusion=recipe.fusion, head=recipe.head, dim=channels, num_classes=len(recipe.labels), two_branches=False
+            fusion=recipe.fusion,
+            head=recipe.detector_head,
+            dim=channels,
+            num_classes=len(recipe.labels),
+            two_branches=False,
         )
         folder = workspace.stage("train-head-features")
         write_text(folder / "run.toml", recipe_toml(recipe))
@@ -74,7 +78,7 @@ def _plan(workspace: Workspace, store: TrackReader, train: TrainSettings) -> Win
     labels = workspace.recipe.labels
     videos = [training_video(item.record, timelines[item.name], labels=labels, stride=1) for item in workspace.training]
     step_s = float(np.median([timeline.step_s for timeline in timelines.values()]))
-    window, align = window_steps(workspace.recipe.head, train, step_s=step_s)
+    window, align = window_steps(workspace.recipe.detector_head, train, step_s=step_s)
     return WindowPlan(videos, train, window_frames=window, align_frames=align)
 
 

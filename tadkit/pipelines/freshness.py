@@ -58,14 +58,14 @@ def head_key(workspace: Workspace, method: str, features: TrackReader) -> str:
     parts: dict[str, object] = {"features": [features.key(item.name) for item in workspace.training]}
     if workspace.recipe.half_precision:
         parts["half_precision"] = True
-    shape = _shape(method_settings(workspace, method), "head", "distill", "fusion")
+    shape = _shape(method_settings(workspace, method), "head", "joint_head", "distill", "fusion")
     return _key(workspace, parts, shape, workspace.recipe.train.head)
 
 
 def features_head_key(workspace: Workspace, features: TrackReader) -> str:
     """What a head trained on the features of a source depends on."""
     parts = {"features": [features.key(item.name) for item in workspace.training]}
-    return _key(workspace, parts, _shape(workspace.model_settings, "head"), workspace.recipe.train.head)
+    return _key(workspace, parts, _shape(workspace.model_settings, "head", "joint_head"), workspace.recipe.train.head)
 
 
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, save_checkpoint
-from tadkit.config import ModelSettings, TrainSettings
+from tadkit.config import HeadSettings, ModelSettings, TrainSettings
 from tadkit.data.batches import FeatureBatches, FlowBatches, FrameBatches
 from tadkit.data.frames import FrameCache
 from tadkit.data.windows import TrainingVideo, WindowPlan, training_video
@@ -50,13 +50,13 @@ def _stage_folder(workspace: Workspace, name: str) -> Path:
     return folder
 
 
-def _window_frames(workspace: Workspace, train: TrainSettings, *, stride: int) -> tuple[int, int]:
+def _window_frames(rate_hz: float, train: TrainSettings, head: HeadSettings, *, stride: int) -> tuple[int, int]:
     """Frames of a window and their alignment: whole steps of the coarsest pyramid level, or the head's own window."""
-    steps = whole_window_steps(workspace.recipe.head)
+    steps = whole_window_steps(head)
     if steps is not None:
         return steps * stride, stride
-    align = stride * 2 ** (pyramid_levels(workspace.recipe.head) - 1)
-    return max(1, math.ceil(train.window_s * workspace.recipe.video.rate_hz / align - 1e-9)) * align, align
+    align = stride * 2 ** (pyramid_levels(head) - 1)
+    return max(1, math.ceil(train.window_s * rate_hz / align - 1e-9)) * align, align
 
 
 def _training_videos(workspace: Workspace, store: TrackReader, *, stride: int) -> list[TrainingVideo]:
@@ -81,7 +81,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         if is_up_to_date(workspace.teacher, kind="teacher", key=key):
             return False
         videos = _training_videos(workspace, flow, stride=stride)
-        window, align = _window_frames(workspace, train, stride=stride)
+        window, align = _window_frames(recipe.video.rate_hz, train, recipe.head, stride=stride)
         plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
         torch.manual_seed(train.seed)
         weights = fit(
@@ -134,7 +134,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
 def _frame_batches(workspace: Workspace, flow: TrackReader, tracks: TrackReader | None) -> FrameBatches:
     recipe = workspace.recipe
     train, stride = recipe.train.student, recipe.backbone.stride
-    window, align = _window_frames(workspace, train, stride=stride)
+    window, align = _window_frames(recipe.video.rate_hz, train, recipe.head, stride=stride)
     videos = _training_videos(workspace, flow, stride=stride)
     return FrameBatches(
         WindowPlan(videos, train, window_frames=window, align_frames=align),
@@ -183,7 +183,7 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         if is_up_to_date(path, kind="detector", key=key):
             return False
         videos = _training_videos(workspace, features, stride=1)
-        window, align = _window_frames(workspace, train, stride=stride)
+        window, align = _window_frames(recipe.video.rate_hz, train, recipe.detector_head, stride=stride)
         plan = WindowPlan(videos, train, window_frames=window // stride, align_frames=align // stride)
         tracks = ("motion", "appearance") if method in TWO_BRANCHES else ("appearance",)
         joint = _joint_to_train(workspace, method, settings)

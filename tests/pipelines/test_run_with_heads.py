@@ -5,6 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tadkit.checkpoint import load_checkpoint
+from tadkit.detector import build_detector
+from tadkit.errors import SettingsError
+from tadkit.heads.actionformer import ActionFormerHead
+from tadkit.heads.bmn import BmnHead
 from tadkit.pipelines.run import run
 from tadkit.progress import Quiet
 from tadkit.recipes import load_recipe
@@ -30,3 +35,16 @@ def test_a_recipe_with_another_head_goes_through_all_stages(toy: Path, kind: str
     assert all(np.isfinite(row.average_map) for row in result.rows)
     with read_store(toy.parent / "runs" / "toy" / "teacher.h5", kind="features") as tracks:
         assert tracks.tracks(tracks.videos()[0]) == ["mirror/feature", "original/feature"]
+
+
+def test_the_detector_may_have_a_head_that_teacher_and_student_have_not(toy: Path) -> None:
+    text = toy.read_text().replace('"teacher", "rgb", "decomposed"', '"decomposed"').replace("epochs = 2", "epochs = 1")
+    toy.write_text(f'{text}\n[joint_head]\nkind = "bmn"\ndim = 16\n{HEADS["bmn"]}\n')
+    recipe = load_recipe(toy)
+    run(recipe, base=toy.parent, device="cpu", progress=Quiet())
+    made = load_checkpoint(toy.parent / "runs" / "toy" / "detector-decomposed.safetensors", kind="detector")
+    detector = build_detector(made, where="toy")
+    assert isinstance(detector.joint.head, BmnHead)
+    assert isinstance(detector.student.head, ActionFormerHead)
+    with pytest.raises(SettingsError, match="joint_head goes with"):
+        load_recipe(toy, overrides=("distill.joint=true",))
