@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, device_option, example, set_option, videos_in
+from tadkit.cli.options import PATH, device_option, example, set_option, videos_in, workers_options
 from tadkit.cli.stages import run_recipe
 from tadkit.errors import UsageError
 
@@ -41,10 +41,7 @@ def _refuse(with_recipe: dict[str, Path | None]) -> None:
 @click.argument("sources", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for flow; needed for videos.")
 @click.option("--teacher", type=PATH, metavar="PATH", help="Also keep this teacher's features and predictions.")
-@click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes, a video each at a time; 1, or one a device."
-)
-@click.option("--retry-failed", is_flag=True, help="Try videos again that failed before.")
+@workers_options
 @device_option
 @set_option
 @click.pass_context

@@ -35,6 +35,18 @@ def set_option(function: Function) -> Function:
     )(function)
 
 
+def workers_options(function: Function) -> Function:
+    """``--workers`` and ``--retry-failed``, of what extracts flow."""
+    workers = click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Processes for flow, a video each at a time; 1, or one a device.",
+    )
+    retry = click.option("--retry-failed", is_flag=True, help="Try videos again whose flow failed before.")
+    return workers(retry(function))
+
+
 def example(*commands: str) -> str:
     """The closing words of a help text: commands that run as they stand."""
     return "\b\nExample:\n" + "\n".join(f"  {command}" for command in commands)

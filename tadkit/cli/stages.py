@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, device_option, example, set_option
+from tadkit.cli.options import PATH, device_option, example, set_option, workers_options
 
 if TYPE_CHECKING:
     from tadkit.pipelines.run import Row, RunResult
@@ -89,15 +89,31 @@ def _interval(bounds: tuple[float, float]) -> str:
 )
 @click.argument("recipe", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print stages and figures as JSON.")
+@workers_options
 @device_option
 @set_option
-def run(recipe: Path, as_json: bool, device: str, overrides: tuple[str, ...]) -> None:
+def run(
+    recipe: Path,
+    as_json: bool,
+    workers: int | None,
+    retry_failed: bool,
+    device: str,
+    overrides: tuple[str, ...],
+) -> None:
     """Run every stage of RECIPE that is not up to date, and judge the result on the held-out videos.
 
     A killed run goes on where it was. The stages are extract-flow, train-teacher, distill, extract-features and
     train-head; - reads the recipe from stdin.
     """
-    run_recipe(recipe, only=None, device=device, overrides=overrides, as_json=as_json)
+    run_recipe(
+        recipe,
+        only=None,
+        device=device,
+        overrides=overrides,
+        as_json=as_json,
+        workers=workers or len(device.split(",")),
+        retry_failed=retry_failed,
+    )
 
 
 @click.command(short_help="Train the teacher on flow.", epilog=example("tadkit train-teacher examples/synth.toml"))

@@ -12,6 +12,7 @@ from torch._inductor.exc import InductorError
 from tadkit.config import OpencvTvl1Settings, Tvl1Settings
 from tadkit.flow import FlowMethod, build_flow, fusing
 from tadkit.flow.fusing import Fused
+from tadkit.flow.threads import same_threads
 from tadkit.flow.truth import read_truth
 from tadkit.flow.tvl1 import Tvl1
 
@@ -63,6 +64,16 @@ def test_a_compiler_changes_the_speed_but_not_the_flow(moving_texture: Scene) ->
     assert (plain - fused)[[0, 2]].abs().mean() < 1e-4
     alone = torch.cat([Tvl1(Tvl1Settings(), device=CPU)(frames[k : k + 2]) for k in range(3)])
     assert torch.equal(fused, alone)
+
+
+@pytest.mark.parametrize("compile_it", ["auto", "never"])
+def test_threads_change_the_speed_but_not_the_flow(moving_texture: Scene, compile_it: str) -> None:
+    frames = random_walk(moving_texture, 1, size_hw=(112, 112))
+    flows = []
+    for threads in (1, 2):
+        with same_threads(threads):
+            flows.append(Tvl1(Tvl1Settings(compile=compile_it), device=CPU)(frames))
+    assert torch.equal(*flows)
 
 
 def test_without_a_compiler_it_runs_all_the_same_and_says_so_once(
