@@ -24,7 +24,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     writers choose their format by it.
 
     Raises:
-        UsageError: the folder cannot be made or written to.
+        UsageError: the folder cannot be made or written to, or ``path`` is a folder or too long a name.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,9 +38,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        _put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
 def _umask() -> int:
@@ -56,18 +63,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path, *, error: type[TadkitError]) -> Any:
-    """Read a JSON file.
+    """Read a JSON file; a byte order mark before it is passed over.
 
     Raises:
         error: the file is missing, is no file, or is not JSON; the message names the path.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # half of a character, which could not be written again
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except FileNotFoundError as cause:
         raise error(f"{path}: no such file") from cause
     except OSError as cause:
         raise error(f"{path}: cannot be read ({cause.strerror})") from cause
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         raise error(f"{path}: not JSON ({cause}); expected an ActivityNet-style file, see docs/formats.md") from cause
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from tadkit.errors import AnnotationError
 from tadkit.files import read_json, write_text
 
 DETECTIONS_VERSION = "VERSION 1.3"
+_MOST_SHOWN = 80
+_LONGEST_S = 1e9
+"""No time lies further away: 30 years."""
 
 
 @dataclass(frozen=True)
@@ -101,21 +105,27 @@ def _annotation(where: str, item: Any) -> Annotation:
 
 def _segment(value: Any, where: str) -> tuple[float, float]:
     if not isinstance(value, list) or len(value) != 2:
-        raise AnnotationError(f"{where} has a segment {value!r}; expected [start, end] in seconds")
+        raise AnnotationError(f"{where} has a segment {shown(value)}; expected [start, end] in seconds")
     start_s, end_s = (_number(v, f"{where} segment") for v in value)
     if end_s < start_s:
         raise AnnotationError(f"{where} has a segment that ends before it starts: [{start_s}, {end_s}]")
     return start_s, end_s
 
 
-def _number(value: Any, where: str, *, unit: str = "a number of seconds") -> float:
+def _number(value: Any, where: str, *, unit: str = "a number of seconds", limit: float = _LONGEST_S) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number) or isinstance(value, bool):
-        raise AnnotationError(f"{where} is {value!r}; expected {unit}")
+    if not abs(number) <= limit or isinstance(value, bool):
+        raise AnnotationError(f"{where} is {shown(value)}; expected {unit}")
     return number
+
+
+def shown(value: Any) -> str:
+    """A value of a stranger's file as an error shows it: not all of it where it is long."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def write_dataset(path: Path, dataset: Dataset) -> None:
@@ -157,6 +167,8 @@ def read_detections(path: Path) -> dict[str, list[Detection]]:
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, dict):
         raise AnnotationError(f"{path}: no 'results' object; expected a detections file, see docs/formats.md")
+    if strange := [video for video, found in results.items() if not isinstance(found, list)]:
+        raise AnnotationError(f"{path}: '{strange[0]}' has detections that are no list")
     return {video: [_detection(f"{path}: '{video}'", item) for item in found] for video, found in results.items()}
 
 
@@ -164,4 +176,9 @@ def _detection(where: str, item: Any) -> Detection:
     if not isinstance(item, dict) or not isinstance(item.get("label"), str):
         raise AnnotationError(f"{where} has a detection without a text 'label'")
     start_s, end_s = _segment(item.get("segment"), where)
-    return Detection(start_s, end_s, item["label"], _number(item.get("score"), f"{where} score"))
+    return Detection(
+        start_s,
+        end_s,
+        item["label"],
+        _number(item.get("score"), f"{where} score", unit="a number", limit=sys.float_info.max),
+    )

@@ -95,3 +95,28 @@ def test_canonical_json_is_one_line_for_any_order(values):
     backwards = dict(reversed(values.items()))
     assert canonical_json(values) == canonical_json(backwards)
     assert "\n" not in canonical_json(values)
+
+
+def test_a_name_that_is_a_folder_or_too_long_is_a_usage_error(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name in ("folder", "n" * 300):
+        with pytest.raises(UsageError, match="cannot be written"):
+            write_text(tmp_path / name, "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_json(tmp_path / "a.json", error=AnnotationError) == [1]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '["\\ud800"]', '["\\uDFFF"]'])
+def test_json_that_is_too_deep_or_no_unicode_is_refused(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(AnnotationError, match=r"a\.json: not JSON"):
+        read_json(tmp_path / "a.json", error=AnnotationError)
+
+
+def test_characters_beyond_the_basic_plane_may_be_escaped(tmp_path):
+    (tmp_path / "a.json").write_text('["\\ud83c\\udfc3"]')
+    assert read_json(tmp_path / "a.json", error=AnnotationError) == ["\U0001f3c3"]

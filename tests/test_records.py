@@ -57,6 +57,8 @@ def test_numbers_given_as_text_are_numbers(tmp_path):
         ({"duration": None}, "has no duration; add it with: tadkit data convert"),
         ({"fps": "fast"}, "fps is 'fast'; expected frames a second"),
         ({"duration": "nan"}, "duration is 'nan'"),
+        ({"duration": 10**400}, "...; expected a number of seconds"),
+        ({"duration": 1e300}, "duration is 1e+300; expected a number of seconds"),
     ],
 )
 def test_what_is_wrong_is_told_with_file_and_video(tmp_path, change, said):
@@ -114,3 +116,11 @@ def test_real_annotations_have_their_published_counts(shared_data, where, videos
     dataset = read_dataset(shared_data / where)
     assert len(dataset.videos) == videos
     assert sum(len(video.annotations) for video in dataset.videos.values()) == actions
+
+
+@pytest.mark.parametrize("found", ["null", "3", '"abc"', "{}"])
+def test_detections_that_are_no_list_are_told_with_file_and_video(tmp_path, found):
+    path = tmp_path / "dets.json"
+    path.write_text(f'{{"results": {{"v": {found}}}}}')
+    with pytest.raises(AnnotationError, match=r"dets\.json: 'v' has detections that are no list"):
+        read_detections(path)

@@ -68,7 +68,7 @@ def number_of(value: Any) -> float | None:
     """A finite number, also from text; None for anything else."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     return found if math.isfinite(found) else None
 
@@ -93,6 +93,9 @@ def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
         yield Finding("error", entry.name, "form", "is not an object with duration, subset and annotations")
         return
     duration_s = yield from _duration(entry)
+    fps = entry.content.get("fps")
+    if fps is not None and (number_of(fps) or 0) <= 0:
+        yield Finding("error", entry.name, "fps", f"fps is {fps!r}; expected a positive number of frames a second")
     yield from _subset(entry, preset)
     if not isinstance(entry.content.get("annotations", []), list):
         yield Finding("error", entry.name, "form", "has annotations that are no list")

@@ -155,11 +155,17 @@ def read_durations(path: Path, known: Known) -> dict[str, float]:
     for row in rows:
         where = f"{path}: '{row[name]}'"
         if seconds is not None:
-            found[row[name]] = number(row[seconds], f"{where} {seconds}")
+            found[row[name]] = _positive(number(row[seconds], f"{where} {seconds}"), f"{where} {seconds}")
         else:
-            fps = number(row["fps"], f"{where} fps", unit="frames a second")
+            fps = _positive(number(row["fps"], f"{where} fps", unit="frames a second"), f"{where} fps")
             found[row[name]] = number(row[frames or ""], f"{where} {frames}", unit="a number of frames") / fps
     return found
+
+
+def _positive(value: float, where: str) -> float:
+    if value <= 0:
+        raise AnnotationError(f"{where} is {value:g}; expected a number above 0")
+    return value
 
 
 def _of_subsets(videos: Sequence[SourceVideo], subsets: Collection[str], source: Path) -> list[SourceVideo]:

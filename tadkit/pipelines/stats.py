@@ -101,6 +101,9 @@ def stats(path: Path, *, subset: str | None, rate_hz: float, stride: int) -> Sta
     actions = [a for video in videos for a in _real(video)]
     if not actions:
         raise AnnotationError(f"{path}: no annotations to count; check --subset")
+    if strange := [video for video in videos if video.duration_s <= 0]:
+        lasts = f"'{strange[0].name}' lasts {strange[0].duration_s:g} s"
+        raise AnnotationError(f"{path}: {lasts}; see all that is wrong with: tadkit data check {path}")
     lengths_s = np.array([a.end_s - a.start_s for a in actions])
     by_label: dict[str, list[tuple[list[Annotation], float]]] = {}
     for video in videos:

@@ -119,3 +119,10 @@ def test_present_only_leaves_out_and_counts_videos_without_a_file(tmp_path):
     assert "1 of 2 videos are not in" in result.remarks[0]
     with pytest.raises(UsageError, match="name it with --videos"):
         convert(source, tmp_path / "o.json", **options)
+
+
+@pytest.mark.parametrize("row", ["fps,count\n{0},0,95", "seconds\n{0},-4", "seconds\n{0},0", "fps,count\n{0},-5,95"])
+def test_durations_and_rates_are_above_zero(row, tmp_path):
+    (tmp_path / "d.csv").write_text(f"video,{row.format('video_validation_0000001')}\n")
+    with pytest.raises(AnnotationError, match="expected a number above 0"):
+        convert(golf(tmp_path / "golf"), tmp_path / "out.json", durations=[tmp_path / "d.csv"])

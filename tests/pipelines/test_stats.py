@@ -53,3 +53,11 @@ def test_a_proposed_pyramid_reaches_and_its_window_holds_all_but_the_longest_hun
     assert fit.window_s >= 1.4999 * long_s
     coarsest_steps = fit.window_s / (fit.step_s * 2 ** (fit.levels - 1))
     assert coarsest_steps == pytest.approx(round(coarsest_steps), abs=1e-4)
+
+
+def test_videos_without_length_are_sent_to_the_check(tmp_path):
+    path = tmp_path / "a.json"
+    video = VideoRecord("v", 0.0, "training", (Annotation(0, 0, "a"),))
+    write_dataset(path, Dataset({"v": video}))
+    with pytest.raises(AnnotationError, match=r"'v' lasts 0 s; see all that is wrong with: tadkit data check"):
+        stats(path, subset=None, rate_hz=10, stride=1)

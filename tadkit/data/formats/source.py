@@ -15,7 +15,7 @@ from xml.parsers import expat
 
 from tadkit.data.formats.frames import FrameTimes
 from tadkit.errors import AnnotationError
-from tadkit.records import Annotation
+from tadkit.records import Annotation, shown
 
 AMBIGUOUS = "Ambiguous"
 _DECIMALS = 9
@@ -78,10 +78,10 @@ def number(value: Any, where: str, *, unit: str = "a number of seconds") -> floa
     """
     try:
         found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
-        raise AnnotationError(f"{where} is {value!r}; expected {unit}")
+        raise AnnotationError(f"{where} is {shown(value)}; expected {unit}")
     return found
 
 
