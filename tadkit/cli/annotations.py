@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tadkit.cli.options import PATH, example
+from tadkit.cli.options import PATH, POSITIVE, example
 
 if TYPE_CHECKING:
     from tadkit.data.formats import Format, Tool
@@ -54,9 +54,7 @@ FORMATS = (
 @click.option("--videos", type=PATH, metavar="DIR", help="Folder of the videos: durations, frame times, file names.")
 @click.option("--present-only", is_flag=True, help="Leave out videos that --videos does not have.")
 @click.option("--classes", type=PATH, metavar="FILE", help="Class list, for sources that number their classes.")
-@click.option(
-    "--fps", type=click.FloatRange(min=0, min_open=True), metavar="HZ", help="Frames a second, for forms in frames."
-)
+@click.option("--fps", type=POSITIVE, metavar="HZ", help="Frames a second, for forms in frames.")
 @click.option("--noun", is_flag=True, help="EPIC-KITCHENS: label by noun, not by verb.")
 @click.option("--json", "as_json", is_flag=True, help="Print counts as JSON.")
 def convert(
@@ -175,7 +173,7 @@ _WRONG = 6
 @click.option(
     "--rate",
     "rate_hz",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     default=10.0,
     show_default=True,
     metavar="HZ",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, InOrder, example
+from tadkit.cli.options import PATH, POSITIVE, InOrder, example
 
 if TYPE_CHECKING:
     from tadkit.heads.peers import Source
@@ -28,9 +28,9 @@ def import_() -> None:
 @click.argument("source", type=PATH, metavar="DIR")
 @click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="HDF5 file for features.")
 @click.option("--annotations", type=PATH, metavar="PATH", help="Annotations whose durations the features must fit.")
-@click.option("--stride", type=click.FloatRange(min=0, min_open=True), metavar="FRAMES", help="Frames between steps.")
+@click.option("--stride", type=POSITIVE, metavar="FRAMES", help="Frames between steps.")
 @click.option("--clip-frames", type=click.IntRange(min=1), metavar="N", help="Frames a step sees; default: the stride.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), metavar="HZ", help="Frames a second.")
+@click.option("--fps", type=POSITIVE, metavar="HZ", help="Frames a second.")
 @click.option("--channels-first", is_flag=True, help="Arrays are (channels, steps), not (steps, channels).")
 @click.option("--rescaled", is_flag=True, help="Each video's steps lie evenly over its annotated duration.")
 @click.pass_context

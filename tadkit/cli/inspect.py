@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, example
+from tadkit.cli.options import PATH, POSITIVE, example
 from tadkit.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ MOST_ROWS = 20
 @click.option("--seconds", metavar="A:B", help="With --preview: only from A to B; 12: and :20 are fine too.")
 @click.option(
     "--full-px",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     metavar="PX",
     help="With --preview: motion of the full colour; the 99th percentile of what is shown if not.",
 )

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import click
 import pytest
 
-from tadkit.cli.options import videos_in
+from tadkit.cli.options import POSITIVE, videos_in
 from tadkit.errors import UsageError, VideoError
 
 
@@ -25,3 +26,10 @@ def test_one_video_named_twice_is_refused(tmp_path):
     (tmp_path / "a.mp4").touch()
     with pytest.raises(UsageError, match="named twice"):
         videos_in([tmp_path, tmp_path / "a.mp4"])
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1", "x"])
+def test_a_positive_number_is_finite_and_above_zero(value):
+    with pytest.raises(click.BadParameter):
+        POSITIVE.convert(value, None, None)
+    assert POSITIVE.convert("2.5", None, None) == 2.5
