@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import warnings
 import zipfile
@@ -44,6 +45,8 @@ def feature_files(folder: Path) -> list[Path]:
     """
     if folder.is_file():
         return [folder]
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: no such file or folder")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise StoreError(f"{folder}: no features in this folder; looked for {' '.join(SUFFIXES)}")
@@ -96,7 +99,7 @@ def _of_hdf5(path: Path, channels_first: bool) -> Iterator[FeatureFile]:
 def _load_numpy(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path}: not a NumPy file of plain numbers ({error})") from error
 
 
@@ -130,15 +133,16 @@ def _one_array(path: Path, content: Mapping[str, Any]) -> Any:
 
 
 def _video(path: Path, name: str, value: Any, said: Mapping[str, Any], channels_first: bool) -> FeatureFile:
-    array = value.float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    array = value.detach().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
     if array.ndim > 2 and array.size:
         array = array.reshape([size for size in array.shape if size != 1] or [1, 1])
-    if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.number):
+    if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         raise StoreError(
             f"{path}: '{name}' has shape {array.shape} of {array.dtype}; expected (steps, channels) numbers"
         )
     values = np.ascontiguousarray(array.T if channels_first else array)
-    values = values if values.dtype == np.float16 else values.astype(np.float32)
+    with np.errstate(over="ignore"):  # told below
+        values = values if values.dtype == np.float16 else values.astype(np.float32)
     if not np.isfinite(values).all():
         raise StoreError(f"{path}: '{name}' holds values that are not finite; extract them again")
     return FeatureFile(path, name, values, *(_said(said, keys) for keys in (_STRIDE, _CLIP, _FPS)))
@@ -153,6 +157,6 @@ def _said(content: Mapping[str, Any], keys: tuple[str, ...]) -> float | None:
                 number = float(value)
             except (TypeError, ValueError):
                 continue
-            if number > 0:
+            if 0 < number < math.inf:
                 return number
     return None

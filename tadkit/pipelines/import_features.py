@@ -31,12 +31,14 @@ class ImportResult:
         channels: of every video.
         steps: of all videos together.
         failed: the error of each file or video that was not imported.
+        files: the file of each video.
     """
 
     videos: int = 0
     channels: int = 0
     steps: int = 0
     failed: dict[str, TadkitError] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,9 @@ def _add(
     name = found.name if records is None else _known_name(found.name, records)
     if name is None:
         return False
+    if name in result.files:
+        raise StoreError(f"{found.path}: '{name}' is in {result.files[name]}, too; keep one of them")
+    result.files[name] = found.path
     record = None if records is None else records[name]
     steps, channels = found.values.shape
     if result.channels not in (0, channels):

@@ -25,6 +25,10 @@ def pt(path: Path) -> None:
     torch.save(torch.from_numpy(VALUES), path)
 
 
+def pt_of_a_parameter(path: Path) -> None:
+    torch.save(torch.from_numpy(VALUES).requires_grad_(), path)
+
+
 def pt_of_a_dict(path: Path) -> None:
     torch.save({"features": torch.from_numpy(VALUES)[None], "clip_frames": 16}, path)
 
@@ -50,6 +54,7 @@ def h5(path: Path) -> None:
         (".npy", npy),
         (".npz", npz),
         (".pt", pt),
+        (".pt", pt_of_a_parameter),
         (".pt", pt_of_a_dict),
         (".csv", csv),
         (".csv", csv_without_heading),
@@ -117,6 +122,19 @@ def not_finite(path: Path) -> None:
     np.save(path, VALUES * np.nan)
 
 
+def complex_numbers(path: Path) -> None:
+    np.save(path, VALUES * 1j)
+
+
+def beyond_float32(path: Path) -> None:
+    np.save(path, VALUES.astype(np.float64) * 1e300 + 1e300)
+
+
+def a_heading_without_numbers(path: Path) -> None:
+    head = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 8), }"
+    path.write_bytes(head.ljust(127) + b"\n")
+
+
 def words(path: Path) -> None:
     path.write_text("a,b\nc,d\n")
 
@@ -129,6 +147,9 @@ def words(path: Path) -> None:
         (".npz", two_arrays, r"2 arrays of \(steps, channels\) \(a, b\); expected one"),
         (".npy", one_dimension, r"has shape \(3,\)"),
         (".npy", not_finite, "not finite"),
+        (".npy", complex_numbers, "of complex64; expected"),
+        (".npy", beyond_float32, "not finite"),
+        (".npy", a_heading_without_numbers, "not a NumPy file"),
         (".csv", words, "not a table of numbers"),
         (".h5", words, "not an HDF5 file"),
         (".npz", words, "not a NumPy file"),

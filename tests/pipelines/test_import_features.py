@@ -83,3 +83,14 @@ def test_turned_arrays_are_told_from_their_channels(tmp_path):
     np.save(tmp_path / "in" / "b.npy", np.zeros((3, 7), np.float32))
     (error,) = imported(tmp_path).failed.values()
     assert "'b' has 7 channels, others have 3" in str(error)
+
+
+def test_two_files_of_one_video_are_refused(tmp_path):
+    saved(tmp_path / "in", a=5, v_b=5)
+    (tmp_path / "in" / "more").mkdir()
+    np.save(tmp_path / "in" / "more" / "a.npy", np.zeros((5, 3), np.float32))
+    np.save(tmp_path / "in" / "b.npy", np.zeros((5, 3), np.float32))
+    result = imported(tmp_path, annotations=annotated(tmp_path / "a.json", a=0.8, v_b=0.8))
+    assert result.videos == 2
+    assert all("is in" in str(error) for error in result.failed.values())
+    assert len(result.failed) == 2
