@@ -105,18 +105,18 @@ def write_cvat(folder: Path, videos: Sequence[SourceVideo], known: Known) -> Non
     Raises:
         AnnotationError: the frame rate of a video is not known.
     """
-    labels = sorted({a.label for video in videos for a in video.annotations})
     for video in videos:
         times = known.times_of(video.name, fps=video.fps)
         if not times.known:
             raise AnnotationError(f"'{video.name}': CVAT counts frames, so it needs their rate; give --fps or --videos")
-        root = _tree(video, file_of(video, known), times, labels)
+        root = _tree(video, file_of(video, known), times)
         ElementTree.indent(root)
         text = ElementTree.tostring(root, encoding="unicode")
-        write_text(folder / f"{video.name}.xml", f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')
+        text = f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
+        write_text(folder / f"{video.name}.xml", text, durable=False)  # there may be thousands
 
 
-def _tree(video: SourceVideo, file: str, times: FrameTimes, labels: Sequence[str]) -> ElementTree.Element:
+def _tree(video: SourceVideo, file: str, times: FrameTimes) -> ElementTree.Element:
     root = ElementTree.Element("annotations")
     _text(root, "version", "1.1")
     meta = ElementTree.SubElement(root, "meta")
@@ -126,7 +126,7 @@ def _tree(video: SourceVideo, file: str, times: FrameTimes, labels: Sequence[str
         _text(task, "size", str(size))
     _text(task, "mode", "interpolation")
     every = ElementTree.SubElement(task, "labels")
-    for label in labels:
+    for label in sorted({a.label for a in video.annotations}):
         element = ElementTree.SubElement(every, "label")
         _text(element, "name", label)
         attributes = ElementTree.SubElement(element, "attributes")

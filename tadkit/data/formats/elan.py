@@ -99,7 +99,8 @@ def write_elan(folder: Path, videos: Sequence[SourceVideo], known: Known) -> Non
         root = _tree(video, file_of(video, known))
         ElementTree.indent(root)
         text = ElementTree.tostring(root, encoding="unicode")
-        write_text(folder / f"{video.name}.eaf", f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n')
+        text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+        write_text(folder / f"{video.name}.eaf", text, durable=False)  # there may be thousands
 
 
 def _tree(video: SourceVideo, file: str) -> ElementTree.Element:

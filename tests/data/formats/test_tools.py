@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from tadkit.data.formats import Known, SourceVideo, guess, read_annotations
+from tadkit.data.formats import Known, SourceVideo, guess, read_annotations, write_annotations
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
@@ -126,6 +127,14 @@ def test_cvat_tracks_leave_and_come_back(tmp_path):
     (video,) = read_annotations(tmp_path, "cvat", Known(fps=10.0)).videos
     assert video.annotations == (Annotation(1.0, 2.5, "walk"), Annotation(4.0, 6.0, "walk"))
     assert video.duration_s == 10.0
+
+
+def test_a_cvat_file_lists_the_labels_of_its_own_video(tmp_path):
+    both = [SourceVideo("v", WALK), SourceVideo("w", (Annotation(0.0, 1.0, "run"),))]
+    write_annotations(tmp_path, "cvat", both, Known(fps=10.0))
+    for name, label in (("v", "walk"), ("w", "run")):
+        names = ElementTree.parse(tmp_path / f"{name}.xml").findall("meta/task/labels/label/name")
+        assert [found.text for found in names] == [label]
 
 
 def label_studio(path: Path, *regions: object, video: str) -> Path:
