@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import pickle
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -77,16 +77,13 @@ def build_imported(
     Raises:
         WeightsError: names or shapes that fit no head; the message names the first few.
     """
-    if source == "opentad" and opentad_kind(state) is not None:
-        section, channels, classes, tensors, assumed = from_opentad(state, config, where=where)
-    else:
-        tensors = translated(state)
-        section, listed = settings_of(tensors, source, flattened(config), where=where)
-        assumed = tuple(listed)
-        first = tensors.get("pyramid.embedding.0.conv.weight")
-        streams = section["streams"]
-        channels = sum(n for n, _ in streams) if streams else first.shape[1] if first is not None else section["dim"]
-        classes = len(tensors["classifier.out.conv.bias"])
+    try:
+        section, channels, classes, tensors, assumed = _sized(state, source, config, where=where)
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise WeightsError(
+            f"{where}: weights or config are not those of a head of {source}: a size or a setting has another form "
+            f"than expected ({error})"
+        ) from error
     head = build_head(head_settings(section, where=where), in_channels=channels, num_classes=classes)
     own = head.state_dict()
     unseen = {"running.mean"} - tensors.keys()  # ActionFormer and TriDet do not save it
@@ -99,8 +96,29 @@ def build_imported(
         if value.numel() != own[name].numel():
             shapes = f"{tuple(value.shape)}, expected {tuple(own[name].shape)}"
             raise WeightsError(f"{where}: {name} has shape {shapes}; give the --config that it was trained with")
+        if not value.isfinite().all():
+            raise WeightsError(f"{where}: {name} holds values that are not finite; take another epoch's checkpoint")
     head.load_state_dict(own | {name: value.reshape(own[name].shape).float() for name, value in tensors.items()})
     return ImportedHead(head.eval(), averaged=False, assumed=assumed)
+
+
+def _sized(
+    state: Mapping[str, Tensor], source: Source, config: Mapping[str, Any], *, where: str
+) -> tuple[dict[str, Any], int, int, dict[str, Tensor], tuple[str, ...]]:
+    """Head section, channels, classes, weights under our names, and what was assumed."""
+    if source == "opentad" and opentad_kind(state) is not None:
+        one = from_opentad(state, config, where=where)
+        return one.section, one.in_channels, one.num_classes, one.tensors, one.assumed
+    heads = {name.removeprefix("module.").partition(".")[0] for name in state} & {"rpn_head", "cls_head"}
+    if heads == ({"cls_head"} if source == "opentad" else {"rpn_head"}):
+        other = "actionformer or tridet" if source == "opentad" else "opentad"
+        raise WeightsError(f"{where}: its weights have the names that {other} gives them; say so with --from")
+    tensors = translated(state)
+    section, assumed = settings_of(tensors, source, flattened(config), where=where)
+    first = tensors.get("pyramid.embedding.0.conv.weight")
+    streams = section["streams"]
+    channels = sum(n for n, _ in streams) if streams else first.shape[1] if first is not None else section["dim"]
+    return section, channels, len(tensors["classifier.out.conv.bias"]), tensors, tuple(assumed)
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
@@ -140,13 +158,10 @@ def read_config(path: Path) -> Mapping[str, Any]:
         raise SettingsError(f"{path}: Python is not run here; give its model table as .json, or leave --config out")
     try:
         text = path.read_text(encoding="utf-8")
-        # PyYAML comes with accelerate; JSON needs none.
-        held = json.loads(text) if path.suffix == ".json" else importlib.import_module("yaml").safe_load(text)
+        held = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}); expected the peer's config") from error
-    except ImportError as error:
-        raise SettingsError(f"{path}: reading YAML needs PyYAML; install it, or give the config as .json") from error
-    except Exception as error:  # YAML's errors have no common class without PyYAML
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:160]
         raise SettingsError(f"{path}: neither YAML nor JSON ({reason})") from error
     if not isinstance(held, Mapping):
@@ -180,6 +195,8 @@ def _labels(path: Path | None, count: int) -> tuple[str, ...]:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); expected a class a line") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is no text ({error}); expected a class a line") from error
     if len(names) != count or len(set(names)) != count:
         raise UsageError(f"{path}: {len(set(names))} different classes; the head has {count}")
     return names

@@ -152,3 +152,67 @@ def test_labels_and_configs_that_do_not_fit_are_refused(
     for name, message in refused.items():
         with pytest.raises(SettingsError, match=message):
             import_head(tmp_path / "weights.safetensors", tmp_path / "out.safetensors", config=tmp_path / name, **call)
+
+
+def test_the_other_peers_names_are_not_taken_for_this_ones(
+    tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]], config: Path
+) -> None:
+    save_file(peer[0], tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match="names that actionformer or tridet gives them; say so with --from"):
+        import_head(tmp_path / "weights.safetensors", tmp_path / "out.safetensors", source="opentad", config=config)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x.reshape(-1) if x.ndim == 3 else x, "not those of a head of actionformer"),
+        (lambda x: x[:0], "head settings that this tadkit cannot take"),
+        (lambda x: x * float("nan"), "holds values that are not finite"),
+    ],
+)
+def test_weights_of_strange_shapes_or_values_are_refused_in_one_line(
+    tmp_path: Path,
+    peer: tuple[dict[str, torch.Tensor], dict[str, Any]],
+    config: Path,
+    change: Callable[[torch.Tensor], torch.Tensor],
+    said: str,
+) -> None:
+    save_file({n: change(x).clone() if x.ndim else x for n, x in peer[0].items()}, tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match=said):
+        import_head(tmp_path / "weights.safetensors", tmp_path / "o.safetensors", source="actionformer", config=config)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_mha_win_size": None},
+        {"n_head": "x"},
+        {"n_head": 0},
+        {"max_seq_len": "a"},
+        {"regression_range": 3},
+        {"regression_range": [[0]]},
+        {"train_cfg": {"dropout": "x"}},
+    ],
+)
+def test_configs_with_strange_values_are_refused_in_one_line(
+    tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]], config: Path, change: dict[str, Any]
+) -> None:
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    save_file(peer[0], tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError) as caught:
+        import_head(tmp_path / "w.safetensors", tmp_path / "o.safetensors", source="actionformer", config=config)
+    assert "\n" not in str(caught.value)
+
+
+def test_classes_that_are_no_text_are_refused(
+    tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]]
+) -> None:
+    save_file(peer[0], tmp_path / "w.safetensors")
+    (tmp_path / "labels.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="is no text"):
+        import_head(
+            tmp_path / "w.safetensors",
+            tmp_path / "o.safetensors",
+            source="actionformer",
+            labels=tmp_path / "labels.txt",
+        )
