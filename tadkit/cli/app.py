@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 ok, 1 other, 2 usage or settings, 3 video, 4 store, 5 weights, 6 annotations, 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    logging.getLogger("tadkit").addHandler(_WARNINGS)
     try:
         code = app.main(words, prog_name="tadkit", standalone_mode=False)
         sys.stdout.flush()
@@ -93,6 +95,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
+
+
+class _Warnings(logging.Handler):
+    """Tells the library's warnings on stderr as ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record's text."""
+        click.echo(f"tadkit: warning: {record.getMessage()}", err=True)
+
+
+_WARNINGS = _Warnings(logging.WARNING)
 
 
 def show_error(error: TadkitError) -> None:

@@ -6,6 +6,7 @@ A worker ends when its parent does, however that ends.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -25,6 +26,7 @@ from tadkit.flow import build_flow
 from tadkit.flow.threads import same_threads
 from tadkit.pipelines.flow_video import Advanced, Event, Failed, FlowJob, flow_events
 
+_log = logging.getLogger(__name__)
 _END_S = 5.0
 _STARTS = 3
 """How often in a row workers may die before their first video."""
@@ -32,6 +34,12 @@ _STARTS = 3
 
 class _Ready(NamedTuple):
     """The worker has its method and waits for a video."""
+
+
+class _Logged(NamedTuple):
+    """A warning from the worker; from all of them it is told once."""
+
+    message: str
 
 
 class _Refused(NamedTuple):
@@ -103,6 +111,7 @@ class _Pool:
         self._flow = jobs[0].flow
         self._threads = max(1, torch.get_num_threads() // workers)
         self._unready = 0
+        self._logged: set[str] = set()
         self._devices = [devices[number % len(devices)] for number in range(workers)]
         self._workers: list[_Worker] = []
 
@@ -132,6 +141,11 @@ class _Pool:
         match message:
             case _Ready():
                 self._unready = 0
+            case _Logged(text):
+                if text not in self._logged:
+                    self._logged.add(text)
+                    _log.warning("%s", text)
+                return
             case _Refused(error):
                 raise error
             case _Crashed(trace):
@@ -184,10 +198,23 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+class _ToParent(logging.Handler):
+    """Passes warnings on to the parent."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(logging.WARNING)
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the record's text."""
+        self._connection.send(_Logged(record.getMessage()))
+
+
 def _work(connection: Connection, flow: FlowSettings, device: str, threads: int) -> None:
     """A worker: takes jobs until there is none, and tells of them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    logging.getLogger("tadkit").addHandler(_ToParent(connection))
     try:
         with same_threads(threads):
             method = build_flow(flow, device=torch.device(device))

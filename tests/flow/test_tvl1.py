@@ -1,6 +1,10 @@
 """TV-L1: the same flow alone or in a batch, and an error that is not above OpenCV's."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -91,6 +95,52 @@ def test_without_a_compiler_it_runs_all_the_same_and_says_so_once(
         assert not double.is_fused
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "flow.compile = 'never'" in caplog.text
+
+
+def test_every_one_of_many_settings_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+
+    def counted(graph: torch.fx.GraphModule, _: object) -> object:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counted))
+
+    def powers(count: int) -> Fused[[torch.Tensor], torch.Tensor]:
+        def power(x: torch.Tensor) -> torch.Tensor:
+            for _ in range(count):
+                x = x * x
+            return x
+
+        return Fused(power, compiled=True)
+
+    for count in range(1, 21):
+        assert powers(count)(torch.full((3,), -1.0)).tolist() == [1, 1, 1]
+    assert len(compiled) == 20
+
+
+def test_short_memory_is_not_taken_for_a_missing_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry() -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    fused = Fused(hungry, compiled=True)
+    with pytest.raises(torch.OutOfMemoryError):
+        fused()
+    assert fused.is_fused
+
+
+def test_it_runs_all_the_same_where_torch_cannot_keep_what_it_compiles(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    program = (
+        "import torch\nfrom tadkit.config import Tvl1Settings\nfrom tadkit.flow import build_flow\n"
+        "flow = build_flow(Tvl1Settings(), device=torch.device('cpu'))\n"
+        "print(flow(torch.zeros(2, 32, 32, 3, dtype=torch.uint8)).shape)"
+    )
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "file" / "cache")}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout == "torch.Size([1, 2, 32, 32])\n"
+    assert ran.stderr.count("TORCHINDUCTOR_CACHE_DIR") == 1, ran.stderr
 
 
 def test_settings_of_one_level_without_median_still_find_small_motion(moving_texture: Scene) -> None:

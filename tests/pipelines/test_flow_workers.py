@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tadkit.config import FlowSettings, OpencvDisSettings, TemporalGradientSettings, VideoSettings
+from tadkit.config import FlowSettings, OpencvDisSettings, TemporalGradientSettings, Tvl1Settings, VideoSettings
 from tadkit.errors import StoreError, TadkitError, UsageError, VideoError
 from tadkit.pipelines.extract_flow import extract_flow_of, flow_key
 from tadkit.pipelines.extraction import ExtractionResult
@@ -278,6 +278,18 @@ def test_devices_are_dealt_to_workers_and_none_is_left_idle(tmp_path: Path) -> N
         extracted({}, tmp_path / "flow.h5", device="cpu,cpu")
     with pytest.raises(UsageError, match="not usable here"):
         extracted({}, tmp_path / "flow.h5", device="cpu,nothing", workers=2)
+
+
+def test_workers_say_once_that_there_is_no_compiler(
+    tmp_path: Path, write_squares: WriteSquares, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = {name: write_squares(tmp_path / f"{name}.mp4", 5, seed=1) for name in "abc"}
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    result = extracted(items, tmp_path / "flow.h5", flow=Tvl1Settings(), workers=2)
+    assert result.done == ["a", "b", "c"]
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "flow.compile = 'never'" in told
 
 
 def test_weights_that_cannot_be_had_are_told_before_any_video(tmp_path: Path, write_squares: WriteSquares) -> None:
