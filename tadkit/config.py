@@ -20,9 +20,9 @@ ComparedRow = Literal["teacher", "decomposed", "direct", "rgb", "rgb-matched"]
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, and unknown keys are errors."""
+    """Base of all settings: frozen, and unknown keys are errors, and so are NaN and infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class VideoSettings(Settings):

@@ -14,14 +14,19 @@ from tadkit.errors import UsageError
 if TYPE_CHECKING:
     from tadkit.pipelines.extraction import ExtractionResult
 
+LEAST_TOLD = 1e-4
+"""Smallest share that is told as a figure."""
+
 
 def _is_recipe(sources: tuple[Path, ...]) -> bool:
     return len(sources) == 1 and (sources[0].suffix.lower() == ".toml" or str(sources[0]) == "-")
 
 
-def _needed(out: Path | None) -> Path:
+def _needed(out: Path | None, videos: list[Path]) -> Path:
     if out is None:
         raise UsageError("videos are extracted into one file: say which with --out flow.h5 (a RECIPE.toml needs none)")
+    if out.resolve() in [video.resolve() for video in videos]:
+        raise UsageError(f"--out {out}: is one of the videos; name another file")
     return out
 
 
@@ -77,7 +82,8 @@ def extract_flow(
     from tadkit.recipes import load_sections
 
     settings = load_sections(overrides, "flow", "video")
-    videos, path = videos_in(sources), _needed(out)
+    videos = videos_in(sources)
+    path = _needed(out, videos)
     from tadkit.pipelines.extract_flow import extract_flow as run_extract_flow
 
     with TerminalProgress() as progress:
@@ -128,7 +134,8 @@ def extract_features(
         raise UsageError(f"--set {overrides[0]}: videos are read as the model was trained; --set goes with a recipe")
     from tadkit.cli.console import TerminalProgress
 
-    videos, path = videos_in(sources), _needed(out)
+    videos = videos_in(sources)
+    path = _needed(out, videos)
     from tadkit.pipelines.extract_features import extract_features as run_extract_features
 
     with TerminalProgress() as progress:
@@ -143,7 +150,8 @@ def _report(result: ExtractionResult, path: Path) -> int:
     click.echo(f"{path}: {len(result.done)} extracted, {len(result.reused)} kept, {len(result.failed)} failed")
     for video, share in result.clipped.items():
         if share:
-            click.echo(f"tadkit: warning: {video}: {share:.2%} of the values clipped at flow.bound_px", err=True)
+            told = f"{share:.2%}" if share >= LEAST_TOLD else f"under {LEAST_TOLD:.2%}"
+            click.echo(f"tadkit: warning: {video}: {told} of the values clipped at flow.bound_px", err=True)
     for error in result.failed.values():
         show_error(error)
     return next((error.exit_code for error in result.failed.values()), 0)

@@ -113,13 +113,17 @@ def open_file(path: Path, *, kind: Kind) -> h5py.File:
     Raises:
         StoreError: there is no such file, or it is not HDF5 or is cut short.
     """
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder, not a {kind} store; name a file in it")
     if not path.is_file():
         raise StoreError(f"{path}: no such {kind} store; {advice(kind)}")
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         reason = " ".join(str(error).split())
-        raise StoreError(f"{path}: not an HDF5 file, or damaged ({reason}); delete it and {advice(kind)}") from error
+        raise StoreError(
+            f"{path}: not an HDF5 file, or damaged ({reason}); name another file, or delete it and {advice(kind)}"
+        ) from error
 
 
 def read_index(path: Path, *, kind: Kind) -> Index:
