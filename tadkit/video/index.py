@@ -6,6 +6,7 @@ not depend on the decoder, and a decoder that counts or times frames otherwise i
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ def build_index(path: Path) -> FrameIndex:
     Packets with one stamp count as one frame; frames before the first decodable one are not shown.
 
     Raises:
-        VideoError: the file is missing, no video, has no decodable frame, or its stamps are missing or run backward.
+        VideoError: the file is missing, no video, cut short (MP4 and MOV tell), has no decodable frame, or its stamps
+            are missing or run backward.
     """
     refuse_no_file(path)
     with opened(path) as (container, stream):
@@ -83,7 +85,10 @@ def build_index(path: Path) -> FrameIndex:
         packets = _packets(path, container, stream)
         tick_s = float(stream.time_base)
         rate_hz = stream.average_rate or stream.guessed_rate
-        exact = bool(EXACT_FORMATS.intersection(container.format.name.split(",")))
+        formats = container.format.name.split(",")
+        exact = bool(EXACT_FORMATS.intersection(formats))
+        if "mp4" in formats and (lacks := _bytes_cut_off(path)):
+            raise VideoError(f"{path}: is cut short, its last {lacks} bytes are missing; copy or download it again")
     if not packets.has_pts:
         decoded = _decoded_stamps(path)
         packets = packets._replace(pts=decoded, durations=np.zeros_like(decoded))
@@ -166,6 +171,23 @@ def refuse_no_file(path: Path) -> None:
         raise VideoError(f"{path}: no such file; check the path of the video")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: is empty (0 bytes), not a video; copy or download it again")
+
+
+def _bytes_cut_off(path: Path) -> int:
+    """How many bytes of an MP4 or MOV file are missing at its end, where its table of frames came first.
+
+    FFmpeg ends such a video early without a word. Source: ISO/IEC 14496-12, section 4.2, boxes.
+    """
+    size, at = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            length, kind, longer = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+            length = longer if length == 1 else length or size - at
+            if kind == b"mdat" and at + length > size:
+                return int(at + length - size)
+            at += max(length, 8)
+    return 0
 
 
 def one_line(error: BaseException) -> str:
