@@ -574,7 +574,11 @@ class TrainSettings(Settings):
     weight_decay: float = Field(0.05, ge=0)
     """AdamW's decay, on weights of two or more dimensions."""
     warmup: float = Field(0.1, ge=0, lt=1)
-    """Share of the steps in which the rate climbs; a cosine to zero follows."""
+    """Share of the steps in which the rate climbs."""
+    schedule: Literal["cosine", "actionformer-cosine", "actionformer-multistep"] = "cosine"
+    """What follows the warm-up: a cosine to zero, or ActionFormer's schedules, step by step theirs."""
+    milestones: tuple[float, ...] = (0.5, 0.8)
+    """Shares of the steps after the warm-up at which actionformer-multistep divides the rate by 10."""
     clip_norm: float = Field(1.0, gt=0)
     """Largest gradient norm."""
     ema: float = Field(0.99, ge=0, lt=1)

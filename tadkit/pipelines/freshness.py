@@ -74,9 +74,12 @@ def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
 
 
 def _key(workspace: Workspace, parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings) -> str:
+    ineffective = {"checkpoint_s", "cache_mb"}
+    if train.schedule == "cosine":  # as before there was a choice
+        ineffective |= {"schedule", "milestones"}
     rest = {
         "model": dict(shape),
-        "train": train.model_dump(mode="json", exclude={"checkpoint_s", "cache_mb"}),
+        "train": train.model_dump(mode="json", exclude=ineffective),
         "truth": [item.truth_digest for item in workspace.training],
         "labels": list(workspace.recipe.labels),
         "code": CODE,

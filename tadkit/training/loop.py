@@ -20,7 +20,7 @@ from tadkit.errors import TadkitError
 from tadkit.files import whole_file, write_text
 from tadkit.progress import Progress
 from tadkit.training.memory import keep_freed_memory
-from tadkit.training.schedule import AveragedWeights, parameter_groups, rate_factor
+from tadkit.training.schedule import AveragedWeights, learning_rate, parameter_groups
 from tadkit.training.state import load_state, save_state
 
 _STATE = "last.safetensors"
@@ -82,9 +82,9 @@ def fit(
     prepared.train()
     saved_at = time.monotonic()
     for step, batch in _prefetched(batches, first, total_steps):
-        factor = rate_factor(step, total_steps=total_steps, warmup=settings.warmup)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * factor
+            group["lr"] = learning_rate(step, peak=peak, total_steps=total_steps, settings=settings)
+        factor = optimizer.param_groups[0]["lr"] / peaks[0]
         torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout of a resumed run is that of an undisturbed one
         losses = _one_step(accelerator, prepared, optimizer, batch, settings, step)
         averaged.update(accelerator.unwrap_model(prepared), step=step)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
 
 from tadkit.config import TrainSettings
+
+_LOWEST = 1e-8
+"""Where ActionFormer's cosine ends, after a warm-up."""
 
 
 def rate_factor(step: int, *, total_steps: int, warmup: float) -> float:
@@ -19,6 +22,28 @@ def rate_factor(step: int, *, total_steps: int, warmup: float) -> float:
         return (step + 1) / (warmup_steps + 1)
     done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def learning_rate(step: int, *, peak: float, total_steps: int, settings: TrainSettings) -> float:
+    """Rate at ``step`` of ``total_steps`` as ``settings.schedule`` has it.
+
+    Those of ActionFormer (Zhang et al., ECCV 2022; ``make_scheduler`` of its code) climb from zero at the first step to
+    the peak at the last one of the warm-up; its cosine ends at 1e-8, whatever the peak, or without warm-up at zero.
+    """
+    warmup_steps = round(total_steps * settings.warmup)
+    done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    match settings.schedule:
+        case "cosine":
+            return peak * rate_factor(step, total_steps=total_steps, warmup=settings.warmup)
+        case _ if done < 0:
+            return peak * step / max(1, warmup_steps - 1)
+        case "actionformer-cosine":
+            lowest = _LOWEST if warmup_steps else 0.0
+            return lowest + (peak - lowest) * 0.5 * (1 + math.cos(math.pi * done))
+        case "actionformer-multistep":
+            return float(peak * 0.1 ** sum(done >= milestone for milestone in settings.milestones))
+        case _:
+            assert_never(settings.schedule)
 
 
 def parameter_groups(objective: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:

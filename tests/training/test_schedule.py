@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from tadkit.config import TrainSettings
-from tadkit.training.schedule import AveragedWeights, parameter_groups, rate_factor
+from tadkit.training.schedule import AveragedWeights, learning_rate, parameter_groups, rate_factor
 
 
 def test_rate_climbs_in_a_line_then_falls_as_a_cosine() -> None:
@@ -28,6 +30,27 @@ def test_rate_climbs_in_a_line_then_falls_as_a_cosine() -> None:
 def test_rate_is_never_zero_nor_above_the_peak(total: int, warmup: float) -> None:
     factors = [rate_factor(step, total_steps=total, warmup=warmup) for step in range(total)]
     assert all(0 < factor <= 1 for factor in factors)
+
+
+@pytest.mark.parametrize("name", ["warmup_cosine", "cosine", "warmup_multistep"])
+def test_schedules_of_actionformer_are_its_own_at_every_step(name: str) -> None:
+    """Made by running happyharrycn/actionformer_release (commit 61ea7eb) step by step."""
+    peer = json.loads((Path(__file__).parent / "golden" / "lr_schedules.json").read_text())[name]
+    epochs = peer["epochs"] + peer["warmup_epochs"]
+    settings = TrainSettings(
+        schedule=f"actionformer-{peer['schedule_type']}",
+        warmup=peer["warmup_epochs"] / epochs,
+        milestones=[epoch / peer["epochs"] for epoch in peer.get("schedule_steps", ())],
+    )
+    total = epochs * peer["iters_per_epoch"]
+    rates = [learning_rate(step, peak=1e-3, total_steps=total, settings=settings) for step in range(total)]
+    assert rates == pytest.approx(peer["lr"], rel=1e-9, abs=1e-15)
+
+
+def test_the_usual_schedule_scales_with_the_peak() -> None:
+    settings = TrainSettings(warmup=0.2)
+    rates = [learning_rate(step, peak=0.5, total_steps=20, settings=settings) for step in range(20)]
+    assert rates == [0.5 * rate_factor(step, total_steps=20, warmup=0.2) for step in range(20)]
 
 
 class _Net(nn.Module):
