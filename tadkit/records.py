@@ -15,7 +15,7 @@ from tadkit.files import read_json, write_text
 
 DETECTIONS_VERSION = "VERSION 1.3"
 _MOST_SHOWN = 80
-_LONGEST_S = 1e9
+LONGEST_S = 1e9
 """No time lies further away: 30 years."""
 
 
@@ -112,7 +112,7 @@ def _segment(value: Any, where: str) -> tuple[float, float]:
     return start_s, end_s
 
 
-def _number(value: Any, where: str, *, unit: str = "a number of seconds", limit: float = _LONGEST_S) -> float:
+def _number(value: Any, where: str, *, unit: str = "a number of seconds", limit: float = LONGEST_S) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

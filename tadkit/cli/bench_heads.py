@@ -15,7 +15,7 @@ from tadkit.cli.options import device_option, example
 )
 @click.option("--head", "names", multiple=True, metavar="NAME", help="Only this head. May be given again.")
 @click.option(
-    "--steps", type=click.IntRange(min=64), default=2304, show_default=True, help="Feature steps of a window."
+    "--steps", type=click.IntRange(64, 65536), default=2304, show_default=True, help="Feature steps of a window."
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timed runs of each, in turn.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; by default all cores.")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tadkit.data.formats import AMBIGUOUS
 from tadkit.data.presets import Preset
+from tadkit.records import LONGEST_S
 
 SUBSETS = ("training", "validation", "testing")
 Level = Literal["error", "warning"]
@@ -65,12 +66,12 @@ class Entry:
 
 
 def number_of(value: Any) -> float | None:
-    """A finite number, also from text; None for anything else."""
+    """A number, also from text; None for anything else, and for what is longer than any video."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         found = math.nan
-    return found if math.isfinite(found) else None
+    return found if abs(found) <= LONGEST_S else None
 
 
 def check_entries(entries: Sequence[Entry], preset: Preset | None) -> Iterator[Finding]:

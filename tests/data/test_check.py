@@ -33,6 +33,7 @@ def test_what_is_right_has_no_findings():
         (entry(duration="10"), "warning", "text", "duration is text, '10'"),
         (entry(duration=None), "error", "duration", "has no duration"),
         (entry(fps=0), "error", "fps", "fps is 0; expected a positive number"),
+        (entry(duration=1e300), "error", "duration", "expected a positive"),
         (entry(duration=10**400), "error", "duration", "expected a positive"),
         (entry(duration=-1), "error", "duration", "duration is -1; expected a positive"),
         (annotated(-1, 2), "error", "negative", "starts before the video does"),
