@@ -33,6 +33,11 @@ def test_focal_loss_is_that_of_actionformer() -> None:
     torch.testing.assert_close(sigmoid_focal_loss(GOLDEN["logits"], GOLDEN["targets"]), GOLDEN["focal"])
 
 
+def test_smoothed_focal_loss_is_that_of_actionformer() -> None:
+    smoothed = GOLDEN["targets"] * 0.9 + 0.1 / (GOLDEN["targets"].shape[1] + 1)
+    torch.testing.assert_close(sigmoid_focal_loss(GOLDEN["logits"], smoothed), GOLDEN["focal_smooth"])
+
+
 def test_diou_loss_is_that_of_actionformer() -> None:
     torch.testing.assert_close(diou_loss_1d(GOLDEN["pred_off"], GOLDEN["target_off"]), GOLDEN["diou"])
 
