@@ -80,15 +80,14 @@ def build_index(path: Path) -> FrameIndex:
     """
     refuse_no_file(path)
     with opened(path) as (container, stream):
+        if "mp4" in container.format.name.split(",") and (lacks := _bytes_cut_off(path)):
+            raise VideoError(f"{path}: is cut short, its last {lacks} bytes are missing; copy or download it again")
         begin, size_hw, turns = _first_frame(path, container, stream)
     with opened(path) as (container, stream):
         packets = _packets(path, container, stream)
         tick_s = float(stream.time_base)
         rate_hz = stream.average_rate or stream.guessed_rate
-        formats = container.format.name.split(",")
-        exact = bool(EXACT_FORMATS.intersection(formats))
-        if "mp4" in formats and (lacks := _bytes_cut_off(path)):
-            raise VideoError(f"{path}: is cut short, its last {lacks} bytes are missing; copy or download it again")
+        exact = bool(EXACT_FORMATS.intersection(container.format.name.split(",")))
     if not packets.has_pts:
         decoded = _decoded_stamps(path)
         packets = packets._replace(pts=decoded, durations=np.zeros_like(decoded))
