@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -125,8 +126,9 @@ def write_text(
     base_px: int,
     colour: tuple[int, int, int],
 ) -> None:
-    """Write a line of ``text`` into ``canvas``; what does not fit is cut off, what is not ASCII becomes "?"."""
-    plain = text.encode("ascii", "replace").decode()
+    """Write a line of ``text`` into ``canvas``, accents left out; what does not fit is cut off."""
+    letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    plain = "".join(letters).encode("ascii", "replace").decode()
     scale, thick = _TEXT_SCALE * _FINENESS, _FINENESS + 1
     (width, height), below = cv2.getTextSize(plain, _FONT, scale, thick)
     top = max(0, base_px - (height // _FINENESS + 3))
