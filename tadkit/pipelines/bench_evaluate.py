@@ -84,7 +84,7 @@ def bench_evaluate(
         progress: told of every run.
     """
     rng = np.random.default_rng(seed)
-    progress.start("bench evaluate", total=4 * rounds, unit="run")
+    progress.start("bench evaluate", total=4 * rounds, unit="runs")
     return EvaluateBenchmark(
         evaluator=_evaluator(rng, videos, detections, classes, rounds, progress),
         suppression=_suppression(rng, candidates, classes, rounds, progress),

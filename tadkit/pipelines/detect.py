@@ -68,7 +68,7 @@ def detect(
     video, decoding = _overridden(detector, overrides)
     result = DetectResult()
     items = named(videos)
-    progress.start("detect", total=len(items), unit="video")
+    progress.start("detect", total=len(items), unit="videos")
     for name, file in items.items():
         try:
             with open_sampled(file, video) as sampled:

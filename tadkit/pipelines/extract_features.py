@@ -68,7 +68,7 @@ def extract_features_of(
     result = ExtractionResult()
     student = student.to(torch_device(device)).eval()
     settings = {"model": checkpoint.digest, "video": video.model_dump(mode="json")}
-    progress.start("extract-features", total=len(items), unit="video")
+    progress.start("extract-features", total=len(items), unit="videos")
     with open_store(out, kind="features", settings=settings, labels=checkpoint.labels) as store:
         for name, path in items.items():
             try:

@@ -133,13 +133,13 @@ def extract_flow_of(
     settings = {"flow": flow.model_dump(mode="json"), "video": video.model_dump(mode="json")}
     with open_store(out, kind="flow", settings=settings) as store:
         run = _Run(store, Quarantine(out), digest_of(settings), progress)
-        progress.start("looking at videos", total=len(items), unit="video")
+        progress.start("looking at videos", total=len(items), unit="videos")
         for name, path in items.items():
             run.plan(name, path, flow=flow, video=video, retry_failed=retry_failed)
             progress.advance(note=name)
         store.keep_pieces({job.name: job.key for job in run.jobs})
         if run.jobs:
-            progress.start("extract-flow", total=sum(job.pairs for job in run.jobs), unit="pair")
+            progress.start("extract-flow", total=sum(job.pairs for job in run.jobs), unit="pairs")
         with closing(flow_of_jobs(run.jobs, devices=devices, workers=workers)) as events:
             for job, event in events:
                 run.take(job, event)

@@ -117,7 +117,7 @@ def detect_in_features(
     result = DetectResult()
     with read_store(features, kind="features") as store:
         videos = store.videos()
-        progress.start("detect", total=len(videos), unit="video")
+        progress.start("detect", total=len(videos), unit="videos")
         for video in videos:
             result.durations_s[video] = _duration_s(store, video)
             result.detections[video] = detections_of_track(

@@ -111,7 +111,7 @@ def write_preview(
             scale_px, _ = _scale(shown, full_px)
         panels = _panels(inspect_store(store, video=name), shown, scale_px, with_frame=original is not None)
         frames = None if original is None else opened.enter_context(_frames_at(original, shown.stamps_s, panels))
-        progress.start("preview", total=shown.stop - shown.start, unit="pair")
+        progress.start("preview", total=shown.stop - shown.start, unit="pairs")
         _write(out, _pictures(shown, panels, frames, progress), shown)
     return PreviewResult(out, name, shown.stop - shown.start, scale_px, original)
 

@@ -49,7 +49,7 @@ def extract_teacher_tracks(
     settings, model = build_teacher(checkpoint, where=str(teacher))
     model.to(torch_device(device))
     described = {"teacher": checkpoint.digest, "model": settings.model_dump(mode="json")}
-    progress.start("teacher's features", total=len(names), unit="video")
+    progress.start("teacher's features", total=len(names), unit="videos")
     with (
         read_store(flow_path, kind="flow") as flow,
         open_store(out, kind="features", settings=described, labels=checkpoint.labels) as store,

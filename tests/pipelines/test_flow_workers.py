@@ -116,7 +116,7 @@ def test_workers_write_what_one_process_does(
         assert result.done == ["long", "varies", "one"]
         assert list(result.clipped) == result.done
         assert list(result.failed) == ["bad"]
-        assert (progress.total, progress.unit) == (LONG + 120, "pair")
+        assert (progress.total, progress.unit) == (LONG + 120, "pairs")
         assert sum(progress.steps) == progress.total
         stores[workers] = store_content(out)
     assert stores[1]
