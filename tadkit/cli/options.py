@@ -12,7 +12,7 @@ import click
 from tadkit.errors import UsageError, VideoError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 PATH = click.Path(path_type=Path)
 STDIN = Path("/dev/stdin")

@@ -5,6 +5,7 @@ import pytest
 
 from tadkit.cli.options import POSITIVE, videos_in
 from tadkit.errors import UsageError, VideoError
+from tadkit.pipelines import video_files
 
 
 def test_a_folder_stands_for_its_videos_by_name(tmp_path):
@@ -33,3 +34,9 @@ def test_a_positive_number_is_finite_and_above_zero(value):
     with pytest.raises(click.BadParameter):
         POSITIVE.convert(value, None, None)
     assert POSITIVE.convert("2.5", None, None) == 2.5
+
+
+def test_a_folder_gives_every_kind_of_video_that_is_found_by_name(tmp_path):
+    for suffix in video_files.VIDEO_SUFFIXES:
+        (tmp_path / f"a{suffix}").touch()
+    assert len(videos_in([tmp_path])) == len(video_files.VIDEO_SUFFIXES)
