@@ -67,15 +67,20 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_json(path: Path, *, error: type[TadkitError]) -> Any:
+def read_json(path: Path, *, error: type[TadkitError], distinct: bool = False) -> Any:
     """Read a JSON file; a byte order mark before it is passed over.
+
+    Args:
+        path: the file.
+        error: what is raised.
+        distinct: refuse an object that names something twice, of which JSON readers keep the last alone.
 
     Raises:
         error: the file is missing, is no file, or is not JSON; the message names the path.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_distinct if distinct else None)
         if "\\ud" in text.lower():  # half of a character, which could not be written again
             json.dumps(content, ensure_ascii=False).encode()
         return content
@@ -85,6 +90,14 @@ def read_json(path: Path, *, error: type[TadkitError]) -> Any:
         raise error(f"{path}: cannot be read ({cause.strerror})") from cause
     except (ValueError, RecursionError) as cause:
         raise error(f"{path}: not JSON ({cause}); expected an ActivityNet-style file, see docs/formats.md") from cause
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+        raise ValueError(f"'{twice}' stands twice in one object")
+    return read
 
 
 def canonical_json(value: Any) -> str:

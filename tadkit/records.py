@@ -67,7 +67,7 @@ def read_dataset(path: Path) -> Dataset:
     Raises:
         AnnotationError: not such a file; the message names the file, the video and the value.
     """
-    content = read_json(path, error=AnnotationError)
+    content = read_json(path, error=AnnotationError, distinct=True)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
         raise AnnotationError(f"{path}: no 'database' object; expected ActivityNet-style JSON, see docs/formats.md")
@@ -163,7 +163,7 @@ def read_detections(path: Path) -> dict[str, list[Detection]]:
     Raises:
         AnnotationError: not such a file; the message names the file, the video and the value.
     """
-    content = read_json(path, error=AnnotationError)
+    content = read_json(path, error=AnnotationError, distinct=True)
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, dict):
         raise AnnotationError(f"{path}: no 'results' object; expected a detections file, see docs/formats.md")

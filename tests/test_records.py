@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,13 @@ def test_detections_that_are_no_list_are_told_with_file_and_video(tmp_path, foun
     path.write_text(f'{{"results": {{"v": {found}}}}}')
     with pytest.raises(AnnotationError, match=r"dets\.json: 'v' has detections that are no list"):
         read_detections(path)
+
+
+@pytest.mark.parametrize("read", [read_dataset, read_detections])
+def test_a_video_named_twice_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "twice.json"
+    video = '{"duration": 9, "subset": "a", "annotations": []}' if read is read_dataset else "[]"
+    key = "database" if read is read_dataset else "results"
+    path.write_text(f'{{"{key}": {{"a": {video}, "b": {video}, "a": {video}}}}}')
+    with pytest.raises(AnnotationError, match="'a' stands twice in one object"):
+        read(path)
