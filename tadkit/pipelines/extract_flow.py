@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
+import torch
+
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import FlowSettings, RaftSettings, VideoSettings
 from tadkit.detector import build_teacher
 from tadkit.errors import TadkitError, UsageError, VideoError, WeightsError
 from tadkit.files import digest_of, digest_of_file
+from tadkit.flow import build_flow
 from tadkit.flow.methods import METHOD_CODE
 from tadkit.pipelines.extraction import ExtractionResult, named, source_digest, torch_device
 from tadkit.pipelines.flow_video import Advanced, Done, Event, Failed, FlowJob
@@ -121,7 +124,8 @@ def extract_flow_of(
         retry_failed: try videos again that failed before.
 
     Raises:
-        WeightsError: RAFT's weights cannot be loaded.
+        WeightsError: RAFT's weights cannot be loaded; then nothing is made or changed.
+        SettingsError: the method cannot be had here.
         StoreError: ``out`` is something else, or cannot be written.
         UsageError: a device cannot be used, or there are more of them than workers.
     """
@@ -130,6 +134,7 @@ def extract_flow_of(
         raise UsageError(
             f"--device {device}: {len(devices)} devices for {workers} workers; add --workers {len(devices)}"
         )
+    _refuse_unusable(flow, devices[0], out)
     settings = {"flow": flow.model_dump(mode="json"), "video": video.model_dump(mode="json")}
     with open_store(out, kind="flow", settings=settings) as store:
         run = _Run(store, Quarantine(out), digest_of(settings), progress)
@@ -144,6 +149,12 @@ def extract_flow_of(
             for job, event in events:
                 run.take(job, event)
     return run.result.in_order(items)
+
+
+def _refuse_unusable(flow: FlowSettings, device: torch.device, out: Path) -> None:
+    """Try the method before a file is made or changed; a store that is there may need no net that is downloaded."""
+    if not out.exists() or (isinstance(flow, RaftSettings) and flow.weights is not None):
+        build_flow(flow, device=device)
 
 
 @dataclass

@@ -52,3 +52,28 @@ def test_workers_and_devices_are_counted(tadkit, tmp_path):
     assert (few.code, none.code) == (2, 2)
     assert "3 devices for 2 workers; add --workers 3" in few.err
     assert "is empty (0 bytes)" in tadkit(*words, "--device", "cpu,cpu").err
+
+
+def test_weights_that_cannot_be_had_leave_nothing_behind_and_a_store_as_it_was(tadkit, tmp_path):
+    assert tadkit("data", "synth", tmp_path / "made", "--count", "1", "--duration", "5").code == 0
+    (video,) = (tmp_path / "made" / "videos").iterdir()
+    (tmp_path / "wrong.pt").write_bytes(b"no weights")
+    (tmp_path / "stores").mkdir()
+    out = tmp_path / "stores" / "flow.h5"
+    words = ["extract-flow", video, "--out", out, "--set", "video.rate_hz=2", "--set"]
+    raft = [
+        [*words, "flow.method=raft-small", "--set", f"flow.weights={tmp_path / name}"] for name in ("no.pt", "wrong.pt")
+    ]
+
+    def refused(*more: str) -> None:
+        for wrong in raft:
+            ran = tadkit(*wrong, *more)
+            assert (ran.code, ran.out, ran.err.count("\n")) == (5, "", 1)
+
+    refused()
+    refused("--workers", "2")
+    assert not list(out.parent.iterdir())
+    assert tadkit(*words, "flow.method=temporal-gradient").code == 0
+    before = out.read_bytes()
+    refused()
+    assert out.read_bytes() == before
