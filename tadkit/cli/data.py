@@ -25,7 +25,7 @@ for command in (convert, check, stats):
 
 
 def _option(flag: str, setting: str, kind: Any, metavar: str | None = None) -> SettingOption:
-    """An option for ``Class.field`` of ``config.py``."""
+    """An option for ``Class.field`` of ``tadkit.config``."""
     settings, field = setting.split(".")
     return SettingOption(flag, field, settings=settings, kind=kind, metavar=metavar)
 

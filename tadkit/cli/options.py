@@ -108,7 +108,7 @@ class InOrder(click.Group):
 
 
 class SettingOption(click.Option):
-    """An option that has its default and its help from ``config.py``, read only when they are asked for."""
+    """An option that has its default and its help from ``tadkit.config``, read only when they are asked for."""
 
     def __init__(self, flag: str, field: str, *, settings: str, kind: Any, metavar: str | None) -> None:
         super().__init__([flag, field], type=kind, metavar=metavar, show_default=True)

