@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 PLAIN_EVERY_S = 30.0
+_PIPED_COLUMNS = 1 << 20
 
 
 class TerminalProgress:
@@ -106,7 +107,10 @@ def clock(seconds: float) -> str:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """Print rows under headings on stdout; columns named in ``right`` hold figures. Never cut off where piped."""
+    """Print rows under headings on stdout; columns named in ``right`` hold figures.
+
+    Where piped, lines are as long as they need to be and have no blanks at their ends.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -117,5 +121,11 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
-    console.print(table)
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    console = Console(width=_PIPED_COLUMNS, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().removesuffix("\n").split("\n"):
+        click.echo(line.rstrip())

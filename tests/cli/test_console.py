@@ -94,3 +94,15 @@ def test_a_terminal_shows_bars_with_rate_and_warnings():
     assert "10/10 frames" in shown
     assert "tadkit: warning: dark [video]" in shown
     assert "loss 1" in shown
+
+
+def test_a_piped_table_is_whole_and_has_no_blanks_at_the_ends_of_its_lines(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    long = "längerer Name " * 1000
+    print_table(["name", "figure", ""], [["a", "1", ""], [long, "10", ""]], right=["figure"])
+    lines = capsys.readouterr().out.split("\n")
+    assert lines == [line.rstrip() for line in lines]
+    assert long in lines[-3]
+    assert lines[-4].endswith(" 1")
+    assert lines[-3].endswith(" 10")
+    assert len(lines[-4]) == len(lines[-3])
