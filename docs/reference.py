@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
@@ -33,37 +33,48 @@ def _helps(command: click.Command, parent: click.Context | None, name: str) -> I
 
 def settings() -> str:
     """Every setting of a recipe: name, values, default, meaning."""
-    parts = [_table("Top level", "", Recipe)]
-    parts += [part for name, field in _in_order(Recipe) for part in _sections(name, field)]
+    fields = _required_first(Recipe)
+    parts, told = [_table("Top level", "", fields)], dict[tuple[type[BaseModel], ...], str]()
+    for name, field in fields:
+        models = tuple(_models(field.annotation))
+        if like := told.get(models):
+            parts.append(f"## {name}\n\n{field.description} Its settings are those of `{like}`, above.")
+        elif models:
+            parts += _sections(name, field, models)
+            told[models] = name
     return "\n\n".join(parts)
 
 
-def _in_order(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
-    """What must be given comes first."""
+def _required_first(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
     return sorted(model.model_fields.items(), key=lambda item: not item[1].is_required())
 
 
-def _sections(name: str, field: FieldInfo) -> Iterator[str]:
+def _choice_in_order(model: type[BaseModel], tag: str) -> list[tuple[str, FieldInfo]]:
+    """What chooses a member of a union, what must be given, what is its own, what it shares with other members."""
+    own = model.__annotations__
+    return sorted(
+        _required_first(model), key=lambda item: (item[0] != tag, not item[1].is_required(), item[0] not in own)
+    )
+
+
+def _sections(name: str, field: FieldInfo, models: Sequence[type[BaseModel]]) -> Iterator[str]:
     """Tables of the settings classes inside a field; one for each member of a union."""
-    models = list(_models(field.annotation))
     for model in models:
         nested = [(key, inner) for key, inner in model.model_fields.items() if list(_models(inner.annotation))]
         if nested:
             names = ", ".join(f"`{name}.{key}`" for key, _ in nested)
             inner = next(_models(nested[0][1].annotation))
-            yield _table(name, f"{field.description} Alike for {names}.", inner)
+            yield _table(name, f"{field.description} Alike for {names}.", _required_first(inner))
             continue
         tag = next((key for key in ("method", "kind") if len(models) > 1 and key in model.model_fields), None)
         title = f"{name}: {_values(model.model_fields[tag])}" if tag else name
+        fields = _choice_in_order(model, tag) if tag else _required_first(model)
         about = (model.__doc__ or "").strip().splitlines()[0].replace("``", "`")
-        yield _table(title, " ".join(dict.fromkeys([str(field.description), about])), model)
+        yield _table(title, " ".join(dict.fromkeys([str(field.description), about])), fields)
 
 
-def _table(title: str, about: str, model: type[BaseModel]) -> str:
-    rows = [
-        f"| `{name}` | {_values(field)} | {_default(field)} | {_meaning(name, field)} |"
-        for name, field in _in_order(model)
-    ]
+def _table(title: str, about: str, fields: Sequence[tuple[str, FieldInfo]]) -> str:
+    rows = [f"| `{name}` | {_values(field)} | {_default(field)} | {_meaning(name, field)} |" for name, field in fields]
     head = [f"## {title}", *([about] if about else [])]
     return "\n\n".join([*head, "\n".join(["| setting | values | default | meaning |", "|---|---|---|---|", *rows])])
 

@@ -15,6 +15,7 @@ from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import DistillSettings, FusionSettings, Method
 from tadkit.config.evaluation import ComparedRow, EvaluationSettings
 from tadkit.config.flow import (
+    FlowMethodSettings,
     FlowSettings,
     OpencvDisSettings,
     OpencvTvl1Settings,
@@ -27,7 +28,7 @@ from tadkit.config.recipe import ModelSettings, Recipe
 from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
 from tadkit.config.training import StageTraining, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
-from tadkit.config.whole_window_heads import BmnSettings, TadtrSettings, TagsSettings
+from tadkit.config.whole_window_heads import BmnSettings, TadtrSettings, TagsSettings, WholeWindowSettings
 
 __all__ = [
     "SQUARE_VIEWS",
@@ -42,6 +43,7 @@ __all__ = [
     "EvaluationSettings",
     "FeaturesSource",
     "FilesSource",
+    "FlowMethodSettings",
     "FlowSettings",
     "FusionSettings",
     "HeadSettings",
@@ -65,4 +67,5 @@ __all__ = [
     "Tvl1Settings",
     "VideoSettings",
     "View",
+    "WholeWindowSettings",
 ]

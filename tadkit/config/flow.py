@@ -11,7 +11,16 @@ from pydantic import Field, model_validator
 from tadkit.config.base import Settings
 
 
-class Tvl1Settings(Settings):
+class FlowMethodSettings(Settings):
+    """What all flow methods share."""
+
+    bound_px: float = Field(20.0, gt=0)
+    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+    code: Literal["int8", "float16"] = "int8"
+    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
+
+
+class Tvl1Settings(FlowMethodSettings):
     """TV-L1 in torch (Zach, Pock, Bischof 2007; Sanchez, Meinhardt-Llopis, Facciolo, IPOL 2013; Chambolle, Pock 2011).
 
     The defaults below are those of the preset ``fast``; ``reference`` puts OpenCV's in their place. What is set besides
@@ -53,10 +62,6 @@ class Tvl1Settings(Settings):
     """auto fuses the solver's steps with torch.compile where there is a compiler; never leaves them as they are."""
     batch_pairs: int = Field(32, ge=1)
     """Frame pairs solved at once."""
-    bound_px: float = Field(20.0, gt=0)
-    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
-    code: Literal["int8", "float16"] = "int8"
-    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
 
     @model_validator(mode="before")
     @classmethod
@@ -87,39 +92,29 @@ _TVL1_REFERENCE: Mapping[str, Any] = {
 """OpenCV's defaults, but for ``medians``: OpenCV filters up to ten times, until the flow rests; twice came as near."""
 
 
-class OpencvTvl1Settings(Settings):
+class OpencvTvl1Settings(FlowMethodSettings):
     """OpenCV's DualTVL1 with its own defaults: the reference, one pair at a time on the CPU."""
 
     method: Literal["opencv-tvl1"] = "opencv-tvl1"
-    bound_px: float = Field(20.0, gt=0)
-    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
-    code: Literal["int8", "float16"] = "int8"
-    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
 
 
-class OpencvDisSettings(Settings):
+class OpencvDisSettings(FlowMethodSettings):
     """DIS of OpenCV (Kroeger et al., ECCV 2016): fast and classical, one pair at a time on the CPU."""
 
     method: Literal["opencv-dis"] = "opencv-dis"
     preset: Literal["ultrafast", "fast", "medium"] = "medium"
     """OpenCV's own: ultrafast and fast stop at a quarter of the size, medium at half of it."""
-    bound_px: float = Field(20.0, gt=0)
-    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
-    code: Literal["int8", "float16"] = "int8"
-    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
 
 
-class TemporalGradientSettings(Settings):
+class TemporalGradientSettings(FlowMethodSettings):
     """Difference of adjacent frames: the cheap motion input."""
 
     method: Literal["temporal-gradient"] = "temporal-gradient"
     bound_px: float = Field(128.0, gt=0)
     """Grey-level difference (of 255) that the int8 code still holds; larger ones are clipped and counted."""
-    code: Literal["int8", "float16"] = "int8"
-    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
 
 
-class RaftSettings(Settings):
+class RaftSettings(FlowMethodSettings):
     """RAFT through torchvision."""
 
     method: Literal["raft-small", "raft-large"]
@@ -131,10 +126,6 @@ class RaftSettings(Settings):
     """Mixed precision; a CPU has no fp16."""
     batch_pairs: int = Field(4, ge=1)
     """Frame pairs solved at once."""
-    bound_px: float = Field(20.0, gt=0)
-    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
-    code: Literal["int8", "float16"] = "int8"
-    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
 
 
 FlowSettings = Annotated[

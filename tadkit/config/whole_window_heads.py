@@ -9,7 +9,16 @@ from pydantic import Field, model_validator
 from tadkit.config.base import Settings
 
 
-class TadtrSettings(Settings):
+class WholeWindowSettings(Settings):
+    """What the heads that see a whole window share."""
+
+    window_steps: int = Field(128, ge=2)
+    """Feature steps of a window, in training and in use, instead of window_s; longer tracks are cut into them."""
+    prior_probability: float = Field(0.01, gt=0, lt=1)
+    """Probability of each class that the classifier starts from."""
+
+
+class TadtrSettings(WholeWindowSettings):
     """Query head in the manner of TadTR (Liu et al., IEEE TIP 2022); its detections need no suppression."""
 
     kind: Literal["tadtr"] = "tadtr"
@@ -36,10 +45,6 @@ class TadtrSettings(Settings):
     """counted reads padding as if it were real, as OpenTAD does."""
     pad_to_steps: int = Field(0, ge=0)
     """Shorter tracks are padded to this many steps, which only counted padding makes a difference to."""
-    window_steps: int = Field(128, ge=2)
-    """Feature steps of a window, in training and in use, instead of window_s; longer tracks are cut into them."""
-    prior_probability: float = Field(0.01, gt=0, lt=1)
-    """Probability of each class that the classifiers start from."""
     class_cost: float = Field(6.0, ge=0)
     """Weight of the classes in the matching."""
     segment_cost: float = Field(5.0, ge=0)
@@ -61,7 +66,7 @@ class TadtrSettings(Settings):
         return self
 
 
-class BmnSettings(Settings):
+class BmnSettings(WholeWindowSettings):
     """Boundary matching in the manner of BMN (Lin et al., ICCV 2019), with a classifier of its proposals."""
 
     kind: Literal["bmn"] = "bmn"
@@ -90,14 +95,10 @@ class BmnSettings(Settings):
     """3 x 3 convolutions over the map."""
     edge_steps: float = Field(3.0, gt=0)
     """Stretch around a start or end, in feature steps, whose steps learn to say so."""
-    window_steps: int = Field(128, ge=2)
-    """Feature steps of a window, in training and in use, instead of window_s; longer tracks are cut into them."""
     classifier: bool = True
     """Name the proposals; without, as in the paper, they all are of the one class (ours, the paper has none)."""
     score: Literal["iou", "iou*s*e"] = "iou*s*e"
     """Score of a proposal: its confidence, or its confidence times that of its start and of its end."""
-    prior_probability: float = Field(0.01, gt=0, lt=1)
-    """Probability of each class that the classifier starts from."""
     regression_weight: float = Field(5.0, ge=0)
     """Weight of the confidence map's squared error."""
     classifier_weight: float = Field(1.0, ge=0)
@@ -110,7 +111,7 @@ class BmnSettings(Settings):
         return self
 
 
-class TagsSettings(Settings):
+class TagsSettings(WholeWindowSettings):
     """Proposal-free masks in the manner of TAGS (Nag et al., ECCV 2022)."""
 
     kind: Literal["tags"] = "tags"
@@ -125,12 +126,8 @@ class TagsSettings(Settings):
     """Dropout in the layers."""
     reach_steps: int = Field(64, ge=1)
     """Distance in steps beyond which a mask's prior does not change."""
-    window_steps: int = Field(128, ge=2)
-    """Feature steps of a window, in training and in use, instead of window_s; longer tracks are cut into them."""
     thresholds: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Levels at which a mask is cut; each gives a candidate."""
-    prior_probability: float = Field(0.01, gt=0, lt=1)
-    """Probability of each class that the classifier starts from."""
     mask_weight: float = Field(1.0, ge=0)
     """Weight of the masks' losses."""
 
