@@ -38,6 +38,9 @@ def app(debug: bool) -> None:
     """Find actions in untrimmed video: what happens, from when to when.
 
     Models read RGB alone; optical flow teaches them in training.
+
+    A file that is written takes the place of one that is there, once it is whole; stores (.h5) keep what they hold and
+    grow.
     """
 
 

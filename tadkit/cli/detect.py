@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, device_option, example, set_option, videos_in
+from tadkit.cli.options import PATH, device_option, example, refuse_input_as_output, set_option, videos_in
 
 if TYPE_CHECKING:
     from tadkit.records import Detection
@@ -19,7 +19,13 @@ STDOUT = Path("-")
 
 @click.command(short_help="Find actions in videos.", epilog=example("tadkit detect examples/room.mp4 --out dets.json"))
 @click.argument("videos", nargs=-1, required=True, type=PATH)
-@click.option("-o", "--out", type=PATH, metavar="PATH", help="Write all detections as JSON; - is stdout.")
+@click.option(
+    "-o",
+    "--out",
+    type=PATH,
+    metavar="PATH",
+    help="Write all detections as JSON, in place of what is there; - is stdout.",
+)
 @click.option("--model", type=PATH, metavar="PATH", help="Detector; the bundled one by default.")
 @click.option(
     "--show-score",
@@ -54,6 +60,8 @@ def detect(
     load_sections(overrides, "decode", "video")
     changes = parse_overrides(overrides)
     paths = videos_in(videos)
+    if out is not None:
+        refuse_input_as_output(out, *paths, model)
     from tadkit.pipelines.detect import detect as run_detect
 
     with TerminalProgress() as progress:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tadkit.cli.options import PATH, device_option, example, set_option
+from tadkit.cli.options import PATH, device_option, example, refuse_input_as_output, set_option
 
 
 @click.command(
@@ -15,7 +15,14 @@ from tadkit.cli.options import PATH, device_option, example, set_option
 )
 @click.argument("features", type=PATH)
 @click.option("--head", type=PATH, metavar="PATH", required=True, help="Head, trained on features or imported.")
-@click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="Write detections as JSON; - is stdout.")
+@click.option(
+    "-o",
+    "--out",
+    type=PATH,
+    metavar="PATH",
+    required=True,
+    help="Write detections as JSON, in place of what is there; - is stdout.",
+)
 @device_option
 @set_option
 def detect_features(features: Path, head: Path, out: Path, device: str, overrides: tuple[str, ...]) -> None:
@@ -28,6 +35,7 @@ def detect_features(features: Path, head: Path, out: Path, device: str, override
     from tadkit.recipes import load_sections
     from tadkit.records import detections_json, write_detections
 
+    refuse_input_as_output(out, features, head)
     decoding = load_sections(overrides, "decode")["decode"]
     from tadkit.pipelines.features_head import detect_in_features
 

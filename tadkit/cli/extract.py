@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, device_option, example, set_option, videos_in, workers_options
+from tadkit.cli.options import (
+    PATH,
+    device_option,
+    example,
+    refuse_input_as_output,
+    set_option,
+    videos_in,
+    workers_options,
+)
 from tadkit.cli.stages import run_recipe
 from tadkit.errors import UsageError
 
@@ -22,11 +30,10 @@ def _is_recipe(sources: tuple[Path, ...]) -> bool:
     return len(sources) == 1 and (sources[0].suffix.lower() == ".toml" or str(sources[0]) == "-")
 
 
-def _needed(out: Path | None, videos: list[Path]) -> Path:
+def _needed(out: Path | None, inputs: list[Path]) -> Path:
     if out is None:
         raise UsageError("videos are extracted into one file: say which with --out flow.h5 (a RECIPE.toml needs none)")
-    if out.resolve() in [video.resolve() for video in videos]:
-        raise UsageError(f"--out {out}: is one of the videos; name another file")
+    refuse_input_as_output(out, *inputs)
     return out
 
 
@@ -83,7 +90,7 @@ def extract_flow(
 
     settings = load_sections(overrides, "flow", "video")
     videos = videos_in(sources)
-    path = _needed(out, videos)
+    path = _needed(out, [*videos, *([] if teacher is None else [teacher])])
     from tadkit.pipelines.extract_flow import extract_flow as run_extract_flow
 
     with TerminalProgress() as progress:
@@ -135,7 +142,7 @@ def extract_features(
     from tadkit.cli.console import TerminalProgress
 
     videos = videos_in(sources)
-    path = _needed(out, videos)
+    path = _needed(out, [*videos, *([] if model is None else [model])])
     from tadkit.pipelines.extract_features import extract_features as run_extract_features
 
     with TerminalProgress() as progress:

@@ -28,7 +28,10 @@ MOST_ROWS = 20
 @click.option("--video", metavar="NAME", help="Only this video.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, all videos, shares as fractions.")
 @click.option(
-    "--preview", type=PATH, metavar="PATH", help="Show frames beside flow in colour: .mp4, or a still as .jpg or .png."
+    "--preview",
+    type=PATH,
+    metavar="PATH",
+    help="Show frames beside flow in colour, in place of what is there: .mp4, or a still as .jpg or .png.",
 )
 @click.option(
     "--source", type=PATH, metavar="PATH", help="With --preview: the original video; looked for near the store if not."

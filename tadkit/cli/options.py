@@ -94,6 +94,16 @@ def videos_in(sources: Sequence[Path]) -> list[Path]:
     return found
 
 
+def refuse_input_as_output(out: Path, *inputs: Path | None) -> None:
+    """Refuse to replace what a command reads by what it writes.
+
+    Raises:
+        UsageError: ``out`` is one of ``inputs``.
+    """
+    if out.resolve() in [path.resolve() for path in inputs if path is not None]:
+        raise UsageError(f"--out {out}: is what this command reads; name another file")
+
+
 def or_stdin(path: Path) -> Path:
     """``path``, or where standard input is read from if it is ``-``."""
     return STDIN if str(path) == "-" else path

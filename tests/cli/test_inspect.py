@@ -84,6 +84,16 @@ def test_a_still_is_written_and_what_it_lacks_is_said(tadkit, store, tmp_path, m
     assert (tmp_path / "p.png").stat().st_size > 0
 
 
+def test_a_preview_takes_the_place_of_one_that_is_there_once_it_is_whole(tadkit, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.png").write_bytes(b"old")
+    words = ["inspect", store, "--preview", tmp_path / "p.png", "--video"]
+    assert tadkit(*words, "none").code == 4
+    assert (tmp_path / "p.png").read_bytes() == b"old"
+    assert tadkit(*words, "wild").code == 0
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -29,6 +29,27 @@ def test_one_video_named_twice_is_refused(tmp_path):
         videos_in([tmp_path, tmp_path / "a.mp4"])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["detect", "a.mp4", "b.mp4", "--out"],
+        ["detect", "a.mp4", "--model", "b.mp4", "--out"],
+        ["detect-features", "b.mp4", "--head", "h", "--out"],
+        ["detect-features", "f.h5", "--head", "b.mp4", "--out"],
+        ["extract-flow", "b.mp4", "--out"],
+        ["extract-flow", "a.mp4", "--teacher", "b.mp4", "--out"],
+        ["extract-features", "a.mp4", "--model", "b.mp4", "--out"],
+    ],
+)
+def test_what_a_command_reads_is_never_replaced_by_what_it_writes(tadkit, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").write_text(name)
+    ran = tadkit(*words, "./b.mp4")
+    assert (ran.code, ran.err) == (2, "tadkit: error: --out b.mp4: is what this command reads; name another file\n")
+    assert (tmp_path / "b.mp4").read_text() == "b"
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "0", "-1", "x"])
 def test_a_positive_number_is_finite_and_above_zero(value):
     with pytest.raises(click.BadParameter):
