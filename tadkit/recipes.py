@@ -152,26 +152,47 @@ def _with_default_tags(kind: type[BaseModel], values: Mapping[str, Any]) -> dict
 
 
 def _line(kind: type[BaseModel], values: Any, error: dict[str, Any], name: str) -> str:
-    """One mistake, in one line: where, what, and the nearest known name."""
-    keys, parent = _place(kind, values, error["loc"])
+    """One mistake, in one line: where and what."""
+    keys, models = _place(kind, values, error["loc"])
+    given = error.get("input")
+    if error["type"].startswith("union_tag") and isinstance(given, Mapping):
+        tag = "method" if error["ctx"]["discriminator"] == "'method'" else "kind"
+        keys, given = [*keys, tag], given.get(tag)
     where = "".join(f"{'.'.join(keys)}: " for _ in [0] if keys)
+    message = _words(error, keys, models)
+    named = error["type"] in ("extra_forbidden", "missing")
+    got = f", got {given!r}" if isinstance(given, (str, int, float, bool)) and not named else ""
+    return f"{name}: {where}{message}{got}"
+
+
+def _words(error: dict[str, Any], keys: Sequence[str], models: Sequence[type[BaseModel]]) -> str:
+    """What is wrong, with the nearest known name or with the choices; in our words where pydantic tells of itself."""
+    match error["type"]:
+        case "extra_forbidden":
+            known = sorted(models[0].model_fields) if models else []
+            near = difflib.get_close_matches(keys[-1], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+            return f"no such setting; {hint}"
+        case "missing":
+            return "is missing"
+        case "union_tag_invalid":
+            return f"must be one of {error['ctx']['expected_tags']}"
+        case "union_tag_not_found" if isinstance(error["input"], Mapping):
+            return f"is missing; one of {', '.join(repr(tag) for model in models for tag in _tags(model))}"
+        case "union_tag_not_found" | "model_type" | "model_attributes_type":
+            return "must be a table"
+        case "tuple_type":
+            return "must be a list"
+        case "too_short":
+            return f"must have {error['ctx']['min_length']} or more, has {error['ctx']['actual_length']}"
     message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        known = sorted(parent.model_fields) if parent is not None else []
-        near = difflib.get_close_matches(keys[-1], known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-        message = f"no such setting; {hint}"
-    elif error["type"] == "missing":
-        message = "is missing"
-    elif isinstance(error.get("input"), (str, int, float, bool)):
-        message = f"{message}, got {error['input']!r}"
-    return f"{name}: {where}{message[0].lower() + message[1:]}"
+    return re.sub("^Input should be", "must be", message[0].lower() + message[1:], flags=re.IGNORECASE)
 
 
-def _place(kind: Any, values: Any, location: Sequence[str | int]) -> tuple[list[str], type[BaseModel] | None]:
-    """The keys of a mistake without the union tags that pydantic mixes in, and the settings class it lies in."""
+def _place(kind: Any, values: Any, location: Sequence[str | int]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The keys of a mistake without the union tags that pydantic mixes in, and the settings classes it may lie in."""
     keys: list[str] = []
-    candidates, parent = _models(kind), None
+    candidates, parents = _models(kind), list[type[BaseModel]]()
     for position, part in enumerate(location):
         last = position == len(location) - 1
         tagged = [m for m in candidates if part in _tags(m)]
@@ -179,7 +200,7 @@ def _place(kind: Any, values: Any, location: Sequence[str | int]) -> tuple[list[
             candidates = tagged
             continue
         keys.append(str(part))
-        parent = candidates[0] if candidates else None
+        parents = candidates
         if isinstance(part, int):
             values = values[part] if isinstance(values, (list, tuple)) and part < len(values) else None
             continue
@@ -187,7 +208,7 @@ def _place(kind: Any, values: Any, location: Sequence[str | int]) -> tuple[list[
         if not last:
             fields = [m.model_fields[part].annotation for m in candidates if part in m.model_fields]
             candidates = [m for annotation in fields for m in _models(annotation)]
-    return keys, parent
+    return keys, parents
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -199,7 +220,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
-def _tags(model: type[BaseModel]) -> set[str]:
+def _tags(model: type[BaseModel]) -> list[str]:
     """The values by which a union tells ``model`` from its siblings."""
     fields = [model.model_fields[tag] for tag in ("method", "kind") if tag in model.model_fields]
-    return {str(value) for field in fields for value in get_args(field.annotation)}
+    return [str(value) for field in fields for value in get_args(field.annotation)]

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from tadkit.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
-from tadkit.config import HeadSettings
-from tadkit.errors import WeightsError
+from tadkit.config import HeadSettings, Settings
+from tadkit.errors import SettingsError, WeightsError
 from tadkit.heads.families import build_head
 from tadkit.heads.head import Head
+from tadkit.recipes import check_settings
 
-_SETTINGS: TypeAdapter[HeadSettings] = TypeAdapter(HeadSettings)
+
+class _Header(Settings):
+    head: HeadSettings
 
 
 def save_head(path: Path, head: Head, *, labels: tuple[str, ...], provenance: Mapping[str, Any] | None = None) -> None:
@@ -52,8 +53,7 @@ def head_settings(section: Mapping[str, Any], *, where: str) -> HeadSettings:
         WeightsError: this version of tadkit does not know them, or they do not fit together.
     """
     try:
-        return _SETTINGS.validate_python(dict(section))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:])
-        raise WeightsError(f"{where}: head settings that this tadkit cannot take ({place}: {first['msg']})") from error
+        return check_settings(_Header, {"head": dict(section)}, name=where).head
+    except SettingsError as error:
+        first = str(error).splitlines()[0].removeprefix(f"{where}: ")
+        raise WeightsError(f"{where}: head settings that this tadkit cannot take ({first})") from None

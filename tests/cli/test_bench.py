@@ -70,7 +70,7 @@ def test_mistakes_have_the_exit_codes_of_the_documentation(tadkit, truth, tmp_pa
         (["--truth", tmp_path / "none"], 2, "no such folder"),
         (["--truth", truth, "--method", "tvl2"], 2, "--method tvl2: no such method"),
         (["--truth", truth, "--size", "340"], 2, "expected WIDTHxHEIGHT"),
-        (["--truth", truth, "--size", "4x256"], 2, "width_px: input should be greater"),
+        (["--truth", truth, "--size", "4x256"], 2, "width_px: must be greater"),
         (["--truth", truth, "--rounds", "0"], 2, "--rounds"),
         (["--truth", truth, "--video", tmp_path / "no.mp4"], 3, "no.mp4"),
         (["--truth", truth, "--raft-large-weights", tmp_path / "no.pth"], 5, "no.pth: no such file"),

@@ -23,8 +23,8 @@ def test_defaults_in_the_help_are_those_of_the_settings(tadkit):
 def test_values_out_of_range_exit_2_with_the_setting_named(tadkit, tmp_path):
     ran = tadkit("data", "synth", tmp_path / "made", "--duration", "1", "--count", "0")
     assert ran.code == 2
-    assert "count: input should be greater than or equal to 1, got 0" in ran.err
-    assert "duration_s: input should be greater than or equal to 5, got 1.0" in ran.err
+    assert "count: must be greater than or equal to 1, got 0" in ran.err
+    assert "duration_s: must be greater than or equal to 5, got 1.0" in ran.err
     assert not (tmp_path / "made").exists()
 
 

@@ -7,10 +7,10 @@ import pytest
     ("words", "said"),
     [
         (["extract-flow", "a.mp4"], "say which with --out flow.h5"),
-        (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.warps=0"], "flow.warps: input should be greater"),
+        (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.warps=0"], "flow.warps: must be greater"),
         (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.method=tvl2"], "'opencv-tvl1'"),
         (["extract-flow", "a.mp4", "--out", "f.h5", "--device", "meta"], "--device meta: not usable here"),
-        (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.lam=inf"], "flow.lam: input should be a finite"),
+        (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.lam=inf"], "flow.lam: must be a finite"),
         (["extract-flow", "a.mp4", "--out", "./a.mp4"], "--out a.mp4: is what this command reads"),
         (["extract-flow", "r.toml", "--out", "f.h5"], "--out f.h5: a recipe says itself where things lie"),
         (["extract-features", "r.toml", "--model", "m"], "--model m: a recipe says itself where things lie"),
