@@ -6,35 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
 from tadkit.cli.options import PATH, POSITIVE, example
+from tadkit.data.forms import Format, Tool
 
 if TYPE_CHECKING:
-    from tadkit.data.formats import Format, Tool
     from tadkit.pipelines.convert import SubsetCounts
     from tadkit.pipelines.stats import ClassStats, Stats
 
-TOOLS = ("boris", "elan", "cvat", "label-studio", "via")
-FORMATS = (
-    "tadkit",
-    "activitynet",
-    "bmn",
-    "hacs",
-    "fineaction",
-    "thumos14",
-    "thumos14-afsd",
-    "thumos14-actionformer",
-    "thumos14-opentad",
-    "multithumos",
-    "charades",
-    "epic-kitchens",
-    "ego4d-mq",
-    *TOOLS,
-)
-"""As in ``tadkit.data.formats``, which help must not load; a test holds the two together."""
+FORMATS, TOOLS = get_args(Format), get_args(Tool)
 
 
 @click.command(

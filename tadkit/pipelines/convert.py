@@ -87,7 +87,7 @@ def convert(
         present_only: leave out, with a remark, those that have no file in ``videos``.
 
     Raises:
-        AnnotationError: the source cannot be read, a subset does not exist, or a duration is missing.
+        AnnotationError: the source cannot be read or has no video, a subset does not exist, or a duration is missing.
         VideoError: a video of ``videos`` cannot be read.
         UsageError: ``videos`` is no folder, or is needed and not given.
     """
@@ -101,6 +101,8 @@ def convert(
     )
     form = guess(source) if form is None else form
     read = read_annotations(source, form, known)
+    if not read.videos:
+        raise AnnotationError("; ".join((f"{source}: no video that is labelled", *read.remarks)))
     lengths = {name: entry for path in durations for name, entry in read_durations(path, known).items()}
     remarks, kept = list(read.remarks), _of_subsets(read.videos, subsets, source)
     if videos is not None and present_only:

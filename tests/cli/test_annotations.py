@@ -2,17 +2,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import get_args
-
-from tadkit.cli.annotations import FORMATS, TOOLS
-from tadkit.data.formats import Format, Tool
 
 ROOM = Path(__file__).parents[2] / "examples" / "room.json"
-
-
-def test_the_forms_in_the_help_are_those_that_are_read():
-    assert get_args(Format) == FORMATS
-    assert get_args(Tool) == TOOLS
 
 
 def test_convert_says_what_it_guessed_and_counts(tadkit, tmp_path):

@@ -159,7 +159,7 @@ def boris_events(path: Path, truth: Truth) -> None:
     rows = ["Observation id\tMedia file name\tSubject\tBehavior\tBehavior type\tTime"]
     for video, a in truth.rows():
         for kind, seconds in (("START", a.start_s), ("STOP", a.end_s)):
-            rows.append(f"o\t{video.name}.mp4\t\t{a.label}\t{kind}\t{seconds}")
+            rows.append(f"{video.name}\t{video.name}.mp4\t\t{a.label}\t{kind}\t{seconds}")
     saved(path / "events.tsv", "\n".join(rows))
 
 

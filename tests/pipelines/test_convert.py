@@ -102,6 +102,13 @@ def test_a_subset_is_kept_by_its_whole_name(tmp_path):
     assert list(kept.counts) == ["training"]
 
 
+def test_a_source_without_a_labelled_video_is_refused_with_what_was_left_out(tmp_path):
+    (tmp_path / "a.json").write_text('[{"id": 1, "data": {"video": "v.mp4"}, "annotations": []}]')
+    with pytest.raises(AnnotationError, match=r"no video that is labelled; .* 1 tasks that nobody labelled"):
+        convert(tmp_path / "a.json", tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()
+
+
 def test_a_folder_of_videos_that_is_none_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no such folder of videos"):
         convert(golf(tmp_path / "golf"), tmp_path / "out.json", videos=tmp_path / "none")

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, assert_never, get_args
+from typing import assert_never
 
 from tadkit.data.formats.activitynet import read_database
 from tadkit.data.formats.bmn import read_bmn
@@ -17,12 +17,13 @@ from tadkit.data.formats.ego4d import read_ego4d
 from tadkit.data.formats.elan import read_elan, write_elan
 from tadkit.data.formats.epic_kitchens import read_epic_kitchens
 from tadkit.data.formats.frames import FrameTimes
-from tadkit.data.formats.guess import Format, guess
+from tadkit.data.formats.guess import guess
 from tadkit.data.formats.label_studio import read_label_studio, write_label_studio
 from tadkit.data.formats.numbered import read_classes, read_multithumos
 from tadkit.data.formats.source import AMBIGUOUS, Known, Source, SourceVideo, forward, read_table
 from tadkit.data.formats.thumos14 import ACTIONFORMER, OPENTAD, read_afsd, read_official
 from tadkit.data.formats.via import read_via, write_via
+from tadkit.data.forms import Format, Tool
 from tadkit.errors import AnnotationError
 
 __all__ = [
@@ -39,9 +40,6 @@ __all__ = [
     "read_table",
     "write_annotations",
 ]
-
-Tool = Literal["boris", "elan", "cvat", "label-studio", "via"]
-"""Forms that are written as well as read."""
 
 
 def read_annotations(path: Path, form: Format, known: Known) -> Source:
@@ -140,6 +138,3 @@ def write_annotations(path: Path, form: Tool, videos: Sequence[SourceVideo], kno
             write_via(path, videos, known)
         case _:
             assert_never(form)
-
-
-assert set(get_args(Tool)) <= set(get_args(Format))

@@ -7,45 +7,53 @@ written with different subjects. BORIS keeps milliseconds. Point events have no 
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tadkit.data.formats.boris_events import IN_A_ROW, paired, read_events, since, source_of
 from tadkit.data.formats.source import (
     Known,
     Source,
     SourceVideo,
-    action,
+    described,
     file_of,
+    files_of,
     lanes,
-    maybe_number,
     name_of_file,
     number,
-    read_text,
-    table_of,
 )
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json, write_text
 from tadkit.records import Annotation
 
 PLAYERS = "12345678"
+TABLES = (".csv", ".tsv")
 _POINT = "Point event"
 _DATE = "2000-01-01T00:00:00"
 """Equal annotations are equal files."""
-_Event = tuple[float, str, str]
-"""Seconds, what identifies the toggle, class."""
 
 
 def read_boris(path: Path) -> Source:
-    """Read a project, or a table of events.
+    """Read a project, a table of events, or all of a folder: BORIS exports a table an observation.
 
     Raises:
-        AnnotationError: not in this form, an observation without or with several media files in a row, or a state event
+        AnnotationError: not in this form, several observations or several files in a row for a video, or a state event
             that starts and does not stop.
     """
-    return _tabular(path) if path.suffix.lower() in (".csv", ".tsv") else _project(path)
+    files = files_of(path, "*.boris", "*.tsv", "*.csv")
+    read = [read_events(file) if file.suffix.lower() in TABLES else _project(file) for file in files]
+    videos = [video for source in read for video in source.videos]
+    return Source(_joined(videos, path), tuple(remark for source in read for remark in source.remarks))
+
+
+def _joined(videos: Sequence[SourceVideo], path: Path) -> tuple[SourceVideo, ...]:
+    counts = Counter(video.name for video in videos)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise AnnotationError(f"{path}: several observations of the video '{twice[0]}'; keep one of them in the file")
+    return tuple(videos)
 
 
 def _project(path: Path) -> Source:
@@ -56,117 +64,35 @@ def _project(path: Path) -> Source:
     points = {b.get("code") for b in content.get("behaviors_conf", {}).values() if b.get("type", "").startswith(_POINT)}
     videos, without_media = [], 0
     for name, observation in observations.items():
-        media = [file for player in PLAYERS[:1] for file in observation.get("file", {}).get(player, [])]
+        files = observation.get("file") or {}  # live observations have a list
+        media = files.get(PLAYERS[0]) if isinstance(files, dict) else None
         if not media:
             without_media += 1
             continue
         where = f"{path}: observation '{name}'"
         if len(media) > 1:
-            raise AnnotationError(f"{where} plays {len(media)} files in a row; split it into one observation a video")
+            raise AnnotationError(IN_A_ROW.format(where=where, count=len(media)))
         videos.append(_observation(observation, media[0], points, where))
-    remark = f"{path}: {without_media} observations without a media file (live or images) are left out"
-    return Source(_joined(videos, path), (remark,) if without_media else ())
+    return source_of(videos, path, without_media)
 
 
 def _observation(observation: Mapping[str, Any], media: str, points: set[Any], where: str) -> SourceVideo:
+    info, extra = observation.get("media_info") or {}, observation.get("independent_variables") or {}
+    zero_s = number(observation.get("time offset") or 0.0, f"{where} time offset")
+    if observation.get("media_creation_date_as_offset"):
+        created = (info.get("media_creation_time") or {}).get(media)
+        zero_s += number(created, f"{where} media creation time, from which its times count,")
     events = [
-        (number(event[0], f"{where} event"), "\t".join(str(part) for part in (event[1], *event[3:4])), str(event[2]))
+        (
+            since(event[0], zero_s, f"{where} event"),
+            "\t".join(str(part) for part in (event[1], *event[3:4])),
+            str(event[2]),
+        )
         for event in observation.get("events", [])
     ]
-    info, extra = observation.get("media_info", {}), observation.get("independent_variables", {})
-    return SourceVideo(
-        name=name_of_file(media),
-        annotations=tuple(_paired(events, points, where)),
-        subset=str(extra.get("subset", "")),
-        duration_s=maybe_number(info.get("length", {}).get(media), f"{where} media length"),
-        fps=maybe_number(info.get("fps", {}).get(media), f"{where} fps", unit="frames a second"),
-    )
-
-
-def _paired(events: Iterable[_Event], points: set[Any], where: str) -> list[Annotation]:
-    """Actions of toggling events, in order of their starts."""
-    open_s: dict[tuple[str, str], float] = {}
-    found = []
-    for seconds, toggle, label in sorted(events, key=lambda event: event[0]):
-        if label in points:
-            found.append(Annotation(seconds, seconds, label))
-        elif (toggle, label) in open_s:
-            found.append(action(open_s.pop((toggle, label)), seconds, label, where))
-        else:
-            open_s[toggle, label] = seconds
-    if open_s:
-        (_, label), seconds = next(iter(open_s.items()))
-        raise AnnotationError(f"{where} starts '{label}' at {seconds:g} s and never stops it; fix the pair in BORIS")
-    return sorted(found, key=lambda a: (a.start_s, a.end_s))
-
-
-def _joined(videos: Sequence[SourceVideo], path: Path) -> tuple[SourceVideo, ...]:
-    names = [video.name for video in videos]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise AnnotationError(f"{path}: several observations of the video '{twice[0]}'; keep one of them in the file")
-    return tuple(videos)
-
-
-def _tabular(path: Path) -> Source:
-    """Tabular events (a row an event) and aggregated events (a row an action), of BORIS 7 and later."""
-    rows = _rows(path)
-    columns = set(rows[0]) if rows else set()
-    media = next((c for c in ("Media file name", "Media file path", "Media file", "Source") if c in columns), None)
-    if media is None or "Behavior" not in columns:
-        raise AnnotationError(
-            f"{path}: no columns 'Behavior' and 'Media file name'; expected events that BORIS exported"
-        )
-    by_video: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        by_video.setdefault(name_of_file(row[media].removeprefix("player #1:").strip()), []).append(row)
-    aggregated = "Start (s)" in columns and "Stop (s)" in columns
-    videos = []
-    for name, of_video in by_video.items():
-        where = f"{path}: '{name}'"
-        annotations = _aggregated(of_video, where) if aggregated else _toggled(of_video, where)
-        duration = next((of_video[0][c] for c in ("Media duration (s)", "Total length") if c in columns), None)
-        fps = next((of_video[0][c] for c in ("FPS (frame/s)", "FPS") if c in columns), None)
-        videos.append(
-            SourceVideo(
-                name=name,
-                annotations=tuple(annotations),
-                subset=of_video[0].get("subset", ""),
-                duration_s=maybe_number(duration, f"{where} media duration"),
-                fps=maybe_number(None if fps == "NA" else fps, f"{where} FPS", unit="frames a second"),
-            )
-        )
-    return Source(tuple(videos))
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows below the line of headings, before which BORIS 7 tells of the observation."""
-    lines = read_text(path).splitlines()
-    delimiter = "\t" if path.suffix.lower() == ".tsv" or any("\tBehavior\t" in line for line in lines) else ","
-    cells = [next(csv.reader([line], delimiter=delimiter), []) for line in lines]
-    first = next((i for i, row in enumerate(cells) if "Behavior" in row), None)
-    if first is None:
-        raise AnnotationError(f"{path}: no line of headings with 'Behavior'; expected events that BORIS exported")
-    return table_of(lines[first:], path, delimiter=delimiter)
-
-
-def _aggregated(rows: Iterable[Mapping[str, str]], where: str) -> list[Annotation]:
-    return [
-        action(
-            row["Start (s)"], row["Start (s)"] if row["Stop (s)"] == "NA" else row["Stop (s)"], row["Behavior"], where
-        )
-        for row in rows
-    ]
-
-
-def _toggled(rows: Sequence[Mapping[str, str]], where: str) -> list[Annotation]:
-    kind = "Behavior type" if "Behavior type" in rows[0] else "Status"
-    points = {row["Behavior"] for row in rows if row.get(kind, "").upper() == "POINT"}
-    modifiers = [c for c in rows[0] if c == "Subject" or c.startswith("Modifier")]
-    events = [
-        (number(row.get("Time"), f"{where} Time"), "\t".join(row[c] for c in modifiers), row["Behavior"])
-        for row in rows
-    ]
-    return _paired(events, points, where)
+    said = {"subset": extra.get("subset")}
+    said |= {key: (info.get(name) or {}).get(media) for key, name in (("duration_s", "length"), ("fps", "fps"))}
+    return described(name_of_file(media), paired(events, points, where), said, where)
 
 
 def write_boris(path: Path, videos: Sequence[SourceVideo], known: Known) -> None:
@@ -222,7 +148,7 @@ def _written(video: SourceVideo, file: str) -> dict[str, Any]:
         for a in annotations
         for seconds in (a.start_s, a.end_s)
     ]
-    info: dict[str, Any] = {"length": {}, "fps": {}, "hasVideo": {file: True}, "hasAudio": {file: False}}
+    info: dict[str, Any] = {"hasVideo": {file: True}, "hasAudio": {file: False}, "offset": {"1": 0.0}}
     info["length"] = {} if video.duration_s is None else {file: video.duration_s}
     info["fps"] = {} if video.fps is None else {file: video.fps}
     return {

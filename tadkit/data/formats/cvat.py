@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from tadkit.data.formats.frames import FrameTimes
@@ -16,7 +17,9 @@ from tadkit.data.formats.source import (
     Source,
     SourceVideo,
     action,
+    described,
     file_of,
+    files_of,
     maybe_number,
     name_of_file,
     number,
@@ -29,6 +32,7 @@ from tadkit.records import Annotation
 SHAPES = frozenset({"box", "polygon", "polyline", "points", "cuboid", "mask", "ellipse", "skeleton"})
 _OF_VIDEO = ("subset", "duration_s", "fps")
 _ATTRIBUTES = ("start_s", "end_s", *_OF_VIDEO)
+_SOURCE = ("meta/task/source", "meta/job/source", "meta/source")
 _SIZE = "1"
 
 
@@ -38,10 +42,7 @@ def read_cvat(path: Path, known: Known) -> Source:
     Raises:
         AnnotationError: not in this form, or the frame rate of a video is not known.
     """
-    files = sorted(path.glob("*.xml")) if path.is_dir() else [path]
-    if not files:
-        raise AnnotationError(f"{path}: no .xml file in this folder")
-    read = [_task(file, known) for file in files]
+    read = [_task(file, known) for file in files_of(path, "*.xml")]
     return Source(tuple(video for video, _ in read), tuple(remark for _, remark in read if remark))
 
 
@@ -51,23 +52,34 @@ def _task(path: Path, known: Known) -> tuple[SourceVideo, str]:
         raise AnnotationError(f"{path}: root element <{root.tag}>; expected <annotations> of 'CVAT for video 1.1'")
     if root.find("meta/project") is not None:
         raise AnnotationError(f"{path}: a whole project of CVAT; export each task by itself as 'CVAT for video 1.1'")
-    source = root.findtext("meta/task/source") or root.findtext("meta/source") or ""
+    source = next((text for place in _SOURCE if (text := root.findtext(place))), "")
     name = name_of_file(source) if source else path.stem
-    extra = {key: root.findtext(f"meta/tadkit/{key}") or _first(root, key) for key in _OF_VIDEO}
-    fps = maybe_number(extra["fps"], f"{path}: fps", unit="frames a second")
-    times = known.times_of(name, fps=fps)
+    said: dict[str, Any] = {key: root.findtext(f"meta/tadkit/{key}") or _first(root, key) for key in _OF_VIDEO}
+    times = known.times_of(name, fps=maybe_number(said["fps"], f"{path}: fps", unit="frames a second"))
     tracks = root.findall("track")
     if tracks and not times.known:
         raise AnnotationError(f"{path}: CVAT counts frames and does not say how many a second; give --fps or --videos")
-    size = maybe_number(root.findtext("meta/task/size"), f"{path}: size", unit="a number of frames")
-    found = [a for track in tracks for a in _actions(track, times, size, f"{path}: track {track.get('id')}")]
-    duration_s = maybe_number(extra["duration_s"], f"{path}: duration")
-    if duration_s is None and size is not None and times.known:
-        duration_s = times.seconds(size)
-    ordered = tuple(sorted(found, key=lambda a: (a.start_s, a.end_s)))
-    pictures = len(root.findall("image"))
-    remark = f"{path}: {pictures} images with shapes or tags of single frames are left out" if pictures else ""
-    return SourceVideo(name, ordered, extra["subset"] or "", duration_s, fps), remark
+    size, end = _frames(root, path)
+    found = [a for track in tracks for a in _actions(track, times, end, f"{path}: track {track.get('id')}")]
+    if not said["duration_s"] and size is not None and size == end and times.known:
+        said["duration_s"] = times.seconds(size)
+    single = len(root.findall("image")) + len(root.findall("tag"))
+    remark = f"{path}: {single} images or tags of single frames are left out" if single else ""
+    return described(name, found, said, f"{path}:"), remark
+
+
+def _frames(root: ElementTree.Element, path: Path) -> tuple[float | None, float | None]:
+    """Number of frames that were labelled, and the frame after the last one.
+
+    They differ where a task or job has a part of the video, or every n-th frame: frames are numbered in the video.
+    """
+    size, stop = (
+        maybe_number(
+            root.findtext(f"meta/task/{key}") or root.findtext(f"meta/job/{key}"), f"{path}: {key}", unit="a frame"
+        )
+        for key in ("size", "stop_frame")
+    )
+    return size, size if stop is None else stop + 1
 
 
 def _first(root: ElementTree.Element, key: str) -> str | None:

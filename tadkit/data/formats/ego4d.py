@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tadkit.data.formats.source import Source, SourceVideo, action, number
+from tadkit.data.formats.source import Source, SourceVideo, action, files_of, number
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json
 from tadkit.records import Annotation
@@ -24,11 +24,8 @@ def read_ego4d(path: Path) -> Source:
     Raises:
         AnnotationError: not in this form.
     """
-    files = sorted(path.glob("moments_*.json")) if path.is_dir() else [path]
-    if not files:
-        raise AnnotationError(f"{path}: no moments_*.json in this folder")
     videos, others, repeated = [], 0, 0
-    for file in files:
+    for file in files_of(path, "moments_*.json"):
         content = read_json(file, error=AnnotationError)
         for item in content.get("videos", []) if isinstance(content, dict) else []:
             for clip in item.get("clips", []):

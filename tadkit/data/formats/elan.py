@@ -18,9 +18,10 @@ from tadkit.data.formats.source import (
     Source,
     SourceVideo,
     action,
+    described,
     file_of,
+    files_of,
     lanes,
-    maybe_number,
     name_of_file,
     number,
     read_xml,
@@ -30,6 +31,7 @@ from tadkit.files import write_text
 from tadkit.records import Annotation
 
 _TYPE = "action"
+_OWN = "tadkit:"
 _MS = 1000.0
 
 
@@ -39,9 +41,7 @@ def read_elan(path: Path) -> Source:
     Raises:
         AnnotationError: not in this form.
     """
-    files = sorted(path.glob("*.eaf")) if path.is_dir() else [path]
-    if not files:
-        raise AnnotationError(f"{path}: no .eaf file in this folder")
+    files = files_of(path, "*.eaf")
     read = [_document(file) for file in files]
     remarks = [
         f"{f}: {left} annotations refer to others and are left out" for f, (_, left) in zip(files, read, strict=True)
@@ -54,8 +54,8 @@ def _document(path: Path) -> tuple[SourceVideo, int]:
     root = read_xml(path)
     if root.tag != "ANNOTATION_DOCUMENT":
         raise AnnotationError(f"{path}: root element <{root.tag}>; expected ELAN's <ANNOTATION_DOCUMENT>")
-    media = root.find("HEADER/MEDIA_DESCRIPTOR")
-    address = "" if media is None else media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
+    media = _media(root)
+    address = "" if media is None else media.get("MEDIA_URL") or media.get("RELATIVE_MEDIA_URL") or ""
     origin_s = 0.0 if media is None else number(media.get("TIME_ORIGIN", "0"), f"{path}: TIME_ORIGIN") / _MS
     seconds = _slots(root, path)
     found = []
@@ -65,15 +65,16 @@ def _document(path: Path) -> tuple[SourceVideo, int]:
             where = f"{path}: '{label}'"
             start_s, end_s = (_at(seconds, item.get(f"TIME_SLOT_REF{end}"), where) + origin_s for end in (1, 2))
             found.append(action(start_s, end_s, label, where))
-    properties = {str(p.get("NAME")): p.text for p in root.findall("HEADER/PROPERTY")}
-    video = SourceVideo(
-        name=name_of_file(address) if address else path.stem,
-        annotations=tuple(sorted(found, key=lambda a: (a.start_s, a.end_s))),
-        subset=properties.get("tadkit:subset") or "",
-        duration_s=maybe_number(properties.get("tadkit:duration_s"), f"{path}: duration"),
-        fps=maybe_number(properties.get("tadkit:fps"), f"{path}: fps"),
-    )
+    said = {str(p.get("NAME")).removeprefix(_OWN): p.text for p in root.findall("HEADER/PROPERTY")}
+    video = described(name_of_file(address) if address else path.stem, found, said, f"{path}:")
     return video, sum(1 for _ in root.iter("REF_ANNOTATION"))
+
+
+def _media(root: ElementTree.Element) -> ElementTree.Element | None:
+    """The first video, else the first file: sound that was taken from a video may be listed before it."""
+    listed = root.findall("HEADER/MEDIA_DESCRIPTOR")
+    videos = [media for media in listed if media.get("MIME_TYPE", "").startswith("video/")]
+    return next(iter(videos or listed), None)
 
 
 def _at(seconds: dict[str, float], slot: str | None, where: str) -> float:
@@ -113,7 +114,7 @@ def _tree(video: SourceVideo, file: str) -> ElementTree.Element:
     extra = (("subset", video.subset), ("duration_s", video.duration_s), ("fps", video.fps))
     for name, value in extra:
         if value:
-            ElementTree.SubElement(header, "PROPERTY", NAME=f"tadkit:{name}").text = str(value)
+            ElementTree.SubElement(header, "PROPERTY", NAME=f"{_OWN}{name}").text = str(value)
     order = ElementTree.SubElement(root, "TIME_ORDER")
     tiers = [_whole_ms(lane) for lane in lanes(video.annotations)]
     ends = [

@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tadkit.data.formats.source import read_text
+from tadkit.data.forms import Format
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json
-
-Format = Literal[
-    "tadkit",
-    "activitynet",
-    "bmn",
-    "hacs",
-    "fineaction",
-    "thumos14",
-    "thumos14-afsd",
-    "thumos14-actionformer",
-    "thumos14-opentad",
-    "multithumos",
-    "charades",
-    "epic-kitchens",
-    "ego4d-mq",
-    "boris",
-    "elan",
-    "cvat",
-    "label-studio",
-    "via",
-]
-"""Every form that is read."""
 
 _THUMOS_SUBSETS: tuple[tuple[frozenset[str], Format], ...] = (
     (frozenset({"train", "test"}), "thumos14-afsd"),
@@ -38,6 +17,13 @@ _THUMOS_SUBSETS: tuple[tuple[frozenset[str], Format], ...] = (
     (frozenset({"validation", "test"}), "thumos14-actionformer"),
     (frozenset({"training", "validation"}), "thumos14-opentad"),
 )
+
+
+_WAYS_OUT = {
+    ".gz": "unpack it first, with: gunzip",
+    ".zip": "unpack it first",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "export or save it as CSV or TSV"),
+}
 
 
 def guess(path: Path) -> Format:
@@ -50,12 +36,14 @@ def guess(path: Path) -> Format:
         raise AnnotationError(f"{path}: no such file or folder")
     found = _of_folder(path) if path.is_dir() else _of_file(path)
     if found is None:
-        raise AnnotationError(f"{path}: its form cannot be told from its content; name it with --from")
+        way_out = _WAYS_OUT.get(path.suffix.lower(), "name it with --from")
+        raise AnnotationError(f"{path}: its form cannot be told from its content; {way_out}")
     return found
 
 
 def _of_folder(path: Path) -> Format | None:
     signs: tuple[tuple[str, Format], ...] = (
+        ("*.boris", "boris"),
         ("*.eaf", "elan"),
         ("thumos_gt.json", "thumos14-afsd"),
         ("anet_anno_action.json", "bmn"),
@@ -67,8 +55,9 @@ def _of_folder(path: Path) -> Format | None:
         ("BasketballBlock.txt", "multithumos"),
     )
     found = {form for pattern, form in signs if next(path.glob(pattern), None) is not None}
-    if not found and any(_of_xml(file) == "cvat" for file in list(path.glob("*.xml"))[:1]):
-        found = {"cvat"}
+    for pattern in ("*.xml", "*.tsv", "*.csv"):
+        if not found:
+            found |= {form for file in sorted(path.glob(pattern))[:1] if (form := _of_file(file)) in ("cvat", "boris")}
     return found.pop() if len(found) == 1 else None
 
 

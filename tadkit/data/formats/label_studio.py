@@ -31,6 +31,7 @@ from tadkit.records import Annotation
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")
 _VIDEO_KEYS = ("video", "video_url", "videos", "url", "audio")
+_VIDEO_FILE = re.compile(r"\.(mp4|mov|avi|mkv|webm|m4v|mpe?g)([?#]|$)", re.IGNORECASE)
 
 
 def read_label_studio(path: Path, known: Known) -> Source:
@@ -43,15 +44,22 @@ def read_label_studio(path: Path, known: Known) -> Source:
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise AnnotationError(f"{path}: expected a list of tasks; export as JSON or JSON-MIN")
     videos: dict[str, SourceVideo] = {}
-    others = 0
-    for task in tasks:
-        video, left_out = _task(task if "data" in task else _full(task), path, known)
+    others = unlabelled = 0
+    for task in (task if "data" in task else _full(task) for task in tasks):
+        given = [a for a in task.get("annotations") or [] if not a.get("was_cancelled")]
+        if not given:
+            unlabelled += 1
+            continue
+        video, left_out = _task(task, given, path, known)
         if video.name in videos:
             raise AnnotationError(f"{path}: two tasks of the video '{video.name}'; keep one of them")
         videos[video.name] = video
         others += left_out
-    remark = f"{path}: {others} regions or answers are no segments of the timeline and are left out"
-    return Source(tuple(videos.values()), (remark,) if others else ())
+    counts = (
+        (others, "regions or answers are no segments of the timeline and are left out"),
+        (unlabelled, "tasks that nobody labelled, or that were skipped, are left out"),
+    )
+    return Source(tuple(videos.values()), tuple(f"{path}: {count} {what}" for count, what in counts if count))
 
 
 def _full(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,15 +74,22 @@ def _full(task: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": task.get("id"), "data": dict(task), "annotations": [{"result": regions}]}
 
 
-def _task(task: Mapping[str, Any], path: Path, known: Known) -> tuple[SourceVideo, int]:
+def _name(task: Mapping[str, Any], path: Path) -> str:
+    """The name of a task's video: the user chooses the key of its address, mostly ``video``."""
     data = task["data"]
-    address = next((str(data[key]) for key in _VIDEO_KEYS if data.get(key)), None)
+    others = (key for key, value in data.items() if isinstance(value, str) and _VIDEO_FILE.search(value))
+    address = next((str(data[key]) for key in (*_VIDEO_KEYS, *others) if data.get(key)), None)
     if address is None:
         raise AnnotationError(f"{path}: task {task.get('id')} names no video in 'data'; expected 'video'")
     name = name_of_file(address)
-    name = _UPLOAD.sub("", name) if "/data/upload/" in address else name
+    return _UPLOAD.sub("", name) if "/data/upload/" in address else name
+
+
+def _task(
+    task: Mapping[str, Any], given: Sequence[Mapping[str, Any]], path: Path, known: Known
+) -> tuple[SourceVideo, int]:
+    data, name = task["data"], _name(task, path)
     where = f"{path}: '{name}'"
-    given = [a for a in task.get("annotations") or [] if not a.get("was_cancelled")]
     if len(given) > 1:
         raise AnnotationError(f"{where} was labelled {len(given)} times; keep one annotation a task")
     regions = [region for annotation in given for region in annotation.get("result") or []]

@@ -145,7 +145,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError as cause:
         raise AnnotationError(f"{path}: no such file") from cause
     except (OSError, UnicodeDecodeError) as cause:
-        raise AnnotationError(f"{path}: cannot be read as a text file ({cause})") from cause
+        raise AnnotationError(f"{path}: cannot be read as a text file ({cause}); save it as UTF-8") from cause
 
 
 def read_table(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, str]]:
@@ -201,8 +201,39 @@ def read_xml(path: Path) -> ElementTree.Element:
 
 def name_of_file(text: str) -> str:
     """A video's name from a path or address as tools write them: the file's name without its suffix."""
-    plain = unquote(text) if "://" in text or text.startswith("/data/") else text
-    return PurePosixPath(plain.replace("\\", "/").rsplit("?d=", 1)[-1]).stem
+    plain = text
+    if "://" in text or text.startswith("/data/"):  # Label Studio's local files are the query ?d=
+        plain = unquote(text.rpartition("?d=")[2] if "?d=" in text else re.split("[?#]", text)[0])
+    return PurePosixPath(plain.replace("\\", "/")).stem
+
+
+def described(name: str, found: Iterable[Annotation], said: Mapping[str, Any], where: str) -> SourceVideo:
+    """A video with actions in order of time, and with what is ``said`` of its subset, duration_s and fps, also as text.
+
+    Raises:
+        AnnotationError: a value that is no number; ``where`` stands before it.
+    """
+    return SourceVideo(
+        name=name,
+        annotations=tuple(sorted(found, key=lambda a: (a.start_s, a.end_s))),
+        subset=str(said.get("subset") or ""),
+        duration_s=maybe_number(said.get("duration_s"), f"{where} duration"),
+        fps=maybe_number(said.get("fps"), f"{where} fps", unit="frames a second"),
+    )
+
+
+def files_of(path: Path, *patterns: str) -> list[Path]:
+    """A file by itself, or those of a folder whose names fit one of ``patterns``, in order.
+
+    Raises:
+        AnnotationError: a folder without such a file.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
+    if not files:
+        raise AnnotationError(f"{path}: no file {' or '.join(patterns)} in this folder")
+    return files
 
 
 def file_of(video: SourceVideo, known: Known) -> str:

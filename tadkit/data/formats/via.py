@@ -12,15 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tadkit.data.formats.source import (
-    Known,
-    Source,
-    SourceVideo,
-    action,
-    file_of,
-    maybe_number,
-    name_of_file,
-)
+from tadkit.data.formats.source import Known, Source, SourceVideo, action, described, file_of, name_of_file
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json, write_text
 
@@ -68,20 +60,9 @@ def read_via(path: Path) -> Source:
             of_file[vid] |= {content["attribute"][key]["aname"]: value for key, value in (item.get("av") or {}).items()}
         else:
             others += 1
-    videos = tuple(_video(names[vid], found[vid], of_file[vid], path) for vid in names)
+    videos = tuple(described(names[vid], found[vid], of_file[vid], f"{path}: '{names[vid]}'") for vid in names)
     remark = f"{path}: {others} regions or single moments are no segments and are left out"
     return Source(videos, (remark,) if others else ())
-
-
-def _video(name: str, found: list[Any], extra: Mapping[str, str], path: Path) -> SourceVideo:
-    where = f"{path}: '{name}'"
-    return SourceVideo(
-        name=name,
-        annotations=tuple(sorted(found, key=lambda a: (a.start_s, a.end_s))),
-        subset=extra.get("subset", ""),
-        duration_s=maybe_number(extra.get("duration_s"), f"{where} duration_s"),
-        fps=maybe_number(extra.get("fps"), f"{where} fps", unit="frames a second"),
-    )
 
 
 def _name(content: Mapping[str, Any], vid: str, path: Path) -> str:

@@ -190,3 +190,160 @@ def test_via_takes_the_class_from_the_options_of_the_segment_attribute(tmp_path)
     source = read_annotations(path, "via", Known())
     assert source.videos == (SourceVideo("v", WALK),)
     assert "1 regions or single moments" in source.remarks[0]
+
+
+def boris(path: Path, **observations: dict[str, object]) -> Path:
+    """A project as BORIS 9 writes it, with what matters of an observation."""
+    behaviours = {"0": {"code": "walk", "type": "State event"}}
+    path.write_text(json.dumps({"behaviors_conf": behaviours, "observations": observations}))
+    return path
+
+
+def observed(start_s: float, end_s: float, **more: object) -> dict[str, object]:
+    events = [[start_s, "", "walk", "", "", 25], [end_s, "", "walk", "", "", 50]]
+    return {"type": "MEDIA", "file": {"1": ["films/v.mp4"], "2": []}, "time offset": 0.0, "events": events} | more
+
+
+def test_boris_s_live_observations_have_a_list_for_files(tmp_path):
+    live = {"type": "LIVE", "file": [], "events": [[1.0, "", "walk", "", ""]], "media_info": {"offset": {}}}
+    source = read_annotations(boris(tmp_path / "p.boris", o=observed(1.0, 2.5), live=live), "boris", Known())
+    assert source.videos == (SourceVideo("v", WALK[:1]),)
+    assert "1 observations without a media file" in source.remarks[0]
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        observed(61.0, 62.5, **{"time offset": 60.0}),
+        observed(
+            1700000061.0,
+            1700000062.5,
+            **{"time offset": 60.0},
+            media_creation_date_as_offset=True,
+            media_info={"media_creation_time": {"films/v.mp4": 1700000000.0}},
+        ),
+    ],
+)
+def test_boris_s_offsets_are_taken_off_its_times(observation, tmp_path):
+    source = read_annotations(boris(tmp_path / "p.boris", o=observation), "boris", Known())
+    assert source.videos == (SourceVideo("v", WALK[:1]),)
+
+
+HEAD = (
+    "Observation id\tObservation type\tSource\tTime offset (s)\tMedia duration (s)\tFPS\tSubject\tBehavior\t"
+    "Behavior type\tTime\tMedia file name\n"
+)
+
+
+def row(seconds: float, status: str, **more: str) -> str:
+    cells = {"id": "o", "type": "Media file(s)", "source": "player #1:v.mp4", "offset": "0.0", "s": "9.000"} | more
+    media = more.get("media", "v.mp4")
+    return "\t".join([*list(cells.values())[:5], "25.000", "", "walk", status, str(seconds), media]) + "\n"
+
+
+TWO_PLAYERS = {"source": "player #1:v.mp4|player #2:w.mp4", "s": "9.000|8.000"}
+LIVE = {"id": "p", "type": "Live observation", "source": "NA", "s": "NA", "media": "NA"}
+
+
+def test_tables_of_boris_take_off_the_offset_count_the_first_player_and_leave_out_live_ones(tmp_path):
+    path = tmp_path / "e.tsv"
+    first = [row(61.0, "START", offset="60.0", **TWO_PLAYERS), row(62.5, "STOP", offset="60.0", **TWO_PLAYERS)]
+    path.write_text(HEAD + "".join([*first, row(1.0, "START", **LIVE), row(2.0, "STOP", **LIVE)]))
+    source = read_annotations(path, "boris", Known())
+    assert source.videos == (SourceVideo("v", WALK[:1], "", 9.0, 25.0),)
+    assert "1 observations without a media file" in source.remarks[0]
+
+
+@pytest.mark.parametrize("offset", ["Time offset (s)\t60.0\n", "Time offset (s)\t0\n"])
+def test_the_offset_above_a_table_of_boris_7_is_taken_off(offset, tmp_path):
+    path, zero_s = tmp_path / "e.tsv", float(offset.split()[-1])
+    times = "".join(f"{zero_s + s}\tv.mp4\twalk\t{status}\n" for s, status in ((1.0, "START"), (2.5, "STOP")))
+    path.write_text(f"Observation id\to\n{offset}\nTime\tMedia file path\tBehavior\tStatus\n{times}")
+    assert read_annotations(path, "boris", Known()).videos == (SourceVideo("v", WALK[:1]),)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([row(1.0, "START"), row(1.1, "START", id="p"), row(2.0, "STOP"), row(2.1, "STOP", id="p")], "several observ"),
+        ([row(1.0, "START", source="player #1:v.mp4;w.mp4", s="9.0;8.0")], "observation 'o' plays 2 files in a row"),
+        ([row(1.0, "START", source="v"), row(12.0, "STOP", source="w", media="w.mp4")], "'o' plays 2 files in a row"),
+        ([], "no event below the headings"),
+    ],
+)
+def test_tables_of_boris_that_would_mix_clocks_or_people_are_refused(rows, said, tmp_path):
+    (tmp_path / "e.tsv").write_text(HEAD + "".join(rows))
+    with pytest.raises(AnnotationError, match=said):
+        read_annotations(tmp_path / "e.tsv", "boris", Known())
+
+
+def test_boris_exports_a_table_an_observation_into_a_folder(tmp_path):
+    (tmp_path / "o.tsv").write_text(HEAD + row(1.0, "START") + row(2.5, "STOP"))
+    other = {"id": "p", "source": "player #1:w.mp4"}
+    (tmp_path / "p.tsv").write_text(HEAD + row(1.0, "START", **other) + row(2.5, "STOP", **other))
+    assert guess(tmp_path) == "boris"
+    videos = read_annotations(tmp_path, "boris", Known()).videos
+    assert {video.name: video.annotations for video in videos} == {"v": WALK[:1], "w": WALK[:1]}
+
+
+@pytest.mark.parametrize(("name", "way_out"), [("p.boris.gz", "gunzip"), ("e.xlsx", "save it as CSV or TSV")])
+def test_a_packed_project_or_a_spreadsheet_is_refused_with_the_way_out(name, way_out, tmp_path):
+    (tmp_path / name).write_bytes(b"\x1f\x8b")
+    with pytest.raises(AnnotationError, match=way_out):
+        guess(tmp_path / name)
+
+
+def test_elan_s_video_gives_the_name_although_its_sound_is_listed_first(tmp_path):
+    sound = '<MEDIA_DESCRIPTOR MEDIA_URL="file:///x/v_16k.wav" MIME_TYPE="audio/x-wav"/>'
+    film = (
+        '<MEDIA_DESCRIPTOR MEDIA_URL="file:///x/my%20v.mp4" MIME_TYPE="video/mp4" RELATIVE_MEDIA_URL="./my%20v.mp4"/>'
+    )
+    text = (
+        EAF.partition("<MEDIA_DESCRIPTOR")[0] + sound + film + EAF.partition("</HEADER>")[1] + "</ANNOTATION_DOCUMENT>"
+    )
+    (tmp_path / "a.eaf").write_text(text)
+    (video,) = read_annotations(tmp_path, "elan", Known()).videos
+    assert video.name == "my v"
+
+
+def cvat(path: Path, *, size: int, stop: int, of: str = "task") -> Path:
+    boxes = '<box frame="10" outside="0" keyframe="1"/><box frame="25" outside="1" keyframe="1"/>'
+    meta = f"<size>{size}</size><start_frame>0</start_frame><stop_frame>{stop}</stop_frame><source>v.mp4</source>"
+    text = f'<annotations><meta><{of}>{meta}</{of}></meta><track id="0" label="walk">{boxes}</track></annotations>'
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "stop", "of", "duration_s"),
+    [(100, 99, "task", 10.0), (20, 99, "task", None), (50, 99, "task", None), (100, 99, "job", 10.0)],
+)
+def test_cvat_s_number_of_frames_is_a_length_only_where_all_are_labelled(size, stop, of, duration_s, tmp_path):
+    path = cvat(tmp_path / "a.xml", size=size, stop=stop, of=of)
+    (video,) = read_annotations(path, "cvat", Known(fps=10.0)).videos
+    assert video == SourceVideo("v", WALK[:1], "", duration_s)
+
+
+def test_label_studio_s_tasks_that_nobody_labelled_are_left_out_and_counted(tmp_path):
+    data = [{"video": f"{name}.mp4"} for name in "abc"]
+    given = [[], [{"was_cancelled": True, "result": []}], [{"result": []}]]
+    tasks = [{"id": n, "data": d, "annotations": a} for n, (d, a) in enumerate(zip(data, given, strict=True))]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(tasks))
+    source = read_annotations(path, "label-studio", Known())
+    assert [video.name for video in source.videos] == ["c"]
+    assert "2 tasks that nobody labelled, or that were skipped, are left out" in source.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"video": "https://x.org/films/v.mp4?token=1/2"}, "v"),
+        ({"video": "http://localhost:8080/data/local-files/?d=my%20films/v.mp4"}, "v"),
+        ({"rating": 4, "note": "nice", "film": "s3://bucket/my%20v.MP4"}, "my v"),
+    ],
+)
+def test_label_studio_s_addresses_of_videos(data, name, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"id": 1, "data": data, "annotations": [{"result": []}]}]))
+    assert [video.name for video in read_annotations(path, "label-studio", Known()).videos] == [name]
