@@ -6,7 +6,6 @@ not depend on the decoder, and a decoder that counts or times frames otherwise i
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +18,14 @@ from av.stream import Disposition
 from jaxtyping import Float64, Int64
 
 from tadkit.errors import VideoError
+from tadkit.video.cut_short import bytes_cut_off, declared_s
 
 TEXT_FORMATS = frozenset({"tty", "bintext", "xbin", "idf", "concat", "ffmetadata"})
 """FFmpeg "formats" that draw or follow text files; a text file is no video."""
 EXACT_FORMATS = frozenset({"mp4", "matroska"})
 """Containers (MP4 and MOV, MKV and WebM) whose tables lead exactly to a keyframe."""
+MOST_MISSING_S = 1.0
+"""How much earlier than the file says its frames may end: drops at the end, and counts that are off by a few."""
 FALLBACK_STEP_S = 0.04
 """How long a lone frame is shown where the file does not say."""
 _EXPECTED = "expected MP4, MOV, MKV, WebM, AVI or the like"
@@ -75,18 +77,19 @@ def build_index(path: Path) -> FrameIndex:
     Packets with one stamp count as one frame; frames before the first decodable one are not shown.
 
     Raises:
-        VideoError: the file is missing, no video, cut short (MP4 and MOV tell), has no decodable frame, or its stamps
-            are missing or run backward.
+        VideoError: the file is missing, no video, cut short (where the container tells), has no decodable frame, or
+            its stamps are missing or run backward.
     """
     refuse_no_file(path)
     with opened(path) as (container, stream):
-        if "mp4" in container.format.name.split(",") and (lacks := _bytes_cut_off(path)):
+        if lacks := bytes_cut_off(path, frozenset(container.format.name.split(","))):
             raise VideoError(f"{path}: is cut short, its last {lacks} bytes are missing; copy or download it again")
         begin, size_hw, turns = _first_frame(path, container, stream)
     with opened(path) as (container, stream):
         packets = _packets(path, container, stream)
         tick_s = float(stream.time_base)
         rate_hz = stream.average_rate or stream.guessed_rate
+        said_s = declared_s(stream)
         exact = bool(EXACT_FORMATS.intersection(container.format.name.split(",")))
     if not packets.has_pts:
         decoded = _decoded_stamps(path)
@@ -99,6 +102,7 @@ def build_index(path: Path) -> FrameIndex:
         raise VideoError(_backward(path, 0))
     stamps_s = (shown - shown[0]) * tick_s
     last_s = float(packets.durations[at[-1]]) * tick_s or _usual_step_s(stamps_s, rate_hz)
+    _refuse_early_end(path, float(shown[-1]) * tick_s + last_s, said_s)
     return FrameIndex(
         pts=shown,
         stamps_s=stamps_s,
@@ -109,6 +113,14 @@ def build_index(path: Path) -> FrameIndex:
         has_pts=packets.has_pts,
         plain=plain,
     )
+
+
+def _refuse_early_end(path: Path, end_s: float, said_s: float | None) -> None:
+    if said_s is not None and end_s < said_s - MOST_MISSING_S:
+        raise VideoError(
+            f"{path}: frames end at {end_s:.1f} s, but the file says at {said_s:.1f} s: the rest is damaged or "
+            f"missing; copy or download it again, or take what is left: ffmpeg -i {path.name} -c copy rest{path.suffix}"
+        )
 
 
 def _usual_step_s(stamps_s: Float64[np.ndarray, " frames"], rate_hz: Any) -> float:
@@ -170,23 +182,6 @@ def refuse_no_file(path: Path) -> None:
         raise VideoError(f"{path}: no such file; check the path of the video")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: is empty (0 bytes), not a video; copy or download it again")
-
-
-def _bytes_cut_off(path: Path) -> int:
-    """How many bytes of an MP4 or MOV file are missing at its end, where its table of frames came first.
-
-    FFmpeg ends such a video early without a word. Source: ISO/IEC 14496-12, section 4.2, boxes.
-    """
-    size, at = path.stat().st_size, 0
-    with path.open("rb") as file:
-        while at + 8 <= size:
-            file.seek(at)
-            length, kind, longer = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
-            length = longer if length == 1 else length or size - at
-            if kind == b"mdat" and at + length > size:
-                return int(at + length - size)
-            at += max(length, 8)
-    return 0
 
 
 def one_line(error: BaseException) -> str:

@@ -220,29 +220,6 @@ def test_sound_alone_is_refused(tmp_path):
         open_video(tmp_path / "sound.mp4")
 
 
-def test_video_cut_off_before_its_table_is_refused(tmp_path, numbered):
-    write_video(tmp_path / "a.mp4", numbered(30), fps=25)
-    whole = (tmp_path / "a.mp4").read_bytes()
-    (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(VideoError, match="not a video that FFmpeg can read"):
-        open_video(tmp_path / "a.mp4")
-
-
-def test_video_cut_off_after_its_table_is_refused(tmp_path, numbered):
-    path = tmp_path / "cut.mp4"
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("mpeg4", rate=25, width=64, height=32)
-        for picture in numbered(50):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
-        container.mux(stream.encode(None))
-    whole = path.read_bytes()
-    with open_video(path) as video:
-        assert len(video.stamps_s) == 50
-    path.write_bytes(whole[:-200])
-    with pytest.raises(VideoError, match="cut short, its last 200 bytes are missing"):
-        open_video(path)
-
-
 def test_no_decodable_frame_is_refused(tmp_path, numbered):
     write_video(tmp_path / "a.mp4", numbered(5), fps=25)
     content = bytearray((tmp_path / "a.mp4").read_bytes())
