@@ -6,6 +6,7 @@ import math
 import pickle
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from jaxtyping import Float
 
 from tadkit.errors import StoreError
-from tadkit.store.foreign import read_foreign
+from tadkit.store.foreign import foreign_names, read_foreign
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".csv", ".h5", ".hdf5")
 _STRIDE = ("stride", "feature_stride", "feat_stride", "stride_frames")
@@ -37,78 +38,141 @@ class FeatureFile:
     fps: float | None = None
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a file holds for one video, before anybody looked whether it is features."""
+
+    path: Path
+    name: str
+    value: Any
+    said: Mapping[str, Any]
+
+    def features(self, *, channels_first: bool) -> FeatureFile:
+        """The features; those of (channels, steps) are turned.
+
+        Raises:
+            StoreError: not finite real numbers in two dimensions.
+        """
+        array = _dense(self.value)
+        if array.ndim > 2 and array.size:
+            array = array.reshape([size for size in array.shape if size != 1] or [1, 1])
+        if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
+            raise StoreError(
+                f"{self.path}: '{self.name}' has shape {array.shape} of {array.dtype}; "
+                "expected (steps, channels) numbers"
+            )
+        values = np.ascontiguousarray(array.T if channels_first else array)
+        with np.errstate(over="ignore"):  # told below
+            values = values if values.dtype == np.float16 else values.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise StoreError(f"{self.path}: '{self.name}' holds values that are not finite; extract them again")
+        return FeatureFile(self.path, self.name, values, *(_said(self.said, keys) for keys in (_STRIDE, _CLIP, _FPS)))
+
+
+def _dense(value: Any) -> np.ndarray:
+    """An array of a stranger's value; of no numbers where it is none."""
+    if not isinstance(value, torch.Tensor):
+        try:
+            return np.asarray(value)
+        except (ValueError, TypeError, RuntimeError):  # such as a list of arrays of several lengths
+            return np.empty(0, dtype=object)
+    if value.is_quantized or value.is_meta:
+        return np.empty(0, dtype=object)
+    plain = value.detach().to_dense()
+    return plain.numpy() if plain.is_complex() else plain.float().numpy()
+
+
 def feature_files(folder: Path) -> list[Path]:
     """Files of features in a folder, in order of their names; a file by itself is a list of one.
+
+    What macOS writes of a file's attributes (``._x.npy``) is none. A link to nowhere is one, and cannot be read.
 
     Raises:
         StoreError: there is none.
     """
-    if folder.is_file():
-        return [folder]
     if not folder.is_dir():
+        if folder.exists() and folder.suffix.lower() not in SUFFIXES:
+            raise StoreError(f"{folder}: no features; expected {' '.join(SUFFIXES)} (pickles are not loaded)")
+        if folder.exists():
+            return [folder]
         raise StoreError(f"{folder}: no such file or folder")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    there = (path for path in folder.rglob("*") if not path.name.startswith("._") and not path.is_dir())
+    found = sorted(path for path in there if path.suffix.lower() in SUFFIXES)
     if not found:
         raise StoreError(f"{folder}: no features in this folder; looked for {' '.join(SUFFIXES)}")
     return found
 
 
-def read_features(path: Path, *, channels_first: bool) -> Iterator[FeatureFile]:
-    """Read the features in a file, which are of one video named as the file, but for h5, which may hold many.
-
-    Args:
-        path: file.
-        channels_first: arrays are (channels, steps); they are turned.
+def read_features(path: Path) -> Iterator[Found]:
+    """Read what a file holds, which is of one video named as the file, but for h5, which may hold many.
 
     Raises:
-        StoreError: it cannot be read, has no array or several, or one that is not of two dimensions.
+        StoreError: it cannot be read, or has no array or several.
     """
     match path.suffix.lower():
         case ".npy":
-            yield _video(path, path.stem, _load_numpy(path), {}, channels_first)
+            yield Found(path, path.stem, _load_numpy(path), {})
         case ".npz":
-            arrays = dict(_load_numpy(path))
-            yield _video(path, path.stem, _one_array(path, arrays), arrays, channels_first)
+            arrays = _load_archive(path)
+            yield Found(path, path.stem, _one_array(path, arrays), arrays)
         case ".pt" | ".pth":
             content = _load_torch(path)
-            if isinstance(content, Mapping):
-                yield _video(path, path.stem, _one_array(path, content), content, channels_first)
-            else:
-                yield _video(path, path.stem, content, {}, channels_first)
+            named = isinstance(content, Mapping)
+            yield Found(path, path.stem, _one_array(path, content) if named else content, content if named else {})
         case ".csv":
-            yield _video(path, path.stem, _load_csv(path), {}, channels_first)
+            yield Found(path, path.stem, _load_csv(path), {})
         case _:
-            yield from _of_hdf5(path, channels_first)
+            yield from _of_hdf5(path)
 
 
-def _of_hdf5(path: Path, channels_first: bool) -> Iterator[FeatureFile]:
-    found = read_foreign(path)
-    if not found:
+def _of_hdf5(path: Path) -> Iterator[Found]:
+    names = foreign_names(path)
+    if not names:
         raise StoreError(f"{path}: no dataset of (steps, channels)")
-    if len(found) == 1 and "/" not in next(iter(found)) and next(iter(found)) in _TRACKS:
-        ((_, array),) = found.items()
-        yield _video(path, path.stem, array.values, array.attributes, channels_first)
-        return
-    groups = {name.rpartition("/")[0] or name for name in found}
-    if len(groups) < len(found):
-        raise StoreError(f"{path}: several datasets a video, such as {' and '.join(list(found)[:2])}; keep one of them")
-    for name, array in found.items():
-        yield _video(path, name.rpartition("/")[0] or name, array.values, array.attributes, channels_first)
+    videos = [name.rpartition("/")[0] or name for name in names]
+    if len(names) == 1 and names[0] in _TRACKS:
+        videos = [path.stem]
+    elif len(set(videos)) < len(names):
+        raise StoreError(f"{path}: several datasets a video, such as {' and '.join(names[:2])}; keep one of them")
+    for video, array in zip(videos, read_foreign(path, names), strict=True):
+        yield Found(path, video, array.values, array.attributes)
+
+
+_PICKLED = "it holds pickled objects, which could run code"
 
 
 def _load_numpy(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path}: not a NumPy file of plain numbers ({error})") from error
+        reason = _PICKLED if "pickle" in str(error) else error
+        raise StoreError(f"{path}: not a NumPy file of plain numbers ({reason})") from error
+
+
+def _load_archive(path: Path) -> dict[str, Any]:
+    """The arrays of an archive, but those of objects: what else people put beside the features."""
+    arrays, archive = {}, _load_numpy(path)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise StoreError(f"{path}: no archive of NumPy; is it a .npy? then name it so")
+    with archive:
+        for name in archive.files:
+            try:
+                arrays[name] = archive[name]
+            except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+                if "pickle" not in str(error):
+                    raise StoreError(f"{path}: '{name}' cannot be read ({error})") from error
+    return arrays
 
 
 def _load_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of old or odd pickles, which are told below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StoreError(f"{path}: not a file of plain tensors ({reason}); other objects are not loaded") from error
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = _PICKLED if isinstance(error, pickle.UnpicklingError) else first
+        raise StoreError(f"{path}: not a file of plain tensors ({reason})") from error
 
 
 def _load_csv(path: Path) -> np.ndarray:
@@ -130,22 +194,6 @@ def _one_array(path: Path, content: Mapping[str, Any]) -> Any:
     if len(arrays) == 1 or len(named) == 1:
         return arrays[named[0]] if named else next(iter(arrays.values()))
     raise StoreError(f"{path}: {len(arrays)} arrays of (steps, channels) ({', '.join(arrays)}); expected one")
-
-
-def _video(path: Path, name: str, value: Any, said: Mapping[str, Any], channels_first: bool) -> FeatureFile:
-    array = value.detach().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    if array.ndim > 2 and array.size:
-        array = array.reshape([size for size in array.shape if size != 1] or [1, 1])
-    if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-        raise StoreError(
-            f"{path}: '{name}' has shape {array.shape} of {array.dtype}; expected (steps, channels) numbers"
-        )
-    values = np.ascontiguousarray(array.T if channels_first else array)
-    with np.errstate(over="ignore"):  # told below
-        values = values if values.dtype == np.float16 else values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise StoreError(f"{path}: '{name}' holds values that are not finite; extract them again")
-    return FeatureFile(path, name, values, *(_said(said, keys) for keys in (_STRIDE, _CLIP, _FPS)))
 
 
 def _said(content: Mapping[str, Any], keys: tuple[str, ...]) -> float | None:

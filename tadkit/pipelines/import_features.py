@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
-from tadkit.data.feature_files import FeatureFile, feature_files, read_features
-from tadkit.errors import StoreError, TadkitError, UsageError
+from tadkit.data.feature_files import FeatureFile, Found, feature_files, read_features
+from tadkit.errors import AnnotationError, StoreError, TadkitError, UsageError
 from tadkit.files import digest_of, digest_of_file
 from tadkit.progress import Progress
 from tadkit.records import VideoRecord, read_dataset
@@ -39,6 +40,13 @@ class ImportResult:
     steps: int = 0
     failed: dict[str, TadkitError] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    _digests: dict[Path, str] = field(default_factory=dict, repr=False)
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of a file, read once although it may hold many videos."""
+        if path not in self._digests:
+            self._digests[path] = digest_of_file(path)
+        return self._digests[path]
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Grid:
     clip_frames: float | None
     fps: float | None
     rescaled: bool
+    channels_first: bool
 
 
 def import_features(
@@ -81,65 +90,112 @@ def import_features(
         progress: told of every file, and of lengths that differ a little.
 
     Raises:
-        StoreError: no features, or the store cannot be written.
+        StoreError: no features, none of a video of the annotations, or the store cannot be written.
         AnnotationError: the annotations cannot be read.
-        UsageError: ``rescaled`` without annotations, whose durations it needs.
+        UsageError: ``rescaled`` without annotations, whose durations it needs, or with what it makes no use of; nobody
+            says stride or fps.
     """
     if rescaled and annotations is None:
         raise UsageError("--rescaled spreads steps over durations; give them with --annotations")
+    if rescaled and any(option is not None for option in (stride_frames, clip_frames, fps)):
+        raise UsageError("--rescaled spreads steps over durations; leave out --stride, --clip-frames and --fps")
     records = None if annotations is None else read_dataset(annotations).videos
-    files = feature_files(source)
-    grid = Grid(stride_frames, clip_frames, fps, rescaled)
-    result, strangers = ImportResult(), 0
+    files, result = feature_files(source), ImportResult()
+    grid = Grid(stride_frames, clip_frames, fps, rescaled, channels_first)
+    strangers: list[str] = []
     progress.start("import features", total=len(files), unit="files")
-    with open_store(out, kind="features", settings={"imported": True, "track": TRACK}) as store:
+    with ExitStack() as stack:
+        store = None
         for path in files:
             progress.advance(note=path.name)
-            try:
-                for found in read_features(path, channels_first=channels_first):
-                    strangers += not _add(store, found, records, grid, result, progress)
-            except UsageError:  # what is not said is not said of any
-                raise
-            except TadkitError as error:
-                result.failed[str(path)] = error
-    if strangers:
-        progress.warn(f"{source}: {strangers} videos are not in {annotations} and are left out")
-    if records is not None and result.videos < len(records) and not result.failed:
-        progress.warn(f"{annotations}: {len(records) - result.videos} of its {len(records)} videos have no features")
+            for found in _found(path, result):
+                name = found.name if records is None else _known_name(found.name, records)
+                if name is None:
+                    strangers.append(found.name)
+                    continue
+                track = _track(found, name, None if records is None else records[name], grid, result, progress)
+                if track is None:
+                    continue
+                if store is None:  # where nothing can be used, none is made
+                    settings = {"imported": True, "track": TRACK}
+                    store = stack.enter_context(open_store(out, kind="features", settings=settings))
+                _write(store, track, result)
+        kept = [] if store is None else [name for name in store.videos() if name not in result.files]
+    if strangers and not result.files and not result.failed:
+        raise StoreError(
+            f"{source}: none of its videos, such as '{strangers[0]}', is in {annotations}; are names equal?"
+        )
+    missing = [name for name in records or () if name not in result.files]
+    for names, what in (
+        (strangers, f"{source}: {len(strangers)} videos are not in {annotations} and are left out"),
+        (missing, f"{annotations}: {len(missing)} of its {len(records or ())} videos have no features"),
+        (kept, f"{out}: keeps {len(kept)} videos that it had before"),
+    ):
+        if names:
+            progress.warn(f"{what}, such as '{names[0]}'")
     return result
 
 
-def _add(
-    store: TrackStore,
-    found: FeatureFile,
-    records: Mapping[str, VideoRecord] | None,
+def _found(path: Path, result: ImportResult) -> Iterator[Found]:
+    """What a file holds; an error is of this file."""
+    try:
+        yield from read_features(path)
+    except StoreError as error:
+        result.failed[str(path)] = error
+
+
+@dataclass(frozen=True)
+class _Track:
+    """Features that fit, ready to be written."""
+
+    name: str
+    features: FeatureFile
+    stamps_s: Float64[np.ndarray, " steps"]
+    duration_s: float
+
+
+def _track(
+    found: Found,
+    name: str,
+    record: VideoRecord | None,
     grid: Grid,
     result: ImportResult,
     progress: Progress,
-) -> bool:
-    """Write one video; False where the annotations do not have it."""
-    name = found.name if records is None else _known_name(found.name, records)
-    if name is None:
-        return False
-    if name in result.files:
-        raise StoreError(f"{found.path}: '{name}' is in {result.files[name]}, too; keep one of them")
-    result.files[name] = found.path
-    record = None if records is None else records[name]
-    steps, channels = found.values.shape
-    if result.channels not in (0, channels):
-        turned = "; are they (channels, steps)? then say --channels-first" if steps == result.channels else ""
-        raise StoreError(f"{found.path}: '{name}' has {channels} channels, others have {result.channels}{turned}")
-    stamps_s, duration_s = _stamps(found, name, record, grid, progress)
+) -> _Track | None:
+    """The track of one video; None where it cannot be used, which is in the result.
+
+    Raises:
+        UsageError: nobody says stride or fps; what is not said is not said of any.
+    """
+    try:
+        if name in result.files:
+            raise StoreError(f"{found.path}: '{name}' is in {result.files[name]}, too; keep one of them")
+        result.files[name] = found.path
+        features = found.features(channels_first=grid.channels_first)
+        steps, channels = features.values.shape
+        if result.channels not in (0, channels):
+            turned = "; are they (channels, steps)? then say --channels-first" if steps == result.channels else ""
+            raise StoreError(f"{found.path}: '{name}' has {channels} channels, others have {result.channels}{turned}")
+        return _Track(name, features, *_stamps(features, name, record, grid, progress))
+    except UsageError:
+        raise
+    except TadkitError as error:
+        result.failed[f"{found.path}: {found.name}"] = error
+        return None
+
+
+def _write(store: TrackStore, track: _Track, result: ImportResult) -> None:
+    path, stamps_s = track.features.path, track.stamps_s
+    steps, channels = track.features.values.shape
     about: dict[str, str | float | bool] = {
-        "source": found.path.name,
-        "source_sha256": digest_of_file(found.path),
-        "duration_s": duration_s,
+        "source": path.name,
+        "source_sha256": result.digest(path),
+        "duration_s": track.duration_s,
     }
     key = digest_of({"imported": about, "stamps_s": [float(s) for s in stamps_s[:2]], "steps": steps})
-    with store.video(name, key=key, stamps_s=stamps_s, attributes=about) as entry:
-        entry.append(TRACK, found.values)
+    with store.video(track.name, key=key, stamps_s=stamps_s, attributes=about) as entry:
+        entry.append(TRACK, track.features.values)
     result.videos, result.channels, result.steps = result.videos + 1, channels, result.steps + steps
-    return True
 
 
 def _known_name(name: str, records: Mapping[str, VideoRecord]) -> str | None:
@@ -152,31 +208,37 @@ def _stamps(
     found: FeatureFile, name: str, record: VideoRecord | None, grid: Grid, progress: Progress
 ) -> tuple[Float64[np.ndarray, " steps"], float]:
     """Centre of each step, and the video's duration: the annotated one, else where the last step ends."""
-    steps = len(found.values)
+    steps, channels = found.values.shape
+    if record is not None and record.duration_s <= 0:
+        raise AnnotationError(f"'{name}' lasts {record.duration_s:g} s in the annotations; expected a number above 0")
     if grid.rescaled:
         assert record is not None
         return (np.arange(steps) + 0.5) * record.duration_s / steps, record.duration_s
-    stride = _given(found.stride_frames, grid.stride_frames, "--stride", name, found.path)
+    stride = _given(found.stride_frames, grid.stride_frames, "stride", "--stride", name, found.path)
     clip = grid.clip_frames or found.clip_frames or stride
     annotated = None if record is None else record.fps
-    fps = _given(found.fps or annotated, grid.fps, "--fps", name, found.path)
+    fps = _given(found.fps or annotated, grid.fps, "frames a second", "--fps", name, found.path)
+    if fps <= 0:
+        raise AnnotationError(f"'{name}' has {fps:g} frames a second in the annotations; correct them, or give --fps")
     stamps_s = (np.arange(steps) * stride + (clip - 1) / 2) / fps
-    ends_s = ((steps - 1) * stride + clip) / fps
+    ends_s, turned_s = (((count - 1) * stride + clip) / fps for count in (steps, channels))
     if record is None:
         return stamps_s, ends_s
-    off_s = abs(ends_s - record.duration_s)
-    if off_s > max(_REFUSED_SHARE * record.duration_s, _TOLD_STEPS * max(stride, clip) / fps):
+    off_s, slack_s = abs(ends_s - record.duration_s), _TOLD_STEPS * max(stride, clip) / fps
+    if off_s > max(_REFUSED_SHARE * record.duration_s, slack_s):
+        turned = abs(turned_s - record.duration_s) <= slack_s
+        way_out = "--channels-first" if turned else "--stride, --clip-frames and --fps (or say --rescaled)"
         raise StoreError(
             f"{found.path}: {steps} steps of stride {stride:g} at {fps:g} frames a second end at {ends_s:.2f} s, but "
-            f"'{name}' lasts {record.duration_s:.2f} s; check --stride, --clip-frames and --fps (or say --rescaled)"
+            f"'{name}' lasts {record.duration_s:.2f} s; check {way_out}"
         )
-    if off_s > _TOLD_STEPS * max(stride, clip) / fps:
+    if off_s > slack_s:
         progress.warn(f"'{name}': features end at {ends_s:.2f} s, the video at {record.duration_s:.2f} s")
     return stamps_s, record.duration_s
 
 
-def _given(said: float | None, option: float | None, flag: str, name: str, path: Path) -> float:
+def _given(said: float | None, option: float | None, what: str, flag: str, name: str, path: Path) -> float:
     value = option if option is not None else said
     if value is None:
-        raise UsageError(f"{path}: '{name}' does not say it, so give {flag}")
+        raise UsageError(f"{path}: nothing says the {what} of '{name}', so give {flag}")
     return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,26 +20,45 @@ class ForeignArray(NamedTuple):
     attributes: dict[str, Any]
 
 
-def read_foreign(path: Path) -> dict[str, ForeignArray]:
+def foreign_names(path: Path) -> list[str]:
     """Every dataset of two or more dimensions in an HDF5 file, by its path inside, such as ``v_1`` or ``v_1/rgb``.
 
     Raises:
         StoreError: not HDF5, or damaged.
     """
-    found: dict[str, ForeignArray] = {}
+    found: list[str] = []
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.ndim >= 2 and np.issubdtype(item.dtype, np.number):
-            around = dict(file.attrs) | dict(item.parent.attrs) | dict(item.attrs)
-            found[name] = ForeignArray(item[()], {key: _plain(value) for key, value in around.items()})
+            found.append(name)
 
+    with _opened(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def read_foreign(path: Path, names: Sequence[str]) -> Iterator[ForeignArray]:
+    """The datasets called ``names``, one at a time: a file may hold more than memory does.
+
+    Raises:
+        StoreError: not HDF5, or damaged.
+    """
+    for name in names:
+        with _opened(path) as file:
+            item = file[name]
+            around = dict(file.attrs) | dict(item.parent.attrs) | dict(item.attrs)
+            array = ForeignArray(item[()], {key: _plain(value) for key, value in around.items()})
+        yield array
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking=False) as file:
-            file.visititems(visit)
+            yield file
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{path}: not an HDF5 file, or damaged ({reason})") from error
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from tadkit.data.feature_files import feature_files, read_features
+from tadkit.data.feature_files import FeatureFile, feature_files, read_features
 from tadkit.errors import StoreError
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+def features(path: Path, *, channels_first: bool = False) -> list[FeatureFile]:
+    return [found.features(channels_first=channels_first) for found in read_features(path)]
 
 
 def npy(path: Path) -> None:
@@ -64,7 +68,7 @@ def h5(path: Path) -> None:
 def test_each_kind_of_file_gives_the_same_features(suffix, write, tmp_path):
     path = tmp_path / f"v_1{suffix}"
     write(path)
-    (found,) = read_features(path, channels_first=False)
+    (found,) = features(path)
     assert found.name == "v_1"
     assert found.values.dtype == np.float32
     np.testing.assert_array_equal(found.values, VALUES)
@@ -74,7 +78,7 @@ def test_what_files_say_of_themselves_is_read(tmp_path):
     npz(tmp_path / "a.npz")
     pt_of_a_dict(tmp_path / "b.pt")
     h5(tmp_path / "c.h5")
-    said = [next(iter(read_features(path, channels_first=False))) for path in feature_files(tmp_path)]
+    said = [features(path)[0] for path in feature_files(tmp_path)]
     assert [(f.stride_frames, f.clip_frames, f.fps) for f in said] == [
         (4.0, None, 25.0),
         (None, 16.0, None),
@@ -86,14 +90,14 @@ def test_one_hdf5_file_may_hold_all_videos(tmp_path):
     with h5py.File(tmp_path / "all.h5", "w") as file:
         file["v_1"] = VALUES
         file["v_2/c3d_features"] = VALUES * 2
-    first, second = read_features(tmp_path / "all.h5", channels_first=False)
+    first, second = features(tmp_path / "all.h5")
     assert (first.name, second.name) == ("v_1", "v_2")
     np.testing.assert_array_equal(second.values, VALUES * 2)
 
 
 def test_channels_first_is_turned(tmp_path):
     np.save(tmp_path / "v.npy", VALUES.T)
-    (found,) = read_features(tmp_path / "v.npy", channels_first=True)
+    (found,) = features(tmp_path / "v.npy", channels_first=True)
     np.testing.assert_array_equal(found.values, VALUES)
 
 
@@ -135,6 +139,32 @@ def a_heading_without_numbers(path: Path) -> None:
     path.write_bytes(head.ljust(127) + b"\n")
 
 
+def complex_tensor(path: Path) -> None:
+    torch.save(torch.from_numpy(VALUES) * 1j, path)
+
+
+def tensors_of_several_lengths(path: Path) -> None:
+    torch.save([torch.from_numpy(VALUES), torch.from_numpy(VALUES[:2])], path)
+
+
+def meta_tensor(path: Path) -> None:
+    torch.save(torch.empty(4, 3, device="meta"), path)
+
+
+def objects_alone(path: Path) -> None:
+    np.savez(path, feats=np.array([Evil()], dtype=object))
+
+
+def cut_short(path: Path) -> None:
+    npz(path)
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def npy_by_another_name(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, VALUES)
+
+
 def words(path: Path) -> None:
     path.write_text("a,b\nc,d\n")
 
@@ -150,6 +180,12 @@ def words(path: Path) -> None:
         (".npy", complex_numbers, "of complex64; expected"),
         (".npy", beyond_float32, "not finite"),
         (".npy", a_heading_without_numbers, "not a NumPy file"),
+        (".pt", complex_tensor, "of complex64; expected"),
+        (".pt", tensors_of_several_lengths, "expected .steps, channels. numbers"),
+        (".pt", meta_tensor, "expected .steps, channels. numbers"),
+        (".npz", objects_alone, "0 arrays of"),
+        (".npz", cut_short, "not a NumPy file"),
+        (".npz", npy_by_another_name, "is it a .npy"),
         (".csv", words, "not a table of numbers"),
         (".h5", words, "not an HDF5 file"),
         (".npz", words, "not a NumPy file"),
@@ -158,6 +194,34 @@ def words(path: Path) -> None:
 def test_what_is_no_plain_array_is_refused_in_one_line_and_never_run(suffix, write, said, tmp_path):
     write(tmp_path / f"v{suffix}")
     with pytest.raises(StoreError, match=said) as caught:
-        list(read_features(tmp_path / f"v{suffix}", channels_first=False))
+        features(tmp_path / f"v{suffix}")
     assert "\n" not in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("weights_only", "allow_pickle", "trust"))
     assert not Path("/tmp/tadkit-test-evil").exists()
+
+
+def test_objects_beside_the_features_are_passed_over(tmp_path):
+    np.savez(tmp_path / "v.npz", feats=VALUES, meta=np.array([Evil()], dtype=object))
+    (found,) = features(tmp_path / "v.npz")
+    np.testing.assert_array_equal(found.values, VALUES)
+    assert not Path("/tmp/tadkit-test-evil").exists()
+
+
+def test_sparse_and_half_tensors_are_read(tmp_path):
+    torch.save(torch.from_numpy(VALUES).to_sparse(), tmp_path / "s.pt")
+    torch.save(torch.from_numpy(VALUES).bfloat16(), tmp_path / "t.pt")
+    for path in feature_files(tmp_path):
+        np.testing.assert_array_equal(features(path)[0].values, VALUES)
+
+
+def test_a_folder_holds_links_to_nowhere_and_what_macos_leaves(tmp_path):
+    npy(tmp_path / "a.npy")
+    (tmp_path / "._a.npy").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "b.npy").symlink_to(tmp_path / "gone.npy")
+    assert [path.name for path in feature_files(tmp_path)] == ["a.npy", "b.npy"]
+
+
+def test_a_file_of_another_kind_is_refused_with_those_that_are_read(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"x")
+    with pytest.raises(StoreError, match=r"expected \.npy .* \(pickles are not loaded\)"):
+        feature_files(tmp_path / "a.pkl")

@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
-from tadkit.errors import UsageError
+from tadkit.errors import AnnotationError, StoreError, UsageError
 from tadkit.pipelines.import_features import TRACK, ImportResult, import_features
 from tadkit.progress import Quiet
 from tadkit.records import Dataset, VideoRecord, write_dataset
@@ -63,7 +64,7 @@ def test_a_wrong_stride_is_refused_and_the_rest_is_kept(tmp_path):
 
 def test_rescaled_steps_lie_evenly_over_the_duration(tmp_path):
     saved(tmp_path / "in", v=10)
-    options = {"stride_frames": None, "fps": None, "rescaled": True}
+    options = {"stride_frames": None, "clip_frames": None, "fps": None, "rescaled": True}
     imported(tmp_path, annotations=annotated(tmp_path / "a.json", v=100.0), **options)
     with read_store(tmp_path / "f.h5", kind="features") as store:
         np.testing.assert_allclose(store.stamps_s("v"), np.arange(10) * 10 + 5)
@@ -94,3 +95,63 @@ def test_two_files_of_one_video_are_refused(tmp_path):
     assert result.videos == 2
     assert all("is in" in str(error) for error in result.failed.values())
     assert len(result.failed) == 2
+
+
+@pytest.mark.parametrize("given", [{"stride_frames": 4.0}, {"clip_frames": 16}, {"fps": 30.0}])
+def test_rescaled_refuses_what_it_makes_no_use_of(given, tmp_path):
+    saved(tmp_path / "in", v=10)
+    options = {"stride_frames": None, "clip_frames": None, "fps": None, "rescaled": True} | given
+    with pytest.raises(UsageError, match="leave out --stride, --clip-frames and --fps"):
+        imported(tmp_path, annotations=annotated(tmp_path / "a.json", v=100.0), **options)
+
+
+def test_one_video_that_cannot_be_used_costs_no_other_in_its_file(tmp_path):
+    (tmp_path / "in").mkdir()
+    with h5py.File(tmp_path / "in" / "all.h5", "w") as file:
+        for name, value in (("a", 1.0), ("b", np.nan), ("c", 2.0)):
+            file[name] = np.full((5, 3), value, np.float32)
+    result = imported(tmp_path)
+    (error,) = result.failed.values()
+    assert "'b' holds values that are not finite" in str(error)
+    with read_store(tmp_path / "f.h5", kind="features") as store:
+        assert store.videos() == ["a", "c"]
+
+
+def test_where_nothing_can_be_used_no_store_is_made(tmp_path):
+    saved(tmp_path / "in", v=0)
+    assert len(imported(tmp_path).failed) == 1
+    saved(tmp_path / "in", v=5)
+    with pytest.raises(UsageError, match="nothing says the stride of 'v', so give --stride"):
+        imported(tmp_path, stride_frames=None)
+    assert not list(tmp_path.rglob("f.h5*"))
+
+
+def test_features_of_other_videos_alone_are_refused(tmp_path):
+    saved(tmp_path / "in", v=5)
+    with pytest.raises(StoreError, match="none of its videos, such as 'v', is in"):
+        imported(tmp_path, annotations=annotated(tmp_path / "a.json", w=0.8))
+
+
+def test_videos_that_the_store_had_before_are_kept_and_told(tmp_path):
+    saved(tmp_path / "in", v=5, w=5)
+    imported(tmp_path)
+    (tmp_path / "in" / "w.npy").unlink()
+    told = Quiet()
+    imported(tmp_path, told)
+    assert "keeps 1 videos that it had before, such as 'w'" in told.warnings[0]
+
+
+def test_turned_arrays_are_told_from_the_length_of_their_video(tmp_path):
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "v.npy", np.zeros((3, 25), np.float32))
+    (error,) = imported(tmp_path, annotations=annotated(tmp_path / "a.json", v=4.3), fps=None).failed.values()
+    assert str(error).endswith("check --channels-first")
+
+
+@pytest.mark.parametrize(("fps", "duration_s"), [(0.0, 4.3), (-25.0, 4.3), (25.0, 0.0)])
+def test_rates_and_lengths_of_annotations_are_above_zero(fps, duration_s, tmp_path):
+    saved(tmp_path / "in", v=25)
+    write_dataset(tmp_path / "a.json", Dataset({"v": VideoRecord("v", duration_s, "", (), fps)}))
+    (error,) = imported(tmp_path, annotations=tmp_path / "a.json", fps=None).failed.values()
+    assert isinstance(error, AnnotationError)
+    assert "in the annotations" in str(error)
