@@ -19,7 +19,7 @@ LONGEST_S = 1e9
 """No time lies further away: 30 years."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Annotation:
     """One action: ``label`` from ``start_s`` to ``end_s`` (half open), in seconds from the first shown frame."""
 
@@ -46,7 +46,7 @@ class Dataset:
     videos: Mapping[str, VideoRecord]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Detection:
     """One detected action with its score in [0, 1]."""
 

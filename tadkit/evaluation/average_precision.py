@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from tadkit.errors import AnnotationError
-from tadkit.evaluation.matching import AMBIGUOUS, Protocol, Ranking, rank_classes
+from tadkit.evaluation.matching import AMBIGUOUS, Protocol, Ranking, match_classes
 from tadkit.records import Annotation, Detection
 
 
@@ -110,11 +110,13 @@ def mean_average_precision(
     Raises:
         AnnotationError: the truth has no action of the classes asked for, so there is nothing to measure.
     """
-    assert len(tiou) > 0, "no thresholds"
     judged, without_truth = judged_labels(truth, labels)
     videos = sorted({*truth, *detections})
-    rankings, pooled = rank_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
-    per_class = {label: average_precision(ranking, protocol=protocol) for label, ranking in rankings.items()}
+    matched = match_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
+    pooled = matched.pooled_ranking()
+    per_class = {
+        label: average_precision(ranking, protocol=protocol) for label, ranking in matched.class_rankings().items()
+    }
     return MeanAveragePrecision(
         protocol=protocol,
         tiou=tuple(float(threshold) for threshold in tiou),
@@ -151,38 +153,42 @@ def average_precision(ranking: Ranking, *, protocol: Protocol) -> Float64[np.nda
     activitynet interpolates at all points (monotone envelope, summed over the changes of recall); thumos14 averages the
     precision at each hit over all truths.
     """
-    once = np.ones(len(ranking.truths), np.int64)
-    return resampled_average_precision(ranking, once, protocol=protocol)
+    near = ranking.near
+    position = ranking.counted.cumsum(axis=0)[near]
+    return _area(ranking.hit[near], position, int(ranking.truths.sum()), protocol)
 
 
 def resampled_average_precision(
     ranking: Ranking, draws: Int64[np.ndarray, " videos"], *, protocol: Protocol
 ) -> Float64[np.ndarray, " tious"]:
     """AP where video ``v`` stands ``draws[v]`` times; the copies of a detection follow one another."""
-    truths = int(draws @ ranking.truths)
-    if truths == 0:
-        return np.zeros(ranking.hit.shape[1])
     hit, position = _hits(ranking, draws[ranking.video])
+    return _area(hit, position, int(draws @ ranking.truths), protocol)
+
+
+def _area(
+    hit: Bool[np.ndarray, "m tious"], position: Int64[np.ndarray, "m one_or_tious"], truths: int, protocol: Protocol
+) -> Float64[np.ndarray, " tious"]:
+    """AP from the rows that hit at some tIoU and where they stand in the ranking, from 1.
+
+    Precision has its peaks at hits, so that no other row is needed, neither for its sum nor for its envelope.
+    """
     precision = hit.cumsum(axis=0) / np.maximum(position, 1)
     if protocol == "activitynet":
         precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    return np.asarray((precision * hit).sum(axis=0) / truths, np.float64)
+    return np.asarray((precision * hit).sum(axis=0) / max(truths, 1), np.float64)
 
 
 def _hits(
     ranking: Ranking, copies: Int64[np.ndarray, " n"]
 ) -> tuple[Bool[np.ndarray, "m tious"], Int64[np.ndarray, "m one_or_tious"]]:
-    """Rows that hit at some tIoU, each as often as it is copied, and where they stand in the ranking, from 1.
-
-    Precision has its peaks at hits, so that no other row is needed, neither for its sum nor for its envelope.
-    """
+    """Rows that hit at some tIoU, each as often as it is copied, and where they stand in the ranking."""
     near = ranking.near
-    counted = ranking.counted[:, :1] if ranking.all_counted else ranking.counted
-    last = (copies[:, None] * counted).cumsum(axis=0)[near]
+    last = (copies[:, None] * ranking.counted).cumsum(axis=0)[near]
     copies = copies[near]
     row = np.repeat(np.arange(len(near)), copies)
     behind = copies.cumsum()[row] - np.arange(1, len(row) + 1)
-    return ranking.hit[near][row], last[row] - behind[:, None] * counted[near][row]
+    return ranking.hit[near][row], last[row] - behind[:, None] * ranking.counted[near][row]
 
 
 def _labels_of(truth: Mapping[str, Sequence[Annotation]]) -> set[str]:
@@ -198,12 +204,17 @@ def _counts(
 ) -> Counts:
     present = _labels_of(truth)
     actions = [action for in_video in truth.values() for action in in_video]
-    unknown = [d.label for found in detections.values() for d in found if d.label not in present]
+    every, judged_detections = sum(map(len, detections.values())), len(pooled.video)
+    unknown = (
+        [d.label for found in detections.values() for d in found if d.label not in present]
+        if judged_detections < every
+        else []
+    )
     return Counts(
         videos=len(truth),
         truths=int(pooled.truths.sum()),
-        truths_without_length=sum(a.label in judged and a.start_s == a.end_s for a in actions),
-        detections=len(pooled.video),
+        truths_without_length=sum(a.start_s == a.end_s and a.label in judged for a in actions),
+        detections=judged_detections,
         ambiguous=sum(a.label == AMBIGUOUS for a in actions),
         unknown_labels=len(unknown),
         unknown_label_names=tuple(sorted(set(unknown))),

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tadkit.evaluation.average_precision import judged_labels, resampled_average_precision
-from tadkit.evaluation.matching import Protocol, Ranking, rank_classes
+from tadkit.evaluation.matching import Protocol, Ranking, match_classes
 from tadkit.records import Annotation, Detection
 
 Figure = Literal["map", "pooled"]
@@ -138,13 +138,14 @@ def _resampled(
     videos = sorted({*truth, *(video for detections in rivals for video in detections)})
     rankings: list[list[Ranking]] = []
     for detections in rivals:
-        per_class, pooled = rank_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
-        rankings.append(list(per_class.values()) if figure == "map" else [pooled])
+        matched = match_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
+        rankings.append([*matched.class_rankings().values()] if figure == "map" else [matched.pooled_ranking()])
 
     def scores(draws: Int64[np.ndarray, " videos"]) -> Float64[np.ndarray, "rivals tious"]:
         return np.array([_score(of_rival, draws, protocol) for of_rival in rankings])
 
-    drawn = np.array([scores(draws) for draws in _draws(pooled.truths, resamples, seed)])
+    truths = np.sum([ranking.truths for ranking in rankings[0]], axis=0)
+    drawn = np.array([scores(draws) for draws in _draws(truths, resamples, seed)])
     return _Resampled(scores(np.ones(len(videos), np.int64)), drawn)
 
 

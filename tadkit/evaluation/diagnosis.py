@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from tadkit.evaluation.average_precision import average_precision, judged_labels
-from tadkit.evaluation.matching import Matched, Protocol, class_rankings, match_classes
+from tadkit.evaluation.matching import Matched, Protocol, match_classes
 from tadkit.evaluation.sensitivity import Sensitivity, sensitivities
 from tadkit.evaluation.tables import Table, in_groups, paired_iou, turns
 from tadkit.records import Annotation, Detection
@@ -86,8 +86,7 @@ def diagnose(
     lengths_s = np.array([durations_s.get(video, np.nan) for video in videos])
     overlap, same_label = _nearest(matched)
     errors = tuple(
-        _errors(matched, level, float(threshold), overlap, same_label, judged, protocol)
-        for level, threshold in enumerate(tiou)
+        _errors(matched, level, float(threshold), overlap, same_label, protocol) for level, threshold in enumerate(tiou)
     )
     return Diagnosis(errors, sensitivities(matched, lengths_s, tiou=tiou, protocol=protocol))
 
@@ -116,7 +115,6 @@ def _errors(
     tiou: float,
     overlap: Float64[np.ndarray, " n"],
     same_label: Bool[np.ndarray, " n"],
-    labels: Sequence[str],
     protocol: Protocol,
 ) -> Errors:
     reaches = overlap > tiou if protocol == "thumos14" else overlap >= tiou
@@ -125,14 +123,12 @@ def _errors(
         [np.where(same_label, 0, 1), np.where(same_label, 2, 3)],
         default=4,
     )
-    kind[~matched.counted[:, level]] = _EXCUSED
+    kind[matched.excused] = _EXCUSED
     kind[matched.taken[:, level] >= 0] = _HIT
-    truths = np.bincount(matched.actions.label, minlength=len(labels))
+    truths = np.bincount(matched.actions.label, minlength=len(matched.labels))
     shares = _shares(matched.found, kind, truths)
-    as_is = _mean_ap(matched, level, np.ones(len(kind), bool), labels, protocol)
-    costs = {
-        name: _mean_ap(matched, level, kind != number, labels, protocol) - as_is for number, name in enumerate(ERRORS)
-    }
+    as_is = _mean_ap(matched, level, np.ones(len(kind), bool), protocol)
+    costs = {name: _mean_ap(matched, level, kind != number, protocol) - as_is for number, name in enumerate(ERRORS)}
     taken = np.unique(matched.taken[:, level])
     return Errors(tiou, shares, costs, 1.0 - float((taken >= 0).sum()) / len(matched.actions))
 
@@ -148,15 +144,13 @@ def _shares(
     return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), np.float64)
 
 
-def _mean_ap(
-    matched: Matched, level: int, kept: Bool[np.ndarray, " n"], labels: Sequence[str], protocol: Protocol
-) -> float:
+def _mean_ap(matched: Matched, level: int, kept: Bool[np.ndarray, " n"], protocol: Protocol) -> float:
     """Mean AP at one tIoU of some of the detections."""
     some = replace(
         matched,
         found=matched.found.rows(kept),
         taken=matched.taken[kept, level : level + 1],
-        counted=matched.counted[kept, level : level + 1],
+        excused=matched.excused[kept],
     )
-    rankings = class_rankings(some, labels).values()
+    rankings = some.class_rankings().values()
     return float(np.mean([average_precision(ranking, protocol=protocol) for ranking in rankings]))

@@ -2,7 +2,7 @@
 
 Sources: ActivityNet's official ``eval_detection`` (Caba Heilbron et al., CVPR 2015) and the evaluation kit of the
 THUMOS Challenge 2014 (Jiang et al.). Both match inside one video only, so a match never depends on which other videos
-are judged; the bootstrap rests on that, and all videos are gone through at once, one row of each a turn.
+are judged; the bootstrap rests on that, and all videos are gone through at once.
 """
 
 from __future__ import annotations
@@ -16,15 +16,8 @@ from typing import Literal, assert_never
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from tadkit.evaluation.rules import match_by_detection, match_by_truth
-from tadkit.evaluation.tables import (
-    Table,
-    action_table,
-    detection_table,
-    in_groups,
-    paired_iou,
-    small,
-)
+from tadkit.evaluation.rules import Groups, match_by_detection, match_by_truth
+from tadkit.evaluation.tables import Table, action_table, detection_table, in_groups, paired_iou, small
 from tadkit.records import Annotation, Detection
 
 Protocol = Literal["activitynet", "thumos14"]
@@ -42,24 +35,25 @@ class Ranking:
     Attributes:
         video: index of each detection's video.
         hit: whether each detection takes an action, at each tIoU.
-        counted: false where a detection is neither hit nor false positive (thumos14: it overlaps an ambiguous stretch).
+        excused: whether it is no false positive where it hits nothing (thumos14: it overlaps an ambiguous stretch).
         truths: number of actions in each video.
     """
 
     video: Int64[np.ndarray, " detections"]
     hit: Bool[np.ndarray, "detections tious"]
-    counted: Bool[np.ndarray, "detections tious"]
+    excused: Bool[np.ndarray, " detections"]
     truths: Int64[np.ndarray, " videos"]
 
     @cached_property
     def near(self) -> Int64[np.ndarray, " m"]:
         """Detections that hit at one tIoU at least."""
-        return np.flatnonzero(self.hit.any(axis=1))
+        row = np.flatnonzero(self.hit) // self.hit.shape[1]
+        return np.asarray(row[np.diff(row, prepend=-1) > 0])
 
     @cached_property
-    def all_counted(self) -> bool:
-        """Whether every detection counts at every tIoU."""
-        return bool(self.counted.all())
+    def counted(self) -> Bool[np.ndarray, "detections one_or_tious"]:
+        """Whether each detection is a hit or a false positive; one column where all are."""
+        return self.hit | ~self.excused[:, None] if self.excused.any() else np.ones((len(self.video), 1), bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,25 +61,48 @@ class Matched:
     """Every detection of the classes judged and the action that it takes.
 
     Attributes:
+        labels: the classes.
         actions: of all classes, by (label, video, start, end).
         found: detections by class, each class as ranked.
-        pooled: rows of ``found`` as all classes together are ranked.
+        pooled: rows of ``found`` as all classes together are ranked, equal keys in the order of the classes.
         taken: row of the action that each detection takes at each tIoU, -1 for none.
-        counted: see :class:`Ranking`.
+        excused: see :class:`Ranking`.
         videos: number of videos.
     """
 
+    labels: Sequence[str]
     actions: Table
     found: Table
     pooled: Int64[np.ndarray, " detections"]
     taken: Int64[np.ndarray, "detections tious"]
-    counted: Bool[np.ndarray, "detections tious"]
+    excused: Bool[np.ndarray, " detections"]
     videos: int
 
-    def ranking(self, rows: Int64[np.ndarray, " n"] | slice, actions: slice = slice(None)) -> Ranking:
-        """The ranking of some detections, against the actions in ``actions``."""
-        truths = np.bincount(self.actions.video[actions], minlength=self.videos)
-        return Ranking(self.found.video[rows], self.taken[rows] >= 0, self.counted[rows], truths)
+    @cached_property
+    def hit(self) -> Bool[np.ndarray, "detections tious"]:
+        """Whether each detection takes an action, at each tIoU."""
+        return self.taken >= 0
+
+    def class_rankings(self) -> dict[str, Ranking]:
+        """The ranking of each class."""
+        parts = zip(self.labels, self._parts(self.found), self._parts(self.actions), strict=True)
+        return {
+            label: Ranking(self.found.video[mine], self.hit[mine], self.excused[mine], self._truths(actions))
+            for label, mine, actions in parts
+        }
+
+    def pooled_ranking(self) -> Ranking:
+        """All classes in one ranking."""
+        hit = self.hit.take(self.pooled, axis=0)
+        return Ranking(self.found.video[self.pooled], hit, self.excused[self.pooled], self._truths(slice(None)))
+
+    def _truths(self, actions: slice) -> Int64[np.ndarray, " videos"]:
+        return np.bincount(self.actions.video[actions], minlength=self.videos)
+
+    def _parts(self, table: Table) -> list[slice]:
+        """Where the rows of each label stand in a table that is sorted by label."""
+        ends = np.searchsorted(table.label, np.arange(len(self.labels) + 1))
+        return [slice(int(start), int(stop)) for start, stop in pairwise(ends)]
 
 
 def match_classes(
@@ -104,48 +121,22 @@ def match_classes(
         detections: detections of each video, in seconds.
         videos: the videos judged, sorted; a detection in one without truth is a false positive.
         labels: the classes judged, at least one; other labels are passed over.
-        tiou: thresholds.
+        tiou: thresholds, at least one.
         protocol: whose rules.
     """
+    assert len(tiou) > 0, "no thresholds"
     actions = action_table(truth, videos=videos, labels=labels)
     found = detection_table(detections, videos=videos, labels=labels)
-    found = found.rows(ranked(found, protocol))
-    by_class = np.argsort(small(found.label), kind="stable")
+    order = ranked(found, protocol)
+    by_class = np.argsort(small(found.label[order]), kind="stable")
+    found = found.rows(order[by_class])
     rank = np.empty(len(found), np.int64)
     rank[by_class] = np.arange(len(found))
-    found = found.rows(by_class)
     taken = _match(found, actions, np.asarray(tiou, np.float64), len(videos), protocol)
-    counted = np.ones(taken.shape, bool)
+    excused = np.zeros(len(found), bool)
     if protocol == "thumos14":
-        ambiguous = action_table(truth, videos=videos, labels=(AMBIGUOUS,))
-        counted = (taken >= 0) | ~_touches(found, ambiguous, len(videos))[:, None]
-    return Matched(actions, found, rank, taken, counted, len(videos))
-
-
-def rank_classes(
-    truth: Mapping[str, Sequence[Annotation]],
-    detections: Mapping[str, Sequence[Detection]],
-    *,
-    videos: Sequence[str],
-    labels: Sequence[str],
-    tiou: Sequence[float],
-    protocol: Protocol,
-) -> tuple[dict[str, Ranking], Ranking]:
-    """Match and rank the detections of each class, and those of all classes in one ranking.
-
-    Arguments are those of :func:`match_classes`.
-
-    Returns:
-        The ranking of each label, and the one of all of them pooled; there equal keys stay in the order of the classes.
-    """
-    matched = match_classes(truth, detections, videos=videos, labels=labels, tiou=tiou, protocol=protocol)
-    return class_rankings(matched, labels), matched.ranking(matched.pooled)
-
-
-def class_rankings(matched: Matched, labels: Sequence[str]) -> dict[str, Ranking]:
-    """The ranking of each class; ``labels`` are those that were matched."""
-    parts = zip(labels, _parts(matched.found, labels), _parts(matched.actions, labels), strict=True)
-    return {label: matched.ranking(of_found, of_actions) for label, of_found, of_actions in parts}
+        excused = _touches(found, action_table(truth, videos=videos, labels=(AMBIGUOUS,)), len(videos))
+    return Matched(labels, actions, found, rank, taken, excused, len(videos))
 
 
 def ranked(found: Table, protocol: Protocol) -> Int64[np.ndarray, " n"]:
@@ -164,12 +155,6 @@ def ranked(found: Table, protocol: Protocol) -> Int64[np.ndarray, " n"]:
             assert_never(protocol)
 
 
-def _parts(table: Table, labels: Sequence[str]) -> list[slice]:
-    """Where the rows of each label stand in a table that is sorted by label."""
-    ends = np.searchsorted(table.label, np.arange(len(labels) + 1))
-    return [slice(int(start), int(stop)) for start, stop in pairwise(ends)]
-
-
 def _touches(found: Table, stretches: Table, videos: int) -> Bool[np.ndarray, " n"]:
     """Whether each detection overlaps one of the stretches of its video."""
     slots = in_groups(stretches.video, groups=videos)[found.video]
@@ -183,19 +168,16 @@ def _match(
     found: Table, actions: Table, tiou: Float64[np.ndarray, " k"], videos: int, protocol: Protocol
 ) -> Int64[np.ndarray, "p k"]:
     """Row of the action that each detection takes, -1 for none; matching is inside one label and video."""
-    taken = np.full((len(found), len(tiou)), -1)
-    if len(actions) == 0 or len(tiou) == 0:
-        return taken
+    if len(actions) == 0:
+        return np.full((len(found), len(tiou)), -1)
     own, group = np.unique(actions.label * videos + actions.video, return_inverse=True)
-    places = np.full(max(int(found.label.max(initial=0)) + 1, int(actions.label[-1]) + 1) * videos, -1)
-    places[own] = np.arange(len(own))
-    place = places[found.label * videos + found.video]
-    with_actions = np.flatnonzero(place >= 0)
+    group_of = np.full(max(int(found.label.max(initial=0)) + 1, int(actions.label[-1]) + 1) * videos, -1)
+    group_of[own] = np.arange(len(own))
+    groups = Groups(found.segment_s, group_of[found.label * videos + found.video], actions.segment_s, group)
     match protocol:
         case "activitynet":
-            match_by_detection(taken, found.segment_s, with_actions, place, actions.segment_s, group, tiou)
+            return match_by_detection(groups, tiou)
         case "thumos14":
-            match_by_truth(taken, found.segment_s, with_actions, place, actions.segment_s, group, tiou)
+            return match_by_truth(groups, tiou)
         case _:
             assert_never(protocol)
-    return taken

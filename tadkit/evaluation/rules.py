@@ -1,6 +1,6 @@
 """The two rules by which detections take actions: ActivityNet's by detection, the THUMOS14 kit's by action.
 
-Both look at one label in one video, a *group*. All groups are gone through at once, one row of each a turn.
+Both look at one label in one video, a *group*. All groups are gone through at once.
 """
 
 from __future__ import annotations
@@ -10,50 +10,65 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tadkit.evaluation.tables import by_turn, counted_up, in_groups, paired_iou
+from tadkit.evaluation.tables import by_turn, counted_up, in_groups, paired_iou, picked
 
 _MOST_PAIRS = 4_000_000
 """Pairs whose overlap is held at a time."""
 
 
-def match_by_detection(
-    taken: Int64[np.ndarray, "p k"],
-    found_s: Float64[np.ndarray, "p 2"],
-    rows: Int64[np.ndarray, " r"],
-    found_group: Int64[np.ndarray, " p"],
-    actions_s: Float64[np.ndarray, "g 2"],
-    action_group: Int64[np.ndarray, " g"],
-    tiou: Float64[np.ndarray, " k"],
-) -> None:
+class Groups(NamedTuple):
+    """Detections and actions, each of one group.
+
+    Attributes:
+        found_s: segments of the detections, in each group best score first.
+        found_group: group of each detection, -1 where it has no actions.
+        actions_s: segments of the actions, in each group by start.
+        action_group: group of each action, ascending; every group has one.
+    """
+
+    found_s: Float64[np.ndarray, "p 2"]
+    found_group: Int64[np.ndarray, " p"]
+    actions_s: Float64[np.ndarray, "g 2"]
+    action_group: Int64[np.ndarray, " g"]
+
+
+def match_by_detection(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int64[np.ndarray, "p k"]:
     """ActivityNet's rule: each detection in turn takes the action of highest tIoU that is free at that threshold.
 
     It is a hit if that tIoU reaches the threshold (>=). Of actions with equal tIoU the one that starts later is taken,
     which is where the official evaluator's reversed sort ends up for annotations in order of time.
 
+    Nobody waits for a turn: all ask at once for the action that they like best, it goes to the best of them, and who is
+    refused, or has to give up to a better one what it held, asks for its next. That ends as taking turns does, for all
+    actions rank the detections alike (deferred acceptance; Gale, Shapley, American Mathematical Monthly 1962).
+
     Args:
-        taken: filled in place, -1 before.
-        found_s: segments of the detections, in each group best score first.
-        rows: the detections whose group has actions.
-        found_group: group of each detection, which is one label in one video.
-        actions_s: segments of the actions, in each group by start.
-        action_group: group of each action, ascending; every group has one.
-        tiou: thresholds.
+        groups: what to match.
+        tiou: thresholds, at least one.
+
+    Returns:
+        Row of the action that each detection takes at each threshold, -1 for none.
     """
-    least = float(tiou.min())
-    pairs = _near(found_s, rows, found_group, actions_s, action_group, least)
-    reaches = pairs.overlap[:, None] >= tiou
-    free = np.ones((len(actions_s), len(tiou)), bool)
-    for walking in by_turn(found_group[pairs.row[pairs.first]]):
-        for step in range(int(pairs.size[walking].max())):
-            walking = walking[pairs.size[walking] > step]
-            pair = pairs.first[walking] + step
-            row, action = pairs.row[pair], pairs.action[pair]
-            hit = free[action] & reaches[pair]
-            if step:
-                hit &= taken[row] < 0
-            which, level = hit.nonzero()
-            taken[row[which], level] = action[which]
-            free[action[which], level] = False
+    pairs, levels = _near(groups, float(tiou.min())), len(tiou)
+    reaches = (pairs.overlap[:, None] >= tiou).ravel()
+    more = np.append(pairs.row[1:] == pairs.row[:-1], [False, False])
+    nobody = len(pairs.row)
+    holder = np.full(len(groups.actions_s) * levels, nobody)
+    asking = np.flatnonzero(reaches & np.repeat(np.diff(pairs.row, prepend=-1) > 0, levels))
+    while len(asking):
+        pair, level = np.divmod(asking, levels)
+        wanted = pairs.action[pair] * levels + level
+        held = holder[wanted]
+        # Where several want the same the last value written stays: that of the best, as pairs go by rank.
+        holder[wanted[::-1]] = np.minimum(pair, held)[::-1]
+        loser = np.where(holder[wanted] == pair, held, pair)
+        going_on = np.flatnonzero(more[loser])
+        following = (loser[going_on] + 1) * levels + level[going_on]
+        asking = np.sort(following[reaches[following]])
+    taken = np.full((len(groups.found_s), levels), -1)
+    action, level = np.divmod(np.flatnonzero(holder < nobody), levels)
+    taken[pairs.row[holder[holder < nobody]], level] = action
+    return taken
 
 
 class _Pairs(NamedTuple):
@@ -63,67 +78,53 @@ class _Pairs(NamedTuple):
         row: of the detection.
         action: row of the action.
         overlap: their tIoU.
-        first: first pair of each detection.
-        size: number of pairs of each detection.
     """
 
     row: Int64[np.ndarray, " pairs"]
     action: Int64[np.ndarray, " pairs"]
     overlap: Float64[np.ndarray, " pairs"]
-    first: Int64[np.ndarray, " near"]
-    size: Int64[np.ndarray, " near"]
 
 
-def _near(
-    found_s: Float64[np.ndarray, "p 2"],
-    rows: Int64[np.ndarray, " r"],
-    found_group: Int64[np.ndarray, " p"],
-    actions_s: Float64[np.ndarray, "g 2"],
-    action_group: Int64[np.ndarray, " g"],
-    least: float,
-) -> _Pairs:
+def _near(groups: Groups, least: float) -> _Pairs:
     """Pairs of one group that overlap by ``least`` or more; of equal ones the later action comes first."""
-    ends = np.bincount(action_group).cumsum()
-    sizes = np.diff(ends, prepend=0)[found_group[rows]]
+    rows = np.flatnonzero(groups.found_group >= 0)
+    ends = np.bincount(groups.action_group).cumsum()
+    sizes = np.diff(ends, prepend=0)[groups.found_group[rows]]
     kept = []
     for part in np.array_split(np.arange(len(rows)), int(sizes.sum()) // _MOST_PAIRS + 1):
         row = np.repeat(rows[part], sizes[part])
-        action = ends[found_group[row]] - 1 - counted_up(sizes[part])
-        overlap = paired_iou(found_s[row], actions_s[action])
+        action = ends[groups.found_group[row]] - 1 - counted_up(sizes[part])
+        overlap = paired_iou(picked(groups.found_s, row), picked(groups.actions_s, action))
         near = np.flatnonzero(overlap >= least)
         kept.append((row[near], action[near], overlap[near]))
     row, action, overlap = (np.concatenate(field) for field in zip(*kept, strict=True))
-    order = np.lexsort((-overlap, row))
-    row = row[order]
-    first = np.flatnonzero(np.diff(row, prepend=-1))
-    return _Pairs(row, action[order], overlap[order], first, np.diff(first, append=len(row)))
+    several = np.flatnonzero(np.bincount(row)[row] > 1)
+    order = np.arange(len(row))
+    order[several] = several[np.lexsort((-overlap[several], row[several]))]
+    return _Pairs(row, action[order], overlap[order])
 
 
-def match_by_truth(
-    taken: Int64[np.ndarray, "p k"],
-    found_s: Float64[np.ndarray, "p 2"],
-    rows: Int64[np.ndarray, " r"],
-    found_group: Int64[np.ndarray, " p"],
-    actions_s: Float64[np.ndarray, "g 2"],
-    action_group: Int64[np.ndarray, " g"],
-    tiou: Float64[np.ndarray, " k"],
-) -> None:
+def match_by_truth(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int64[np.ndarray, "p k"]:
     """The THUMOS14 kit's rule: each action in turn takes the free detection of highest tIoU.
 
     That tIoU must exceed (>) the threshold; the score decides only between equal tIoUs. The kit goes through the
-    actions in the order of its files; here they come by start. Arguments are those of :func:`match_by_detection`.
+    actions in the order of its files; here they come by start. Arguments and result are those of
+    :func:`match_by_detection`.
     """
-    places = in_groups(found_group[rows], groups=int(action_group.max()) + 1)
+    taken = np.full((len(groups.found_s), len(tiou)), -1)
+    rows = np.flatnonzero(groups.found_group >= 0)
+    places = in_groups(groups.found_group[rows], groups=int(groups.action_group.max()) + 1)
     if places.shape[1] == 0:
-        return
-    for turn in by_turn(action_group):
+        return taken
+    for turn in by_turn(groups.action_group):
         for part in np.array_split(turn, turn.size * places.shape[1] * len(tiou) // _MOST_PAIRS + 1):
-            place = places[action_group[part]]
+            place = places[groups.action_group[part]]
             mine = rows[place]
-            overlap = paired_iou(actions_s[part, None], found_s[mine])
+            overlap = paired_iou(groups.actions_s[part, None], groups.found_s[mine])
             overlap[place < 0] = -1.0
             left = np.where(taken[mine] >= 0, -1.0, overlap[..., None])
             best = left.argmax(axis=1)
             hit = np.take_along_axis(left, best[:, None], axis=1)[:, 0] > tiou
             action, threshold = np.nonzero(hit)
             taken[mine[action, best[hit]], threshold] = part[action]
+    return taken

@@ -125,18 +125,18 @@ def normalised_map(matched: Matched, inside: np.ndarray) -> float:
     for label in np.unique(actions.label[inside]):
         mine = found.label == label
         truths = int((inside & (actions.label == label)).sum())
-        scores.append(_normalised_ap(matched.taken[mine], matched.counted[mine], inside, truths, usual))
+        scores.append(_normalised_ap(matched.taken[mine], matched.excused[mine], inside, truths, usual))
     return float(np.mean(scores))
 
 
 def _normalised_ap(
-    taken: Int64[np.ndarray, "n tious"], counted: np.ndarray, inside: np.ndarray, truths: int, usual: float
+    taken: Int64[np.ndarray, "n tious"], excused: np.ndarray, inside: np.ndarray, truths: int, usual: float
 ) -> float:
     """Normalised AP of one class, mean over thresholds."""
     if len(taken) == 0:
         return 0.0
     hit = (taken >= 0) & inside[taken]
-    false = (taken < 0) & counted
+    false = (taken < 0) & ~excused[:, None]
     found = hit.cumsum(axis=0) / truths * usual
     precision = found / np.maximum(found + false.cumsum(axis=0), 1e-12)
     precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]

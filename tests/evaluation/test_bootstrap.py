@@ -6,7 +6,7 @@ import pytest
 from tadkit.errors import AnnotationError
 from tadkit.evaluation import bootstrap_map, mean_average_precision, paired_difference
 from tadkit.evaluation.average_precision import judged_labels, resampled_average_precision
-from tadkit.evaluation.matching import rank_classes
+from tadkit.evaluation.matching import match_classes
 from tadkit.records import Annotation, Detection
 
 
@@ -46,7 +46,8 @@ def test_a_video_drawn_twice_counts_as_two_videos(protocol):
         protocol=protocol,
     )
     judged, _ = judged_labels(truth, None)
-    rankings, pooled = rank_classes(truth, near, videos=names, labels=judged, tiou=[0.3, 0.5], protocol=protocol)
+    matched = match_classes(truth, near, videos=names, labels=judged, tiou=[0.3, 0.5], protocol=protocol)
+    rankings, pooled = matched.class_rankings(), matched.pooled_ranking()
     assert set(by_hand.per_class) == set(judged), "a class is left out of this draw; choose another"
     for label, expected in by_hand.per_class.items():
         found = resampled_average_precision(rankings[label], draws, protocol=protocol)
