@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,10 @@ from tadkit.heads.opentad import from_opentad, opentad_kind
 from tadkit.heads.peers import Source, settings_of, translated
 
 _SECTIONS = ("dataset", "model", "kwargs", "config", "projection", "rpn_head", "train_cfg", "attn_cfg", "assigner")
+
+_WRAPPED = re.compile(r"^(?:(?:module|model|_orig_mod)\.)+")
+"""What parallel, averaged, compiled and Lightning models put before a name."""
+_NUMBERED = re.compile(r"(\d+)[\s,]+(.*\S)")
 
 _OPENTAD = {"center_radius": "center_sample_radius", "path_pdrop": "droppath", "loss_normalizer": "init_loss_norm"}
 """OpenTAD's names of what ActionFormer has, too."""
@@ -53,7 +60,7 @@ def import_head(
         out: ``.safetensors`` file of kind ``head``.
         source: whose it is.
         config: the peer's settings: YAML, or JSON of the constructor's arguments.
-        labels: text file with a class a line; without it classes are named by their numbers.
+        labels: text file with a class a line, also after its number; without it classes are named by their numbers.
 
     Raises:
         WeightsError: the file is no checkpoint of that peer's heads.
@@ -132,20 +139,38 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path), False
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of odd pickles, which are told below
+            held = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:160]
+        reason = _reason(path, error)
         raise WeightsError(f"{path}: not a checkpoint that loads without running code in it ({reason})") from error
     for name in ("state_dict_ema", "state_dict", "model"):
-        if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
+        if isinstance(held, Mapping) and isinstance(held.get(name), Mapping) and held[name]:
             held = held[name]
             averaged = name == "state_dict_ema"
             break
     else:
         averaged = False
-    if not isinstance(held, Mapping) or not held or not all(isinstance(value, Tensor) for value in held.values()):
+    if not isinstance(held, Mapping) or not held:
         raise WeightsError(f"{path}: holds no state dict; expected a checkpoint of a training run")
-    return {str(name): value for name, value in held.items()}, averaged
+    if strange := [name for name, value in held.items() if not isinstance(value, Tensor)]:
+        raise WeightsError(f"{path}: holds no state dict ('{strange[0]}' is no tensor); expected one of a training run")
+    return {_WRAPPED.sub("", str(name)): value for name, value in held.items()}, averaged
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file does not load, in our words where PyTorch's would advise to run its code."""
+    said = str(error)
+    if needed := re.search(r"GLOBAL (\S+) was not an allowed global", said):
+        return f"it holds {needed[1]}; where you made it, save its state_dict by itself"
+    with suppress(OSError), path.open("rb") as file:
+        start = file.read(64)
+        if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
+            return "it is text, perhaps a page or a pointer in place of the file"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no file of torch.save"
+    return (said.strip().splitlines() or ["no reason given"])[0].partition(". ")[0][:160]
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
@@ -197,6 +222,10 @@ def _labels(path: Path | None, count: int) -> tuple[str, ...]:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); expected a class a line") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is no text ({error}); expected a class a line") from error
+    numbered = [match for name in names if (match := _NUMBERED.fullmatch(name))]
+    numbers = [int(match[1]) for match in numbered]
+    if len(numbered) == len(names) and numbers == sorted(set(numbers)):
+        names = tuple(match[2] for match in numbered)  # a class list such as THUMOS14's
     if len(names) != count or len(set(names)) != count:
         raise UsageError(f"{path}: {len(set(names))} different classes; the head has {count}")
     return names

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
+import zipfile
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,26 +14,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 
 from tadkit.errors import SettingsError, UsageError, WeightsError
 from tadkit.heads.head_file import load_head
 from tadkit.pipelines.import_head import import_head
 
-GOLDEN = Path(__file__).parents[1] / "heads" / "golden" / "actionformer_two_stream.npz"
+GOLDEN = Path(__file__).parents[1] / "parity" / "golden" / "models" / "af_two_stream.zip"
 
 
 @pytest.fixture(scope="module")
 def peer() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    held = np.load(GOLDEN)
-    weights = {n.removeprefix("weight/"): torch.from_numpy(held[n]) for n in held.files if n.startswith("weight/")}
-    return weights, {"told": json.loads(str(held["told"])), "held": held}
+    """ActionFormer's weights, and its settings, 37 steps of features and the logits that it found in them."""
+    with zipfile.ZipFile(GOLDEN) as archive:
+        weights, told = load(archive.read("weights.safetensors")), json.loads(archive.read("config.json"))
+        inputs, found = (np.load(io.BytesIO(archive.read(f"{name}.npz"))) for name in ("inputs", "eval_T37"))
+        logits = np.concatenate([found[f"cls_l{level}"][found[f"mask_l{level}"]] for level in range(4)])
+        return weights, {"config": told["kwargs"], "features": inputs["feats_T37"], "logits": logits}
 
 
 @pytest.fixture
 def config(tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> Path:
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(peer[1]["told"]["config"]))
+    path.write_text(json.dumps(peer[1]["config"]))
     return path
 
 
@@ -48,10 +55,10 @@ def test_a_training_checkpoint_gives_a_head_with_the_peers_outputs(
     head, names = load_head(out)
     assert names == ("jump", "run", "throw")
     with torch.no_grad():
-        features = torch.from_numpy(golden["held"]["feats_T37"])[None]
+        features = torch.from_numpy(golden["features"])[None]
         predictions = head(features, torch.ones(1, 37, dtype=torch.bool))
     logits = np.concatenate([x[0][m[0]] for x, m in zip(predictions.logits, predictions.masks, strict=True)])
-    np.testing.assert_allclose(logits, golden["held"]["T37/cls"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(logits, golden["logits"], rtol=1e-4, atol=1e-4)
 
 
 def test_a_yaml_config_says_the_same(
@@ -216,3 +223,56 @@ def test_classes_that_are_no_text_are_refused(
             source="actionformer",
             labels=tmp_path / "labels.txt",
         )
+
+
+@pytest.mark.parametrize("prefix", ["module.module.", "_orig_mod.", "model.", "module._orig_mod."])
+def test_names_of_wrapped_models_are_unwrapped(
+    prefix: str, tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]], config: Path
+) -> None:
+    optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))]).state_dict()
+    weights = {f"{prefix}{name}": value for name, value in peer[0].items()}
+    held = {"epoch": 3, "state_dict": weights, "state_dict_ema": {}, "optimizer": optimiser}
+    torch.save(held, tmp_path / "epoch.pth.tar")
+    imported = import_head(
+        tmp_path / "epoch.pth.tar", tmp_path / "out.safetensors", source="actionformer", config=config
+    )
+    assert not imported.averaged
+    assert imported.head.num_classes == 3
+
+
+def pickled(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"weights": np.zeros(3)}, protocol=4))
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (
+            lambda path: torch.save({"state_dict": {}, "args": Namespace()}, path),
+            "it holds argparse.Namespace; where",
+        ),
+        (lambda path: torch.save(torch.nn.Linear(2, 2), path), r"it holds torch\.nn\.modules\.linear\.Linear; where"),
+        (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0"), "it is text"),
+        (lambda path: torch.save({"epoch": 3, "x": torch.zeros(1)}, path), "'epoch' is no tensor"),
+        (pickled, "without running code"),
+    ],
+)
+def test_other_files_are_refused_without_advice_to_run_them(
+    write: Callable[[Path], object], said: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    write(tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=said) as error:
+        import_head(tmp_path / "a.pth", tmp_path / "out.safetensors", source="tridet")
+    assert not any(word in str(error.value) for word in ("weights_only", "trust", "\n"))
+    assert not recwarn.list
+
+
+def test_a_class_list_may_number_its_classes(
+    tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]], config: Path
+) -> None:
+    save_file(peer[0], tmp_path / "weights.safetensors")
+    (tmp_path / "detclasslist.txt").write_text("7 BaseballPitch\n9 BasketballDunk\n12 Billiards\n")
+    out = tmp_path / "out.safetensors"
+    labels = tmp_path / "detclasslist.txt"
+    import_head(tmp_path / "weights.safetensors", out, source="actionformer", config=config, labels=labels)
+    assert load_head(out)[1] == ("BaseballPitch", "BasketballDunk", "Billiards")
