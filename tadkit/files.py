@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,20 +67,24 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_json(path: Path, *, error: type[TadkitError], distinct: bool = False) -> Any:
+_OfPairs = Callable[[list[tuple[str, Any]]], Any]
+
+
+def read_json(path: Path, *, error: type[TadkitError], distinct: bool = False, of_pairs: _OfPairs | None = None) -> Any:
     """Read a JSON file; a byte order mark before it is passed over.
 
     Args:
         path: the file.
         error: what is raised.
         distinct: refuse an object that names something twice, of which JSON readers keep the last alone.
+        of_pairs: makes an object of its pairs; None makes a dict.
 
     Raises:
         error: the file is missing, is no file, or is not JSON; the message names the path.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text, object_pairs_hook=_distinct if distinct else None)
+        content = json.loads(text, object_pairs_hook=_distinct if distinct else of_pairs)
         if "\\ud" in text.lower():  # half of a character, which could not be written again
             json.dumps(content, ensure_ascii=False).encode()
         return content

@@ -97,6 +97,8 @@ def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
     fps = entry.content.get("fps")
     if fps is not None and (number_of(fps) or 0) <= 0:
         yield Finding("error", entry.name, "fps", f"fps is {fps!r}; expected a positive number of frames a second")
+    elif isinstance(fps, str):
+        yield Finding("warning", entry.name, "text", f"fps is text, {fps!r}; expected a number")
     yield from _subset(entry, preset)
     if not isinstance(entry.content.get("annotations", []), list):
         yield Finding("error", entry.name, "form", "has annotations that are no list")

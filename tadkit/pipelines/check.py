@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from tadkit.data.check import Entry, Finding, check_entries, number_of, published_form
 from tadkit.data.presets import PresetName, preset
 from tadkit.errors import AnnotationError, VideoError
+from tadkit.files import read_json
 from tadkit.pipelines.video_files import VIDEO_SUFFIXES, VideoTimes, find_video
 from tadkit.progress import Progress
 from tadkit.store import read_store
@@ -72,7 +72,8 @@ def check(
     """
     entries = [entry for path in paths for entry in read_entries(path)]
     known = None if dataset is None else preset(dataset)
-    findings = list(check_entries(entries, known))
+    findings = [] if entries else [Finding("error", "", "no-videos", f"{' and '.join(map(str, paths))}: no video")]
+    findings += check_entries(entries, known)
     if videos is not None:
         findings += _check_videos(entries, videos, progress)
     if features is not None:
@@ -87,12 +88,7 @@ def read_entries(path: Path) -> list[Entry]:
     Raises:
         AnnotationError: not ActivityNet-style JSON.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Pairs)
-    except FileNotFoundError as cause:
-        raise AnnotationError(f"{path}: no such file") from cause
-    except (OSError, ValueError) as cause:
-        raise AnnotationError(f"{path}: not JSON ({cause}); other forms: tadkit data convert") from cause
+    content = read_json(path, error=AnnotationError, of_pairs=_Pairs)
     database = content.get("database") if isinstance(content, _Pairs) else None
     if not isinstance(database, _Pairs):
         raise AnnotationError(f"{path}: no 'database' object; convert other forms first with: tadkit data convert")

@@ -31,6 +31,7 @@ def test_what_is_right_has_no_findings():
     [
         (annotated("1", "2"), "warning", "text", "has text for numbers"),
         (entry(duration="10"), "warning", "text", "duration is text, '10'"),
+        (entry(fps="25"), "warning", "text", "fps is text, '25'"),
         (entry(duration=None), "error", "duration", "has no duration"),
         (entry(fps=0), "error", "fps", "fps is 0; expected a positive number"),
         (entry(duration=1e300), "error", "duration", "expected a positive"),

@@ -39,6 +39,24 @@ def test_repeated_keys_are_seen_although_json_keeps_the_last(tmp_path):
     assert whats(path) == [("v", "two-splits")]
 
 
+def test_a_file_without_a_video_is_an_error(tmp_path):
+    (tmp_path / "a.json").write_text('{"database": {}}')
+    assert whats(tmp_path / "a.json") == [("", "no-videos")]
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + ROOM.read_bytes())
+    assert whats(tmp_path / "a.json") == []
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"database": {"\\ud800": {}}}', "", '{"database": '])
+def test_what_no_reader_can_read_is_one_line(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(AnnotationError, match=r"a\.json: not JSON") as error:
+        whats(tmp_path / "a.json")
+    assert "\n" not in str(error.value)
+
+
 def test_two_files_are_checked_together(tmp_path):
     assert whats(ROOM, changed(tmp_path / "b.json", subset="training")) == [("room", "two-splits")]
 
