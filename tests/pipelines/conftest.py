@@ -13,8 +13,11 @@ import pytest
 import torch
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
-from tadkit.config import ModelSettings, Recipe
+from tadkit.config import ModelSettings, Recipe, TemporalGradientSettings, VideoSettings
 from tadkit.detector import Detector, new_joint_head, new_student
+from tadkit.pipelines.extract_flow import extract_flow_of
+from tadkit.pipelines.extraction import ExtractionResult
+from tadkit.pipelines.flow_video import PIECE_PAIRS
 from tadkit.progress import Quiet
 from tadkit.recipes import load_recipe
 from tadkit.records import Annotation, Dataset, VideoRecord, write_dataset
@@ -211,6 +214,62 @@ def write_squares() -> Callable[..., Path]:
         return path
 
     return write
+
+
+class Counted(Quiet):
+    """Progress that remembers each step, and does something at a certain pair."""
+
+    def __init__(self, at: float = float("inf"), act: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.total, self.unit = 0.0, ""
+        self.steps: list[float] = []
+        self.notes: list[str] = []
+        self._at, self._act, self._works = at, act, False
+
+    def start(self, task: str, *, total: float, unit: str) -> None:
+        self.total, self.unit = total, unit
+        self.steps, self.notes, self._works = [], [], task == "extract-flow"
+
+    def advance(self, amount: float = 1.0, *, note: str = "") -> None:
+        self.steps.append(amount)
+        self.notes.append(note)
+        if self._works and sum(self.steps) >= self._at:
+            self._at = float("inf")
+            self._act()
+
+
+@pytest.fixture(scope="session")
+def counted() -> type[Counted]:
+    """Progress that remembers."""
+    return Counted
+
+
+@pytest.fixture(scope="session")
+def long_pairs() -> int:
+    """Frame pairs of :func:`long_video`: two whole pieces and a part of one."""
+    return 2 * PIECE_PAIRS + 77
+
+
+@pytest.fixture(scope="session")
+def long_video(tmp_path_factory: pytest.TempPathFactory, write_squares: Callable[..., Path], long_pairs: int) -> Path:
+    """A video that is computed in pieces."""
+    return write_squares(tmp_path_factory.mktemp("long") / "long.mp4", long_pairs + 1, fps=100)
+
+
+@pytest.fixture(scope="session")
+def extracted() -> Callable[..., ExtractionResult]:
+    """``extract_flow_of`` with small quick settings; words are its own."""
+
+    def call(items: dict[str, Path], out: Path, **chosen: Any) -> ExtractionResult:
+        usual = {
+            "flow": TemporalGradientSettings(),
+            "video": VideoSettings(rate_hz=100.0, height_px=32, width_px=32),
+            "device": "cpu",
+            "progress": Quiet(),
+        }
+        return extract_flow_of(items, out, **(usual | chosen))
+
+    return call
 
 
 @pytest.fixture(scope="session")

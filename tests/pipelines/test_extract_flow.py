@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
-from tadkit.config import ModelSettings, TemporalGradientSettings, Tvl1Settings, VideoSettings
+from tadkit.config import ModelSettings, RaftSettings, TemporalGradientSettings, Tvl1Settings, VideoSettings
 from tadkit.detector import new_teacher
 from tadkit.errors import StoreError, VideoError, WeightsError
 from tadkit.flow import build_flow, decode
-from tadkit.pipelines.extract_flow import extract_flow
+from tadkit.pipelines.extract_flow import extract_flow, flow_key
 from tadkit.pipelines.extraction import ExtractionResult
 from tadkit.progress import Quiet
 from tadkit.store import read_store
@@ -191,3 +191,14 @@ def test_a_wrong_teacher_or_store_is_refused(tmp_path: Path, write_squares: Writ
         pass
     with pytest.raises(StoreError, match="not a tadkit track store"):
         extracted([video], tmp_path / "other.h5")
+
+
+def test_the_key_of_flow_depends_on_weights_and_not_on_speed(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pt"
+    keys = set()
+    for content, batch in ((b"1", 4), (b"2", 4), (b"2", 8)):
+        weights.write_bytes(content)
+        keys.add(flow_key("s", RaftSettings(method="raft-small", weights=weights, batch_pairs=batch), VIDEO))
+    keys.add(flow_key("s", GRADIENT, VIDEO))
+    keys.add(flow_key("s", GRADIENT.model_copy(update={"code": "float16"}), VIDEO))
+    assert len(keys) == 4
