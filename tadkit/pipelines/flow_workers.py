@@ -231,6 +231,10 @@ def _work(connection: Connection, flow: FlowSettings, device: str, threads: int)
 
 
 def _end_with_parent() -> None:
+    """End at once, whatever is being computed; Python's own end would wait for it.
+
+    torch.compile's tqdm has a named semaphore, which multiprocessing's tracker then removes and tells of as leaked.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
