@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -74,36 +72,6 @@ def test_predictions_that_are_not_numbers_are_refused() -> None:
         decoded(predictions((0, 2, 0, float("nan"), (1.0, 1.0))), 6.0, DecodeSettings())
 
 
-PEERS = dict(np.load(Path(__file__).parent / "golden" / "decoding.npz"))
-SETTINGS = {
-    "soft_mc": {},
-    "soft_ag_vote": {"class_agnostic": True, "voting": "score-iou"},
-    "soft_ag_novote": {"class_agnostic": True},
-    "hard_mc": {"method": "hard", "iou": 0.4},
-    "hard_ag_vote": {"method": "hard", "iou": 0.4, "class_agnostic": True, "voting": "score-iou"},
-    "none": {"method": "none", "keep": 10**6},
-}
-
-
-@pytest.mark.parametrize("case", ["af_win9_id", "af_mixwin_relpe"])
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_detections_are_those_of_actionformer(case: str, setting: str) -> None:
-    fps, stride, clip, duration_s, min_score = PEERS[f"{case}_meta"]
-    candidates = Candidates(*(PEERS[f"{case}_cand_{field}"] for field in ("segments", "scores", "labels")))
-    candidates = candidates._replace(
-        positions=candidates.positions.astype(float), scores=candidates.scores.astype(float)
-    )
-    settings = DecodeSettings.model_validate({"min_score": min_score, "clip_first": False, **SETTINGS[setting]})
-    found = decode(candidates, Timeline((np.arange(9) * stride + clip / 2) / fps), duration_s, settings)
-    segments_s, scores, labels = (PEERS[f"{case}_det_{setting}_{field}"] for field in ("segments", "scores", "labels"))
-    # The peer keeps segments that clipping leaves without length, and does not sort where nothing is suppressed.
-    order = np.argsort(-scores, kind="stable")
-    order = order[segments_s[order, 1] > segments_s[order, 0]]
-    np.testing.assert_allclose(found.scores, scores[order], atol=1e-5)
-    np.testing.assert_array_equal(found.labels, labels[order])
-    np.testing.assert_allclose(found.segments_s, segments_s[order], atol=1e-4)
-
-
 def some(*rows: tuple[float, float, float, int]) -> Candidates:
     """Candidates given as (start, end, score, label)."""
     table = np.array(rows, dtype=float).reshape(-1, 4)
@@ -154,3 +122,19 @@ def test_detections_are_finite_lasting_inside_the_video_and_sorted(rows, method,
     assert (found.segments_s[:, 0] < found.segments_s[:, 1]).all()
     assert ((found.segments_s >= 0) & (found.segments_s <= 10)).all()
     assert (np.diff(found.scores) <= 0).all()
+
+
+@pytest.mark.parametrize("method", ["soft-gaussian", "soft-linear", "hard", "none"])
+@pytest.mark.parametrize("voting", ["none", "score-iou", "score"])
+@pytest.mark.filterwarnings("error")
+def test_settings_at_their_ends_give_finite_detections_and_no_warning(method: str, voting: str) -> None:
+    rng = np.random.default_rng(0)
+    positions = np.sort(rng.uniform(-1, 8, (40, 2)), axis=1)
+    best = Candidates(positions, rng.uniform(0.001, 1, 40), rng.integers(0, 3, 40))
+    for name, field in DecodeSettings.model_fields.items():
+        ends = [end for bound in field.metadata for end in (getattr(bound, "ge", None), getattr(bound, "le", None))]
+        for end in (end for end in ends if end is not None):
+            chosen = DecodeSettings.model_validate({"method": method, "voting": voting, name: end})
+            found = decode(best, UNEVEN, 6.0, chosen, video_scores=np.array([0.0, 0.5, 1.0]))
+            assert np.isfinite(found.segments_s).all()
+            assert ((found.scores >= chosen.min_score) & (found.scores <= 1)).all()
