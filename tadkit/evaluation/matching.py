@@ -140,7 +140,7 @@ def match_classes(
 
 
 def ranked(found: Table, protocol: Protocol) -> Int64[np.ndarray, " n"]:
-    """Rows of detections by falling score, ties as :class:`Ranking` says, equal keys by label."""
+    """Rows of detections, given in the order of the files, by falling score; ties as :class:`Ranking` says."""
     order = np.argsort(-found.score)
     score = found.score[order]
     if (score[1:] < score[:-1]).all():
@@ -150,7 +150,7 @@ def ranked(found: Table, protocol: Protocol) -> Int64[np.ndarray, " n"]:
             end_s, start_s = found.segment_s[:, 1], found.segment_s[:, 0]
             return np.lexsort((found.label, end_s, start_s, found.video, -found.score))
         case "thumos14":
-            return np.lexsort((found.label, found.place, found.video, -found.score))
+            return np.argsort(-found.score, kind="stable")
         case _:
             assert_never(protocol)
 

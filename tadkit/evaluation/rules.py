@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from tadkit.evaluation.tables import by_turn, counted_up, in_groups, paired_iou, picked
 
@@ -49,25 +49,11 @@ def match_by_detection(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int64
     Returns:
         Row of the action that each detection takes at each threshold, -1 for none.
     """
-    pairs, levels = _near(groups, float(tiou.min())), len(tiou)
-    reaches = (pairs.overlap[:, None] >= tiou).ravel()
-    more = np.append(pairs.row[1:] == pairs.row[:-1], [False, False])
-    nobody = len(pairs.row)
-    holder = np.full(len(groups.actions_s) * levels, nobody)
-    asking = np.flatnonzero(reaches & np.repeat(np.diff(pairs.row, prepend=-1) > 0, levels))
-    while len(asking):
-        pair, level = np.divmod(asking, levels)
-        wanted = pairs.action[pair] * levels + level
-        held = holder[wanted]
-        # Where several want the same the last value written stays: that of the best, as pairs go by rank.
-        holder[wanted[::-1]] = np.minimum(pair, held)[::-1]
-        loser = np.where(holder[wanted] == pair, held, pair)
-        going_on = np.flatnonzero(more[loser])
-        following = (loser[going_on] + 1) * levels + level[going_on]
-        asking = np.sort(following[reaches[following]])
-    taken = np.full((len(groups.found_s), levels), -1)
-    action, level = np.divmod(np.flatnonzero(holder < nobody), levels)
-    taken[pairs.row[holder[holder < nobody]], level] = action
+    pairs = _near(groups, float(tiou.min()))
+    taken = np.full((len(groups.found_s), len(tiou)), -1)
+    for level, threshold in enumerate(tiou):
+        pair = _accepted(pairs, pairs.overlap >= threshold)
+        taken[pairs.row[pair], level] = pairs.action[pair]
     return taken
 
 
@@ -102,6 +88,24 @@ def _near(groups: Groups, least: float) -> _Pairs:
     order = np.arange(len(row))
     order[several] = several[np.lexsort((-overlap[several], row[several]))]
     return _Pairs(row, action[order], overlap[order])
+
+
+def _accepted(pairs: _Pairs, reaches: Bool[np.ndarray, " pairs"]) -> Int64[np.ndarray, " hits"]:
+    """The pairs that take each other at a threshold, which those in ``reaches`` reach."""
+    first = np.diff(pairs.row, prepend=-1) > 0
+    more = np.append(~first[1:], [False, False])
+    nobody = len(pairs.row)
+    holder = np.full(int(pairs.action.max(initial=-1)) + 1, nobody)
+    asking = np.flatnonzero(first & reaches)
+    while len(asking):
+        wanted = pairs.action[asking]
+        held = holder[wanted]
+        # Where several want the same the last value written stays: that of the best, as pairs go by rank.
+        holder[wanted[::-1]] = np.minimum(asking, held)[::-1]
+        loser = np.where(holder[wanted] == asking, held, asking)
+        following = loser[more[loser]] + 1
+        asking = np.sort(following[reaches[following]])
+    return holder[holder < nobody]
 
 
 def match_by_truth(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int64[np.ndarray, "p k"]:

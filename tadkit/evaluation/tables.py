@@ -24,14 +24,12 @@ class Table:
         label: index of each segment's label.
         segment_s: start and end in seconds.
         score: of each segment; 1 for annotations.
-        place: index in its video's list.
     """
 
     video: Int64[np.ndarray, " n"]
     label: Int64[np.ndarray, " n"]
     segment_s: Float64[np.ndarray, "n 2"]
     score: Float64[np.ndarray, " n"]
-    place: Int64[np.ndarray, " n"]
 
     def __len__(self) -> int:
         """Number of segments."""
@@ -40,8 +38,7 @@ class Table:
     def rows(self, which: Int64[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> Table:
         """Some of the rows, in the order asked for."""
         which = np.flatnonzero(which) if which.dtype == bool else which
-        segment_s = picked(self.segment_s, which)
-        return Table(self.video[which], self.label[which], segment_s, self.score[which], self.place[which])
+        return Table(self.video[which], self.label[which], picked(self.segment_s, which), self.score[which])
 
 
 def action_table(truth: Mapping[str, Sequence[Annotation]], *, videos: Sequence[str], labels: Sequence[str]) -> Table:
@@ -73,7 +70,7 @@ def _table(
     segment_s = np.empty((2, len(flat))).T
     segment_s[:, 0] = np.fromiter((one.start_s for one in flat), np.float64, len(flat))
     segment_s[:, 1] = np.fromiter((one.end_s for one in flat), np.float64, len(flat))
-    table = Table(np.repeat(np.arange(len(lists)), counts), label, segment_s, scores, counted_up(counts))
+    table = Table(np.repeat(np.arange(len(lists)), counts), label, segment_s, scores)
     assert np.isfinite(scores).all(), "scores must be finite"
     assert np.isfinite(segment_s).all(), "times must be finite"
     return table if (label >= 0).all() else table.rows(label >= 0)
