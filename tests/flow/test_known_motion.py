@@ -13,6 +13,7 @@ from tadkit.config import FlowSettings, OpencvDisSettings, OpencvTvl1Settings, T
 from tadkit.flow import FlowMethod, build_flow
 
 Scene = Callable[..., tuple[np.ndarray, np.ndarray]]
+Shift = tuple[float, float]
 Travel = Callable[..., np.ndarray]
 
 
@@ -27,6 +28,13 @@ class Tolerance(NamedTuple):
     """As translation, 53x97 px. DIS but medium has a single scale there, of 13x24 px."""
     far: float
     """4 to 8 px along each axis, 112x112 px, of textures three times as coarse."""
+
+
+class Named(NamedTuple):
+    """A method and what it is let off."""
+
+    method: FlowMethod
+    allowed: Tolerance
 
 
 METHODS: dict[str, tuple[FlowSettings, Tolerance]] = {
@@ -54,9 +62,9 @@ examples = settings(max_examples=10, deadline=None, suppress_health_check=[Healt
 
 
 @pytest.fixture(params=METHODS)
-def named(request: pytest.FixtureRequest) -> tuple[FlowMethod, Tolerance]:
-    choice, tolerance = METHODS[request.param]
-    return build_flow(choice, device=torch.device("cpu")), tolerance
+def named(request: pytest.FixtureRequest) -> Named:
+    choice, allowed = METHODS[request.param]
+    return Named(build_flow(choice, device=torch.device("cpu")), allowed)
 
 
 def flow_of(method: FlowMethod, frames: np.ndarray) -> np.ndarray:
@@ -69,125 +77,102 @@ def inner_error(flow: np.ndarray, truth: np.ndarray) -> float:
     return float(error[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX].mean())
 
 
+def error_in(scene: tuple[np.ndarray, np.ndarray], method: FlowMethod) -> float:
+    """The inner error of what a method finds in two frames whose flow is known."""
+    frames, truth = scene
+    return inner_error(flow_of(method, frames)[0], truth)
+
+
 @examples
 @given(shift_xy=SHIFTS, seed=SEEDS)
-def test_translation_is_found(
-    moving_texture: Scene, named: tuple[FlowMethod, Tolerance], shift_xy: tuple[float, float], seed: int
-) -> None:
-    method, tolerance = named
-    frames, truth = moving_texture(np.eye(2), shift_xy, seed)
-    assert inner_error(flow_of(method, frames)[0], truth) < tolerance.translation
+def test_translation_is_found(moving_texture: Scene, named: Named, shift_xy: Shift, seed: int) -> None:
+    assert error_in(moving_texture(np.eye(2), shift_xy, seed), named.method) < named.allowed.translation
 
 
 @examples
 @given(angle=st.floats(-0.06, 0.06), seed=SEEDS)
-def test_rotation_is_found(moving_texture: Scene, named: tuple[FlowMethod, Tolerance], angle: float, seed: int) -> None:
-    method, tolerance = named
+def test_rotation_is_found(moving_texture: Scene, named: Named, angle: float, seed: int) -> None:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    frames, truth = moving_texture(turn, (0.0, 0.0), seed)
-    assert inner_error(flow_of(method, frames)[0], truth) < tolerance.turn_and_zoom
+    assert error_in(moving_texture(turn, (0.0, 0.0), seed), named.method) < named.allowed.turn_and_zoom
 
 
 @examples
 @given(zoom=st.floats(0.94, 1.06), seed=SEEDS)
-def test_zoom_is_found(moving_texture: Scene, named: tuple[FlowMethod, Tolerance], zoom: float, seed: int) -> None:
-    method, tolerance = named
-    frames, truth = moving_texture(np.eye(2) * zoom, (0.0, 0.0), seed)
-    assert inner_error(flow_of(method, frames)[0], truth) < tolerance.turn_and_zoom
+def test_zoom_is_found(moving_texture: Scene, named: Named, zoom: float, seed: int) -> None:
+    assert error_in(moving_texture(np.eye(2) * zoom, (0.0, 0.0), seed), named.method) < named.allowed.turn_and_zoom
 
 
 @settings(examples, max_examples=4)
 @given(far_px=st.tuples(st.floats(4, 8), st.floats(4, 8)), to_the_left=st.booleans(), seed=SEEDS)
 def test_coarse_textures_may_go_further(
-    moving_texture: Scene,
-    named: tuple[FlowMethod, Tolerance],
-    far_px: tuple[float, float],
-    to_the_left: bool,
-    seed: int,
+    moving_texture: Scene, named: Named, far_px: Shift, to_the_left: bool, seed: int
 ) -> None:
-    method, tolerance = named
     shift_xy = (-far_px[0] if to_the_left else far_px[0], far_px[1])
-    frames, truth = moving_texture(np.eye(2), shift_xy, seed, size_hw=(112, 112), coarseness=3.0)
-    assert inner_error(flow_of(method, frames)[0], truth) < tolerance.far
+    scene = moving_texture(np.eye(2), shift_xy, seed, size_hw=(112, 112), coarseness=3.0)
+    assert error_in(scene, named.method) < named.allowed.far
 
 
 @examples
 @given(shift_xy=SHIFTS, seed=SEEDS)
-def test_odd_sizes_are_no_trouble(
-    moving_texture: Scene, named: tuple[FlowMethod, Tolerance], shift_xy: tuple[float, float], seed: int
-) -> None:
-    method, tolerance = named
+def test_odd_sizes_are_no_trouble(moving_texture: Scene, named: Named, shift_xy: Shift, seed: int) -> None:
     frames, truth = moving_texture(np.eye(2), shift_xy, seed, size_hw=(53, 97))
-    flow = flow_of(method, frames)
+    flow = flow_of(named.method, frames)
     assert flow.shape == (1, 2, 53, 97)
-    assert inner_error(flow[0], truth) < tolerance.odd_size
+    assert inner_error(flow[0], truth) < named.allowed.odd_size
 
 
-def test_equal_frames_do_not_move(moving_texture: Scene, named: tuple[FlowMethod, Tolerance]) -> None:
+def test_equal_frames_do_not_move(moving_texture: Scene, named: Named) -> None:
     frames, _ = moving_texture(np.eye(2), (0.0, 0.0))
-    assert np.abs(flow_of(named[0], frames)).max() < 0.01
+    assert np.abs(flow_of(named.method, frames)).max() < 0.01
 
 
 @examples
 @given(shift_xy=SHIFTS, seed=SEEDS)
-def test_going_back_is_the_opposite(
-    moving_texture: Scene, named: tuple[FlowMethod, Tolerance], shift_xy: tuple[float, float], seed: int
-) -> None:
-    method, tolerance = named
+def test_going_back_is_the_opposite(moving_texture: Scene, named: Named, shift_xy: Shift, seed: int) -> None:
     frames, _ = moving_texture(np.eye(2), shift_xy, seed)
-    there, back = flow_of(method, np.concatenate([frames, frames[:1]]))
-    assert inner_error(there, -back) < 2 * tolerance.translation
+    there, back = flow_of(named.method, np.concatenate([frames, frames[:1]]))
+    assert inner_error(there, -back) < 2 * named.allowed.translation
 
 
 @examples
 @given(shift_xy=SHIFTS, seed=SEEDS)
-def test_a_mirrored_picture_has_mirrored_flow(
-    moving_texture: Scene, named: tuple[FlowMethod, Tolerance], shift_xy: tuple[float, float], seed: int
-) -> None:
-    method, tolerance = named
+def test_a_mirrored_picture_has_mirrored_flow(moving_texture: Scene, named: Named, shift_xy: Shift, seed: int) -> None:
     frames, _ = moving_texture(np.eye(2), shift_xy, seed)
-    flow, mirrored = flow_of(method, frames)[0], flow_of(method, frames[:, :, ::-1])[0, :, :, ::-1]
-    assert inner_error(np.stack([-mirrored[0], mirrored[1]]), flow) < tolerance.translation
+    flow, mirrored = flow_of(named.method, frames)[0], flow_of(named.method, frames[:, :, ::-1])[0, :, :, ::-1]
+    assert inner_error(np.stack([-mirrored[0], mirrored[1]]), flow) < named.allowed.translation
 
 
 @examples
 @given(shifts_xy=st.lists(SHIFTS, min_size=2, max_size=5), seed=SEEDS)
 def test_flow_k_leads_from_frame_k_to_the_next(
-    travelling_texture: Travel,
-    named: tuple[FlowMethod, Tolerance],
-    shifts_xy: list[tuple[float, float]],
-    seed: int,
+    travelling_texture: Travel, named: Named, shifts_xy: list[Shift], seed: int
 ) -> None:
-    method, tolerance = named
-    flow = flow_of(method, travelling_texture(shifts_xy, seed))
+    flow = flow_of(named.method, travelling_texture(shifts_xy, seed))
     assert len(flow) == len(shifts_xy)
     for each, shift_xy in zip(flow, shifts_xy, strict=True):
-        assert inner_error(each, np.reshape(shift_xy, (2, 1, 1))) < tolerance.translation
+        assert inner_error(each, np.reshape(shift_xy, (2, 1, 1))) < named.allowed.translation
 
 
-def test_a_pair_has_the_same_flow_in_any_company(moving_texture: Scene, named: tuple[FlowMethod, Tolerance]) -> None:
+def test_a_pair_has_the_same_flow_in_any_company(moving_texture: Scene, named: Named) -> None:
     """The pictures differ from pair to pair, so that one of the flows is found where there is none."""
-    method, _ = named
     rng = np.random.default_rng(7)
     frames = np.concatenate([moving_texture(np.eye(2), rng.uniform(-2, 2, 2), seed)[0] for seed in (0, 1)])
-    together = flow_of(method, frames)
-    alone = np.concatenate([flow_of(method, frames[k : k + 2]) for k in range(3)])
-    in_chunks = np.concatenate([flow_of(method, frames[:3]), flow_of(method, frames[2:])])
+    together = flow_of(named.method, frames)
+    alone = np.concatenate([flow_of(named.method, frames[k : k + 2]) for k in range(3)])
+    in_chunks = np.concatenate([flow_of(named.method, frames[:3]), flow_of(named.method, frames[2:])])
     assert np.abs(together - alone).max() <= 1e-4
     assert np.abs(together - in_chunks).max() <= 1e-4
 
 
-def test_earlier_pictures_leave_no_trace(moving_texture: Scene, named: tuple[FlowMethod, Tolerance]) -> None:
+def test_earlier_pictures_leave_no_trace(moving_texture: Scene, named: Named) -> None:
     """Not even small ones, for which OpenCV changes its own settings."""
-    method, _ = named
     frames, _ = moving_texture(np.eye(2), (1.5, -0.5), size_hw=(48, 96))
-    before = flow_of(method, frames)
-    flow_of(method, frames[:, :20, :24])
-    np.testing.assert_array_equal(flow_of(method, frames), before)
+    before = flow_of(named.method, frames)
+    flow_of(named.method, frames[:, :20, :24])
+    np.testing.assert_array_equal(flow_of(named.method, frames), before)
 
 
-def test_frames_are_read_in_any_layout(moving_texture: Scene, named: tuple[FlowMethod, Tolerance]) -> None:
-    method, _ = named
+def test_frames_are_read_in_any_layout(moving_texture: Scene, named: Named) -> None:
     frames, _ = moving_texture(np.eye(2), (1.5, -0.5), size_hw=(40, 48))
     frozen = frames.copy()
     frozen.flags.writeable = False
@@ -200,5 +185,5 @@ def test_frames_are_read_in_any_layout(moving_texture: Scene, named: tuple[FlowM
         np.repeat(frames, 2, axis=0)[::2],
         frozen,
     ]
-    expected = method(frames)
-    assert all(torch.equal(method(layout), expected) for layout in layouts)
+    expected = named.method(frames)
+    assert all(torch.equal(named.method(layout), expected) for layout in layouts)
