@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from tadkit.errors import WeightsError
+from tadkit.heads.peers import modules_of, renamed
 
 Kind = Literal["tadtr", "bmn"]
 
@@ -81,10 +82,7 @@ def opentad_kind(state: Mapping[str, Tensor]) -> Kind | None:
 
 def name_from_opentad(name: str, kind: Kind) -> str:
     """Our name of a parameter; TadTR has two names for each regressor."""
-    name = name.removeprefix("module.")
-    for pattern, ours in _TADTR if kind == "tadtr" else _BMN:
-        name = re.sub(pattern, ours, name)
-    return name
+    return renamed(name, _TADTR if kind == "tadtr" else _BMN)
 
 
 def state_from_opentad(state: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
@@ -163,8 +161,8 @@ def _tadtr(tensors: Mapping[str, Tensor], asked: _Asked) -> tuple[dict[str, Any]
     section = {
         "dim": tensors["reference.weight"].shape[1],
         "queries": len(tensors["queries"]),
-        "encoder_layers": _count(tensors, "encoder"),
-        "decoder_layers": _count(tensors, "decoder"),
+        "encoder_layers": modules_of(tensors, "encoder"),
+        "decoder_layers": modules_of(tensors, "decoder"),
         "attention_heads": heads,
         "points": len(tensors["decoder.0.attention.offsets.bias"]) // heads,
         "mlp_dim": len(tensors["decoder.0.mlp.0.bias"]),
@@ -195,15 +193,10 @@ def _bmn(tensors: Mapping[str, Tensor], asked: _Asked) -> tuple[dict[str, Any], 
         "samples": samples,
         "samples_per_bin": int(asked.get("num_sample_perbin", 3)),
         "context": float(asked.get("prop_extend_ratio", 0.5)),
-        "map_layers": _count(tensors, "tower"),
+        "map_layers": modules_of(tensors, "tower"),
         "edge_steps": 2.0,
         "window_steps": int(asked.get("tscale", durations)),
         "classifier": False,
         "score": asked.get("score_type", "iou"),
     }
     return section, tensors["embedding.0.conv.weight"].shape[1] * (dim // share)
-
-
-def _count(tensors: Mapping[str, Tensor], part: str) -> int:
-    """Layers of a part."""
-    return len({name.split(".")[1] for name in tensors if name.startswith(f"{part}.")})

@@ -7,7 +7,8 @@ Their outputs depend on padding, so imported heads pad as they do (``padding``, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor
@@ -71,20 +72,29 @@ _THUMOS = {"n_head": 4, "n_mha_win_size": 19, "max_seq_len": 2304}
 
 def translated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A peer's state dict under our names; the scales of the levels become one vector."""
-    renamed: dict[str, Tensor] = {}
-    for name, value in state.items():
-        own = name.removeprefix("module.")
-        for pattern, ours in _NAMES:
-            own = re.sub(pattern, ours, own)
-        renamed[own] = value
-    renamed = {_mlp(name, renamed): value for name, value in renamed.items()}
-    if any(name.startswith("pyramid.fpn.") for name in renamed):
-        renamed = {name.replace("pyramid.out_norms.", "pyramid.fpn.norms."): value for name, value in renamed.items()}
-    scales = [name for name in renamed if re.fullmatch(r"scale\.\d+\.scale", name)]
+    own = {renamed(name, _NAMES): value for name, value in state.items()}
+    own = {_mlp(name, own): value for name, value in own.items()}
+    if any(name.startswith("pyramid.fpn.") for name in own):
+        own = {name.replace("pyramid.out_norms.", "pyramid.fpn.norms."): value for name, value in own.items()}
+    scales = [name for name in own if re.fullmatch(r"scale\.\d+\.scale", name)]
     if scales:
         in_order = sorted(scales, key=lambda name: int(name.split(".")[1]))
-        renamed["scales"] = renamed[in_order[0]].new_tensor([float(renamed.pop(name)) for name in in_order])
-    return renamed
+        own["scales"] = own[in_order[0]].new_tensor([float(own.pop(name)) for name in in_order])
+    return own
+
+
+def renamed(name: str, table: Sequence[tuple[str, str]]) -> str:
+    """Our name of a peer's parameter: every pattern of the table is replaced in turn."""
+    own = name.removeprefix("module.")
+    for pattern, ours in table:
+        own = re.sub(pattern, ours, own)
+    return own
+
+
+def modules_of(names: Iterable[str], prefix: str) -> int:
+    """How many modules a list of ours has, by the numbers in their names."""
+    matches = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in names)
+    return len({match[1] for match in matches if match})
 
 
 def _mlp(name: str, names: Mapping[str, Tensor]) -> str:
@@ -121,7 +131,7 @@ def settings_of(
     if kind == "actionformer":
         section |= _actionformer(tensors, config, assumed)
     elif kind == "tridet":
-        section |= _tridet(tensors, config)
+        section |= _tridet(tensors, config, where=where)
     else:
         section |= {"neck_groups": int(config.get("neck_groups", 0)), "regress_to": "cheapest"}
     if config.get("max_seq_len") is None:
@@ -142,7 +152,7 @@ def _kind(tensors: Mapping[str, Tensor], source: Source) -> str:
 
 def _common(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """What shapes and names tell of any head."""
-    count = _counter(tensors)
+    count = partial(modules_of, tensors)
     out, first = tensors["classifier.out.conv.weight"], tensors.get("classifier.hidden.0.conv.weight")
     streams = [tensors[f"pyramid.streams.{n}.conv.weight"] for n in range(count("pyramid.streams"))]
     embedding = tensors.get("pyramid.embedding.0.conv.weight")
@@ -164,15 +174,6 @@ def _common(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "normaliser": "running",
         "closed_ranges": True,
     }
-
-
-def _counter(tensors: Mapping[str, Tensor]) -> Any:
-    def count(prefix: str) -> int:
-        """Modules of a list, by the numbers in their names."""
-        matches = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in tensors)
-        return len({match[1] for match in matches if match})
-
-    return count
 
 
 def _training(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,8 +216,10 @@ def _actionformer(tensors: Mapping[str, Tensor], config: Mapping[str, Any], assu
     }
 
 
-def _tridet(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
+def _tridet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     """Granularities are in the shapes of the branches."""
+    if config.get("use_abs_pe", False):
+        raise WeightsError(f"{where}: TriDet with absolute positions (use_abs_pe), which tadkit's TriDet has not")
     levels = len(tensors["scales"])
     short = [tensors[f"pyramid.branches.{n}.short.weight"].shape[2] for n in range(levels - 1)]
     longest = tensors["pyramid.branches.0.long.weight"].shape[2]

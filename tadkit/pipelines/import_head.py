@@ -25,13 +25,21 @@ from tadkit.heads.head_file import head_settings, save_head
 from tadkit.heads.opentad import from_opentad, opentad_kind
 from tadkit.heads.peers import Source, settings_of, translated
 
-_SECTIONS = ("dataset", "model", "kwargs", "config", "projection", "rpn_head", "train_cfg", "attn_cfg", "assigner")
+_SECTIONS = (
+    *("dataset", "model", "kwargs", "config", "train_cfg"),
+    *("projection", "rpn_head", "conv_cfg", "attn_cfg", "assigner"),  # in OpenTAD's model
+)
 
 _WRAPPED = re.compile(r"^(?:(?:module|model|_orig_mod)\.)+")
 """What parallel, averaged, compiled and Lightning models put before a name."""
 _NUMBERED = re.compile(r"(\d+)[\s,]+(.*\S)")
 
-_OPENTAD = {"center_radius": "center_sample_radius", "path_pdrop": "droppath", "loss_normalizer": "init_loss_norm"}
+_OPENTAD = {
+    "center_radius": "center_sample_radius",
+    "path_pdrop": "droppath",
+    "proj_pdrop": "dropout",
+    "loss_normalizer": "init_loss_norm",
+}
 """OpenTAD's names of what ActionFormer has, too."""
 
 

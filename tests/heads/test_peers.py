@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tadkit.heads.peers import translated
+from tadkit.config import TriDetSettings
+from tadkit.errors import WeightsError
+from tadkit.heads import build_head
+from tadkit.heads.peers import settings_of, translated
 
 
 @pytest.mark.parametrize(
@@ -32,3 +35,9 @@ from tadkit.heads.peers import translated
 )
 def test_opentads_names_of_other_heads_are_known_too(theirs: str, ours: str) -> None:
     assert list(translated({theirs: torch.zeros(1)})) == [ours]
+
+
+def test_positions_that_our_tridet_has_not_are_refused() -> None:
+    tensors = build_head(TriDetSettings(dim=16, levels=2), in_channels=4, num_classes=2).state_dict()
+    with pytest.raises(WeightsError, match="here: TriDet with absolute positions"):
+        settings_of(tensors, "tridet", {"use_abs_pe": True}, where="here")

@@ -18,7 +18,7 @@ from safetensors.torch import load, save_file
 
 from tadkit.errors import SettingsError, UsageError, WeightsError
 from tadkit.heads.head_file import load_head
-from tadkit.pipelines.import_head import import_head
+from tadkit.pipelines.import_head import flattened, import_head
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden" / "models" / "af_two_stream.zip"
 
@@ -276,3 +276,35 @@ def test_a_class_list_may_number_its_classes(
     labels = tmp_path / "detclasslist.txt"
     import_head(tmp_path / "weights.safetensors", out, source="actionformer", config=config, labels=labels)
     assert load_head(out)[1] == ("BaseballPitch", "BasketballDunk", "Billiards")
+
+
+def test_all_sections_of_opentads_model_are_read() -> None:
+    """The model of its recipe for Ego4D, shortened."""
+    flat = flattened(
+        {
+            "projection": {
+                "type": "Conv1DTransformerProj",
+                "max_seq_len": 1024,
+                "use_abs_pe": True,
+                "path_pdrop": 0.1,
+                "conv_cfg": {"kernel_size": 3, "proj_pdrop": 0.2},
+                "attn_cfg": {"n_head": 4, "n_mha_win_size": [9, -1]},
+            },
+            "neck": {"type": "FPNIdentity", "in_channels": 384},
+            "rpn_head": {
+                "loss_normalizer": 250,
+                "prior_generator": {"strides": [1, 2], "regression_range": [[0, 4], [2, 8]]},
+            },
+        }
+    )
+    wanted = {
+        "max_seq_len": 1024,
+        "use_abs_pe": True,
+        "droppath": 0.1,
+        "dropout": 0.2,
+        "n_head": 4,
+        "n_mha_win_size": [9, -1],
+        "init_loss_norm": 250,
+        "regression_range": [[0, 4], [2, 8]],
+    }
+    assert {name: flat[name] for name in wanted} == wanted
