@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from tadkit.errors import AnnotationError
 from tadkit.evaluation.matching import AMBIGUOUS, Protocol, Ranking, match_classes
+from tadkit.evaluation.tables import in_groups
 from tadkit.records import Annotation, Detection
 
 
@@ -113,16 +114,13 @@ def mean_average_precision(
     judged, without_truth = judged_labels(truth, labels)
     videos = sorted({*truth, *detections})
     matched = match_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
-    pooled = matched.pooled_ranking()
-    per_class = {
-        label: average_precision(ranking, protocol=protocol) for label, ranking in matched.class_rankings().items()
-    }
+    of_class, pooled = average_precision(matched.class_ranking(), protocol=protocol), matched.pooled_ranking()
     return MeanAveragePrecision(
         protocol=protocol,
         tiou=tuple(float(threshold) for threshold in tiou),
-        per_class=per_class,
-        map=np.stack(list(per_class.values())).mean(axis=0),
-        pooled=average_precision(pooled, protocol=protocol),
+        per_class=dict(zip(judged, of_class, strict=True)),
+        map=of_class.mean(axis=0),
+        pooled=average_precision(pooled, protocol=protocol)[0],
         counts=_counts(truth, detections, judged, pooled, without_truth),
     )
 
@@ -147,48 +145,46 @@ def judged_labels(
     return judged, tuple(label for label in asked if label not in present)
 
 
-def average_precision(ranking: Ranking, *, protocol: Protocol) -> Float64[np.ndarray, " tious"]:
-    """AP of a ranking at each tIoU; 0 where it is empty or there is no truth.
+def average_precision(ranking: Ranking, *, protocol: Protocol) -> Float64[np.ndarray, "groups tious"]:
+    """AP of each group at each tIoU; 0 where it has no detections or no truth.
 
     activitynet interpolates at all points (monotone envelope, summed over the changes of recall); thumos14 averages the
     precision at each hit over all truths.
     """
-    near = ranking.near
-    position = ranking.counted.cumsum(axis=0)[near]
-    return _area(ranking.hit[near], position, int(ranking.truths.sum()), protocol)
+    once = np.ones(ranking.truths.shape[1], np.int64)
+    return resampled_average_precision(ranking, once, protocol=protocol)
 
 
 def resampled_average_precision(
     ranking: Ranking, draws: Int64[np.ndarray, " videos"], *, protocol: Protocol
-) -> Float64[np.ndarray, " tious"]:
+) -> Float64[np.ndarray, "groups tious"]:
     """AP where video ``v`` stands ``draws[v]`` times; the copies of a detection follow one another."""
-    hit, position = _hits(ranking, draws[ranking.video])
-    return _area(hit, position, int(draws @ ranking.truths), protocol)
-
-
-def _area(
-    hit: Bool[np.ndarray, "m tious"], position: Int64[np.ndarray, "m one_or_tious"], truths: int, protocol: Protocol
-) -> Float64[np.ndarray, " tious"]:
-    """AP from the rows that hit at some tIoU and where they stand in the ranking, from 1.
-
-    Precision has its peaks at hits, so that no other row is needed, neither for its sum nor for its envelope.
-    """
-    precision = hit.cumsum(axis=0) / np.maximum(position, 1)
+    hit, position, group = _hits(ranking, draws[ranking.video])
+    places = in_groups(group, groups=len(ranking.truths))
+    real = (places >= 0)[..., None]
+    hit = hit[places] & real
+    precision = np.where(real, hit.cumsum(axis=1) / np.maximum(position[places], 1), 0.0)
     if protocol == "activitynet":
-        precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    return np.asarray((precision * hit).sum(axis=0) / max(truths, 1), np.float64)
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    truths = np.maximum(ranking.truths @ draws, 1)
+    return np.asarray((precision * hit).sum(axis=1) / truths[:, None], np.float64)
 
 
 def _hits(
     ranking: Ranking, copies: Int64[np.ndarray, " n"]
-) -> tuple[Bool[np.ndarray, "m tious"], Int64[np.ndarray, "m one_or_tious"]]:
-    """Rows that hit at some tIoU, each as often as it is copied, and where they stand in the ranking."""
-    near = ranking.near
-    last = (copies[:, None] * ranking.counted).cumsum(axis=0)[near]
-    copies = copies[near]
+) -> tuple[Bool[np.ndarray, "m tious"], Int64[np.ndarray, "m one_or_tious"], Int64[np.ndarray, " m"]]:
+    """Rows that hit at some tIoU, each as often as it is copied; where they stand in their group, from 1; the group.
+
+    Precision has its peaks at hits, so that no other row is needed, neither for its sum nor for its envelope.
+    """
+    near, counted = ranking.near, ranking.counted
+    so_far = np.zeros((len(counted) + 1, counted.shape[1]), np.int64)
+    np.cumsum(copies[:, None] * counted, axis=0, out=so_far[1:])
+    group, copies = ranking.group[near], copies[near]
+    last = so_far[near + 1] - so_far[np.searchsorted(ranking.group, group)]
     row = np.repeat(np.arange(len(near)), copies)
     behind = copies.cumsum()[row] - np.arange(1, len(row) + 1)
-    return ranking.hit[near][row], last[row] - behind[:, None] * ranking.counted[near][row]
+    return ranking.hit[near][row], last[row] - behind[:, None] * counted[near][row], group[row]
 
 
 def _labels_of(truth: Mapping[str, Sequence[Annotation]]) -> set[str]:

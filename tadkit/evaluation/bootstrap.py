@@ -136,25 +136,22 @@ def _resampled(
     """Match once, then rank anew for every draw; all rivals meet the same draws."""
     judged, _ = judged_labels(truth, labels)
     videos = sorted({*truth, *(video for detections in rivals for video in detections)})
-    rankings: list[list[Ranking]] = []
+    rankings: list[Ranking] = []
     for detections in rivals:
         matched = match_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
-        rankings.append([*matched.class_rankings().values()] if figure == "map" else [matched.pooled_ranking()])
+        rankings.append(matched.class_ranking() if figure == "map" else matched.pooled_ranking())
 
     def scores(draws: Int64[np.ndarray, " videos"]) -> Float64[np.ndarray, "rivals tious"]:
         return np.array([_score(of_rival, draws, protocol) for of_rival in rankings])
 
-    truths = np.sum([ranking.truths for ranking in rankings[0]], axis=0)
-    drawn = np.array([scores(draws) for draws in _draws(truths, resamples, seed)])
+    drawn = np.array([scores(draws) for draws in _draws(rankings[0].truths.sum(axis=0), resamples, seed)])
     return _Resampled(scores(np.ones(len(videos), np.int64)), drawn)
 
 
-def _score(
-    rankings: Sequence[Ranking], draws: Int64[np.ndarray, " videos"], protocol: Protocol
-) -> Float64[np.ndarray, " tious"]:
-    """Mean over the classes that have an action in the draw."""
-    present = [ranking for ranking in rankings if draws @ ranking.truths > 0]
-    return np.asarray(np.mean([resampled_average_precision(one, draws, protocol=protocol) for one in present], axis=0))
+def _score(ranking: Ranking, draws: Int64[np.ndarray, " videos"], protocol: Protocol) -> Float64[np.ndarray, " tious"]:
+    """Mean over the groups that have an action in the draw."""
+    of_group = resampled_average_precision(ranking, draws, protocol=protocol)
+    return np.asarray(of_group[ranking.truths @ draws > 0].mean(axis=0))
 
 
 def _draws(truths: Int64[np.ndarray, " videos"], resamples: int, seed: int) -> list[Int64[np.ndarray, " videos"]]:

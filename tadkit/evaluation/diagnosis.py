@@ -152,5 +152,4 @@ def _mean_ap(matched: Matched, level: int, kept: Bool[np.ndarray, " n"], protoco
         taken=matched.taken[kept, level : level + 1],
         excused=matched.excused[kept],
     )
-    rankings = some.class_rankings().values()
-    return float(np.mean([average_precision(ranking, protocol=protocol) for ranking in rankings]))
+    return float(average_precision(some.class_ranking(), protocol=protocol).mean())

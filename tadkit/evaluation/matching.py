@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Literal, assert_never
 
 import numpy as np
@@ -27,22 +26,24 @@ AMBIGUOUS = "Ambiguous"
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Detections in the order in which they are judged, and what each one is worth.
+    """Detections of one or more groups in the order in which they are judged, and what each one is worth.
 
     Equal scores never leave the result to a sort algorithm. activitynet goes by (-score, video, start, end); thumos14
     by (-score, video, place in the video's list), as its kit does: there the order in a file can move AP by points.
 
     Attributes:
+        group: of each detection, ascending; a group is a class, or all of them together.
         video: index of each detection's video.
         hit: whether each detection takes an action, at each tIoU.
         excused: whether it is no false positive where it hits nothing (thumos14: it overlaps an ambiguous stretch).
-        truths: number of actions in each video.
+        truths: number of actions of each group in each video.
     """
 
+    group: Int64[np.ndarray, " detections"]
     video: Int64[np.ndarray, " detections"]
     hit: Bool[np.ndarray, "detections tious"]
     excused: Bool[np.ndarray, " detections"]
-    truths: Int64[np.ndarray, " videos"]
+    truths: Int64[np.ndarray, "groups videos"]
 
     @cached_property
     def near(self) -> Int64[np.ndarray, " m"]:
@@ -83,26 +84,19 @@ class Matched:
         """Whether each detection takes an action, at each tIoU."""
         return self.taken >= 0
 
-    def class_rankings(self) -> dict[str, Ranking]:
-        """The ranking of each class."""
-        parts = zip(self.labels, self._parts(self.found), self._parts(self.actions), strict=True)
-        return {
-            label: Ranking(self.found.video[mine], self.hit[mine], self.excused[mine], self._truths(actions))
-            for label, mine, actions in parts
-        }
+    def class_ranking(self) -> Ranking:
+        """The classes apart; groups go as the labels do."""
+        return Ranking(self.found.label, self.found.video, self.hit, self.excused, self._truths())
 
     def pooled_ranking(self) -> Ranking:
-        """All classes in one ranking."""
-        hit = self.hit.take(self.pooled, axis=0)
-        return Ranking(self.found.video[self.pooled], hit, self.excused[self.pooled], self._truths(slice(None)))
+        """All classes together."""
+        video, hit = self.found.video[self.pooled], self.hit.take(self.pooled, axis=0)
+        truths = self._truths().sum(axis=0, keepdims=True)
+        return Ranking(np.zeros(len(video), np.int64), video, hit, self.excused[self.pooled], truths)
 
-    def _truths(self, actions: slice) -> Int64[np.ndarray, " videos"]:
-        return np.bincount(self.actions.video[actions], minlength=self.videos)
-
-    def _parts(self, table: Table) -> list[slice]:
-        """Where the rows of each label stand in a table that is sorted by label."""
-        ends = np.searchsorted(table.label, np.arange(len(self.labels) + 1))
-        return [slice(int(start), int(stop)) for start, stop in pairwise(ends)]
+    def _truths(self) -> Int64[np.ndarray, "labels videos"]:
+        place = self.actions.label * self.videos + self.actions.video
+        return np.bincount(place, minlength=len(self.labels) * self.videos).reshape(len(self.labels), self.videos)
 
 
 def match_classes(
