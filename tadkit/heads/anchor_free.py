@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from tadkit.config import AnchorFreeSettings, HeadSettings
 from tadkit.errors import WeightsError
+from tadkit.heads.convolution import DenseConv1d
 from tadkit.heads.head import Candidates, Head
-from tadkit.heads.layers import ChannelNorm, MaskedConv1d, zero_padding
+from tadkit.heads.layers import ChannelNorm, zero_padding
 from tadkit.heads.necks import Level
 from tadkit.heads.pyramid import EmbeddedPyramid
 
@@ -50,11 +51,11 @@ class Tower(nn.Module):
         super().__init__()
         dim, size = settings.head_dim or in_channels, kernel or settings.head_kernel
         widths = [in_channels] + [dim] * (settings.head_layers - 1)
-        self.hidden = nn.ModuleList(MaskedConv1d(width, dim, kernel=size, bias=False) for width in widths[:-1])
+        self.hidden = nn.ModuleList(DenseConv1d(width, dim, kernel=size, bias=False) for width in widths[:-1])
         self.norms = nn.ModuleList(
             ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky") for _ in self.hidden
         )
-        self.out = MaskedConv1d(widths[-1], out_channels, kernel=size)
+        self.out = DenseConv1d(widths[-1], out_channels, kernel=size)
         self.masks_out = settings.padding != "opentad"
 
     def forward(
@@ -63,7 +64,7 @@ class Tower(nn.Module):
         """Outputs with channels last; zero at masked steps but for OpenTAD's padding."""
         for conv, norm in zip(self.hidden, self.norms, strict=True):
             x = nnf.relu(norm(conv(x, mask), mask))
-        out: Tensor = self.out(x, mask) if self.masks_out else self.out.conv(x)
+        out: Tensor = self.out(x, mask) if self.masks_out else self.out.unmasked(x)
         return out.transpose(1, 2)
 
 
