@@ -31,7 +31,7 @@ _AUTHORS: dict[str, Any] = {
 }
 HEADS: dict[str, HeadSettings] = {
     "actionformer": ActionFormerSettings(attention_heads=4, attention_window=19, **_AUTHORS),
-    "tridet": TriDetSettings(mlp_dim=768, **_AUTHORS),
+    "tridet": TriDetSettings(mlp_dim=768, input_noise=0.0005, **_AUTHORS),
     "temporal-maxer": TemporalMaxerSettings(**{**_AUTHORS, "stem_layers": 0}),
 }
 """What is measured, by name."""

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from tadkit.config import TemporalMaxerSettings
+from tadkit.config import TemporalMaxerSettings, TriDetSettings
 from tadkit.errors import UsageError
+from tadkit.heads import build_head
 from tadkit.pipelines import bench_heads
 from tadkit.progress import Quiet
 
@@ -34,3 +35,15 @@ def test_an_unknown_head_is_refused(tadkit: Callable[..., Any]) -> None:
     ran = tadkit("bench", "heads", "--head", "gru")
     assert ran.code == 2
     assert "no head 'gru'" in ran.err
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("actionformer", 29_251_612), ("tridet", 15_989_604)])
+def test_what_is_measured_has_the_size_of_the_authors_own(name: str, parameters: int) -> None:
+    # Counted in the authors' code at their THUMOS14 configuration, the scales of the levels among them.
+    settings = bench_heads.HEADS[name]
+    with torch.device("meta"):
+        head = build_head(settings, in_channels=bench_heads.CHANNELS, num_classes=bench_heads.CLASSES)
+    assert sum(parameter.numel() for parameter in head.parameters()) == parameters
+    assert (bench_heads.STEPS, bench_heads.BATCH) == (2304, 2)
+    if isinstance(settings, TriDetSettings):
+        assert settings.input_noise == 0.0005
