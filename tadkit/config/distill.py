@@ -16,13 +16,13 @@ class DistillSettings(Settings):
 
     method: Method = "decomposed"
     """decomposed is the paper's; direct distils into one stream; rgb has no teacher; rgb-matched has two branches."""
-    dim: int = Field(128, ge=8)
+    dim: int = Field(128, ge=8, le=4096)
     """Channels of each branch's feature."""
     feature_loss: Literal["mse", "mse-normalised", "cosine", "smooth-l1"] = "mse-normalised"
     """Distance of the motion feature to the teacher's."""
-    feature_weight: float = Field(1.0, ge=0)
+    feature_weight: float = Field(1.0, ge=0, le=1000)
     """Weight of the feature term (a in docs/method.md)."""
-    prediction_weight: float = Field(1.0, ge=0)
+    prediction_weight: float = Field(1.0, ge=0, le=1000)
     """Weight of the prediction term (b in docs/method.md)."""
     joint: bool = False
     """Train fusion and joint head along with the student (the paper's one-stage form)."""

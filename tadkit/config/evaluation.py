@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from tadkit.config.base import Settings
 
@@ -14,5 +16,5 @@ class EvaluationSettings(Settings):
 
     protocol: Literal["activitynet", "thumos14"] = "activitynet"
     """activitynet is the official evaluator; thumos14 the kit of that challenge."""
-    tiou: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)
+    tiou: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((0.1, 0.2, 0.3, 0.4, 0.5), min_length=1)
     """Thresholds of temporal intersection over union."""

@@ -14,7 +14,7 @@ from tadkit.config.base import Settings
 class FlowMethodSettings(Settings):
     """What all flow methods share."""
 
-    bound_px: float = Field(20.0, gt=0)
+    bound_px: float = Field(20.0, ge=0.1, le=4096)
     """Displacement that the int8 code still holds; larger ones are clipped and counted."""
     code: Literal["int8", "float16"] = "int8"
     """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
@@ -38,11 +38,11 @@ class Tvl1Settings(FlowMethodSettings):
     """Sigma of the Gaussian blur of the frames."""
     sampling: Literal["bilinear", "bicubic"] = "bilinear"
     """How a warp reads between pixels."""
-    tau: float = Field(0.125, gt=0, le=1)
+    tau: float = Field(0.125, ge=0.001, le=1)
     """Step: zach's dual one, stable up to 0.25; or chambolle-pock's primal one, whose dual one is 1 / (8 tau)."""
-    lam: float = Field(0.15, gt=0)
+    lam: float = Field(0.15, ge=0.001, le=10)
     """Weight of the data term (lambda in the papers)."""
-    theta: float = Field(0.3, gt=0)
+    theta: float = Field(0.3, ge=0.001, le=10)
     """Coupling of the two halves of zach's energy; chambolle-pock has none."""
     scales: int = Field(3, ge=1, le=12)
     """Pyramid levels at most; levels under 16 px are left out."""
@@ -60,7 +60,7 @@ class Tvl1Settings(FlowMethodSettings):
     """Filter once more at the end of each level."""
     compile: Literal["auto", "never"] = "auto"
     """auto fuses the solver's steps with torch.compile where there is a compiler; never leaves them as they are."""
-    batch_pairs: int = Field(32, ge=1)
+    batch_pairs: int = Field(32, ge=1, le=4096)
     """Frame pairs solved at once."""
 
     @model_validator(mode="before")
@@ -110,7 +110,7 @@ class TemporalGradientSettings(FlowMethodSettings):
     """Difference of adjacent frames: the cheap motion input."""
 
     method: Literal["temporal-gradient"] = "temporal-gradient"
-    bound_px: float = Field(128.0, gt=0)
+    bound_px: float = Field(128.0, ge=0.1, le=4096)
     """Grey-level difference (of 255) that the int8 code still holds; larger ones are clipped and counted."""
 
 
@@ -124,7 +124,7 @@ class RaftSettings(FlowMethodSettings):
     """Refinement steps."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision; a CPU has no fp16."""
-    batch_pairs: int = Field(4, ge=1)
+    batch_pairs: int = Field(4, ge=1, le=4096)
     """Frame pairs solved at once."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,39 +13,39 @@ from tadkit.config.video import View
 class TrainSettings(Settings):
     """One training run."""
 
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(10, ge=1, le=100_000)
     """Passes over the training windows."""
-    window_s: float = Field(25.6, gt=0)
+    window_s: float = Field(25.6, ge=0.1, le=100_000)
     """Length of a training window in seconds."""
-    batch_windows: int = Field(2, ge=1)
+    batch_windows: int = Field(2, ge=1, le=4096)
     """Windows a step."""
-    lr: float = Field(5e-4, gt=0)
+    lr: float = Field(5e-4, gt=0, le=10)
     """Peak learning rate of new layers."""
-    backbone_lr: float = Field(1e-4, gt=0)
+    backbone_lr: float = Field(1e-4, gt=0, le=10)
     """Peak learning rate of the backbone."""
-    weight_decay: float = Field(0.05, ge=0)
+    weight_decay: float = Field(0.05, ge=0, le=10)
     """AdamW's decay, on weights of two or more dimensions."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the rate climbs."""
     schedule: Literal["cosine", "actionformer-cosine", "actionformer-multistep"] = "cosine"
     """What follows the warm-up: a cosine to zero, or ActionFormer's schedules, step by step theirs."""
-    milestones: tuple[float, ...] = (0.5, 0.8)
+    milestones: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.5, 0.8)
     """Shares of the steps after the warm-up at which actionformer-multistep divides the rate by 10."""
-    clip_norm: float = Field(1.0, gt=0)
+    clip_norm: float = Field(1.0, gt=0, le=1_000_000)
     """Largest gradient norm."""
     ema: float = Field(0.99, ge=0, lt=1)
     """Decay of the averaged weights, which are the ones saved as the model."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision (accelerate)."""
-    views: tuple[View, ...] = ("original", "mirror")
+    views: tuple[View, ...] = Field(("original", "mirror"), min_length=1)
     """Views of the picture that training draws from; teacher outputs are cached for each."""
     colour_jitter: float = Field(0.3, ge=0, lt=1)
     """Largest change of brightness, contrast and saturation of a window's RGB frames; flow is left alone."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2_147_483_647)
     """Seed of weights, windows and views."""
-    checkpoint_s: float = Field(20.0, ge=0)
+    checkpoint_s: float = Field(20.0, ge=0, le=1_000_000)
     """Seconds between checkpoints that a killed run goes on from."""
-    cache_mb: int = Field(1024, ge=0)
+    cache_mb: int = Field(1024, ge=0, le=10_000_000)
     """Memory for decoded training frames, so that they are decoded once."""
 
 

@@ -15,7 +15,7 @@ SQUARE_VIEWS: frozenset[str] = frozenset({"turn90", "turn270", "transpose", "ant
 class VideoSettings(Settings):
     """How frames are read."""
 
-    rate_hz: float = Field(10.0, gt=0, le=240)
+    rate_hz: float = Field(10.0, ge=0.01, le=240)
     """Frames per second that are sampled, by time stamp, whatever the video's own rate."""
     height_px: int = Field(112, ge=16, le=2048)
     """Height that the decoder scales frames to."""

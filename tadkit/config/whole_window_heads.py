@@ -12,7 +12,7 @@ from tadkit.config.base import Settings
 class WholeWindowSettings(Settings):
     """What the heads that see a whole window share."""
 
-    window_steps: int = Field(128, ge=2)
+    window_steps: int = Field(128, ge=2, le=65_536)
     """Feature steps of a window, in training and in use, instead of window_s; longer tracks are cut into them."""
     prior_probability: float = Field(0.01, gt=0, lt=1)
     """Probability of each class that the classifier starts from."""
@@ -23,39 +23,39 @@ class TadtrSettings(WholeWindowSettings):
 
     kind: Literal["tadtr"] = "tadtr"
     """Deformable transformer; each of its queries finds at most one action."""
-    dim: int = Field(128, ge=8)
+    dim: int = Field(128, ge=8, le=4096)
     """Channels inside the head."""
-    queries: int = Field(40, ge=1)
+    queries: int = Field(40, ge=1, le=10_000)
     """Queries a window: more than actions that a window can hold."""
     encoder_layers: int = Field(2, ge=0, le=12)
     """Deformable layers over the track."""
     decoder_layers: int = Field(4, ge=1, le=12)
     """Layers of the queries; each refines the segments of the one before."""
-    attention_heads: int = Field(8, ge=1)
+    attention_heads: int = Field(8, ge=1, le=256)
     """Attention heads."""
-    points: int = Field(4, ge=1)
+    points: int = Field(4, ge=1, le=64)
     """Places of the track that a query reads, a head."""
-    mlp_dim: int = Field(512, ge=8)
+    mlp_dim: int = Field(512, ge=8, le=16_384)
     """Hidden channels of the perceptrons in the layers."""
-    norm_groups: int = Field(8, ge=1)
+    norm_groups: int = Field(8, ge=1, le=4096)
     """Groups of channels that the embedding's norm takes together."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout in the layers."""
     padding: Literal["masked", "counted"] = "masked"
     """counted reads padding as if it were real, as OpenTAD does."""
-    pad_to_steps: int = Field(0, ge=0)
+    pad_to_steps: int = Field(0, ge=0, le=65_536)
     """Shorter tracks are padded to this many steps, which only counted padding makes a difference to."""
-    class_cost: float = Field(6.0, ge=0)
+    class_cost: float = Field(6.0, ge=0, le=1000)
     """Weight of the classes in the matching."""
-    segment_cost: float = Field(5.0, ge=0)
+    segment_cost: float = Field(5.0, ge=0, le=1000)
     """Weight of the distance of normalised centre and width in the matching."""
-    iou_cost: float = Field(2.0, ge=0)
+    iou_cost: float = Field(2.0, ge=0, le=1000)
     """Weight of the overlap in the matching."""
-    class_weight: float = Field(2.0, ge=0)
+    class_weight: float = Field(2.0, ge=0, le=1000)
     """Weight of the classification loss."""
-    segment_weight: float = Field(5.0, ge=0)
+    segment_weight: float = Field(5.0, ge=0, le=1000)
     """Weight of the distance in the regression loss."""
-    iou_weight: float = Field(2.0, ge=0)
+    iou_weight: float = Field(2.0, ge=0, le=1000)
     """Weight of the overlap in the regression loss."""
 
     @model_validator(mode="after")
@@ -71,37 +71,37 @@ class BmnSettings(WholeWindowSettings):
 
     kind: Literal["bmn"] = "bmn"
     """Proposals are judged by starts, ends and a map of every start and duration, and named by a classifier."""
-    dim: int = Field(128, ge=4)
+    dim: int = Field(128, ge=4, le=4096)
     """Channels of the track inside the head."""
-    map_dim: int = Field(64, ge=1)
+    map_dim: int = Field(64, ge=1, le=4096)
     """Channels of the map of proposals."""
-    roi_dim: int = Field(256, ge=1)
+    roi_dim: int = Field(256, ge=1, le=4096)
     """Channels that the samples of a proposal are mixed to."""
-    groups: int = Field(4, ge=1)
+    groups: int = Field(4, ge=1, le=4096)
     """Groups of the convolutions over time."""
     graph_layers: int = Field(0, ge=0, le=6)
     """G-TAD's graph layers (Xu et al., CVPR 2020) after the first convolutions; the paper of BMN has none."""
-    neighbours: int = Field(3, ge=1)
+    neighbours: int = Field(3, ge=1, le=1000)
     """Steps that look most alike, itself included, that a step hears in a graph layer."""
-    durations: int = Field(64, ge=1)
+    durations: int = Field(64, ge=1, le=4096)
     """Longest proposal in feature steps; one row of the map for each length."""
-    samples: int = Field(16, ge=1)
+    samples: int = Field(16, ge=1, le=256)
     """Features read of each proposal and its surroundings."""
-    samples_per_bin: int = Field(3, ge=1)
+    samples_per_bin: int = Field(3, ge=1, le=64)
     """Places averaged to one of these features."""
-    context: float = Field(0.5, ge=0)
+    context: float = Field(0.5, ge=0, le=10)
     """Surroundings on either side, as a share of the proposal's length."""
     map_layers: int = Field(2, ge=1, le=6)
     """3 x 3 convolutions over the map."""
-    edge_steps: float = Field(3.0, gt=0)
+    edge_steps: float = Field(3.0, ge=0.01, le=1000)
     """Stretch around a start or end, in feature steps, whose steps learn to say so."""
     classifier: bool = True
     """Name the proposals; without, as in the paper, they all are of the one class (ours, the paper has none)."""
     score: Literal["iou", "iou*s*e"] = "iou*s*e"
     """Score of a proposal: its confidence, or its confidence times that of its start and of its end."""
-    regression_weight: float = Field(5.0, ge=0)
+    regression_weight: float = Field(5.0, ge=0, le=1000)
     """Weight of the confidence map's squared error."""
-    classifier_weight: float = Field(1.0, ge=0)
+    classifier_weight: float = Field(1.0, ge=0, le=1000)
     """Weight of the proposals' classes."""
 
     @model_validator(mode="after")
@@ -116,19 +116,19 @@ class TagsSettings(WholeWindowSettings):
 
     kind: Literal["tags"] = "tags"
     """Every step names its classes and marks the whole extent of its action."""
-    dim: int = Field(128, ge=8)
+    dim: int = Field(128, ge=8, le=4096)
     """Channels inside the head."""
     layers: int = Field(2, ge=1, le=12)
     """Global self-attention layers."""
-    attention_heads: int = Field(4, ge=1)
+    attention_heads: int = Field(4, ge=1, le=256)
     """Attention heads."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout in the layers."""
-    reach_steps: int = Field(64, ge=1)
+    reach_steps: int = Field(64, ge=1, le=65_536)
     """Distance in steps beyond which a mask's prior does not change."""
     thresholds: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Levels at which a mask is cut; each gives a candidate."""
-    mask_weight: float = Field(1.0, ge=0)
+    mask_weight: float = Field(1.0, ge=0, le=1000)
     """Weight of the masks' losses."""
 
     @model_validator(mode="after")

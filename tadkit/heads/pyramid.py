@@ -17,12 +17,17 @@ from torch import Tensor, nn
 from tadkit.config import ActionFormerSettings, AnchorFreeSettings
 from tadkit.errors import SettingsError
 from tadkit.heads.attention import ConvAttention
+from tadkit.heads.convolution import DenseConv1d
 from tadkit.heads.layers import ChannelNorm, MaskedConv1d, ResidualPath, max_pooled, strided_mask, zero_padding
 from tadkit.heads.necks import FeaturePyramidNeck, Level
 
 
 class EmbeddedPyramid(nn.Module):
-    """Streams and embedding before the layers of a pyramid, and the neck after them; subclasses bring the layers."""
+    """Streams and embedding before the layers of a pyramid, and the neck after them; subclasses bring the layers.
+
+    Raises:
+        SettingsError: streams, or a head without embedding, that do not take ``in_channels``.
+    """
 
     def __init__(self, settings: AnchorFreeSettings, *, in_channels: int) -> None:
         super().__init__()
@@ -30,11 +35,11 @@ class EmbeddedPyramid(nn.Module):
         self.in_channels = in_channels
         self.masked = settings.padding == "masked"
         self.stream_channels = [channels for channels, _ in settings.streams]
-        assert not settings.streams or sum(self.stream_channels) == in_channels, (settings.streams, in_channels)
+        _check_width(settings, in_channels)
         self.streams = nn.ModuleList(MaskedConv1d(channels, width, kernel=1) for channels, width in settings.streams)
         first = dim if settings.streams else in_channels
         self.embedding = nn.ModuleList(
-            MaskedConv1d(dim if n else first, dim, kernel=kernel, bias=False) for n in range(settings.embedding_layers)
+            DenseConv1d(dim if n else first, dim, kernel=kernel, bias=False) for n in range(settings.embedding_layers)
         )
         self.embedding_norms = nn.ModuleList(
             ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky") for _ in self.embedding
@@ -73,6 +78,16 @@ class EmbeddedPyramid(nn.Module):
     def neck_reach_steps(self, levels: int) -> int:
         """Input steps that a neck of ``levels`` adds on one side to what the coarsest level depends on."""
         return 0 if self.fpn is None else 2 * (1 << (levels - 1)) - 1
+
+
+def _check_width(settings: AnchorFreeSettings, in_channels: int) -> None:
+    if settings.streams and (width := sum(channels for channels, _ in settings.streams)) != in_channels:
+        raise SettingsError(f"head.streams take {width} channels in all, but the head is given {in_channels}")
+    if not settings.embedding_layers and not settings.streams and settings.dim != in_channels:
+        raise SettingsError(
+            f"head.dim is {settings.dim}, but without embedding_layers it must be the {in_channels} channels that the "
+            "head is given"
+        )
 
 
 class TransformerBlock(nn.Module):
@@ -118,7 +133,7 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.stride = stride
         self.widen = MaskedConv1d(dim, 2 * dim, kernel=3, stride=stride)
-        self.narrow = MaskedConv1d(2 * dim, dim, kernel=3)
+        self.narrow = DenseConv1d(2 * dim, dim, kernel=3)
         self.skip = MaskedConv1d(dim, dim, kernel=1, stride=stride) if stride > 1 else None
 
     def forward(

@@ -1,8 +1,10 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.config import ActionFormerSettings
+from tadkit.errors import SettingsError
 from tadkit.heads.attention import sliding_attention
 from tadkit.heads.layers import max_pooled, strided_mask
 from tadkit.heads.pyramid import Pyramid
@@ -63,3 +65,16 @@ def test_max_pool_takes_no_padding_for_a_value() -> None:
     mask = torch.tensor([[True, True, True, False, False]])
     assert max_pooled(x, mask).tolist() == [[[-2.0, -1.0, 0.0]]]
     assert strided_mask(mask, 2).tolist() == [[True, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"embedding_layers": 0}, "head.dim is 16, but without embedding_layers it must be the 6 channels"),
+        ({"streams": ((4, 8), (4, 8))}, "head.streams take 8 channels in all, but the head is given 6"),
+    ],
+)
+def test_a_head_whose_first_layer_does_not_take_the_features_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Pyramid(ActionFormerSettings(**{**SMALL.model_dump(), **changes}), in_channels=6)
+    Pyramid(ActionFormerSettings(**{**SMALL.model_dump(), **changes}), in_channels=8 if "streams" in changes else 16)
