@@ -76,7 +76,7 @@ def features(
 
 
 @import_.command(
-    short_help="A head of ActionFormer, TriDet or OpenTAD.",
+    short_help="A head of ActionFormer, TriDet, OpenTAD or TadTR.",
     epilog=example(
         "tadkit import head --from actionformer epoch_034.pth.tar --config thumos_i3d.yaml --out head.safetensors"
     ),
@@ -85,7 +85,7 @@ def features(
 @click.option(
     "--from",
     "source",
-    type=click.Choice(["actionformer", "tridet", "opentad"]),
+    type=click.Choice(["actionformer", "tridet", "opentad", "tadtr"]),
     required=True,
     help="Whose head it is.",
 )

@@ -45,6 +45,14 @@ class TadtrSettings(WholeWindowSettings):
     """counted reads padding as if it were real, as OpenTAD does."""
     pad_to_steps: int = Field(0, ge=0, le=65_536)
     """Shorter tracks are padded to this many steps, which only counted padding makes a difference to."""
+    variant: Literal["opentad", "authors"] = "opentad"
+    """authors: as in TadTR's own code the embedding has a bias, and steps are told their ends, not their centres."""
+    actionness: bool = False
+    """Predict how well each segment fits an action and multiply its scores by that, as published TadTR does."""
+    actionness_bins: int = Field(16, ge=1, le=256)
+    """Parts of a segment whose mean features its actionness is predicted from."""
+    actionness_context: float = Field(0.25, ge=0, le=10)
+    """Surroundings of a segment on either side that its actionness is predicted from, as a share of its length."""
     class_cost: float = Field(6.0, ge=0, le=1000)
     """Weight of the classes in the matching."""
     segment_cost: float = Field(5.0, ge=0, le=1000)
@@ -57,6 +65,8 @@ class TadtrSettings(WholeWindowSettings):
     """Weight of the distance in the regression loss."""
     iou_weight: float = Field(2.0, ge=0, le=1000)
     """Weight of the overlap in the regression loss."""
+    actionness_weight: float = Field(4.0, ge=0, le=1000)
+    """Weight of the actionness in the regression loss."""
 
     @model_validator(mode="after")
     def _divides(self) -> TadtrSettings:

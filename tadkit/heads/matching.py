@@ -77,10 +77,14 @@ def _column_of(row_of: Int64[np.ndarray, " cols"], row: int) -> int:
     return int(held[0]) if len(held) else -1
 
 
-def pairwise_iou(one: Float[Tensor, "m 2"], other: Float[Tensor, "n 2"]) -> Float[Tensor, "m n"]:
-    """Intersection over union of each segment of ``one`` with each of ``other``; 0 where the union has no length."""
-    latest = torch.maximum(one[:, None, 0], other[None, :, 0])
-    earliest = torch.minimum(one[:, None, 1], other[None, :, 1])
-    intersection = (earliest - latest).clamp(min=0)
-    union = (one[:, 1] - one[:, 0])[:, None] + (other[:, 1] - other[:, 0])[None] - intersection
+def segment_iou(one: Float[Tensor, "*one 2"], other: Float[Tensor, "*other 2"]) -> Float[Tensor, "*both"]:
+    """Intersection over union of segments whose leading dimensions fit each other; 0 where the union has no length."""
+    intersection = torch.minimum(one[..., 1], other[..., 1]) - torch.maximum(one[..., 0], other[..., 0])
+    intersection = intersection.clamp(min=0)
+    union = (one[..., 1] - one[..., 0]) + (other[..., 1] - other[..., 0]) - intersection
     return intersection / union.clamp(min=1e-6)
+
+
+def pairwise_iou(one: Float[Tensor, "m 2"], other: Float[Tensor, "n 2"]) -> Float[Tensor, "m n"]:
+    """Intersection over union of each segment of ``one`` with each of ``other``."""
+    return segment_iou(one[:, None], other[None])

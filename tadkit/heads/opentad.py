@@ -22,6 +22,7 @@ _TADTR = (
     (r"transformer\.query_embedding\.weight", "queries"),
     (r"transformer\.level_embeds", "place"),
     (r"transformer\.reference_points\.", "reference."),
+    (r"transformer\.actionness_pred\.", "actionness.mlp."),
     (r"transformer\.class_embed\.(\d+)\.", r"classifiers.\1."),
     (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.0\.", r"regressors.\1.0."),
     (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.1\.", r"regressors.\1.2."),
@@ -42,6 +43,19 @@ _TADTR = (
     (r"\.output_proj\.", ".out."),
 )
 
+_TADTR_SETTINGS = {
+    "attention_heads": "num_heads",
+    "window_steps": "window_size",
+    "dropout": "ffn_dropout",
+    "class_cost": "cost_class",
+    "segment_cost": "cost_bbox",
+    "iou_cost": "cost_giou",
+    "class_weight": "loss_class",
+    "segment_weight": "loss_bbox",
+    "iou_weight": "loss_iou",
+    "actionness_weight": "loss_actionness",
+}
+
 _BMN = (
     (r"projection\.convs\.(\d+)\.", r"embedding.\1."),
     (r"rpn_head\.tem\.0\.", "start."),
@@ -54,7 +68,7 @@ _BMN = (
 )
 
 
-class OpentadHead(NamedTuple):
+class PeerHead(NamedTuple):
     """What is needed to build a head and to load it.
 
     Attributes:
@@ -102,7 +116,7 @@ def state_from_opentad(state: Mapping[str, Tensor], kind: Kind) -> dict[str, Ten
     return tensors
 
 
-def from_opentad(state: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> OpentadHead:
+def from_opentad(state: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> PeerHead:
     """The head that a peer's state dict is.
 
     Args:
@@ -111,7 +125,7 @@ def from_opentad(state: Mapping[str, Tensor], config: Mapping[str, Any], *, wher
         where: the file, for errors.
 
     Raises:
-        WeightsError: TadTR with actionness regression or with another embedding, or BMN whose maps differ in width.
+        WeightsError: TadTR with another embedding, or BMN whose maps differ in width.
     """
     kind = opentad_kind(state)
     assert kind is not None, where
@@ -121,16 +135,16 @@ def from_opentad(state: Mapping[str, Tensor], config: Mapping[str, Any], *, wher
     )
     if strange:
         raise WeightsError(
-            f"{where}: {strange[0]} is of no {kind} that tadkit has; expected TadTR after one convolution and without "
-            "actionness regression, or BMN as published"
+            f"{where}: {strange[0]} is of no {kind} that tadkit has; expected TadTR after one convolution, or BMN as "
+            "published"
         )
-    asked = _Asked(config)
+    asked = Asked(config)
     section, channels = _tadtr(tensors, asked) if kind == "tadtr" else _bmn(tensors, asked)
     classes = len(tensors["classifiers.0.bias"]) if kind == "tadtr" else 1
-    return OpentadHead({"kind": kind, **section}, channels, classes, tensors, tuple(asked.assumed))
+    return PeerHead({"kind": kind, **section}, channels, classes, tensors, tuple(asked.assumed))
 
 
-class _Asked:
+class Asked:
     """Looks settings up in a nested table, and keeps a list of what was not there."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -154,32 +168,51 @@ def _find(table: Mapping[str, Any], name: str) -> Any:
     return next((found for found in parts if found is not None), None)
 
 
-def _tadtr(tensors: Mapping[str, Tensor], asked: _Asked) -> tuple[dict[str, Any], int]:
-    """Section and channels of a TadTR; defaults are those of its recipe for THUMOS14."""
-    heads = int(asked.get("num_heads", 8, ours="attention_heads"))
-    steps = int(asked.get("window_size", 256, ours="pad_to_steps"))
+def _tadtr(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[dict[str, Any], int]:
+    """Section and channels of OpenTAD's TadTR."""
+    section, channels = tadtr_section(tensors, asked, _TADTR_SETTINGS, steps=256)
+    section["norm_groups"] = int(asked.get("num_groups", 32, ours="norm_groups"))
+    if "actionness" in section:
+        context = asked.get("roi_extend_ratio", 0.25, ours="actionness_context")
+        section["actionness_context"] = float(context)
+    return section, channels
+
+
+def tadtr_section(
+    tensors: Mapping[str, Tensor], asked: Asked, names: Mapping[str, str], *, steps: int
+) -> tuple[dict[str, Any], int]:
+    """What of a TadTR's section weights and config tell, and its channels; defaults are those of recipes for THUMOS14.
+
+    Args:
+        tensors: under our names.
+        asked: the peer's config.
+        names: the peer's name of each setting.
+        steps: of a window, where the config does not tell.
+    """
+    heads = int(asked.get(names["attention_heads"], 8, ours="attention_heads"))
+    window = int(asked.get(names["window_steps"], steps, ours="pad_to_steps"))
+    dim = tensors["reference.weight"].shape[1]
     section = {
-        "dim": tensors["reference.weight"].shape[1],
+        "dim": dim,
         "queries": len(tensors["queries"]),
         "encoder_layers": modules_of(tensors, "encoder"),
         "decoder_layers": modules_of(tensors, "decoder"),
         "attention_heads": heads,
         "points": len(tensors["decoder.0.attention.offsets.bias"]) // heads,
         "mlp_dim": len(tensors["decoder.0.mlp.0.bias"]),
-        "norm_groups": int(asked.get("num_groups", 32, ours="norm_groups")),
-        "dropout": float(asked.get("ffn_dropout", 0.1)),
+        "dropout": float(asked.get(names["dropout"], 0.1)),
         "padding": "counted",
-        "pad_to_steps": steps,
-        "window_steps": steps,
+        "pad_to_steps": window,
+        "window_steps": window,
     }
-    costs = {"class_cost": "cost_class", "segment_cost": "cost_bbox", "iou_cost": "cost_giou"}
-    weights = {"class_weight": "loss_class", "segment_weight": "loss_bbox", "iou_weight": "loss_iou"}
-    told = {ours: asked.get(theirs, None) for ours, theirs in (costs | weights).items()}
+    if "actionness.mlp.0.weight" in tensors:
+        section |= {"actionness": True, "actionness_bins": tensors["actionness.mlp.0.weight"].shape[1] // dim}
+    told = {ours: asked.get(names[ours], None) for ours in names if ours.endswith(("_cost", "_weight"))}
     section |= {ours: float(value) for ours, value in told.items() if value is not None}
     return section, tensors["embedding.weight"].shape[1]
 
 
-def _bmn(tensors: Mapping[str, Tensor], asked: _Asked) -> tuple[dict[str, Any], int]:
+def _bmn(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[dict[str, Any], int]:
     """Section and channels of a BMN; defaults are those of its recipe for ActivityNet."""
     roi_dim, map_dim, samples = tensors["matching.weight"].shape
     dim, share = tensors["start.0.conv.weight"].shape[:2]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tadkit.errors import WeightsError
 
-Source = Literal["actionformer", "tridet", "opentad"]
+Source = Literal["actionformer", "tridet", "opentad", "tadtr"]
 
 _NAMES: tuple[tuple[str, str], ...] = (
     (r"^(?:backbone|projection)\.proj\.", "pyramid.streams."),

@@ -1,8 +1,9 @@
 """Query head: a fixed set of learned queries, each of which names at most one action and where it lies.
 
-After TadTR (Liu et al., End-to-end temporal action detection with transformer, IEEE TIP 2022), as OpenTAD configures it
-without actionness regression. Matched one to one in training, queries do not repeat each other and need no
-suppression. Where we leave it: padding is never read unless asked for (OpenTAD reads it: ``padding = "counted"``).
+After TadTR (Liu et al., End-to-end temporal action detection with transformer, IEEE TIP 2022), as OpenTAD configures
+it, or as its authors' code does (``variant``). Matched one to one in training, queries do not repeat each other and
+need no suppression. Where we leave it: padding is never read unless asked for (both read it: ``padding = "counted"``),
+and actionness is predicted only where asked for (``actionness``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from tadkit.config import TadtrSettings
 from tadkit.heads.head import Candidates, Head
 from tadkit.heads.layers import TimeGroupNorm, zero_padding
 from tadkit.heads.ranking import ranked
-from tadkit.heads.tadtr_layers import DecoderLayer, EncoderLayer, sine_positions
+from tadkit.heads.tadtr_actionness import Actionness
+from tadkit.heads.tadtr_layers import DeformableLayer, sine_positions, three_layers
 
 
 class QueryPredictions(NamedTuple):
@@ -31,12 +33,15 @@ class QueryPredictions(NamedTuple):
             reach past the track.
         mask: (batch, time), True at the steps that were read; their number is the unit of normalised segments.
         earlier: logits and segments of the decoder's earlier layers, which learn from the same truth.
+        actionness: (batch, queries), overlap that each segment may have with an action, in [0, 1]; None where the head
+            predicts none.
     """
 
     logits: Float[Tensor, "batch queries classes"]
     segments: Float[Tensor, "batch queries 2"]
     mask: Bool[Tensor, "batch time"]
     earlier: tuple[tuple[Float[Tensor, "batch queries classes"], Float[Tensor, "batch queries 2"]], ...] = ()
+    actionness: Float[Tensor, "batch queries"] | None = None
 
 
 class TadtrHead(Head):
@@ -55,26 +60,25 @@ class TadtrHead(Head):
         self.settings = settings
         self.in_channels, self.num_classes = in_channels, num_classes
         dim = settings.dim
-        shape = {"heads": settings.attention_heads, "points": settings.points, "mlp_dim": settings.mlp_dim}
-        self.embedding = nn.Conv1d(in_channels, dim, 1, bias=False)
+        self.embedding = nn.Conv1d(in_channels, dim, 1, bias=settings.variant == "authors")
         self.embedding_norm = TimeGroupNorm(settings.norm_groups, dim)
         self.place = nn.Parameter(torch.randn(dim))
-        self.encoder = nn.ModuleList(
-            EncoderLayer(dim, **shape, dropout=settings.dropout) for _ in range(settings.encoder_layers)
-        )
-        self.decoder = nn.ModuleList(
-            DecoderLayer(dim, **shape, dropout=settings.dropout) for _ in range(settings.decoder_layers)
-        )
+        self.encoder = nn.ModuleList(_layer(settings, queries=False) for _ in range(settings.encoder_layers))
+        self.decoder = nn.ModuleList(_layer(settings, queries=True) for _ in range(settings.decoder_layers))
         self.queries = nn.Parameter(torch.randn(settings.queries, 2 * dim))
         self.reference = nn.Linear(dim, 1)
         self.classifiers = nn.ModuleList(nn.Linear(dim, num_classes) for _ in self.decoder)
-        self.regressors = nn.ModuleList(_regressor(dim) for _ in self.decoder)
+        self.regressors = nn.ModuleList(three_layers(dim, dim, 2) for _ in self.decoder)
+        bins, context = settings.actionness_bins, settings.actionness_context
+        self.actionness = Actionness(dim, bins=bins, context=context) if settings.actionness else None
         self._initialise()
 
     def _initialise(self) -> None:
         """References spread by the queries' places, first widths of 0.12 of the track, classes at their prior."""
         nn.init.xavier_normal_(self.reference.weight)
         nn.init.zeros_(self.reference.bias)
+        if self.embedding.bias is not None:
+            nn.init.zeros_(self.embedding.bias)
         prior = self.settings.prior_probability
         for classifier, regressor in zip(self.classifiers, self.regressors, strict=True):
             nn.init.constant_(classifier.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
@@ -95,8 +99,7 @@ class TadtrHead(Head):
         missing = max(self.settings.pad_to_steps - mask.shape[1], 0)
         features, mask = nnf.pad(features, (0, missing)), nnf.pad(mask, (0, missing))
         read = mask if self.settings.padding == "masked" else torch.ones_like(mask)
-        x = zero_padding(self.embedding_norm(self.embedding(zero_padding(features, mask)), read), mask)
-        memory = self._encoded(x.transpose(1, 2), read)
+        memory = self._encoded(self._embedded(features, mask, read), read)
         places, content = (part.expand(len(mask), -1, -1) for part in self.queries.chunk(2, dim=1))
         reference = self.reference(places).sigmoid()
         length = read.sum(dim=1).float()[:, None, None]
@@ -106,22 +109,35 @@ class TadtrHead(Head):
             refined = _refined(regressor(content).float(), reference.float())  # half precision has no places of steps
             layers.append((classifier(content), _segments(refined, length)))
             reference = refined.detach()  # each layer learns from its own refinement only
-        return QueryPredictions(*layers[-1], read, tuple(layers[:-1]))
+        logits, segments = layers[-1]
+        actionness = None if self.actionness is None else self.actionness(memory, segments, length)
+        return QueryPredictions(logits, segments, read, tuple(layers[:-1]), actionness)
+
+    def _embedded(
+        self,
+        features: Float[Tensor, "batch in_channels time"],
+        mask: Bool[Tensor, "batch time"],
+        read: Bool[Tensor, "batch time"],
+    ) -> Float[Tensor, "batch time dim"]:
+        """The track in the head's channels; where padding is read, the authors' variant keeps its bias there."""
+        x = self.embedding_norm(self.embedding(zero_padding(features, mask)), read)
+        return zero_padding(x, read if self.settings.variant == "authors" else mask).transpose(1, 2)
 
     def _encoded(
         self, x: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time dim"]:
         """The track after the encoder; masked steps hold nothing of use."""
-        positions = sine_positions(mask, x.shape[-1]).to(x.dtype) + self.place
+        at = 1.0 if self.settings.variant == "authors" else 0.5
+        positions = sine_positions(mask, x.shape[-1], at=at).to(x.dtype) + self.place
         steps = torch.arange(mask.shape[1], device=mask.device) + 0.5
         reference = (steps / mask.sum(dim=1, keepdim=True).clamp(min=1))[..., None].to(x.dtype)
         for layer in self.encoder:
-            x = layer(x, positions, reference, mask)
+            x = layer(x, positions, reference, x, mask)
         return x
 
 
 def query_candidates(predictions: QueryPredictions, *, min_score: float, limit: int) -> Candidates:
-    """The best candidates of one video: each query once for each class.
+    """The best candidates of one video: each query once for each class, by probability times actionness, if predicted.
 
     Args:
         predictions: of one video (batch 1).
@@ -132,12 +148,22 @@ def query_candidates(predictions: QueryPredictions, *, min_score: float, limit: 
         WeightsError: a prediction is not a finite number.
     """
     assert len(predictions.logits) == 1, "candidates are of one video"
-    return ranked(predictions.segments[0], predictions.logits[0].sigmoid(), min_score=min_score, limit=limit)
+    scores = predictions.logits[0].sigmoid()
+    if predictions.actionness is not None:
+        scores = scores * predictions.actionness[0][:, None]
+    return ranked(predictions.segments[0], scores, min_score=min_score, limit=limit)
 
 
-def _regressor(dim: int) -> nn.Sequential:
-    """Three layers to the change of centre and width."""
-    return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 2))
+def _layer(settings: TadtrSettings, *, queries: bool) -> DeformableLayer:
+    """A layer of the encoder, or of the decoder's ``queries``."""
+    return DeformableLayer(
+        settings.dim,
+        heads=settings.attention_heads,
+        points=settings.points,
+        mlp_dim=settings.mlp_dim,
+        dropout=settings.dropout,
+        queries=queries,
+    )
 
 
 def _refined(change: Float[Tensor, "*batch 2"], reference: Float[Tensor, "*batch _"]) -> Float[Tensor, "*batch 2"]:

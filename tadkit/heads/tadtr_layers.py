@@ -85,36 +85,22 @@ def sampled(
     return read.reshape(batch, heads, part, *read.shape[2:])
 
 
-class EncoderLayer(nn.Module):
-    """Deformable attention of a track to itself, then a two-layer perceptron; norms after each."""
+class DeformableLayer(nn.Module):
+    """Deformable attention to a track, then a two-layer perceptron; norms after each.
 
-    def __init__(self, dim: int, *, heads: int, points: int, mlp_dim: int, dropout: float) -> None:
+    Args:
+        dim: channels.
+        heads: attention heads.
+        points: places that a head reads.
+        mlp_dim: hidden channels of the perceptron.
+        dropout: after each linear layer of the perceptron and on attention.
+        queries: attend to each other first, as queries do in the decoder.
+    """
+
+    def __init__(self, dim: int, *, heads: int, points: int, mlp_dim: int, dropout: float, queries: bool) -> None:
         super().__init__()
-        self.attention = DeformableAttention(dim, heads=heads, points=points, dropout=dropout)
-        self.attention_norm = nn.LayerNorm(dim)
-        self.mlp = perceptron(dim, mlp_dim, dropout)
-        self.mlp_norm = nn.LayerNorm(dim)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch time dim"],
-        positions: Float[Tensor, "batch time dim"],
-        reference: Float[Tensor, "batch time 1"],
-        mask: Bool[Tensor, "batch time"],
-    ) -> Float[Tensor, "batch time dim"]:
-        """One layer; masked steps hold nothing of use."""
-        x = self.attention_norm(x + self.attention(x + positions, reference, x, mask))
-        result: Tensor = self.mlp_norm(x + self.mlp(x))
-        return result
-
-
-class DecoderLayer(nn.Module):
-    """Attention among the queries, deformable attention to the track, then a two-layer perceptron."""
-
-    def __init__(self, dim: int, *, heads: int, points: int, mlp_dim: int, dropout: float) -> None:
-        super().__init__()
-        self.self_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
-        self.self_norm = nn.LayerNorm(dim)
+        self.self_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if queries else None
+        self.self_norm = nn.LayerNorm(dim) if queries else None
         self.attention = DeformableAttention(dim, heads=heads, points=points, dropout=dropout)
         self.attention_norm = nn.LayerNorm(dim)
         self.mlp = perceptron(dim, mlp_dim, dropout)
@@ -128,9 +114,10 @@ class DecoderLayer(nn.Module):
         memory: Float[Tensor, "batch time dim"],
         mask: Bool[Tensor, "batch time"],
     ) -> Float[Tensor, "batch queries dim"]:
-        """One layer."""
-        placed = x + positions
-        x = self.self_norm(x + self.self_attention(placed, placed, x, need_weights=False)[0])
+        """One layer; in the encoder ``memory`` is ``x``, whose masked steps hold nothing of use."""
+        if self.self_attention is not None and self.self_norm is not None:
+            placed = x + positions
+            x = self.self_norm(x + self.self_attention(placed, placed, x, need_weights=False)[0])
         x = self.attention_norm(x + self.attention(x + positions, reference, memory, mask))
         result: Tensor = self.mlp_norm(x + self.mlp(x))
         return result
@@ -143,9 +130,20 @@ def perceptron(dim: int, hidden: int, dropout: float) -> nn.Sequential:
     )
 
 
-def sine_positions(mask: Bool[Tensor, "batch time"], dim: int) -> Float[Tensor, "batch time dim"]:
-    """Sines and cosines in turn of each step's centre as a share of the real length times 2 pi (DETR, section 3)."""
-    steps = torch.arange(mask.shape[1], device=mask.device, dtype=torch.float32) + 0.5
+def three_layers(in_dim: int, dim: int, out_dim: int) -> nn.Sequential:
+    """Three linear layers with ReLU between them."""
+    return nn.Sequential(nn.Linear(in_dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, out_dim))
+
+
+def sine_positions(mask: Bool[Tensor, "batch time"], dim: int, *, at: float = 0.5) -> Float[Tensor, "batch time dim"]:
+    """Sines and cosines in turn of a place in each step as a share of the real length times 2 pi (DETR, section 3).
+
+    Args:
+        mask: True where a step is real; real steps come first.
+        dim: channels.
+        at: the place, 0 at the step's start and 1 at its end.
+    """
+    steps = torch.arange(mask.shape[1], device=mask.device, dtype=torch.float32) + at
     share = 2 * math.pi * steps / (mask.sum(dim=1, keepdim=True) + 1e-6)
     pair = torch.arange(dim, device=mask.device, dtype=torch.float32).div(2, rounding_mode="floor")
     angle = share[..., None] / 10000 ** (2 * pair / dim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as nnf
@@ -12,7 +13,7 @@ from torch import Tensor
 from tadkit.config import TadtrSettings
 from tadkit.heads.head import HeadLoss, PredictionDistillation
 from tadkit.heads.losses import sigmoid_focal_loss
-from tadkit.heads.matching import assign, pairwise_iou
+from tadkit.heads.matching import assign, pairwise_iou, segment_iou
 from tadkit.heads.tadtr import QueryPredictions
 
 _ALPHA, _GAMMA, _TINY = 0.25, 2.0, 1e-8
@@ -29,8 +30,8 @@ def query_loss(
     """Loss of a batch against its ground truth (TadTR, section III-C, as in OpenTAD), summed over the decoder's layers.
 
     Each layer is matched by itself. Classification is the focal loss of all queries, regression the L1 distance of
-    normalised centre and width plus ``1 - IoU`` of the matched ones, each with its weight in the settings. Only as many
-    actions as there are queries can be matched.
+    normalised centre and width plus ``1 - IoU`` of the matched ones, each with its weight in the settings, and the
+    distance of actionness to the overlap that it predicts. Only as many actions as there are queries can be matched.
 
     Args:
         predictions: of the batch.
@@ -50,6 +51,9 @@ def query_loss(
             of_class, of_place = _video_loss(*parts, truth.to(parts[1]) / lengths[video], label, settings)
             classification, regression = classification + of_class, regression + of_place
     classification, regression = settings.class_weight * classification / over, regression / over
+    if predictions.actionness is not None:
+        apart = (predictions.actionness.float() - overlaps(predictions.segments, segments)).abs()
+        regression = regression + settings.actionness_weight * apart.mean()
     return HeadLoss(classification, regression, classification + regression, positives)
 
 
@@ -69,9 +73,23 @@ def _video_loss(
     targets[query, labels[action]] = 1.0
     matched, wanted = located[query], truth[action]
     apart = (_centre_width(matched) - _centre_width(wanted)).abs().sum()
-    missed = (1 - _iou(matched, wanted)).sum()
+    missed = (1 - segment_iou(matched, wanted)).sum()
     regression = settings.segment_weight * apart + settings.iou_weight * missed
     return sigmoid_focal_loss(logits, targets, alpha=_ALPHA, gamma=_GAMMA).sum(), regression
+
+
+@torch.no_grad()
+def overlaps(
+    located: Float[Tensor, "batch queries 2"], segments: Sequence[Float[Tensor, "actions 2"]]
+) -> Float[Tensor, "batch queries"]:
+    """Overlap of each query's segment with the action of its own track that it overlaps with most; 0 without actions.
+
+    As in OpenTAD; the authors' code looks for actions in all tracks of the batch.
+    """
+    located = located.float()
+    none = located.new_zeros(1, 2)  # overlaps with nothing
+    truths = (torch.cat((truth.to(located), none)) for truth in segments)
+    return torch.stack([pairwise_iou(one, truth).amax(dim=1) for one, truth in zip(located, truths, strict=True)])
 
 
 def query_distillation(
@@ -83,34 +101,50 @@ def query_distillation(
     classes, distance and overlap, each weighted by the teacher's foreground score (its largest class probability), for
     what the teacher calls background need not be found. Classification is KL(teacher || student) of each class's own
     sigmoid, weighted by the larger of the two probabilities; a query of the student without a partner should say
-    background. Regression is L1 plus ``1 - IoU`` with the settings' weights, weighted by the foreground score. Both are
-    divided by the teacher's foreground mass, at least 1. Earlier decoder layers are held to the teacher's own, the last
-    to the last and so on backwards, and the terms are summed. The teacher gets no gradient.
+    background. Regression is L1 plus ``1 - IoU`` plus, where both predict it, L1 of actionness, with the settings'
+    weights, weighted by the foreground score. Both are divided by the teacher's foreground mass, at least 1. Earlier
+    decoder layers are held to the teacher's own, the last to the last and so on backwards, and the terms are summed.
+    The teacher gets no gradient.
     """
     lengths = student.mask.sum(dim=1).clamp(min=1)
     classification = regression = student.logits.new_zeros((), dtype=torch.float32)
-    layers = [(*one.earlier, (one.logits, one.segments)) for one in (student, teacher)]
-    for (logits, located), (told, placed) in zip(reversed(layers[0]), reversed(layers[1]), strict=False):
-        told, placed = told.detach().float(), placed.detach().float()
-        mass = told.sigmoid().amax(dim=-1).sum().clamp(min=1.0)
+    for ours, theirs in zip(_layers(student), _layers(teacher), strict=False):
+        mass = theirs.logits.detach().float().sigmoid().amax(dim=-1).sum().clamp(min=1.0)
         for video, length in enumerate(lengths):
-            ours, theirs = (
-                (logits[video].float(), located[video].float() / length),
-                (told[video], placed[video] / length),
+            of_class, of_place = _video_distillation(
+                _of_video(ours, video, length), _of_video(theirs, video, length), settings
             )
-            of_class, of_place = _video_distillation(*ours, *theirs, settings)
             classification, regression = classification + of_class / mass, regression + of_place / mass
     return PredictionDistillation(classification, regression)
 
 
+class _Layer(NamedTuple):
+    """What one layer of the decoder says."""
+
+    logits: Float[Tensor, "*batch queries classes"]
+    located: Float[Tensor, "*batch queries 2"]
+    actionness: Float[Tensor, "*batch queries"] | None = None
+
+
+def _layers(predictions: QueryPredictions) -> list[_Layer]:
+    """The decoder's layers, the last first; it alone tells of actionness."""
+    last = _Layer(predictions.logits, predictions.segments, predictions.actionness)
+    return [last, *(_Layer(*one) for one in reversed(predictions.earlier))]
+
+
+def _of_video(layer: _Layer, video: int, length: Tensor) -> _Layer:
+    """One video's part, places as fractions of its track."""
+    logits, located, actionness = layer
+    fit = None if actionness is None else actionness[video].float()
+    return _Layer(logits[video].float(), located[video].float() / length, fit)
+
+
 def _video_distillation(
-    logits: Float[Tensor, "queries classes"],
-    located: Float[Tensor, "queries 2"],
-    told: Float[Tensor, "told_queries classes"],
-    placed: Float[Tensor, "told_queries 2"],
-    settings: TadtrSettings,
+    ours: _Layer, theirs: _Layer, settings: TadtrSettings
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Sums of one layer's distances of classes and of places, as fractions of the track, to the teacher's."""
+    """Sums of one layer's distances of classes and of places to the teacher's."""
+    logits, located, fit = ours
+    told, placed = theirs.logits.detach(), theirs.located.detach()
     foreground, order = told.sigmoid().amax(dim=-1).sort(descending=True, stable=True)
     foreground, order = foreground[: len(logits)], order[: len(logits)]
     told, placed = told[order], placed[order]
@@ -118,13 +152,17 @@ def _video_distillation(
         cost = settings.class_cost * _divergence(told[:, None], logits[None]).sum(dim=-1)
         cost = cost + _place_cost(placed, located, settings.segment_cost, settings.iou_cost)
         pairs = assign((foreground[:, None] * cost).cpu().numpy())
-        theirs, ours = (torch.from_numpy(side).to(logits.device) for side in pairs)
+        from_them, of_us = (torch.from_numpy(side).to(logits.device) for side in pairs)
     wanted = torch.full_like(logits, -torch.inf)
-    wanted[ours] = told[theirs]
+    wanted[of_us] = told[from_them]
     weight = torch.maximum(wanted.sigmoid(), logits.detach().sigmoid())
-    apart = settings.segment_weight * (_centre_width(located[ours]) - _centre_width(placed[theirs])).abs().sum(dim=-1)
-    apart = apart + settings.iou_weight * (1 - _iou(located[ours], placed[theirs]))
-    return (weight * _divergence(wanted, logits)).sum(), (foreground[theirs] * apart).sum()
+    found, sought = located[of_us], placed[from_them]
+    apart = settings.segment_weight * (_centre_width(found) - _centre_width(sought)).abs().sum(dim=-1)
+    apart = apart + settings.iou_weight * (1 - segment_iou(found, sought))
+    if fit is not None and theirs.actionness is not None:
+        fits = theirs.actionness.detach()[order]
+        apart = apart + settings.actionness_weight * (fit[of_us] - fits[from_them]).abs()
+    return (weight * _divergence(wanted, logits)).sum(), (foreground[from_them] * apart).sum()
 
 
 def _focal_cost(logits: Float[Tensor, "queries classes"]) -> Float[Tensor, "queries classes"]:
@@ -153,10 +191,3 @@ def _divergence(told: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"]) 
 def _centre_width(segments: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n 2"]:
     start, end = segments.unbind(dim=-1)
     return torch.stack(((start + end) / 2, end - start), dim=-1)
-
-
-def _iou(one: Float[Tensor, "n 2"], other: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-    """Intersection over union, pair by pair; 0 where the union has no length."""
-    intersection = (torch.minimum(one[:, 1], other[:, 1]) - torch.maximum(one[:, 0], other[:, 0])).clamp(min=0)
-    union = (one[:, 1] - one[:, 0]) + (other[:, 1] - other[:, 0]) - intersection
-    return intersection / union.clamp(min=1e-6)

@@ -24,6 +24,7 @@ from tadkit.heads import Head, build_head
 from tadkit.heads.head_file import head_settings, save_head
 from tadkit.heads.opentad import from_opentad, opentad_kind
 from tadkit.heads.peers import Source, settings_of, translated
+from tadkit.heads.tadtr_authors import from_authors
 
 _SECTIONS = (
     *("dataset", "model", "kwargs", "config", "train_cfg"),
@@ -121,8 +122,8 @@ def _sized(
     state: Mapping[str, Tensor], source: Source, config: Mapping[str, Any], *, where: str
 ) -> tuple[dict[str, Any], int, int, dict[str, Tensor], tuple[str, ...]]:
     """Head section, channels, classes, weights under our names, and what was assumed."""
-    if source == "opentad" and opentad_kind(state) is not None:
-        one = from_opentad(state, config, where=where)
+    if source == "tadtr" or (source == "opentad" and opentad_kind(state) is not None):
+        one = (from_authors if source == "tadtr" else from_opentad)(state, config, where=where)
         return one.section, one.in_channels, one.num_classes, one.tensors, one.assumed
     heads = {name.removeprefix("module.").partition(".")[0] for name in state} & {"rpn_head", "cls_head"}
     if heads == ({"cls_head"} if source == "opentad" else {"rpn_head"}):

@@ -25,6 +25,7 @@ STEPS, CHANNELS, CLASSES = 64, 16, 3
 QUERIES = TadtrSettings(
     dim=32, queries=12, encoder_layers=1, decoder_layers=2, attention_heads=4, mlp_dim=64, norm_groups=4, dropout=0.0
 )
+JUDGED_QUERIES = QUERIES.model_copy(update={"actionness": True, "actionness_bins": 8})
 PROPOSALS = BmnSettings(dim=32, map_dim=16, roi_dim=32, durations=32, samples=8)
 MASKS = TagsSettings(dim=32, attention_heads=4, dropout=0.0, reach_steps=32)
 TRANSFORMER = ActionFormerSettings(dim=32, levels=4, attention_heads=4, dropout=0.0)
@@ -86,6 +87,7 @@ WAYS = [
     pytest.param(GRANULARITIES, DecodeSettings(), 250, 3e-3, 8, id="tridet"),
     pytest.param(POOLS, DecodeSettings(), 200, 3e-3, 8, id="temporal-maxer"),
     pytest.param(QUERIES, DecodeSettings(method="none"), 200, 2e-3, 16, id="tadtr"),
+    pytest.param(JUDGED_QUERIES, DecodeSettings(method="none"), 200, 2e-3, 16, id="tadtr-actionness"),
     pytest.param(PROPOSALS, DecodeSettings(), 300, 3e-3, 8, id="bmn"),
     pytest.param(MASKS, DecodeSettings(), 200, 3e-3, 8, id="tags"),
 ]

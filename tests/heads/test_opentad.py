@@ -58,12 +58,10 @@ def test_what_nothing_tells_is_assumed_and_said() -> None:
     assert imported.assumed == ("attention_heads=8", "pad_to_steps=256", "norm_groups=32")
 
 
-def test_actionness_regression_is_refused() -> None:
+def test_weights_of_another_embedding_are_refused() -> None:
     state, _ = golden("tadtr")
-    state["transformer.actionness_pred.0.weight"] = torch.zeros(1)
-    with pytest.raises(
-        WeightsError, match=r"here: transformer.actionness_pred.0.weight .* without actionness regression"
-    ):
+    state["projection.convs.1.conv.weight"] = torch.zeros(1)
+    with pytest.raises(WeightsError, match=r"here: projection.convs.1.conv.weight .* after one convolution"):
         from_opentad(state, {}, where="here")
 
 

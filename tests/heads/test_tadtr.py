@@ -9,6 +9,7 @@ from tadkit.errors import WeightsError
 from tadkit.heads.decode import decode
 from tadkit.heads.opentad import name_from_opentad, state_from_opentad
 from tadkit.heads.tadtr import TadtrHead, query_candidates
+from tadkit.heads.tadtr_layers import sine_positions
 from tadkit.heads.tadtr_losses import query_loss
 from tadkit.timeline import Timeline
 
@@ -26,6 +27,8 @@ PEER = TadtrSettings(
     padding="counted",
 )
 SMALL = PEER.model_copy(update={"padding": "masked", "queries": 6})
+JUDGED = SMALL.model_copy(update={"actionness": True, "actionness_bins": 4})
+VARIANTS = [SMALL, JUDGED, JUDGED.model_copy(update={"variant": "authors"})]
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +98,10 @@ def test_losses_and_gradients_are_those_of_opentad(peer: TadtrHead) -> None:
         np.testing.assert_allclose(found, [norm, total, largest], rtol=1e-4, atol=1e-4 * norm, err_msg=name)
 
 
-def test_padding_changes_nothing_whatever_stands_there() -> None:
+@pytest.mark.parametrize("settings", VARIANTS, ids=["plain", "actionness", "authors"])
+def test_padding_changes_nothing_whatever_stands_there(settings: TadtrSettings) -> None:
     torch.manual_seed(0)
-    head = TadtrHead(SMALL, in_channels=5, num_classes=3).eval()
+    head = TadtrHead(settings, in_channels=5, num_classes=3).eval()
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     features = torch.randn(1, 5, 20)
@@ -106,6 +110,51 @@ def test_padding_changes_nothing_whatever_stands_there() -> None:
     beside = head(junk, torch.arange(33)[None] < 20)
     torch.testing.assert_close(beside.logits, alone.logits)
     torch.testing.assert_close(beside.segments, alone.segments)
+    torch.testing.assert_close(beside.actionness, alone.actionness)
+
+
+def test_scores_are_probabilities_times_actionness() -> None:
+    torch.manual_seed(0)
+    head = TadtrHead(JUDGED, in_channels=5, num_classes=3).eval()
+    predictions = head(torch.randn(1, 5, 20), torch.ones(1, 20, dtype=torch.bool))
+    assert predictions.actionness.shape == (1, 6)
+    assert ((predictions.actionness > 0) & (predictions.actionness < 1)).all()
+    fit = torch.tensor([[1.0, 0.5, 0.25, 0.125, 0.0, 0.9]])
+    found = query_candidates(predictions._replace(actionness=fit), min_score=0.0, limit=18)
+    scores = (predictions.logits[0].sigmoid() * fit[0][:, None]).flatten().sort(descending=True).values
+    np.testing.assert_allclose(found.scores, scores.detach().numpy(), rtol=1e-6)
+    with pytest.raises(WeightsError, match="not finite"):
+        query_candidates(predictions._replace(actionness=fit * torch.nan), min_score=0.0, limit=9)
+
+
+def test_actionness_learns_from_the_loss_and_so_does_what_it_reads() -> None:
+    torch.manual_seed(0)
+    head = TadtrHead(JUDGED.model_copy(update={"class_weight": 0.0}), in_channels=5, num_classes=3)
+    predictions = head(torch.randn(2, 5, 20), torch.ones(2, 20, dtype=torch.bool))
+    nothing = [torch.zeros(0, 2)] * 2, [torch.zeros(0, dtype=torch.int64)] * 2
+    query_loss(predictions, *nothing, settings=head.settings).total.backward()
+    learning = {name.split(".")[0] for name, x in head.named_parameters() if x.grad is not None and x.grad.any()}
+    assert {"actionness", "encoder", "embedding"} <= learning
+    assert learning.isdisjoint({"regressors", "classifiers", "decoder", "queries"})
+
+
+def test_without_actionness_the_head_is_as_it_was() -> None:
+    torch.manual_seed(0)
+    plain = TadtrHead(SMALL, in_channels=5, num_classes=3)
+    torch.manual_seed(0)
+    judged = TadtrHead(JUDGED, in_channels=5, num_classes=3)
+    added = judged.state_dict().keys() - plain.state_dict().keys()
+    assert added == {f"actionness.mlp.{layer}.{part}" for layer in (0, 2, 4) for part in ("weight", "bias")}
+    assert plain(torch.randn(1, 5, 20), torch.ones(1, 20, dtype=torch.bool)).actionness is None
+
+
+def test_the_authors_tell_steps_their_ends() -> None:
+    real = torch.ones(1, 8, dtype=torch.bool)
+    told = sine_positions(real, 4, at=1.0)[0]
+    torch.testing.assert_close(told[3, :2], torch.tensor([0.0, -1.0]), rtol=0, atol=1e-5)  # half a turn
+    torch.testing.assert_close(told[7, :2], torch.tensor([0.0, 1.0]), rtol=0, atol=1e-5)  # a whole one
+    twice = sine_positions(torch.ones(1, 16, dtype=torch.bool), 4, at=1.0)[0]
+    torch.testing.assert_close(twice[::2], sine_positions(real, 4)[0], rtol=0, atol=1e-5)
 
 
 def test_untrained_queries_start_from_the_prior_and_short_segments() -> None:

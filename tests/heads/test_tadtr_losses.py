@@ -3,7 +3,7 @@ import torch
 
 from tadkit.config import TadtrSettings
 from tadkit.heads.tadtr import QueryPredictions
-from tadkit.heads.tadtr_losses import query_distillation, query_loss
+from tadkit.heads.tadtr_losses import overlaps, query_distillation, query_loss
 
 SETTINGS = TadtrSettings()
 LENGTH = 40
@@ -102,3 +102,53 @@ def test_earlier_layers_are_held_to_the_teachers_own() -> None:
     torch.testing.assert_close(deep.regression, shallow.regression)
     wrong = other._replace(earlier=((one.logits, one.segments),))
     assert query_distillation(wrong, teacher, settings=SETTINGS).regression > 1.5 * shallow.regression
+
+
+def test_overlap_is_that_with_the_best_action_of_the_own_track() -> None:
+    located = torch.tensor([[[2.0, 8.0], [4.0, 10.0], [20.0, 21.0]], [[2.0, 8.0], [0.0, 40.0], [-1.0, 1.0]]])
+    first = torch.tensor([[2.0, 8.0], [4.0, 13.0]])
+    found = overlaps(located, [first, torch.zeros(0, 2)])
+    torch.testing.assert_close(found, torch.tensor([[1.0, 2 / 3, 0.0], [0.0, 0.0, 0.0]]))
+
+
+def test_actionness_that_is_the_overlap_costs_nothing_and_any_other_its_distance() -> None:
+    given = predictions((2.0, 8.0, 0, 2.0), (5.0, 8.0, 1, 1.0))
+    truth = [[2.0, 8.0]], [0]
+    without = loss(given, *truth)
+    torch.testing.assert_close(loss(given._replace(actionness=torch.tensor([[1.0, 0.5]])), *truth), without)
+    off = given._replace(actionness=torch.tensor([[0.9, 0.8]], requires_grad=True))
+    torch.testing.assert_close(loss(off, *truth), without + SETTINGS.actionness_weight * (0.1 + 0.3) / 2)
+    loss(off, *truth).backward()
+    assert off.actionness.grad[0, 0] < 0 < off.actionness.grad[0, 1]
+
+
+def test_actionness_does_not_pull_segments() -> None:
+    pulls = []
+    for actionness in (None, torch.tensor([[0.2, 0.7]])):
+        given = predictions((3.0, 9.0, 0, 2.0), (5.0, 8.0, 1, 1.0))
+        loss(given._replace(actionness=actionness), [[2.0, 8.0]], [0]).backward()
+        pulls.append(given.segments.grad)
+    torch.testing.assert_close(pulls[1], pulls[0])
+
+
+def test_a_student_hears_its_partners_actionness() -> None:
+    one, other = (3.0, 9.0, 2, 3.0), (20.0, 30.0, 1, 1.0)
+    teacher = predictions(other, one)._replace(actionness=torch.tensor([[0.4, 0.9]], requires_grad=True))
+    agreeing = predictions(one, other)._replace(actionness=torch.tensor([[0.9, 0.4]]))
+    assert query_distillation(agreeing, teacher, settings=SETTINGS).regression.item() == pytest.approx(0.0, abs=1e-5)
+    apart = predictions(one, other)._replace(actionness=torch.tensor([[0.5, 0.5]], requires_grad=True))
+    found = query_distillation(apart, teacher, settings=SETTINGS).regression
+    sure = torch.tensor([3.0, 1.0]).sigmoid()
+    expected = SETTINGS.actionness_weight * (sure[0] * 0.4 + sure[1] * 0.1) / sure.sum()
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    assert teacher.actionness.grad is None
+    assert apart.actionness.grad[0, 0] < 0 < apart.actionness.grad[0, 1]
+
+
+def test_actionness_that_only_one_side_predicts_is_left_out() -> None:
+    told = predictions((3.0, 9.0, 2, 3.0))
+    judged = told._replace(actionness=torch.tensor([[0.3]]))
+    for student, teacher in ((told, judged), (judged, told)):
+        found = query_distillation(student, teacher, settings=SETTINGS)
+        assert found.regression.item() == pytest.approx(0.0, abs=1e-5)
