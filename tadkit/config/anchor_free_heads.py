@@ -28,6 +28,10 @@ class AnchorFreeSettings(Settings):
     """Steps that a convolution of the embedding sees; odd."""
     streams: tuple[tuple[_Channels, _Channels], ...] = ()
     """Parts of the features that are projected apart before the embedding: channels in and out of each."""
+    absolute_positions: bool = False
+    """Sinusoids added to the embedding; predictions then depend on where a window starts."""
+    positions_steps: int = Field(2304, ge=1, le=1_000_000)
+    """Longest track that the sinusoids are made for; longer ones stretch them, and cannot be trained on."""
     neck: Literal["identity", "fpn"] = "identity"
     """fpn adds coarse levels to fine ones (Lin et al., CVPR 2017); identity only normalises each."""
     neck_dim: int = Field(0, ge=0, le=4096)
@@ -98,10 +102,6 @@ class ActionFormerSettings(AnchorFreeSettings):
     """The same for each level, the stem's first, in place of attention_window; 0 attends to all steps."""
     relative_positions: bool = False
     """A learnt weight for each distance in local attention."""
-    absolute_positions: bool = False
-    """Sinusoids added to the embedding; predictions then depend on where a window starts."""
-    positions_steps: int = Field(2304, ge=1, le=1_000_000)
-    """Longest track that the sinusoids are made for; longer ones stretch them, and cannot be trained on."""
 
     @model_validator(mode="after")
     def _odd_window(self) -> ActionFormerSettings:

@@ -131,14 +131,14 @@ def settings_of(
     if kind == "actionformer":
         section |= _actionformer(tensors, config, assumed)
     elif kind == "tridet":
-        section |= _tridet(tensors, config, where=where)
+        section |= _tridet(tensors, config)
     else:
         section |= {"neck_groups": int(config.get("neck_groups", 0)), "regress_to": "cheapest"}
     if config.get("max_seq_len") is None:
         assumed.append(f"pad_to_steps={_THUMOS['max_seq_len']}")
     section["pad_to_steps"] = int(config.get("max_seq_len") or _THUMOS["max_seq_len"])
-    if kind == "actionformer":
-        section["positions_steps"] = section["pad_to_steps"]
+    section["absolute_positions"] = bool(config.get("use_abs_pe", False))
+    section["positions_steps"] = section["pad_to_steps"]
     return {"kind": kind, **section}, assumed
 
 
@@ -212,14 +212,11 @@ def _actionformer(tensors: Mapping[str, Tensor], config: Mapping[str, Any], assu
         "attention_heads": int(known["n_head"]),
         "attention_windows": [window if window > 1 else 0 for window in windows],
         "relative_positions": any(name.endswith(".distances") for name in tensors),
-        "absolute_positions": bool(config.get("use_abs_pe", False)),
     }
 
 
-def _tridet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+def _tridet(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
     """Granularities are in the shapes of the branches."""
-    if config.get("use_abs_pe", False):
-        raise WeightsError(f"{where}: TriDet with absolute positions (use_abs_pe), which tadkit's TriDet has not")
     levels = len(tensors["scales"])
     short = [tensors[f"pyramid.branches.{n}.short.weight"].shape[2] for n in range(levels - 1)]
     longest = tensors["pyramid.branches.0.long.weight"].shape[2]

@@ -23,17 +23,23 @@ from tadkit.heads.necks import FeaturePyramidNeck, Level
 
 
 class EmbeddedPyramid(nn.Module):
-    """Streams and embedding before the layers of a pyramid, and the neck after them; subclasses bring the layers.
+    """Streams and embedding, layers of full rate, one halving layer for each further level, neck.
+
+    Subclasses bring the layers as ``stem`` and ``branches``, each called with features and mask.
 
     Raises:
         SettingsError: streams, or a head without embedding, that do not take ``in_channels``.
     """
+
+    stem: nn.ModuleList
+    branches: nn.ModuleList
 
     def __init__(self, settings: AnchorFreeSettings, *, in_channels: int) -> None:
         super().__init__()
         dim, kernel = settings.dim, settings.embedding_kernel
         self.in_channels = in_channels
         self.masked = settings.padding == "masked"
+        self.positions_steps = settings.positions_steps if settings.absolute_positions else None
         self.stream_channels = [channels for channels, _ in settings.streams]
         _check_width(settings, in_channels)
         self.streams = nn.ModuleList(MaskedConv1d(channels, width, kernel=1) for channels, width in settings.streams)
@@ -65,7 +71,33 @@ class EmbeddedPyramid(nn.Module):
             x = torch.cat([project(part, mask) for project, part in zip(self.streams, parts, strict=True)], dim=1)
         for conv, norm in zip(self.embedding, self.embedding_norms, strict=True):
             x = nnf.relu(norm(conv(x, mask), mask))
-        return x
+        return x if self.positions_steps is None else x + zero_padding(self._positions(x), mask)
+
+    def _positions(self, x: Float[Tensor, "batch dim time"]) -> Float[Tensor, "batch dim time"]:
+        """Sinusoids over ``sqrt(dim)``, stretched over tracks that are longer than they were made for."""
+        made, time = self.positions_steps, x.shape[2]
+        assert made is not None
+        if time > made and self.training:
+            raise SettingsError(
+                f"head.positions_steps is {made}, shorter than a training window of {time} steps; raise it"
+            )
+        table: Tensor = sinusoids(made, x.shape[1]).to(x) / x.shape[1] ** 0.5
+        if time > made:
+            table = nnf.interpolate(table[None], time, mode="linear", align_corners=False)[0]
+        return table[:, :time].expand_as(x)
+
+    def forward(
+        self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
+    ) -> list[Level]:
+        """Features and mask of each level, finest first; level ``l`` has ``ceil(time / 2**l)`` steps."""
+        x = self.embed(features, mask)
+        for block in self.stem:
+            x = block(x, mask)
+        levels = [(x, mask)]
+        for block in self.branches:
+            x, mask = block(x, mask), strided_mask(mask, 2)
+            levels.append((x, mask))
+        return self.through_neck(levels)
 
     def through_neck(self, levels: list[Level]) -> list[Level]:
         """What classifier and regressor read."""
@@ -172,33 +204,6 @@ class Pyramid(EmbeddedPyramid):
         reach = len(self.embedding) * (settings.embedding_kernel // 2) + len(self.stem) * (1 + wings[0])
         reach += sum((1 << level) + wing * (2 << level) for level, wing in enumerate(wings[1:]))
         return reach + self.neck_reach_steps(settings.levels)
-
-    def forward(
-        self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
-    ) -> list[Level]:
-        """Features and mask of each level, finest first; level ``l`` has ``ceil(time / 2**l)`` steps."""
-        x = self.embed(features, mask)
-        if self.settings.absolute_positions:
-            x = x + zero_padding(self._positions(x), mask)
-        for block in self.stem:
-            x = block(x, mask)
-        levels = [(x, mask)]
-        for block in self.branches:
-            x, mask = block(x, mask), strided_mask(mask, 2)
-            levels.append((x, mask))
-        return self.through_neck(levels)
-
-    def _positions(self, x: Float[Tensor, "batch dim time"]) -> Float[Tensor, "batch dim time"]:
-        """Sinusoids over ``sqrt(dim)``, stretched over tracks that are longer than they were made for."""
-        made, time = self.settings.positions_steps, x.shape[2]
-        if time > made and self.training:
-            raise SettingsError(
-                f"head.positions_steps is {made}, shorter than a training window of {time} steps; raise it"
-            )
-        table: Tensor = sinusoids(made, x.shape[1]).to(x) / x.shape[1] ** 0.5
-        if time > made:
-            table = nnf.interpolate(table[None], time, mode="linear", align_corners=False)[0]
-        return table[:, :time].expand_as(x)
 
 
 def sinusoids(steps: int, dim: int) -> Float[Tensor, "dim steps"]:

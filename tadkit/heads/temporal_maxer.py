@@ -63,7 +63,7 @@ class TemporalMaxerHead(AnchorFreeHead):
         pyramid = MaxPyramid(settings, in_channels=in_channels)
         super().__init__(settings, pyramid=pyramid, num_classes=num_classes)
         self.pools_masks = pyramid.pools_masks
-        whole = bool(settings.pad_to_steps or settings.neck_groups)
+        whole = bool(settings.pad_to_steps or settings.neck_groups or settings.absolute_positions)
         reach = settings.embedding_layers * (settings.embedding_kernel // 2) + self.strides[-1] - 1
         reach += pyramid.neck_reach_steps(settings.levels)
         reach += settings.head_layers * (settings.head_kernel // 2) * self.strides[-1]

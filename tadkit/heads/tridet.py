@@ -114,14 +114,7 @@ class GranularityPyramid(EmbeddedPyramid):
         """Features and mask of each level, finest first; level ``l`` has ``ceil(time / 2**l)`` steps."""
         if self.training and self.input_noise > 0:
             features = features + self.input_noise * torch.randn_like(features)
-        x = self.embed(features, mask)
-        for block in self.stem:
-            x = block(x, mask)
-        levels = [(x, mask)]
-        for block in self.branches:
-            x, mask = block(x, mask), strided_mask(mask, 2)
-            levels.append((x, mask))
-        return self.through_neck(levels)
+        return super().forward(features, mask)
 
 
 class TriDetHead(AnchorFreeHead):

@@ -1,9 +1,10 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tadkit.config import ActionFormerSettings
-from tadkit.heads import ActionFormerHead, predict_in_chunks
+from tadkit.config import ActionFormerSettings, AnchorFreeSettings, TemporalMaxerSettings, TriDetSettings
+from tadkit.heads import ActionFormerHead, build_head, predict_in_chunks
 
 
 def small_head() -> ActionFormerHead:
@@ -38,3 +39,13 @@ def test_no_pass_is_longer_than_core_and_halo() -> None:
     handle.remove()
     assert len(lengths) == 15
     assert max(lengths) <= 64 + 2 * (HEAD.halo_steps + HEAD.strides[-1] - 1)
+
+
+@pytest.mark.parametrize("kind", [ActionFormerSettings, TriDetSettings, TemporalMaxerSettings])
+def test_a_head_that_knows_places_sees_a_track_as_a_whole(kind: type[AnchorFreeSettings]) -> None:
+    chosen = kind(dim=16, levels=2, absolute_positions=True)
+    torch.manual_seed(0)
+    head = build_head(chosen, in_channels=4, num_classes=2).eval()
+    assert head.halo_steps is None
+    still = head(torch.ones(1, 4, 40), torch.ones(1, 40, dtype=torch.bool)).logits[0][0, 15:25]
+    assert still.std(dim=0).min() > 1e-4  # the same at every place but for the place

@@ -7,6 +7,7 @@ convolutions of embedding and head are masked before and after a layer norm with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -145,10 +146,14 @@ class Plain:
             x = self.embedded(x, mask, f"rpn_head.{name}_convs.{n}")
         return self.conv(x, f"rpn_head.{name}_head").transpose(1, 2)
 
-    def forward(self, x: Tensor, mask: Tensor, kind: str) -> Iterator[tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, mask: Tensor, kind: str, *, places: bool) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits and distances to the ends, level by level."""
         for n in range(2):
             x = self.embedded(x, mask, f"projection.embed.{n}")
+        if places:
+            angles = [[step / 10000 ** (2 * (n // 2) / DIM) for step in range(PADDED)] for n in range(DIM)]
+            waves = [[(math.cos if n % 2 else math.sin)(a) for a in angles[n]] for n in range(DIM)]
+            x = x + torch.tensor(waves) / DIM**0.5 * mask
         block = self.transformer if kind == "actionformer" else self.granular
         for level, name in enumerate(("stem.0", *(f"branch.{n}" for n in range(LEVELS - 1)))):
             x, mask = block(x, mask, f"projection.{name}", 2 if level else 1)
@@ -160,17 +165,18 @@ class Plain:
             yield self.tower(read, mask, "cls"), offsets
 
 
+@pytest.mark.parametrize("places", [False, True])
 @pytest.mark.parametrize("kind", ["actionformer", "tridet"])
-def test_our_head_computes_what_opentads_rules_say(kind: str) -> None:
+def test_our_head_computes_what_opentads_rules_say(kind: str, places: bool) -> None:
     weights = _weights(kind)
-    config = {"n_head": HEADS, "n_mha_win_size": -1, "max_seq_len": PADDED, "k": 2.0}
+    config = {"n_head": HEADS, "n_mha_win_size": -1, "max_seq_len": PADDED, "k": 2.0, "use_abs_pe": places}
     head = build_imported(weights, "opentad", config, where="here").head
     assert isinstance(head, AnchorFreeHead)
     features = torch.randn(1, IN, REAL)
     with torch.no_grad():
         ours = head(features, torch.ones(1, REAL, dtype=torch.bool))
         mask = (torch.arange(PADDED) < REAL).float()[None, None]
-        theirs = list(Plain(weights).forward(nnf.pad(features, (0, PADDED - REAL)), mask, kind))
+        theirs = list(Plain(weights).forward(nnf.pad(features, (0, PADDED - REAL)), mask, kind, places=places))
     for logits, offsets, real, wanted in zip(*ours, theirs, strict=True):
         steps = int(real.sum())
         assert steps > 0

@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tadkit.config import TriDetSettings
-from tadkit.errors import WeightsError
-from tadkit.heads import build_head
-from tadkit.heads.peers import settings_of, translated
+from tadkit.heads.peers import translated
 
 
 @pytest.mark.parametrize(
@@ -35,9 +32,3 @@ from tadkit.heads.peers import settings_of, translated
 )
 def test_opentads_names_of_other_heads_are_known_too(theirs: str, ours: str) -> None:
     assert list(translated({theirs: torch.zeros(1)})) == [ours]
-
-
-def test_positions_that_our_tridet_has_not_are_refused() -> None:
-    tensors = build_head(TriDetSettings(dim=16, levels=2), in_channels=4, num_classes=2).state_dict()
-    with pytest.raises(WeightsError, match="here: TriDet with absolute positions"):
-        settings_of(tensors, "tridet", {"use_abs_pe": True}, where="here")
