@@ -24,6 +24,8 @@ from tadkit.errors import AnnotationError, UsageError
 from tadkit.pipelines.video_files import VideoTimes, find_video
 from tadkit.records import Dataset, VideoRecord, write_dataset
 
+_NUMBERED: tuple[Format, ...] = ("multithumos", "charades", "epic-kitchens")
+_IN_FRAMES: tuple[Tool, ...] = ("cvat", "label-studio")
 _NAMES = ("video", "name", "id", "video_id")
 _SECONDS = ("seconds", "duration", "duration_s", "duration_second", "length")
 _FRAMES = ("count", "frames", "numFrame", "duration_frame")
@@ -89,7 +91,8 @@ def convert(
     Raises:
         AnnotationError: the source cannot be read or has no video, a subset does not exist, or a duration is missing.
         VideoError: a video of ``videos`` cannot be read.
-        UsageError: ``videos`` is no folder, or is needed and not given.
+        UsageError: ``videos`` is no folder, or is needed and not given; an option that the forms make no use of; or
+            ``out`` is where the source is.
     """
     if present_only and videos is None:
         raise UsageError("--present-only keeps the videos in a folder; name it with --videos")
@@ -100,6 +103,8 @@ def convert(
         frame_times={} if videos is None else VideoTimes(videos),
     )
     form = guess(source) if form is None else form
+    _refuse_unused(form, to, classes=classes, fps=fps, noun=noun)
+    _refuse_own_place(source, form, out, to)
     read = read_annotations(source, form, known)
     if not read.videos:
         raise AnnotationError("; ".join((f"{source}: no video that is labelled", *read.remarks)))
@@ -114,6 +119,21 @@ def convert(
     else:
         write_annotations(out, to, kept, known)
     return Conversion(form, counted(kept), tuple(remarks))
+
+
+def _refuse_unused(form: Format, to: Tool | None, *, classes: Path | None, fps: float | None, noun: bool) -> None:
+    if noun and form != "epic-kitchens":
+        raise UsageError(f"--noun is for epic-kitchens, and this is {form}; leave it out")
+    if classes is not None and form not in _NUMBERED:
+        raise UsageError(f"--classes names the numbers of {', '.join(_NUMBERED)}, and this is {form}; leave it out")
+    if fps is not None and not {form, to} & set(_IN_FRAMES):
+        raise UsageError(f"--fps is for forms in frames ({', '.join(_IN_FRAMES)}), not for {form}; leave it out")
+
+
+def _refuse_own_place(source: Path, form: Format, out: Path, to: Tool | None) -> None:
+    """What a person labelled is not written over: the source itself, or one of several files that are written."""
+    if out.resolve() == source.resolve() or (form == to and out.resolve() == source.resolve().parent):
+        raise UsageError(f"--out {out} is where the annotations are that it would be made of; name another place")
 
 
 def _present(videos: Sequence[SourceVideo], folder: Path, source: Path, remarks: list[str]) -> list[SourceVideo]:
@@ -153,14 +173,16 @@ def read_durations(path: Path, known: Known) -> dict[str, float]:
     name, seconds, frames = (next((c for c in known if c in columns), None) for known in (_NAMES, _SECONDS, _FRAMES))
     if name is None or (seconds is None and (frames is None or "fps" not in columns)):
         raise AnnotationError(f"{path}: expected columns 'video' and 'seconds', or 'video', 'count' and 'fps'")
-    found = {}
+    found: dict[str, float] = {}
     for row in rows:
         where = f"{path}: '{row[name]}'"
         if seconds is not None:
-            found[row[name]] = _positive(number(row[seconds], f"{where} {seconds}"), f"{where} {seconds}")
+            length_s = _positive(number(row[seconds], f"{where} {seconds}"), f"{where} {seconds}")
         else:
             fps = _positive(number(row["fps"], f"{where} fps", unit="frames a second"), f"{where} fps")
-            found[row[name]] = number(row[frames or ""], f"{where} {frames}", unit="a number of frames") / fps
+            length_s = number(row[frames or ""], f"{where} {frames}", unit="a number of frames") / fps
+        if found.setdefault(row[name], length_s) != length_s:
+            raise AnnotationError(f"{where} is there twice, of {found[row[name]]:g} and {length_s:g} s; keep one")
     return found
 
 
@@ -173,8 +195,9 @@ def _positive(value: float, where: str) -> float:
 def _of_subsets(videos: Sequence[SourceVideo], subsets: Collection[str], source: Path) -> list[SourceVideo]:
     there = sorted({video.subset for video in videos})
     if unknown := [subset for subset in subsets if subset not in there]:
-        names = ", ".join(f"'{name}'" for name in there) or "none"
-        raise AnnotationError(f"{source}: no subset '{unknown[0]}'; choose one of those it has: {names}")
+        names = ", ".join(f"'{name}'" for name in there if name)
+        has = f"choose one of those it has: {names}" if names else "its videos have none; leave out --subset"
+        raise AnnotationError(f"{source}: no subset '{unknown[0]}'; {has}")
     return [video for video in videos if not subsets or video.subset in subsets]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tadkit.errors import AnnotationError, UsageError
 from tadkit.pipelines.convert import convert
-from tadkit.records import Annotation, read_dataset
+from tadkit.records import Annotation, Dataset, VideoRecord, read_dataset, write_dataset
 
 needs_data = pytest.mark.skipif(not os.environ.get("TADKIT_DATA"), reason="needs TADKIT_DATA, the shared research data")
 OFFICIAL = "thumos14/official_txt"
@@ -133,3 +133,66 @@ def test_durations_and_rates_are_above_zero(row, tmp_path):
     (tmp_path / "d.csv").write_text(f"video,{row.format('video_validation_0000001')}\n")
     with pytest.raises(AnnotationError, match="expected a number above 0"):
         convert(golf(tmp_path / "golf"), tmp_path / "out.json", durations=[tmp_path / "d.csv"])
+
+
+def labelled(path: Path, *names: str) -> Path:
+    videos = {n: VideoRecord(n, 9.0, "", (Annotation(1.0, 2.0, "walk"),), fps=None) for n in names}
+    write_dataset(path, Dataset(videos))
+    return path
+
+
+@pytest.mark.parametrize("to", ["elan", "cvat"])
+def test_where_one_video_cannot_be_written_none_is(to, tmp_path):
+    source = labelled(tmp_path / "a.json", "a", "b/c")
+    with pytest.raises(AnnotationError, match="'b/c' is no file name"):
+        convert(source, tmp_path / "out", to=to, fps=25.0 if to == "cvat" else None)
+    with pytest.raises(AnnotationError, match="'a': CVAT counts frames"):
+        convert(labelled(tmp_path / "b.json", "a", "b"), tmp_path / "out", to="cvat")
+    assert not (tmp_path / "out").exists()
+
+
+def test_annotations_are_not_written_over_what_they_are_made_of(tmp_path):
+    source = labelled(tmp_path / "labels" / "a.json", "a")
+    before = source.read_bytes()
+    for out in (source, tmp_path / "labels" / ".." / "labels" / "a.json"):
+        with pytest.raises(UsageError, match="name another place"):
+            convert(source, out, to="via")
+    assert source.read_bytes() == before
+    convert(source, tmp_path / "elan", to="elan")
+    for own in (tmp_path / "elan", tmp_path / "elan" / "a.eaf"):
+        with pytest.raises(UsageError, match="name another place"):
+            convert(own, tmp_path / "elan", to="elan")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"noun": True}, "--noun is for epic-kitchens, and this is tadkit"),
+        ({"classes": "c.txt"}, "--classes names the numbers of multithumos, charades, epic-kitchens"),
+        ({"fps": 25.0}, "--fps is for forms in frames"),
+    ],
+)
+def test_options_that_a_form_makes_no_use_of_are_refused(option, said, tmp_path):
+    (tmp_path / "c.txt").write_text("1 walk\n")
+    option = {key: tmp_path / value if key == "classes" else value for key, value in option.items()}
+    with pytest.raises(UsageError, match=said):
+        convert(labelled(tmp_path / "a.json", "a"), tmp_path / "out.json", **option)
+
+
+def test_a_source_without_subsets_says_so(tmp_path):
+    with pytest.raises(AnnotationError, match="no subset 'training'; its videos have none; leave out --subset"):
+        convert(labelled(tmp_path / "a.json", "a"), tmp_path / "out.json", subsets=["training"])
+
+
+def test_two_lengths_of_one_video_are_refused(tmp_path):
+    name = "video_validation_0000001"
+    (tmp_path / "d.csv").write_text(f"video,seconds\n{name},9\n{name},9\n{name},8\n")
+    with pytest.raises(AnnotationError, match="is there twice, of 9 and 8 s"):
+        convert(golf(tmp_path / "golf"), tmp_path / "out.json", durations=[tmp_path / "d.csv"])
+
+
+def test_a_video_that_stands_twice_in_json_is_refused(tmp_path):
+    entries = ", ".join(f'"v": {{"subset": "{s}", "duration": 9}}' for s in ("training", "testing"))
+    (tmp_path / "a.json").write_text(f'{{"database": {{{entries}}}}}')
+    with pytest.raises(AnnotationError, match="'v' stands twice"):
+        convert(tmp_path / "a.json", tmp_path / "out.json", form="activitynet")

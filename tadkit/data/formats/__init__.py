@@ -20,7 +20,7 @@ from tadkit.data.formats.frames import FrameTimes
 from tadkit.data.formats.guess import guess
 from tadkit.data.formats.label_studio import read_label_studio, write_label_studio
 from tadkit.data.formats.numbered import read_classes, read_multithumos
-from tadkit.data.formats.source import AMBIGUOUS, Known, Source, SourceVideo, forward, read_table
+from tadkit.data.formats.source import AMBIGUOUS, Known, Source, SourceVideo, file_of, forward, read_table
 from tadkit.data.formats.thumos14 import ACTIONFORMER, OPENTAD, read_afsd, read_official
 from tadkit.data.formats.via import read_via, write_via
 from tadkit.data.forms import Format, Tool
@@ -117,9 +117,11 @@ def write_annotations(path: Path, form: Tool, videos: Sequence[SourceVideo], kno
     Segments come back within half a millisecond (BORIS and ELAN keep milliseconds) or exactly (the others).
 
     Raises:
-        AnnotationError: a name or label that the tool could not give back, or CVAT without a frame rate.
+        AnnotationError: a name or label that the tool could not give back, or CVAT without a frame rate; then nothing
+            is written.
     """
     for video in videos:
+        file_of(video, known)
         for label in {a.label for a in video.annotations}:
             if label != label.strip() or not label or re.search(r"[\0-\x1f\x7f\ud800-\udfff\ufffe\uffff]", label):
                 raise AnnotationError(

@@ -26,7 +26,7 @@ def read_database(path: Path, *, subsets: Mapping[str, str] | None = None) -> So
     Raises:
         AnnotationError: not such a file, or a subset that is not among ``subsets``.
     """
-    content = read_json(path, error=AnnotationError)
+    content = read_json(path, error=AnnotationError, distinct=True)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
         raise AnnotationError(f"{path}: no 'database' object; expected ActivityNet-style JSON, see docs/formats.md")

@@ -24,7 +24,7 @@ def read_bmn(path: Path) -> Source:
     """
     if path.is_dir():
         path = path / "anet_anno_action.json"
-    content = read_json(path, error=AnnotationError)
+    content = read_json(path, error=AnnotationError, distinct=True)
     info = {row["video"]: row for row in read_table(path.parent / INFO, "video", "subset", "fps")}
     if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
         raise AnnotationError(f"{path}: expected an object with an object for each video")

@@ -117,10 +117,11 @@ def write_cvat(folder: Path, videos: Sequence[SourceVideo], known: Known) -> Non
     Raises:
         AnnotationError: the frame rate of a video is not known.
     """
+    times_of = {video.name: known.times_of(video.name, fps=video.fps) for video in videos}
+    if unknown := [name for name, times in times_of.items() if not times.known]:
+        raise AnnotationError(f"'{unknown[0]}': CVAT counts frames, so it needs their rate; give --fps or --videos")
     for video in videos:
-        times = known.times_of(video.name, fps=video.fps)
-        if not times.known:
-            raise AnnotationError(f"'{video.name}': CVAT counts frames, so it needs their rate; give --fps or --videos")
+        times = times_of[video.name]
         root = _tree(video, file_of(video, known), times)
         ElementTree.indent(root)
         text = ElementTree.tostring(root, encoding="unicode")

@@ -29,7 +29,7 @@ def read_numbered(path: Path, known: Known) -> Source:
     Raises:
         AnnotationError: not in this form, or a class has no name in the class list.
     """
-    content = read_json(path, error=AnnotationError)
+    content = read_json(path, error=AnnotationError, distinct=True)
     if not isinstance(content, dict):
         raise AnnotationError(f"{path}: expected an object with an object for each video")
     names = class_names(path, known)
