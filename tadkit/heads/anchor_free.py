@@ -17,12 +17,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tadkit.config import AnchorFreeSettings, HeadSettings
-from tadkit.errors import WeightsError
 from tadkit.heads.convolution import DenseConv1d
 from tadkit.heads.head import Candidates, Head
 from tadkit.heads.layers import ChannelNorm, zero_padding
 from tadkit.heads.necks import Level
 from tadkit.heads.pyramid import EmbeddedPyramid
+from tadkit.heads.ranking import best_of, check_finite
 
 _MOMENTUM = 0.9
 
@@ -185,16 +185,9 @@ def anchor_free_candidates(
     stride = np.repeat(np.asarray(strides), [mask.shape[1] for mask in predictions.masks])[real.numpy()]
     probabilities = logits[real].double().sigmoid().numpy()
     reach = offsets[real].double().numpy() * stride[:, None]  # (points, 2), or (points, 2 * classes)
-    if not (np.isfinite(probabilities).all() and np.isfinite(reach).all()):
-        raise WeightsError(
-            "the head predicts values that are not finite numbers: its weights or the features hold NaN or infinity; "
-            "use an earlier checkpoint, or train again with a lower learning rate or without mixed precision"
-        )
-    scores = probabilities.ravel()
-    best = np.argsort(-scores, kind="stable")[:limit]
-    best = best[scores[best] >= min_score]
-    point, label = np.divmod(best, max(probabilities.shape[1], 1))
+    check_finite(probabilities, reach)
+    point, label = best_of(probabilities, min_score=min_score, limit=limit)
     own = reach.reshape(len(reach), -1, 2)
     ends = own[point, label if own.shape[1] > 1 else 0]
     positions = np.stack((points[point] - ends[:, 0], points[point] + ends[:, 1]), axis=1)
-    return Candidates(positions.astype(np.float64), scores[best], label.astype(np.int64))
+    return Candidates(positions.astype(np.float64), probabilities[point, label], label)

@@ -1,9 +1,9 @@
-"""The best of a head's segments as candidates: one sort, one check, for the families whose segments are explicit."""
+"""The best of a head's segments as candidates: one check and one sort for all families."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from tadkit.errors import WeightsError
@@ -25,13 +25,29 @@ def ranked(
         WeightsError: a position or score is not a finite number.
     """
     segments, score = positions.detach().cpu().double().numpy(), scores.detach().cpu().double().numpy()
-    if not (np.isfinite(segments).all() and np.isfinite(score).all()):
+    check_finite(segments, score)
+    segment, label = best_of(score, min_score=min_score, limit=limit)
+    return Candidates(segments[segment], score[segment, label], label)
+
+
+def best_of(
+    scores: Float64[np.ndarray, "n classes"], *, min_score: float, limit: int
+) -> tuple[Int64[np.ndarray, " best"], Int64[np.ndarray, " best"]]:
+    """Rows and classes of the best scores, best first; ties go to the earlier row, then to the lower class."""
+    flat = scores.ravel()
+    best = np.argsort(-flat, kind="stable")[:limit]
+    row, label = np.divmod(best[flat[best] >= min_score], max(scores.shape[1], 1))
+    return row.astype(np.int64), label.astype(np.int64)
+
+
+def check_finite(*predicted: Float64[np.ndarray, "*shape"]) -> None:
+    """Refuse predictions that are no numbers.
+
+    Raises:
+        WeightsError: one is not a finite number.
+    """
+    if not all(np.isfinite(values).all() for values in predicted):
         raise WeightsError(
             "the head predicts values that are not finite numbers: its weights or the features hold NaN or infinity; "
             "use an earlier checkpoint, or train again with a lower learning rate or without mixed precision"
         )
-    flat = score.ravel()
-    best = np.argsort(-flat, kind="stable")[:limit]
-    best = best[flat[best] >= min_score]
-    segment, label = np.divmod(best, max(score.shape[1], 1))
-    return Candidates(segments[segment], flat[best], label.astype(np.int64))
