@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Literal, assert_never
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int32, Int64
 
 from tadkit.evaluation.rules import Groups, match_by_detection, match_by_truth
 from tadkit.evaluation.tables import Table, action_table, detection_table, in_groups, paired_iou, small
@@ -75,7 +75,7 @@ class Matched:
     actions: Table
     found: Table
     pooled: Int64[np.ndarray, " detections"]
-    taken: Int64[np.ndarray, "detections tious"]
+    taken: Int32[np.ndarray, "detections tious"]
     excused: Bool[np.ndarray, " detections"]
     videos: int
 
@@ -160,10 +160,10 @@ def _touches(found: Table, stretches: Table, videos: int) -> Bool[np.ndarray, " 
 
 def _match(
     found: Table, actions: Table, tiou: Float64[np.ndarray, " k"], videos: int, protocol: Protocol
-) -> Int64[np.ndarray, "p k"]:
+) -> Int32[np.ndarray, "p k"]:
     """Row of the action that each detection takes, -1 for none; matching is inside one label and video."""
     if len(actions) == 0:
-        return np.full((len(found), len(tiou)), -1)
+        return np.full((len(found), len(tiou)), -1, np.int32)
     own, group = np.unique(actions.label * videos + actions.video, return_inverse=True)
     group_of = np.full(max(int(found.label.max(initial=0)) + 1, int(actions.label[-1]) + 1) * videos, -1)
     group_of[own] = np.arange(len(own))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int32, Int64
 
 from tadkit.evaluation.tables import by_turn, counted_up, in_groups, paired_iou, picked
 
@@ -32,7 +32,7 @@ class Groups(NamedTuple):
     action_group: Int64[np.ndarray, " g"]
 
 
-def match_by_detection(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int64[np.ndarray, "p k"]:
+def match_by_detection(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int32[np.ndarray, "p k"]:
     """ActivityNet's rule: each detection in turn takes the action of highest tIoU that is free at that threshold.
 
     It is a hit if that tIoU reaches the threshold (>=). Of actions with equal tIoU the one that starts later is taken,
@@ -50,7 +50,7 @@ def match_by_detection(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int64
         Row of the action that each detection takes at each threshold, -1 for none.
     """
     pairs = _near(groups, float(tiou.min()))
-    taken = np.full((len(groups.found_s), len(tiou)), -1)
+    taken = np.full((len(groups.found_s), len(tiou)), -1, np.int32)
     for level, threshold in enumerate(tiou):
         pair = _accepted(pairs, pairs.overlap >= threshold)
         taken[pairs.row[pair], level] = pairs.action[pair]
@@ -64,22 +64,25 @@ class _Pairs(NamedTuple):
         row: of the detection.
         action: row of the action.
         overlap: their tIoU.
+        first: whether the pair is the first of its detection.
     """
 
     row: Int64[np.ndarray, " pairs"]
     action: Int64[np.ndarray, " pairs"]
     overlap: Float64[np.ndarray, " pairs"]
+    first: Bool[np.ndarray, " pairs"]
 
 
 def _near(groups: Groups, least: float) -> _Pairs:
     """Pairs of one group that overlap by ``least`` or more; of equal ones the later action comes first."""
     rows = np.flatnonzero(groups.found_group >= 0)
     ends = np.bincount(groups.action_group).cumsum()
-    sizes = np.diff(ends, prepend=0)[groups.found_group[rows]]
+    group = groups.found_group[rows]
+    sizes = np.diff(ends, prepend=0)[group]
     kept = []
     for part in np.array_split(np.arange(len(rows)), int(sizes.sum()) // _MOST_PAIRS + 1):
         row = np.repeat(rows[part], sizes[part])
-        action = ends[groups.found_group[row]] - 1 - counted_up(sizes[part])
+        action = np.repeat(ends[group[part]] - 1, sizes[part]) - counted_up(sizes[part])
         overlap = paired_iou(picked(groups.found_s, row), picked(groups.actions_s, action))
         near = np.flatnonzero(overlap >= least)
         kept.append((row[near], action[near], overlap[near]))
@@ -87,16 +90,15 @@ def _near(groups: Groups, least: float) -> _Pairs:
     several = np.flatnonzero(np.bincount(row)[row] > 1)
     order = np.arange(len(row))
     order[several] = several[np.lexsort((-overlap[several], row[several]))]
-    return _Pairs(row, action[order], overlap[order])
+    return _Pairs(row, action[order], overlap[order], np.diff(row, prepend=-1) > 0)
 
 
 def _accepted(pairs: _Pairs, reaches: Bool[np.ndarray, " pairs"]) -> Int64[np.ndarray, " hits"]:
     """The pairs that take each other at a threshold, which those in ``reaches`` reach."""
-    first = np.diff(pairs.row, prepend=-1) > 0
-    more = np.append(~first[1:], [False, False])
+    more = np.append(~pairs.first[1:], [False, False])
     nobody = len(pairs.row)
     holder = np.full(int(pairs.action.max(initial=-1)) + 1, nobody)
-    asking = np.flatnonzero(first & reaches)
+    asking = np.flatnonzero(pairs.first & reaches)
     while len(asking):
         wanted = pairs.action[asking]
         held = holder[wanted]
@@ -108,14 +110,14 @@ def _accepted(pairs: _Pairs, reaches: Bool[np.ndarray, " pairs"]) -> Int64[np.nd
     return holder[holder < nobody]
 
 
-def match_by_truth(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int64[np.ndarray, "p k"]:
+def match_by_truth(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int32[np.ndarray, "p k"]:
     """The THUMOS14 kit's rule: each action in turn takes the free detection of highest tIoU.
 
     That tIoU must exceed (>) the threshold; the score decides only between equal tIoUs. The kit goes through the
     actions in the order of its files; here they come by start. Arguments and result are those of
     :func:`match_by_detection`.
     """
-    taken = np.full((len(groups.found_s), len(tiou)), -1)
+    taken = np.full((len(groups.found_s), len(tiou)), -1, np.int32)
     rows = np.flatnonzero(groups.found_group >= 0)
     places = in_groups(groups.found_group[rows], groups=int(groups.action_group.max()) + 1)
     if places.shape[1] == 0:

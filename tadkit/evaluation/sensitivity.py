@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int32
 
 from tadkit.evaluation.matching import Matched, Protocol
 
@@ -130,7 +130,7 @@ def normalised_map(matched: Matched, inside: np.ndarray) -> float:
 
 
 def _normalised_ap(
-    taken: Int64[np.ndarray, "n tious"], excused: np.ndarray, inside: np.ndarray, truths: int, usual: float
+    taken: Int32[np.ndarray, "n tious"], excused: np.ndarray, inside: np.ndarray, truths: int, usual: float
 ) -> float:
     """Normalised AP of one class, mean over thresholds."""
     if len(taken) == 0:
