@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import string
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -139,3 +141,30 @@ def test_what_a_tool_could_not_give_back_is_refused(tool, name, label, tmp_path)
     video = SourceVideo(name, (Annotation(1, 2, label),), "", 9.0, 25.0)
     with pytest.raises(AnnotationError, match=r"no file name|odd characters"):
         write_annotations(tmp_path / "out", tool, [video], Known())
+
+
+PUBLISHED = {
+    "thumos14/afsd": "thumos14-afsd",
+    "activitynet1.3": "bmn",
+    "multithumos/multithumos.json": "multithumos",
+    "charades/charades.json": "charades",
+    "epic100/EPIC_100_validation.csv": "epic-kitchens",
+}
+
+
+@pytest.fixture(scope="module")
+def published() -> list[SourceVideo]:
+    """Every 20th video of each published set, by names that no two share."""
+    folder = Path(os.environ["TADKIT_DATA"]) / "annotations"
+    read = {path: read_annotations(folder / path, form, Known()).videos[::20] for path, form in PUBLISHED.items()}
+    return [replace(v, name=f"{path.partition('/')[0]} {v.name}") for path, found in read.items() for v in found]
+
+
+@pytest.mark.skipif(not os.environ.get("TADKIT_DATA"), reason="needs TADKIT_DATA, the shared research data")
+@pytest.mark.parametrize("tool", TOOLS)
+def test_published_annotations_come_back_from_every_tool(tool, published):
+    found = {video.name: video for video in there_and_back(tool, published, Known(fps=25.0))}
+    assert set(found) == {video.name for video in published}
+    for video in published:
+        assert_same(found[video.name].annotations, video.annotations)
+        assert found[video.name].duration_s == video.duration_s
