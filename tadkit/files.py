@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 from tadkit.errors import TadkitError, UsageError
 
 _READ_BYTES = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -28,7 +30,8 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
         durable: wait for the disk, so that this holds after a loss of power, too; costs milliseconds a file.
 
     Raises:
-        UsageError: the folder cannot be made or written to, or ``path`` is a folder or too long a name.
+        UsageError: the folder cannot be made or written to, the disk is full, or ``path`` is a folder or too long
+            a name.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +47,10 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
                 os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         _put(temporary, path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); make room, or choose another place") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -120,3 +121,15 @@ def test_json_that_is_too_deep_or_no_unicode_is_refused(text, tmp_path):
 def test_characters_beyond_the_basic_plane_may_be_escaped(tmp_path):
     (tmp_path / "a.json").write_text('["\\ud83c\\udfc3"]')
     assert read_json(tmp_path / "a.json", error=AnnotationError) == ["\U0001f3c3"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_a_full_disk_is_told_in_a_line_and_leaves_what_was_there(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with (
+        pytest.raises(UsageError, match=r"a\.txt: cannot be written \(No space left on device\); make room"),
+        whole_file(tmp_path / "a.txt"),
+    ):
+        Path("/dev/full").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"

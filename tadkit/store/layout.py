@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ _MADE_BY: Mapping[str, str] = {
     "features": "tadkit extract-features (a teacher's: tadkit extract-flow --teacher)",
 }
 _FILE_NAME_CHARACTERS = 60
+_SPARE_BYTES = 4 << 20
+"""For HDF5's metadata and the index; its cache of chunks is within the values themselves."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,29 @@ def write_root(file: h5py.File, kind: Kind, settings: Mapping[str, Any], labels:
         file.attrs["labels"] = json.dumps(list(labels), ensure_ascii=False)
 
 
+def refuse_full_disk(where: str, folder: Path, need_bytes: int) -> None:
+    """Look for room before HDF5 writes: after a write that failed it cannot close the file, and Python ends in a crash.
+
+    Raises:
+        StoreError: the disk of ``folder`` has no room for ``need_bytes`` and what HDF5 keeps beside them.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < need_bytes + _SPARE_BYTES:
+        needed = need_bytes + _SPARE_BYTES
+        raise StoreError(
+            f"{where}: the disk is nearly full ({free / 1e6:.1f} MB are free, {needed / 1e6:.1f} MB may be needed); "
+            "make room and run the same command again, what is done is kept"
+        )
+
+
 def write_index(path: Path, index: Index) -> None:
-    """Write the index of a store so that ``path`` is the new one or the old one, whole."""
+    """Write the index of a store so that ``path`` is the new one or the old one, whole.
+
+    Raises:
+        StoreError: the disk is nearly full.
+        UsageError: the folder cannot be written to.
+    """
+    refuse_full_disk(str(path), path.parent, 0)
     with whole_file(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         write_root(file, index.kind, index.settings, index.labels)
         videos = file.create_group(VIDEOS)

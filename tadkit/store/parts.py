@@ -14,7 +14,7 @@ from jaxtyping import Float64, Shaped
 
 from tadkit.errors import StoreError
 from tadkit.files import whole_file
-from tadkit.store.layout import COMPLETE, KEY, STAMPS, VIDEOS, Kind, part_path, quoted, write_root
+from tadkit.store.layout import COMPLETE, KEY, STAMPS, VIDEOS, Kind, part_path, quoted, refuse_full_disk, write_root
 
 _CHUNK_BYTES = 1 << 18
 _CHUNK_STEPS = 512
@@ -27,6 +27,7 @@ class VideoEntry:
     def __init__(self, group: h5py.Group, where: str) -> None:
         self._group = group
         self._where = where
+        self._folder = Path(group.file.filename).parent
 
     def append(self, track: str, values: Shaped[np.ndarray, "steps ..."], *, bound: float | None = None) -> None:
         """Add ``values`` at the end of ``track``, which the first call makes.
@@ -43,6 +44,7 @@ class VideoEntry:
         if bound is not None:
             dataset.attrs["bound"] = float(bound)
         length = dataset.shape[0]
+        refuse_full_disk(self._where, self._folder, values.nbytes)
         try:
             dataset.resize(length + len(values), axis=0)
             dataset[length:] = values
@@ -60,6 +62,7 @@ class VideoEntry:
         length, steps, tail = dataset.shape[0], dataset.chunks[0], (0,) * (dataset.ndim - 1)
         assert stored.chunks == dataset.chunks, (stored.chunks, dataset.chunks)
         assert length % steps == 0, (length, steps)
+        refuse_full_disk(self._where, self._folder, stored.id.get_storage_size())
         try:
             dataset.resize(length + len(stored), axis=0)
             for start in range(0, len(stored), steps):

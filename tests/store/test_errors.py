@@ -144,3 +144,18 @@ def test_a_reader_made_before_the_file_is_gone_says_so(store_path: Path) -> None
     reader = TrackReader(store_path, kind="flow")
     store_path.unlink()
     assert "no such flow store" in message(reader.videos)
+
+
+def test_what_the_disk_has_no_room_for_is_refused_before_it_is_written(store_path: Path) -> None:
+    """After a write that failed HDF5 cannot close its file, and Python crashes at its end."""
+    before = the_part(store_path).read_bytes()
+    huge = np.broadcast_to(np.int8(1), (1 << 44, 2, 16, 16))
+    with open_store(store_path, kind="flow", settings={}) as store:
+
+        def write() -> None:
+            with store.video("a", key="k2", stamps_s=np.arange(3.0), attributes={}) as entry:
+                entry.append("motion", huge)
+
+        assert "flow.h5: 'a': the disk is nearly full" in message(write)
+    assert the_part(store_path).read_bytes() == before
+    assert [path.name for path in the_part(store_path).parent.glob(".*")] == [".lock"]
