@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, device_option, example, refuse_input_as_output, set_option, videos_in
+from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option, videos_in
 
 if TYPE_CHECKING:
     from tadkit.records import Detection
@@ -60,8 +60,8 @@ def detect(
     load_sections(overrides, "decode", "video")
     changes = parse_overrides(overrides)
     paths = videos_in(videos)
-    if out is not None:
-        refuse_input_as_output(out, *paths, model)
+    if out is not None and out != STDOUT:
+        refuse_output(out, *paths, model)
     from tadkit.pipelines.detect import detect as run_detect
 
     with TerminalProgress() as progress:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tadkit.cli.options import PATH, device_option, example, refuse_input_as_output, set_option
+from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option
 
 
 @click.command(
@@ -35,7 +35,8 @@ def detect_features(features: Path, head: Path, out: Path, device: str, override
     from tadkit.recipes import load_sections
     from tadkit.records import detections_json, write_detections
 
-    refuse_input_as_output(out, features, head)
+    if str(out) != "-":
+        refuse_output(out, features, head)
     decoding = load_sections(overrides, "decode")["decode"]
     from tadkit.pipelines.features_head import detect_in_features
 

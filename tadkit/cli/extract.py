@@ -11,7 +11,7 @@ from tadkit.cli.options import (
     PATH,
     device_option,
     example,
-    refuse_input_as_output,
+    refuse_output,
     set_option,
     videos_in,
     workers_options,
@@ -33,7 +33,9 @@ def _is_recipe(sources: tuple[Path, ...]) -> bool:
 def _needed(out: Path | None, inputs: list[Path]) -> Path:
     if out is None:
         raise UsageError("videos are extracted into one file: say which with --out flow.h5 (a RECIPE.toml needs none)")
-    refuse_input_as_output(out, *inputs)
+    if str(out) == "-":
+        raise UsageError("--out -: a store cannot be written to stdout; name a file, such as ./flow.h5")
+    refuse_output(out, *inputs)
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,18 @@ from tadkit.errors import UsageError, VideoError
 Function = TypeVar("Function", bound=Callable[..., Any])
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
-PATH = click.Path(path_type=Path)
+
+class NamedPath(click.Path):
+    """A path; an empty word, such as an unset variable in quotes, would be the folder one is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if not str(value):
+            self.fail("is empty; name a file or a folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = NamedPath(path_type=Path)
 STDIN = Path("/dev/stdin")
 
 
@@ -94,14 +106,19 @@ def videos_in(sources: Sequence[Path]) -> list[Path]:
     return found
 
 
-def refuse_input_as_output(out: Path, *inputs: Path | None) -> None:
-    """Refuse to replace what a command reads by what it writes.
+def refuse_output(out: Path, *inputs: Path | None) -> None:
+    """Refuse an output that could not be written, or would replace what the command reads: before the work is done.
 
     Raises:
-        UsageError: ``out`` is one of ``inputs``.
+        UsageError: ``out`` is one of ``inputs`` or a folder, or is to lie where nothing can be written.
     """
     if out.resolve() in [path.resolve() for path in inputs if path is not None]:
         raise UsageError(f"--out {out}: is what this command reads; name another file")
+    if out.is_dir():
+        raise UsageError(f"--out {out}: is a folder; name a file in it")
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {out}: {there} cannot be written to; choose another place")
 
 
 def or_stdin(path: Path) -> Path:

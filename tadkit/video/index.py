@@ -178,8 +178,10 @@ def refuse_no_file(path: Path) -> None:
     """
     if path.is_dir():
         raise VideoError(f"{path}: is a folder, not a video; name a file in it")
-    if not path.is_file():
+    if not path.exists():
         raise VideoError(f"{path}: no such file; check the path of the video")
+    if not path.is_file():
+        raise VideoError(f"{path}: is a device or a pipe; a video is read more than once, so copy it to a file first")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: is empty (0 bytes), not a video; copy or download it again")
 

@@ -50,6 +50,36 @@ def test_what_a_command_reads_is_never_replaced_by_what_it_writes(tadkit, tmp_pa
     assert (tmp_path / "b.mp4").read_text() == "b"
 
 
+@pytest.mark.parametrize(("out", "said"), [("folder", "is a folder"), ("a.mp4/x", "a.mp4 cannot be written to")])
+@pytest.mark.parametrize(
+    "words", [["detect", "a.mp4"], ["detect-features", "f.h5", "--head", "h"], ["extract-flow", "a.mp4"]]
+)
+def test_an_output_that_cannot_be_written_is_told_before_the_work(tadkit, tmp_path, monkeypatch, words, out, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a.mp4").touch()
+    ran = tadkit(*words, "--out", out)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert said in ran.err
+
+
+@pytest.mark.parametrize("command", ["extract-flow", "extract-features"])
+def test_a_store_does_not_go_to_stdout(tadkit, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mp4").touch()
+    ran = tadkit(command, "a.mp4", "--out", "-")
+    assert (ran.code, "cannot be written to stdout" in ran.err) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    "words", [["detect", ""], ["detect", "a.mp4", "--out", ""], ["extract-flow", ""], ["inspect", ""], ["run", ""]]
+)
+def test_an_empty_word_is_not_the_folder_one_is_in(tadkit, words):
+    ran = tadkit(*words)
+    assert (ran.code, "is empty; name a file or a folder" in ran.err) == (2, True)
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "0", "-1", "x"])
 def test_a_positive_number_is_finite_and_above_zero(value):
     with pytest.raises(click.BadParameter):

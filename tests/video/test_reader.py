@@ -220,6 +220,12 @@ def test_sound_alone_is_refused(tmp_path):
         open_video(tmp_path / "sound.mp4")
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device")
+def test_what_cannot_be_read_twice_is_refused():
+    with pytest.raises(VideoError, match="is a device or a pipe"):
+        open_video(Path("/dev/zero"))
+
+
 def test_no_decodable_frame_is_refused(tmp_path, numbered):
     write_video(tmp_path / "a.mp4", numbered(5), fps=25)
     content = bytearray((tmp_path / "a.mp4").read_bytes())
