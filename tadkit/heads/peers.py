@@ -123,6 +123,10 @@ def settings_of(
     """
     if "scales" not in tensors or "classifier.out.conv.bias" not in tensors:
         raise WeightsError(f"{where}: not a head of {source}: it has no classifier or no scales of its levels")
+    if source == "opentad" and any(name.startswith("pyramid.fpn.") for name in tensors):
+        raise WeightsError(
+            f"{where}: has OpenTAD's FPN neck, which tadkit has not; expected FPNIdentity, as in recipes"
+        )
     assumed: list[str] = []
     section = _common(tensors) | _training(config) | {"padding": "opentad" if source == "opentad" else "leaky"}
     if source == "opentad":

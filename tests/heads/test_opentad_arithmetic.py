@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from tadkit.errors import WeightsError
 from tadkit.heads import AnchorFreeHead
 from tadkit.heads.tridet import boundary_offsets
 from tadkit.pipelines.import_head import build_imported
@@ -182,3 +183,16 @@ def test_our_head_computes_what_opentads_rules_say(kind: str, places: bool) -> N
         assert steps > 0
         torch.testing.assert_close(logits[0, :steps], wanted[0][0, :steps], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(offsets[0, :steps], wanted[1][0, :steps], rtol=1e-4, atol=1e-4)
+
+
+def test_opentads_fpn_is_refused() -> None:
+    weights = _weights("actionformer")
+    for n in range(LEVELS):
+        del weights[f"neck.fpn_norms.{n}.weight"], weights[f"neck.fpn_norms.{n}.bias"]
+        for name, shape in (
+            *_conv(f"neck.lateral_convs.{n}.conv", DIM, DIM, 1),
+            *_conv(f"neck.fpn_convs.{n}.conv", DIM, DIM, 3),
+        ):
+            weights[name] = torch.zeros(shape)
+    with pytest.raises(WeightsError, match=r"here: has OpenTAD's FPN neck, .* expected FPNIdentity"):
+        build_imported(weights, "opentad", {}, where="here")
