@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from tadkit.errors import AnnotationError, StoreError, TadkitError, UsageError
 from tadkit.files import digest_of, digest_of_file
 from tadkit.progress import Progress
 from tadkit.records import VideoRecord, read_dataset
-from tadkit.store import TrackStore, open_store
+from tadkit.store import PartWriter, open_store
 
 TRACK = "original/appearance"
 """Where training looks for a single stream."""
@@ -33,6 +33,7 @@ class ImportResult:
         steps: of all videos together.
         failed: the error of each file or video that was not imported.
         files: the file of each video.
+        strangers: videos that the annotations do not have.
     """
 
     videos: int = 0
@@ -40,6 +41,7 @@ class ImportResult:
     steps: int = 0
     failed: dict[str, TadkitError] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    strangers: list[str] = field(default_factory=list)
     _digests: dict[Path, str] = field(default_factory=dict, repr=False)
 
     def digest(self, path: Path) -> str:
@@ -102,25 +104,9 @@ def import_features(
     records = None if annotations is None else read_dataset(annotations).videos
     files, result = feature_files(source), ImportResult()
     grid = Grid(stride_frames, clip_frames, fps, rescaled, channels_first)
-    strangers: list[str] = []
     progress.start("import features", total=len(files), unit="files")
-    with ExitStack() as stack:
-        store = None
-        for path in files:
-            progress.advance(note=path.name)
-            for found in _found(path, result):
-                name = found.name if records is None else _known_name(found.name, records)
-                if name is None:
-                    strangers.append(found.name)
-                    continue
-                track = _track(found, name, None if records is None else records[name], grid, result, progress)
-                if track is None:
-                    continue
-                if store is None:  # where nothing can be used, none is made
-                    settings = {"imported": True, "track": TRACK}
-                    store = stack.enter_context(open_store(out, kind="features", settings=settings))
-                _write(store, track, result)
-        kept = [] if store is None else [name for name in store.videos() if name not in result.files]
+    kept = _write_all(out, _tracks(files, records, grid, result, progress), result)
+    strangers = result.strangers
     if strangers and not result.files and not result.failed:
         raise StoreError(
             f"{source}: none of its videos, such as '{strangers[0]}', is in {annotations}; are names equal?"
@@ -134,6 +120,42 @@ def import_features(
         if names:
             progress.warn(f"{what}, such as '{names[0]}'")
     return result
+
+
+def _tracks(
+    files: Sequence[Path],
+    records: Mapping[str, VideoRecord] | None,
+    grid: Grid,
+    result: ImportResult,
+    progress: Progress,
+) -> Iterator[_Track]:
+    """Every track that can be used; what cannot is in the result."""
+    for path in files:
+        progress.advance(note=path.name)
+        for found in _found(path, result):
+            name = found.name if records is None else _known_name(found.name, records)
+            if name is None:
+                result.strangers.append(found.name)
+                continue
+            track = _track(found, name, None if records is None else records[name], grid, result, progress)
+            if track is not None:
+                yield track
+
+
+def _write_all(out: Path, tracks: Iterator[_Track], result: ImportResult) -> list[str]:
+    """Write the tracks, and return the videos that the store had before; where there is no track, no store is made."""
+    first = next(tracks, None)
+    if first is None:
+        return []
+    written = []
+    with open_store(out, kind="features", settings={"imported": True, "track": TRACK}) as store:
+        try:
+            for track in chain([first], tracks):
+                _write(store.parts, track, result)
+                written.append(track.name)
+        finally:  # once: an index is as long as the store, and parts that a kill leaves out of it are found again
+            store.link(*written)
+        return sorted(set(store.videos()) - set(written))
 
 
 def _found(path: Path, result: ImportResult) -> Iterator[Found]:
@@ -184,7 +206,7 @@ def _track(
         return None
 
 
-def _write(store: TrackStore, track: _Track, result: ImportResult) -> None:
+def _write(parts: PartWriter, track: _Track, result: ImportResult) -> None:
     path, stamps_s = track.features.path, track.stamps_s
     steps, channels = track.features.values.shape
     about: dict[str, str | float | bool] = {
@@ -193,7 +215,7 @@ def _write(store: TrackStore, track: _Track, result: ImportResult) -> None:
         "duration_s": track.duration_s,
     }
     key = digest_of({"imported": about, "stamps_s": [float(s) for s in stamps_s[:2]], "steps": steps})
-    with store.video(track.name, key=key, stamps_s=stamps_s, attributes=about) as entry:
+    with parts.video(track.name, key=key, stamps_s=stamps_s, attributes=about) as entry:
         entry.append(TRACK, track.features.values)
     result.videos, result.channels, result.steps = result.videos + 1, channels, result.steps + steps
 

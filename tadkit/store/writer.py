@@ -107,11 +107,11 @@ class TrackStore:
         """What writes the videos, here or in another process; :meth:`link` then names them in the index."""
         return PartWriter(self._path, self._index.kind, self._index.settings, self._index.labels)
 
-    def link(self, name: str) -> None:
-        """Name the whole part of the video ``name`` in the index."""
-        place = Place(part_path(self._path, name), f"/{VIDEOS}/{quoted(name)}")
-        if self._index.places.get(name) != place:
-            self._add({name: place})
+    def link(self, *names: str) -> None:
+        """Name the whole parts of the videos ``names`` in the index, which is written once for all of them."""
+        places = {name: Place(part_path(self._path, name), f"/{VIDEOS}/{quoted(name)}") for name in names}
+        if any(self._index.places.get(name) != place for name, place in places.items()):
+            self._add(places)
 
     def keep_pieces(self, keys: Mapping[str, str]) -> None:
         """Delete the pieces of unfinished videos, but those of the videos in ``keys`` made from what their keys say."""

@@ -155,3 +155,13 @@ def test_rates_and_lengths_of_annotations_are_above_zero(fps, duration_s, tmp_pa
     (error,) = imported(tmp_path, annotations=tmp_path / "a.json", fps=None).failed.values()
     assert isinstance(error, AnnotationError)
     assert "in the annotations" in str(error)
+
+
+def test_what_was_read_before_an_error_of_use_is_in_the_store(tmp_path):
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "a.npz", feats=np.zeros((5, 3), np.float32), stride=4)
+    np.save(tmp_path / "in" / "b.npy", np.zeros((5, 3), np.float32))
+    with pytest.raises(UsageError, match="nothing says the stride of 'b'"):
+        imported(tmp_path, stride_frames=None)
+    with read_store(tmp_path / "f.h5", kind="features") as store:
+        assert store.videos() == ["a"]
