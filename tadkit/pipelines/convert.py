@@ -115,7 +115,7 @@ def convert(
     kept = [_completed(video, lengths, known) for video in kept]
     if to is None:
         kept = _without_strays(kept, source, remarks)
-        write_dataset(out, Dataset({video.name: _record(video, kept, source) for video in kept}))
+        write_dataset(out, Dataset({video.name: _record(video, kept, source, videos) for video in kept}))
     else:
         write_annotations(out, to, kept, known)
     return Conversion(form, counted(kept), tuple(remarks))
@@ -210,13 +210,14 @@ def _completed(video: SourceVideo, lengths: Mapping[str, float], known: Known) -
     return replace(video, duration_s=duration_s or times.duration_s, fps=video.fps or times.fps)
 
 
-def _record(video: SourceVideo, videos: Sequence[SourceVideo], source: Path) -> VideoRecord:
+def _record(video: SourceVideo, videos: Sequence[SourceVideo], source: Path, folder: Path | None) -> VideoRecord:
     if video.duration_s is None:
         count = sum(other.duration_s is None for other in videos)
         others = f" ({count} videos in all)" if count > 1 else ""
+        no_file = "or --videos DIR" if folder is None else f"or put {video.name}.mp4 into {folder}"
         raise AnnotationError(
             f"{source}: '{video.name}'{others} has no duration; "
-            "give --durations FILE.csv (columns video,seconds) or --videos DIR"
+            f"give --durations FILE.csv (columns video,seconds) {no_file}"
         )
     return VideoRecord(video.name, video.duration_s, video.subset, video.annotations, video.fps)
 

@@ -70,6 +70,9 @@ def test_without_durations_one_line_says_where_they_may_come_from(tmp_path):
         convert(golf(tmp_path / "golf"), tmp_path / "out.json")
     assert "'video_validation_0000001' (2 videos in all) has no duration; give --durations" in str(caught.value)
     assert not (tmp_path / "out.json").exists()
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(AnnotationError, match=r"or put video_validation_0000001\.mp4 into .*videos"):
+        convert(tmp_path / "golf", tmp_path / "out.json", videos=tmp_path / "videos")
 
 
 @pytest.mark.parametrize("table", ["video,seconds\n{0}1,9.5\n{0}2,8\n", "video,fps,count\n{0}1,10,95\n{0}2,10,80\n"])
