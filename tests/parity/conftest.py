@@ -1,4 +1,4 @@
-"""Golden outputs of the peers beside ours: `pytest tests/parity` runs them all and tells the largest differences.
+"""Golden outputs of the peers beside ours: `pytest -v tests/parity` runs them all and tells the largest differences.
 
 They are read from ``TADKIT_FIXTURES``, from ``../shared/fixtures`` beside the checkout, or else from ``golden``, which
 holds a part of them for machines that have no others (its README says which).
@@ -219,7 +219,9 @@ def compared(request: pytest.FixtureRequest) -> Compared:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The largest differences, and the detections that stand in another order."""
+    """The largest differences, and the detections that stand in another order, where asked to be verbose."""
+    if terminalreporter.verbosity < 1:
+        return
     for (name, what), apart in sorted(MEASURED.items()):
         terminalreporter.write_line(f"{name:45} {what:30} {apart:.1e}")
     for name, rows in sorted(SWAPPED.items()):
