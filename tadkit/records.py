@@ -70,8 +70,16 @@ def read_dataset(path: Path) -> Dataset:
     content = read_json(path, error=AnnotationError, distinct=True)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
-        raise AnnotationError(f"{path}: no 'database' object; expected ActivityNet-style JSON, see docs/formats.md")
+        raise AnnotationError(
+            f"{path}: no 'database' object{_instead(content, 'results', 'a detections file')}; "
+            "expected ActivityNet-style JSON, see docs/formats.md"
+        )
     return Dataset({name: _video_record(path, name, entry) for name, entry in database.items()})
+
+
+def _instead(content: Any, key: str, kind: str) -> str:
+    """Words for a file that is of the other kind, as where two are given the wrong way round."""
+    return f" but '{key}', as {kind} has" if isinstance(content, dict) and key in content else ""
 
 
 def _video_record(path: Path, name: str, entry: Any) -> VideoRecord:
@@ -86,14 +94,14 @@ def _video_record(path: Path, name: str, entry: Any) -> VideoRecord:
         duration_s=_duration_s(entry.get("duration"), where),
         subset=str(entry.get("subset", "")),
         annotations=tuple(_annotation(where, item) for item in annotations),
-        fps=None if entry.get("fps") is None else _number(entry["fps"], f"{where} fps", unit="frames a second"),
+        fps=None if entry.get("fps") is None else _number(entry["fps"], where, "fps", unit="frames a second"),
     )
 
 
 def _duration_s(value: Any, where: str) -> float:
     if value is None:
         raise AnnotationError(f"{where} has no duration; add it with: tadkit data convert, --durations or --videos")
-    return _number(value, f"{where} duration")
+    return _number(value, where, "duration")
 
 
 def _annotation(where: str, item: Any) -> Annotation:
@@ -106,19 +114,19 @@ def _annotation(where: str, item: Any) -> Annotation:
 def _segment(value: Any, where: str) -> tuple[float, float]:
     if not isinstance(value, list) or len(value) != 2:
         raise AnnotationError(f"{where} has a segment {shown(value)}; expected [start, end] in seconds")
-    start_s, end_s = (_number(v, f"{where} segment") for v in value)
+    start_s, end_s = _number(value[0], where, "segment"), _number(value[1], where, "segment")
     if end_s < start_s:
         raise AnnotationError(f"{where} has a segment that ends before it starts: [{start_s}, {end_s}]")
     return start_s, end_s
 
 
-def _number(value: Any, where: str, *, unit: str = "a number of seconds", limit: float = LONGEST_S) -> float:
+def _number(value: Any, where: str, name: str, *, unit: str = "a number of seconds", limit: float = LONGEST_S) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not abs(number) <= limit or isinstance(value, bool):
-        raise AnnotationError(f"{where} is {shown(value)}; expected {unit}")
+        raise AnnotationError(f"{where} {name} is {shown(value)}; expected {unit}")
     return number
 
 
@@ -166,7 +174,10 @@ def read_detections(path: Path) -> dict[str, list[Detection]]:
     content = read_json(path, error=AnnotationError, distinct=True)
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, dict):
-        raise AnnotationError(f"{path}: no 'results' object; expected a detections file, see docs/formats.md")
+        raise AnnotationError(
+            f"{path}: no 'results' object{_instead(content, 'database', 'an annotations file')}; "
+            "expected a detections file, see docs/formats.md"
+        )
     if strange := [video for video, found in results.items() if not isinstance(found, list)]:
         raise AnnotationError(f"{path}: '{strange[0]}' has detections that are no list")
     return {video: [_detection(f"{path}: '{video}'", item) for item in found] for video, found in results.items()}
@@ -180,5 +191,5 @@ def _detection(where: str, item: Any) -> Detection:
         start_s,
         end_s,
         item["label"],
-        _number(item.get("score"), f"{where} score", unit="a number", limit=sys.float_info.max),
+        _number(item.get("score"), where, "score", unit="a number", limit=sys.float_info.max),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tadkit.cli.options import PATH, example, or_stdin
+from tadkit.cli.options import PATH, example, or_stdin, refuse_stdin_twice
 
 if TYPE_CHECKING:
     from tadkit.evaluation import Counts, Diagnosis, MeanAveragePrecision
@@ -55,9 +55,12 @@ def evaluate(
 
     Prints average precision in per cent, class by class and on average, and recall; - is stdin.
     """
-    from tadkit.pipelines.evaluate import draw_analysis, parse_tiou, report_json
+    from tadkit.pipelines.evaluate import draw_analysis, parse_tiou, refuse_picture, report_json
     from tadkit.pipelines.evaluate import evaluate as judge
 
+    refuse_stdin_twice(DETECTIONS=detections, ANNOTATIONS=annotations, **{"--compare": compare})
+    if picture is not None:
+        refuse_picture(picture)
     result = judge(
         or_stdin(detections),
         or_stdin(annotations),
@@ -65,7 +68,7 @@ def evaluate(
         tiou=parse_tiou(tiou),
         subset=subset,
         analysis=analysis or picture is not None,
-        compare=compare,
+        compare=compare and or_stdin(compare),
         resamples=resamples,
         seed=seed,
     )
@@ -170,6 +173,8 @@ def _print_comparison(comparison: Comparison, precision: MeanAveragePrecision) -
 
 def _tell_left_out(counts: Counts) -> None:
     """What did not count as one would expect, on stderr; nothing is left out in silence."""
+    if counts.detections == 0:
+        click.echo("tadkit: warning: there is no detection of any label judged, so every figure is 0", err=True)
     names = ", ".join(counts.unknown_label_names)
     remarks = (
         (counts.missing_videos, "videos of the annotations have no detections; their actions count as missed"),

@@ -126,6 +126,19 @@ def or_stdin(path: Path) -> Path:
     return STDIN if str(path) == "-" else path
 
 
+def refuse_stdin_twice(**paths: Path | None) -> None:
+    """Refuse to read more than one of the named arguments from standard input, which ends with the first.
+
+    Raises:
+        UsageError: two are ``-``.
+    """
+    named = [name for name, path in paths.items() if str(path) == "-"]
+    if len(named) > 1:
+        raise UsageError(
+            f"- stands for {' and '.join(named)}, but stdin holds one file; give a path for all of them but one"
+        )
+
+
 class InOrder(click.Group):
     """A group whose help lists commands in the order in which they were added."""
 

@@ -108,7 +108,10 @@ def evaluate(
     """
     truth, durations_s = _truth(annotations_path, subset)
     found = _detections(detections_path, annotations_path, truth)
-    precision = mean_average_precision(truth, found, labels=labels, tiou=tiou, protocol=protocol)
+    try:
+        precision = mean_average_precision(truth, found, labels=labels, tiou=tiou, protocol=protocol)
+    except AnnotationError as error:
+        raise AnnotationError(f"{annotations_path}: {error}") from error
     comparison = None
     if compare is not None:
         other = _detections(compare, annotations_path, truth)
@@ -245,9 +248,18 @@ def draw_analysis(path: Path, result: Evaluation, *, title: str) -> None:
         UsageError: ``path`` names no .svg file or cannot be written.
     """
     assert result.diagnosis is not None, "evaluated without analysis"
+    refuse_picture(path)
+    write_text(path, analysis_svg(result.diagnosis, title=title))
+
+
+def refuse_picture(path: Path) -> None:
+    """Refuse, before anything is evaluated, a picture that could not be written.
+
+    Raises:
+        UsageError: ``path`` names no .svg file.
+    """
     if path.suffix.lower() != ".svg":
         raise UsageError(f"{path}: the picture is an SVG file; choose a name that ends in .svg")
-    write_text(path, analysis_svg(result.diagnosis, title=title))
 
 
 def parse_tiou(text: str) -> tuple[float, ...]:

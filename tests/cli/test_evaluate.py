@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -69,3 +71,50 @@ def test_mistakes_have_the_exit_codes_of_the_documentation(tadkit, files, tmp_pa
     assert tadkit("evaluate", dets, truth, "--protocol", "coco").code == 2
     assert tadkit("evaluate", tmp_path / "no.json", truth).code == 6
     assert tadkit("evaluate", dets, truth, "--subset", "validation").code == 6
+
+
+def test_stdin_is_read_once(tadkit, files):
+    ran = tadkit("evaluate", "-", "-")
+    assert ran.code == 2
+    assert "- stands for DETECTIONS and ANNOTATIONS" in ran.err
+    ran = tadkit("evaluate", files[0], "-", "--compare", "-")
+    assert ran.code == 2
+    assert "- stands for ANNOTATIONS and --compare" in ran.err
+
+
+def test_other_detections_come_from_stdin(files):
+    dets, truth = files
+    words = ["evaluate", str(dets), str(truth), "--tiou", "0.5", "--compare", "-", "--resamples", "9", "--json"]
+    command = [sys.executable, "-m", "tadkit.cli", *words]
+    ran = subprocess.run(command, input=dets.read_bytes(), capture_output=True, check=True)
+    assert json.loads(ran.stdout)["comparison"]["difference"]["value"] == 0.0
+
+
+def test_files_the_wrong_way_round_are_named(tadkit, files):
+    dets, truth = files
+    assert (
+        "dets.json: no 'database' object but 'results', as a detections file has" in tadkit("evaluate", truth, dets).err
+    )
+    assert (
+        "truth.json: no 'results' object but 'database', as an annotations file has"
+        in tadkit("evaluate", truth, truth).err
+    )
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_the_work(tadkit, files):
+    ran = tadkit("evaluate", *files, "--picture", "a.png")
+    assert (ran.code, ran.out) == (2, "")
+
+
+def test_truth_without_an_action_is_named(tadkit, files):
+    write_detections(files[0], {"w": [Detection(1.0, 2.0, "sit", 0.9)]}, external={})
+    ran = tadkit("evaluate", *files, "--subset", "train")
+    assert ran.code == 6
+    assert "truth.json: the 1 annotated videos have no action" in ran.err
+
+
+def test_detections_of_nothing_judged_are_told(tadkit, files):
+    write_detections(files[0], {"v": [], "w": []}, external={})
+    ran = tadkit("evaluate", *files)
+    assert ran.code == 0
+    assert "no detection of any label judged, so every figure is 0" in ran.err
