@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import sys
@@ -74,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.getLogger("tadkit").addHandler(_WARNINGS)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the pipe's encoding lacks
     try:
         code = app.main(words, prog_name="tadkit", standalone_mode=False)
         sys.stdout.flush()
@@ -94,10 +98,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("tadkit: interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has left (``tadkit ... | head``); nothing is left to say, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # its reader has left, as in ``tadkit ... | head``
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _drop_output()
+        show_error(TadkitError(f"{error.filename or 'output'}: cannot be written ({error.strerror}); make room"))
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """What stdout still holds cannot be written, not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Warnings(logging.Handler):

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tadkit.cli import main
 from tadkit.cli.app import show_error
 from tadkit.errors import TadkitError
+from tadkit.store import open_store
 
 
 def test_an_unknown_command_names_the_nearest_and_exits_2(tadkit):
@@ -69,6 +71,27 @@ def test_a_reader_that_leaves_early_is_no_error_message():
     command = f"{sys.executable} -m tadkit.cli detect -h | true"
     ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert ran.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+@pytest.mark.parametrize("words", ["--help", "doctor", "inspect flow.h5 --json", "inspect flow.h5"])
+def test_output_that_finds_no_room_is_one_line(tmp_path, words):
+    with open_store(tmp_path / "flow.h5", kind="flow", settings={}):
+        pass
+    command = f"{sys.executable} -m tadkit.cli {words} > /dev/full"
+    ran = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+    assert ran.stderr.startswith("tadkit: error: output: cannot be written (No space left on device)")
+
+
+def test_a_name_that_the_output_cannot_spell_is_escaped(tmp_path):
+    with open_store(tmp_path / "日.h5", kind="flow", settings={}):
+        pass
+    words = [sys.executable, "-m", "tadkit.cli", "inspect", "日.h5"]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    ran = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert b"\\u65e5.h5" in ran.stdout
 
 
 def test_main_reads_the_words_of_the_process_by_default(monkeypatch, capsys):
