@@ -32,7 +32,7 @@ def import_() -> None:
 @click.option("--clip-frames", type=click.IntRange(min=1), metavar="N", help="Frames a step sees; default: the stride.")
 @click.option("--fps", type=POSITIVE, metavar="HZ", help="Frames a second.")
 @click.option("--channels-first", is_flag=True, help="Arrays are (channels, steps), not (steps, channels).")
-@click.option("--rescaled", is_flag=True, help="Steps lie evenly over the annotated duration; in place of stride and rate.")
+@click.option("--rescaled", is_flag=True, help="Steps lie evenly over the annotated durations, not by --stride.")
 @click.pass_context
 def features(
     ctx: click.Context,
