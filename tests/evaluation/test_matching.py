@@ -73,6 +73,22 @@ def test_equals_the_rules_walked_one_by_one(case):
         np.testing.assert_allclose(values, expected, atol=1e-12, err_msg=f"thumos14 {label}")
 
 
+def test_in_a_crowd_who_gives_way_to_a_better_detection_still_gets_its_next_action():
+    rng = np.random.default_rng(0)
+
+    def segments(count):
+        start_s = rng.integers(0, 40, count) / 4
+        return zip(start_s, start_s + rng.integers(8, 40, count) / 4, strict=True)
+
+    truth = {"a": [Annotation(start, end, "x") for start, end in segments(40)]}
+    found = {"a": [Detection(start, end, "x", rng.random()) for start, end in segments(150)]}
+    tiou = [0.1, 0.3, 0.6]
+    looped = looped_average_precision(truth, found, tiou=tiou)
+    result = mean_average_precision(truth, found, labels=None, tiou=tiou)
+    np.testing.assert_allclose(result.per_class["x"], looped["x"], atol=1e-12)
+    assert (looped["x"] > 0.2).all(), "the crowd is too thin to show anything"
+
+
 @settings(max_examples=60, deadline=None)
 @given(cases(), protocols)
 def test_precisions_lie_between_zero_and_one(case, protocol):
