@@ -15,7 +15,7 @@ from tadkit.heads.families import (
 )
 from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss, diou_loss_1d, sigmoid_focal_loss
-from tadkit.heads.suppression import hard_nms, linear_soft_nms, soft_nms, voted
+from tadkit.heads.suppression import suppress, voted
 from tadkit.heads.targets import Targets, assign_targets, regression_ranges
 from tadkit.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.heads.tridet import TriDetHead
@@ -44,16 +44,14 @@ __all__ = [
     "candidates_in_windows",
     "decode",
     "diou_loss_1d",
-    "hard_nms",
     "head_loss",
-    "linear_soft_nms",
     "predict_in_chunks",
     "prediction_distillation",
     "pyramid_levels",
     "read_video_scores",
     "regression_ranges",
     "sigmoid_focal_loss",
-    "soft_nms",
+    "suppress",
     "track_candidates",
     "video_scores_of",
     "voted",

@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64
 
 from tadkit.config import DecodeSettings
 from tadkit.heads.head import Candidates
-from tadkit.heads.suppression import hard_nms, linear_soft_nms, soft_nms, voted
+from tadkit.heads.suppression import Hard, SoftGaussian, SoftLinear, SuppressionRule, suppress, voted
 from tadkit.heads.video_scores import weighed
 from tadkit.timeline import Timeline
 
@@ -69,23 +69,12 @@ def suppressed(found: Decoded, settings: DecodeSettings) -> Decoded:
     labels = None if settings.class_agnostic else found.labels
     min_score, keep = settings.min_score, settings.keep
     segments_s, scores = found.segments_s, found.scores
-    match settings.method:
-        case "soft-gaussian":
-            kept, left = soft_nms(
-                segments_s, scores, labels=labels, sigma=settings.sigma, min_score=min_score, keep=keep
-            )
-        case "soft-linear":
-            kept, left = linear_soft_nms(
-                segments_s, scores, labels=labels, iou=settings.iou, min_score=min_score, keep=keep
-            )
-        case "hard":
-            kept, left = hard_nms(segments_s, scores, labels=labels, iou=settings.iou, min_score=min_score, keep=keep)
-        case "none":
-            kept = np.argsort(-scores, kind="stable")[:keep]
-            kept = kept[scores[kept] >= min_score]
-            left = scores[kept]
-        case _:
-            assert_never(settings.method)
+    if (rule := _rule_of(settings)) is not None:
+        kept, left = suppress(segments_s, scores, rule, labels=labels, min_score=min_score, keep=keep)
+    else:
+        kept = np.argsort(-scores, kind="stable")[:keep]
+        kept = kept[scores[kept] >= min_score]
+        left = scores[kept]
     result = Decoded(segments_s[kept], left, found.labels[kept])
     if settings.voting == "none":
         return result
@@ -99,6 +88,21 @@ def suppressed(found: Decoded, settings: DecodeSettings) -> Decoded:
         labels=labels,
     )
     return result._replace(segments_s=moved)
+
+
+def _rule_of(settings: DecodeSettings) -> SuppressionRule | None:
+    """The rule that the settings ask for; None where nothing is suppressed."""
+    match settings.method:
+        case "soft-gaussian":
+            return SoftGaussian(settings.sigma)
+        case "soft-linear":
+            return SoftLinear(settings.iou)
+        case "hard":
+            return Hard(settings.iou)
+        case "none":
+            return None
+        case _:
+            assert_never(settings.method)
 
 
 def _clipped(found: Decoded, duration_s: float) -> Decoded:

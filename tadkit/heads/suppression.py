@@ -11,7 +11,6 @@ so that the unit of time does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, assert_never
 
 import numpy as np
@@ -22,9 +21,8 @@ PEER_MARGIN = 1e-6
 """What ActionFormer, TriDet and OpenTAD add to the length of every segment in suppression."""
 
 VotingRule = Literal["score-iou", "score"]
-_Suppressed = tuple[Int64[np.ndarray, " kept"], Float64[np.ndarray, " kept"]]
 _Floats = NDArray[Any]  # float32 or float64, as the segments
-_Lower = Callable[[_Floats, _Floats], None]
+_Suppressed = tuple[Int64[np.ndarray, " kept"], Float64[np.ndarray, " kept"]]
 _FEWEST_STEPS, _MOST_STEPS = 8, 64
 _TINY = 1e-30
 _VOTED_AT_ONCE = 256
@@ -38,22 +36,43 @@ class _Segments(NamedTuple):
     length: _Floats
 
 
-def soft_nms(
+class SoftGaussian(NamedTuple):
+    """Soft-NMS: what is taken lowers the rest by ``exp(-IoU**2 / sigma)``; a larger ``sigma`` suppresses less."""
+
+    sigma: float
+
+
+class SoftLinear(NamedTuple):
+    """Soft-NMS: what is taken lowers the rest that overlap it by ``iou`` or more by ``1 - IoU``."""
+
+    iou: float
+
+
+class Hard(NamedTuple):
+    """What is taken removes the rest that overlap it by ``iou`` or more."""
+
+    iou: float
+
+
+SuppressionRule = SoftGaussian | SoftLinear | Hard
+
+
+def suppress(
     segments: Float[np.ndarray, "n 2"],
     scores: Float[np.ndarray, " n"],
+    rule: SuppressionRule,
     *,
-    sigma: float,
     min_score: float,
     keep: int,
     labels: Int[np.ndarray, " n"] | None = None,
     margin: float = 0.0,
 ) -> _Suppressed:
-    """Gaussian soft-NMS: what is taken lowers the rest by ``exp(-IoU**2 / sigma)``.
+    """Take the best segment again and again; what is taken lowers the others.
 
     Args:
         segments: starts and ends, in any one unit.
         scores: of the segments, not negative.
-        sigma: width; larger suppresses less.
+        rule: what is lowered, and by how much.
         min_score: the best is taken until it falls below this; not negative.
         keep: most that are taken.
         labels: if given, segments lower only those of their own label.
@@ -62,55 +81,7 @@ def soft_nms(
     Returns:
         Indices in the order taken, which is by falling score, and the lowered scores.
     """
-
-    def lower(left: _Floats, overlap: _Floats) -> None:
-        np.square(overlap, out=overlap)
-        np.divide(overlap, -sigma, out=overlap)
-        left *= np.exp(overlap, out=overlap)
-
-    return _take(segments, scores, labels, lower, min_score=min_score, keep=keep, margin=margin)
-
-
-def linear_soft_nms(
-    segments: Float[np.ndarray, "n 2"],
-    scores: Float[np.ndarray, " n"],
-    *,
-    iou: float,
-    min_score: float,
-    keep: int,
-    labels: Int[np.ndarray, " n"] | None = None,
-    margin: float = 0.0,
-) -> _Suppressed:
-    """Linear soft-NMS: what is taken lowers the rest that overlap it by ``iou`` or more by ``1 - IoU``.
-
-    Arguments and result are those of :func:`soft_nms`.
-    """
-
-    def lower(left: _Floats, overlap: _Floats) -> None:
-        left *= np.where(overlap >= iou, np.maximum(1.0 - overlap, _TINY), 1.0)
-
-    return _take(segments, scores, labels, lower, min_score=min_score, keep=keep, margin=margin)
-
-
-def hard_nms(
-    segments: Float[np.ndarray, "n 2"],
-    scores: Float[np.ndarray, " n"],
-    *,
-    iou: float,
-    min_score: float,
-    keep: int,
-    labels: Int[np.ndarray, " n"] | None = None,
-    margin: float = 0.0,
-) -> _Suppressed:
-    """Hard NMS: what is taken removes the rest that overlap it by ``iou`` or more.
-
-    Arguments are those of :func:`soft_nms`; the scores come back as they are.
-    """
-
-    def lower(left: _Floats, overlap: _Floats) -> None:
-        left[overlap >= iou] = -np.inf
-
-    return _take(segments, scores, labels, lower, min_score=min_score, keep=keep, margin=margin)
+    return _take(segments, scores, labels, rule, min_score=min_score, keep=keep, margin=margin)
 
 
 def voted(
@@ -163,7 +134,7 @@ def _take(
     segments: Float[np.ndarray, "n 2"],
     scores: Float[np.ndarray, " n"],
     labels: Int[np.ndarray, " n"] | None,
-    lower: _Lower,
+    rule: SuppressionRule,
     *,
     min_score: float,
     keep: int,
@@ -185,7 +156,7 @@ def _take(
         index, real = _rows(alive, labels)
         rows = np.where(real, left[index], -np.inf)
         found, found_scores = _steps(
-            rows, _Segments(start[index], end[index], length[index]), lower, floor=floor, steps=steps
+            rows, _Segments(start[index], end[index], length[index]), rule, floor=floor, steps=steps
         )
         taken = np.concatenate((taken, index.ravel()[found]))
         taken_scores = np.concatenate((taken_scores, found_scores))
@@ -211,7 +182,7 @@ def _rows(
 
 
 def _steps(
-    left: _Floats, segments: _Segments, lower: _Lower, *, floor: float, steps: int
+    left: _Floats, segments: _Segments, rule: SuppressionRule, *, floor: float, steps: int
 ) -> tuple[Int64[np.ndarray, " taken"], _Floats]:
     """Up to ``steps`` times the best of every row; lowers ``left`` in place. Returns flat indices and scores."""
     first = np.arange(len(left)) * left.shape[1]
@@ -226,11 +197,26 @@ def _steps(
         found.append(best[going])
         scores.append(top[going])
         one = _Segments(*(field.ravel()[best][:, None] for field in segments))
-        lower(left, _overlap(one, segments))
+        _lower(left, _overlap(one, segments), rule)
         left.ravel()[best[going]] = -np.inf
     if not found:
         return np.zeros(0, np.int64), np.zeros(0)
     return np.concatenate(found), np.concatenate(scores)
+
+
+def _lower(left: _Floats, overlap: _Floats, rule: SuppressionRule) -> None:
+    """Lower scores in place by their overlap with what was taken, which may be written over."""
+    match rule:
+        case SoftGaussian(sigma):
+            np.square(overlap, out=overlap)
+            np.divide(overlap, -sigma, out=overlap)
+            left *= np.exp(overlap, out=overlap)
+        case SoftLinear(iou):
+            left *= np.where(overlap >= iou, np.maximum(1.0 - overlap, _TINY), 1.0)
+        case Hard(iou):
+            left[overlap >= iou] = -np.inf
+        case _:
+            assert_never(rule)
 
 
 def _overlap(one: _Segments, many: _Segments) -> _Floats:

@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64
 
 from tadkit.evaluation import mean_average_precision
 from tadkit.evaluation.oracle import looped_average_precision, looped_soft_nms
-from tadkit.heads import soft_nms
+from tadkit.heads.suppression import SoftGaussian, suppress
 from tadkit.pipelines.timing import interleaved_s, machine_json
 from tadkit.progress import Progress
 from tadkit.records import Annotation, Detection
@@ -145,17 +145,12 @@ def _made_up(
 def _suppression(rng: np.random.Generator, candidates: int, classes: int, rounds: int, progress: Progress) -> Rivals:
     segments_s, scores = _segments(rng, candidates), rng.random(candidates)
     labels: Int64[np.ndarray, " n"] = rng.integers(classes, size=candidates)
-    limits = {"sigma": _SIGMA, "min_score": _MIN_SCORE}
-    kept, lowered = soft_nms(segments_s, scores, labels=labels, keep=_KEEP, **limits)
-    looped = looped_soft_nms(segments_s, scores, labels.tolist(), keep=_KEEP, **limits)
+    ours = partial(suppress, segments_s, scores, SoftGaussian(_SIGMA), labels=labels, min_score=_MIN_SCORE, keep=_KEEP)
+    loop = partial(looped_soft_nms, segments_s, scores, labels.tolist(), sigma=_SIGMA, min_score=_MIN_SCORE, keep=_KEEP)
+    (kept, lowered), looped = ours(), loop()
     assert kept.tolist() == [index for index, _ in looped], "suppression and its loop keep different candidates"
     took_s = interleaved_s(
-        {
-            "suppression": [partial(soft_nms, segments_s, scores, labels=labels, keep=_KEEP, **limits)],
-            "suppression in a loop": [
-                partial(looped_soft_nms, segments_s, scores, labels.tolist(), keep=_KEEP, **limits)
-            ],
-        },
+        {"suppression": [ours], "suppression in a loop": [loop]},
         rounds=rounds,
         device=torch.device("cpu"),
         progress=progress,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tadkit.evaluation.oracle import looped_soft_nms
-from tadkit.heads.suppression import PEER_MARGIN, hard_nms, soft_nms, voted
+from tadkit.heads.suppression import PEER_MARGIN, Hard, SoftGaussian, suppress, voted
 
 
 def test_an_iou_at_the_threshold_depends_on_the_margin_alone() -> None:
@@ -12,8 +12,8 @@ def test_an_iou_at_the_threshold_depends_on_the_margin_alone() -> None:
     scores = np.array([0.9, 0.8])
     for length_s, kept_by_peer in ((1.0, 2), (100.0, 1)):
         segments = np.array([[0, length_s], [0, length_s / 2]], np.float32)
-        assert len(hard_nms(segments, scores, iou=0.5, min_score=0.0, keep=9, margin=PEER_MARGIN)[0]) == kept_by_peer
-        assert len(hard_nms(segments.astype(float), scores, iou=0.5, min_score=0.0, keep=9)[0]) == 1
+        assert len(suppress(segments, scores, Hard(0.5), min_score=0.0, keep=9, margin=PEER_MARGIN)[0]) == kept_by_peer
+        assert len(suppress(segments.astype(float), scores, Hard(0.5), min_score=0.0, keep=9)[0]) == 1
 
 
 @pytest.mark.parametrize("keep", [1, 7, 30, 1000])
@@ -22,7 +22,7 @@ def test_all_classes_at_once_give_what_one_detection_after_another_gives(keep: i
     start = rng.uniform(0, 60, 150)
     segments, labels = np.stack((start, start + rng.uniform(0, 20, 150)), axis=1), rng.integers(0, 4, 150) ** 2
     scores = rng.uniform(0, 1, 150).round(2)
-    kept, lowered = soft_nms(segments, scores, sigma=0.5, min_score=0.01, keep=keep, labels=labels)
+    kept, lowered = suppress(segments, scores, SoftGaussian(0.5), min_score=0.01, keep=keep, labels=labels)
     expected = looped_soft_nms(segments, scores, labels.tolist(), sigma=0.5, min_score=0.01, keep=keep)
     assert kept.tolist() == [index for index, _ in expected]
     np.testing.assert_allclose(lowered, [score for _, score in expected], rtol=1e-9)
@@ -45,7 +45,7 @@ def test_only_the_own_label_votes_where_labels_are_given() -> None:
 def test_a_segment_without_length_stays_where_it_is() -> None:
     points = np.array([[3.0, 3.0], [3.0, 3.0]])
     np.testing.assert_array_equal(voted(points, points, np.ones(2), iou=0.7, rule="score-iou"), points)
-    assert len(hard_nms(points, np.ones(2), iou=0.1, min_score=0.0, keep=9)[0]) == 2
+    assert len(suppress(points, np.ones(2), Hard(0.1), min_score=0.0, keep=9)[0]) == 2
 
 
 @given(
@@ -57,11 +57,13 @@ def test_a_segment_without_length_stays_where_it_is() -> None:
 def test_suppression_by_class_is_suppression_of_each_class(rows: list[tuple[int, int, float, int]]) -> None:
     starts, lengths, scores, labels = (np.array([row[i] for row in rows]) for i in range(4))
     segments, scores = np.stack((starts, starts + lengths), axis=1).reshape(-1, 2), scores.astype(float)
-    joint = dict(zip(*soft_nms(segments, scores, sigma=0.5, min_score=0.01, keep=99, labels=labels), strict=True))
+    joint = dict(
+        zip(*suppress(segments, scores, SoftGaussian(0.5), min_score=0.01, keep=99, labels=labels), strict=True)
+    )
     apart = {}
     for label in set(labels.tolist()):
         members = np.flatnonzero(labels == label)
-        kept, lowered = soft_nms(segments[members], scores[members], sigma=0.5, min_score=0.01, keep=99)
+        kept, lowered = suppress(segments[members], scores[members], SoftGaussian(0.5), min_score=0.01, keep=99)
         apart |= dict(zip(members[kept], lowered, strict=True))
     assert joint == apart
     assert list(joint.values()) == sorted(joint.values(), reverse=True)
@@ -70,16 +72,16 @@ def test_suppression_by_class_is_suppression_of_each_class(rows: list[tuple[int,
 
 def test_ties_go_to_the_lower_index() -> None:
     segments, scores = np.array([[0.0, 1.0], [0.0, 1.0], [5.0, 6.0]]), np.array([0.5, 0.5, 0.5])
-    assert soft_nms(segments, scores, sigma=0.5, min_score=0.0, keep=3)[0].tolist() == [0, 2, 1]
-    assert hard_nms(segments, scores, iou=0.5, min_score=0.0, keep=3)[0].tolist() == [0, 2]
+    assert suppress(segments, scores, SoftGaussian(0.5), min_score=0.0, keep=3)[0].tolist() == [0, 2, 1]
+    assert suppress(segments, scores, Hard(0.5), min_score=0.0, keep=3)[0].tolist() == [0, 2]
 
 
 def test_a_segment_overlapped_entirely_falls_by_the_gaussian() -> None:
-    _, scores = soft_nms(np.array([[0.0, 1.0]] * 2), np.array([1.0, 1.0]), sigma=0.5, min_score=0.0, keep=2)
+    _, scores = suppress(np.array([[0.0, 1.0]] * 2), np.array([1.0, 1.0]), SoftGaussian(0.5), min_score=0.0, keep=2)
     np.testing.assert_allclose(scores, [1.0, np.exp(-2.0)])
 
 
 def test_keep_is_the_most_that_is_kept() -> None:
     segments = np.stack((np.arange(9.0), np.arange(9.0) + 0.5), axis=1)
-    assert len(soft_nms(segments, np.full(9, 0.5), sigma=0.5, min_score=0.0, keep=4)[0]) == 4
-    assert len(hard_nms(segments, np.full(9, 0.5), iou=0.5, min_score=0.0, keep=4)[0]) == 4
+    assert len(suppress(segments, np.full(9, 0.5), SoftGaussian(0.5), min_score=0.0, keep=4)[0]) == 4
+    assert len(suppress(segments, np.full(9, 0.5), Hard(0.5), min_score=0.0, keep=4)[0]) == 4

@@ -6,23 +6,22 @@ the order in which they took them, we must take the same ones in that order, too
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tadkit.heads import Decoded, hard_nms, linear_soft_nms, soft_nms, voted
-from tadkit.heads.suppression import PEER_MARGIN
+from tadkit.heads import Decoded, suppress, voted
+from tadkit.heads.suppression import PEER_MARGIN, Hard, SoftGaussian, SoftLinear
 
-EVERYTHING = {"keep": 10**6, "margin": PEER_MARGIN}
-ROUTINES: dict[str, Callable[..., Any]] = {
-    "hard": lambda segments, scores: hard_nms(segments, scores, iou=0.5, min_score=0.0, **EVERYTHING),
-    "gauss": lambda segments, scores: soft_nms(segments, scores, sigma=0.5, min_score=0.001, **EVERYTHING),
-    "linear": lambda segments, scores: linear_soft_nms(segments, scores, iou=0.3, min_score=0.001, **EVERYTHING),
-    "soft0": lambda segments, scores: hard_nms(segments, scores, iou=0.5, min_score=0.001, **EVERYTHING),
+ROUTINES = {
+    "hard": (Hard(0.5), 0.0),
+    "gauss": (SoftGaussian(0.5), 0.001),
+    "linear": (SoftLinear(0.3), 0.001),
+    "soft0": (Hard(0.5), 0.001),
 }
+"""Rule and lowest score of each routine."""
+CALLS = {"soft": SoftGaussian(0.5), "hard": Hard(0.5)}
 TAKEN_AS = {"soft": "gauss", "hard": "hard"}
 """The routine whose order a call for all classes at once has."""
 
@@ -58,19 +57,25 @@ def sets(needed) -> list[Set]:
     return [Set(name, *(given[f"{name}_{field}"] for field in fields), of_set[name]) for name in names]
 
 
+def run(routine: str, one: Set) -> tuple[np.ndarray, np.ndarray]:
+    """Indices taken, in order, and lowered scores."""
+    rule, min_score = ROUTINES[routine]
+    return suppress(one.segments, one.scores, rule, min_score=min_score, keep=10**6, margin=PEER_MARGIN)
+
+
 @pytest.mark.parametrize("routine", ROUTINES)
 def test_every_routine_takes_what_theirs_takes_in_its_order(routine, sets, compared):
     for one in sets:
         taken = one.theirs[f"{routine}_inds"]
         given = one.in_order(taken) if one.tied else one
-        kept, lowered = ROUTINES[routine](given.segments, given.scores)
+        kept, lowered = run(routine, given)
         assert kept.tolist() == (list(range(len(taken))) if one.tied else taken.tolist()), one.name
         compared("scores", lowered, one.theirs.get(f"{routine}_scores", one.scores[taken]), bar=1e-5)
 
 
 def test_a_gaussian_lowers_tied_scores_as_theirs_whichever_comes_first(sets, compared):
     for one in sets:
-        _, lowered = ROUTINES["gauss"](one.segments, one.scores)
+        _, lowered = run("gauss", one)
         compared("scores", lowered, one.theirs["gauss_scores"], bar=1e-5)
 
 
@@ -93,11 +98,9 @@ def test_whole_calls_give_their_detections(method, classes, sets, compared):
         if one.tied:
             taken = _rows(one, theirs, method) if classes == "mc" else one.theirs[f"{TAKEN_AS[method]}_inds"]
             given = one.in_order(taken)
-        limits = {"min_score": 0.001, "keep": 200, "labels": given.labels if classes == "mc" else None}
-        if method == "soft":
-            kept, lowered = soft_nms(given.segments, given.scores, sigma=0.5, margin=PEER_MARGIN, **limits)
-        else:
-            kept, lowered = hard_nms(given.segments, given.scores, iou=0.5, margin=PEER_MARGIN, **limits)
+        labels = given.labels if classes == "mc" else None
+        limits = {"min_score": 0.001, "keep": 200, "labels": labels, "margin": PEER_MARGIN}
+        kept, lowered = suppress(given.segments, given.scores, CALLS[method], **limits)
         found = given.segments[kept]
         if classes == "ag":
             theirs["segments"] = _filled(theirs["segments"], found)
