@@ -1,8 +1,9 @@
 """Boundary-matching head: every start and duration is judged as a proposal, beside every step as a start and an end.
 
 After BMN (Lin et al., Boundary-matching network, ICCV 2019). The paper proposes without naming; the classifier of the
-proposals is ours, so that the head detects by itself. Padding is never read: columns of the map that start past the
-track stay zero, so that a padded window gives what its real steps give alone.
+proposals is ours, so that the head detects by itself: what the steps inside say on the mean, plus what the map says,
+which knows their order; the map alone learns where long before it learns what. Padding is never read: columns of the map
+that start past the track stay zero, so that a padded window gives what its real steps give alone.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tadkit.config import BmnSettings
-from tadkit.heads.bmn_layers import BoundaryMatching, valid_proposals
+from tadkit.heads.bmn_layers import BoundaryMatching, means_inside, valid_proposals
 from tadkit.heads.graph import GraphLayer
 from tadkit.heads.head import Candidates, Head
-from tadkit.heads.layers import MaskedConv1d, zero_padding
+from tadkit.heads.layers import ChannelNorm, MaskedConv1d, zero_padding
 from tadkit.heads.ranking import ranked
 
 
@@ -82,6 +83,7 @@ class BmnHead(Head):
         self.naming = nn.ModuleList()
         if settings.classifier:
             self.naming.extend((nn.Conv2d(map_dim, map_dim, 3, padding=1), nn.Conv2d(map_dim, num_classes, 1)))
+            self.step_norm, self.step_naming = ChannelNorm(dim), MaskedConv1d(dim, num_classes, kernel=3)
         for layer in self.modules():
             if isinstance(layer, nn.Conv1d | nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)
@@ -116,6 +118,8 @@ class BmnHead(Head):
         if self.settings.classifier:
             hidden, last = self.naming
             classes = last(nnf.relu(hidden(proposals)) * column)
+            steps = self.step_naming(nnf.relu(self.step_norm(x, mask)), mask)
+            classes = classes + means_inside(steps, self.settings.durations)
         return BoundaryPredictions(start, end, self.confidence(judged), classes, mask)
 
 

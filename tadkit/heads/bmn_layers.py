@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as nnf
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -123,3 +124,18 @@ def valid_proposals(mask: Bool[Tensor, "batch time"], durations: int) -> Bool[Te
     steps = torch.arange(mask.shape[1], device=mask.device)
     duration = torch.arange(durations, device=mask.device)[:, None]
     return steps + duration < mask.sum(dim=1)[:, None, None]
+
+
+def means_inside(
+    x: Float[Tensor, "batch channels time"], durations: int
+) -> Float[Tensor, "batch channels durations time"]:
+    """Mean over the steps inside every proposal, in float32 at least; past the end of the track are zeros.
+
+    Args:
+        x: the track.
+        durations: rows of the map; row ``d`` holds proposals of ``d + 1`` steps.
+    """
+    time, precision = x.shape[-1], torch.promote_types(x.dtype, torch.float32)
+    sums = nnf.pad(x, (1, durations)).cumsum(dim=-1, dtype=precision)
+    rows = [(sums[..., steps : steps + time] - sums[..., :time]) / steps for steps in range(1, durations + 1)]
+    return torch.stack(rows, dim=2)

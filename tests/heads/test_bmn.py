@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tadkit.config import BmnSettings, DecodeSettings
 from tadkit.heads.bmn import BmnHead, BoundaryPredictions, boundary_candidates
-from tadkit.heads.bmn_layers import BoundaryMatching, valid_proposals
+from tadkit.heads.bmn_layers import BoundaryMatching, means_inside, valid_proposals
 from tadkit.heads.bmn_losses import boundary_loss
 from tadkit.heads.decode import decode
 from tadkit.heads.opentad import name_from_opentad, state_from_opentad
@@ -165,3 +165,13 @@ def test_candidates_go_from_likely_starts_to_likely_ends() -> None:
     assert best.labels.tolist() == [1]
     four, six = (1 / (1 + math.exp(-x)) for x in (4, 6))
     np.testing.assert_allclose(best.scores, four**2 * six**3, rtol=1e-5)
+
+
+@given(time=st.integers(1, 9), durations=st.integers(1, 11), seed=st.integers(0, 99))
+def test_means_inside_are_those_of_the_steps_of_each_proposal(time: int, durations: int, seed: int) -> None:
+    x = torch.randn(2, 3, time, generator=torch.Generator().manual_seed(seed))
+    found = means_inside(x, durations)
+    assert found.shape == (2, 3, durations, time)
+    for first in range(time):
+        for steps in range(1, min(durations, time - first) + 1):
+            torch.testing.assert_close(found[:, :, steps - 1, first], x[..., first : first + steps].mean(dim=-1))

@@ -107,6 +107,14 @@ def test_a_head_alone_learns_to_find_what_it_never_saw_and_so_does_its_pupil(
     assert map_at_half(pupil.eval(), decoding) >= 0.9
 
 
+@pytest.mark.slow
+def test_proposals_are_named_early_and_not_long_after_they_are_found() -> None:
+    torch.manual_seed(0)
+    head = build_head(PROPOSALS, in_channels=CHANNELS, num_classes=CLASSES)
+    train(head, steps=100, lr=5e-4, batch=8)
+    assert map_at_half(head.eval(), DecodeSettings()) > 0.6
+
+
 @pytest.mark.parametrize("settings", [way.values[0] for way in WAYS], ids=[way.id for way in WAYS])
 def test_mixed_precision_gives_nearly_the_same_loss_and_finite_gradients(settings: HeadSettings) -> None:
     torch.manual_seed(0)
