@@ -2,8 +2,8 @@
 
 After BMN (Lin et al., Boundary-matching network, ICCV 2019). The paper proposes without naming; the classifier of the
 proposals is ours, so that the head detects by itself: what the steps inside say on the mean, plus what the map says,
-which knows their order; the map alone learns where long before it learns what. Padding is never read: columns of the map
-that start past the track stay zero, so that a padded window gives what its real steps give alone.
+which knows their order; the map alone learns where long before it learns what. Padding is never read: columns of the
+map that start past the track stay zero, so that a padded window gives what its real steps give alone.
 """
 
 from __future__ import annotations
