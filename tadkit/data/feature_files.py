@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import pickle
+import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -138,13 +140,18 @@ def _of_hdf5(path: Path) -> Iterator[Found]:
         yield Found(path, video, array.values, array.attributes)
 
 
+_DAMAGED: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError, LookupError, TypeError, AttributeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, pickle.UnpicklingError),
+)
+"""What NumPy and PyTorch raise of files with a bit or a piece wrong."""
 _PICKLED = "it holds pickled objects, which could run code"
 
 
 def _load_numpy(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         reason = _PICKLED if "pickle" in str(error) else error
         raise StoreError(f"{path}: not a NumPy file of plain numbers ({reason})") from error
 
@@ -158,7 +165,7 @@ def _load_archive(path: Path) -> dict[str, Any]:
         for name in archive.files:
             try:
                 arrays[name] = archive[name]
-            except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+            except _DAMAGED as error:
                 if "pickle" not in str(error):
                     raise StoreError(f"{path}: '{name}' cannot be read ({error})") from error
     return arrays
@@ -169,8 +176,8 @@ def _load_torch(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of old or odd pickles, which are told below
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
+    except _DAMAGED as error:
+        first = next(iter(str(error).splitlines()), "") or type(error).__name__
         reason = _PICKLED if isinstance(error, pickle.UnpicklingError) else first
         raise StoreError(f"{path}: not a file of plain tensors ({reason})") from error
 

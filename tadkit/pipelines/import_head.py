@@ -33,6 +33,8 @@ _SECTIONS = (
 
 _WRAPPED = re.compile(r"^(?:(?:module|model|_orig_mod)\.)+")
 """What parallel, averaged, compiled and Lightning models put before a name."""
+_DAMAGED = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What PyTorch raises of files with a bit or a piece wrong."""
 _NUMBERED = re.compile(r"(\d+)[\s,]+(.*\S)")
 
 _OPENTAD = {
@@ -151,7 +153,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of odd pickles, which are told below
             held = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, pickle.UnpicklingError, *_DAMAGED) as error:
         reason = _reason(path, error)
         raise WeightsError(f"{path}: not a checkpoint that loads without running code in it ({reason})") from error
     for name in ("state_dict_ema", "state_dict", "model"):

@@ -28,7 +28,9 @@ def foreign_names(path: Path) -> list[str]:
     """
     found: list[str] = []
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str | bytes, item: Any) -> None:
+        if isinstance(name, bytes):  # what h5py makes of names that are no text
+            raise StoreError(f"{path}: the name {name!r} in it is no UTF-8; is the file damaged?")
         if isinstance(item, h5py.Dataset) and item.ndim >= 2 and np.issubdtype(item.dtype, np.number):
             found.append(name)
 
@@ -56,7 +58,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{path}: not an HDF5 file, or damaged ({reason})") from error
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -198,6 +199,30 @@ def test_what_is_no_plain_array_is_refused_in_one_line_and_never_run(suffix, wri
     assert "\n" not in str(caught.value)
     assert not any(word in str(caught.value) for word in ("weights_only", "allow_pickle", "trust"))
     assert not Path("/tmp/tadkit-test-evil").exists()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write"), [(".npy", npy), (".npz", npz), (".pt", pt), (".pt", pt_of_a_dict), (".csv", csv), (".h5", h5)]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_files_with_bytes_changed_are_read_or_refused(suffix, write, tmp_path):
+    path, rng = tmp_path / f"v{suffix}", np.random.default_rng(0)
+    write(path)
+    whole = path.read_bytes()
+    for _ in range(100):
+        content, places = bytearray(whole), rng.integers(0, min(len(whole), 400), rng.integers(1, 4))
+        for place in places:
+            content[place] = rng.integers(256)
+        path.write_bytes(content[: rng.integers(1, len(content))] if rng.random() < 0.2 else content)
+        with suppress(StoreError):
+            features(path)
+
+
+def test_a_name_in_an_hdf5_file_that_is_no_text_is_refused(tmp_path):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file[b"v_\xff"] = VALUES
+    with pytest.raises(StoreError, match="is no UTF-8"):
+        features(tmp_path / "v.h5")
 
 
 def test_objects_beside_the_features_are_passed_over(tmp_path):
