@@ -141,6 +141,8 @@ def settings_of(
     if config.get("max_seq_len") is None:
         assumed.append(f"pad_to_steps={_THUMOS['max_seq_len']}")
     section["pad_to_steps"] = int(config.get("max_seq_len") or _THUMOS["max_seq_len"])
+    if not config and kind != "temporal-maxer":  # no weight tells of them; where a config is silent they are off
+        assumed.append("absolute_positions=false")
     section["absolute_positions"] = bool(config.get("use_abs_pe", False))
     section["positions_steps"] = section["pad_to_steps"]
     return {"kind": kind, **section}, assumed

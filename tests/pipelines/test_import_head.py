@@ -83,7 +83,8 @@ def test_what_nothing_tells_is_assumed_and_told(
 ) -> None:
     save_file(peer[0], tmp_path / "weights.safetensors")
     imported = import_head(tmp_path / "weights.safetensors", tmp_path / "out.safetensors", source="actionformer")
-    assert set(imported.assumed) == {"attention_heads=4", "attention_windows=19", "pad_to_steps=2304"}
+    sizes = {"attention_heads=4", "attention_windows=19", "pad_to_steps=2304"}
+    assert set(imported.assumed) == sizes | {"absolute_positions=false"}
     assert load_head(tmp_path / "out.safetensors")[1] == ("0", "1", "2")
 
 
