@@ -1,4 +1,4 @@
-"""``tadkit bench heads``: what a forward pass and a training step of each head cost at the THUMOS14 configuration."""
+"""``tadkit bench heads``: what a forward pass and a training step of each head cost on THUMOS14's features."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from tadkit.config import ActionFormerSettings, HeadSettings, TemporalMaxerSettings, TriDetSettings
+from tadkit.config import (
+    ActionFormerSettings,
+    BmnSettings,
+    HeadSettings,
+    TadtrSettings,
+    TagsSettings,
+    TemporalMaxerSettings,
+    TriDetSettings,
+)
 from tadkit.data.synth.tracks import make_track
 from tadkit.errors import UsageError
-from tadkit.heads import Head, build_head, head_loss
+from tadkit.heads import Head, build_head, head_loss, whole_window_steps
 from tadkit.pipelines.timing import interleaved_s, machine_json
 from tadkit.progress import Progress
 
@@ -33,8 +41,11 @@ HEADS: dict[str, HeadSettings] = {
     "actionformer": ActionFormerSettings(attention_heads=4, attention_window=19, **_AUTHORS),
     "tridet": TriDetSettings(mlp_dim=768, input_noise=0.0005, **_AUTHORS),
     "temporal-maxer": TemporalMaxerSettings(**{**_AUTHORS, "stem_layers": 0}),
+    "tadtr": TadtrSettings(),
+    "bmn": BmnSettings(),
+    "tags": TagsSettings(),
 }
-"""What is measured, by name."""
+"""What is measured, by name: the pyramids at their authors' sizes, the heads that see windows at tadkit's defaults."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class HeadFigures:
     """One head's cost, in milliseconds: medians over the rounds, and the least.
 
     Attributes:
-        forward_ms: of one window, in evaluation mode without gradients.
+        forward_ms: of one track, in evaluation mode without gradients; all its windows at once.
         forward_ms_min: its fastest round.
         step_ms: forward, losses and backward of a batch, without the optimiser.
         step_ms_min: its fastest round.
@@ -137,10 +148,17 @@ def _figures(head: Head, forward_ms: np.ndarray[Any, Any], step_ms: np.ndarray[A
     )
 
 
+def _windows(head: Head, steps: int, tracks: int) -> tuple[int, int]:
+    """Windows that so many tracks make, and the steps of each."""
+    window = whole_window_steps(head.settings)
+    return (tracks, steps) if window is None else (tracks * -(-steps // window), window)
+
+
 def _forward(head: Head, steps: int) -> Callable[[], None]:
-    """One window in evaluation mode."""
-    device = next(head.parameters()).device
-    features, mask = torch.randn(1, CHANNELS, steps, device=device), torch.ones(1, steps, dtype=torch.bool).to(device)
+    """One track in evaluation mode."""
+    device, (batch, length) = next(head.parameters()).device, _windows(head, steps, 1)
+    features = torch.randn(batch, CHANNELS, length, device=device)
+    mask = torch.ones(batch, length, dtype=torch.bool, device=device)
 
     @torch.no_grad()
     def run() -> None:
@@ -151,10 +169,10 @@ def _forward(head: Head, steps: int) -> Callable[[], None]:
 
 def _training_step(head: Head, steps: int) -> Callable[[], None]:
     """Forward, losses and backward of a batch of made-up tracks."""
-    device = next(head.parameters()).device
-    tracks = [make_track(seed, steps, CHANNELS, CLASSES) for seed in range(BATCH)]
+    device, (batch, length) = next(head.parameters()).device, _windows(head, steps, BATCH)
+    tracks = [make_track(seed, length, CHANNELS, CLASSES) for seed in range(batch)]
     features = torch.stack([torch.from_numpy(track.features.T) for track in tracks]).to(device)
-    mask = torch.ones(BATCH, steps, dtype=torch.bool, device=device)
+    mask = torch.ones(batch, length, dtype=torch.bool, device=device)
     segments = [torch.from_numpy(track.segments).to(device) for track in tracks]
     labels = [torch.from_numpy(track.labels).to(device) for track in tracks]
 

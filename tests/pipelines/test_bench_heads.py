@@ -27,6 +27,16 @@ def test_every_head_is_timed_and_threads_are_left_as_they_were(monkeypatch: pyte
         assert 0 < figures["step_ms_min"] <= figures["step_ms"]
 
 
+@pytest.mark.parametrize("name", ["tadtr", "bmn", "tags"])
+def test_heads_that_see_windows_are_given_all_windows_of_a_track(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_heads, "CHANNELS", 8)
+    head = build_head(bench_heads.HEADS[name], in_channels=8, num_classes=bench_heads.CLASSES)
+    seen: list[tuple[int, ...]] = []
+    head.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape)))
+    bench_heads._forward(head, 129)()
+    assert seen == [(2, 8, 128)]
+
+
 def test_an_unknown_head_is_refused(tadkit: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match="known are actionformer, tridet"):
         bench_heads.bench_heads(
