@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 ok, 1 other, 2 usage or settings, 3 video, 4 store, 5 weights, 6 annotations, 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_output()
     logging.getLogger("tadkit").addHandler(_WARNINGS)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that the pipe's encoding lacks
@@ -107,6 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_error(TadkitError(f"{error.filename or 'output'}: cannot be written ({error.strerror}); make room"))
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _open_closed_output() -> None:
+    """What the shell has closed, as in ``tadkit ... >&-``, leads nowhere, and does not become the next file opened."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process
 
 
 def _drop_output() -> None:

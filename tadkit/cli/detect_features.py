@@ -47,4 +47,5 @@ def detect_features(features: Path, head: Path, out: Path, device: str, override
         return
     write_detections(out, result.detections, external=result.external)
     total = sum(len(found) for found in result.detections.values())
-    click.echo(f"{out}: {total} detections in {len(result.detections)} videos")
+    videos = len(result.detections)
+    click.echo(f"{out}: {total} detections in {videos} video{'s' * (videos != 1)}")

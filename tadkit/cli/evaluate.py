@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from tadkit.cli.options import PATH, example, or_stdin, refuse_stdin_twice
+from tadkit.errors import UsageError
 
 if TYPE_CHECKING:
     from tadkit.evaluation import Counts, Diagnosis, MeanAveragePrecision
@@ -33,10 +34,8 @@ if TYPE_CHECKING:
 @click.option("--analysis", is_flag=True, help="Add types of error, what each costs, and sensitivities (DETAD).")
 @click.option("--picture", type=PATH, metavar="PATH", help="Draw the analysis as an SVG file.")
 @click.option("--compare", type=PATH, metavar="PATH", help="Other detections; a paired bootstrap over the videos.")
-@click.option(
-    "--resamples", type=click.IntRange(min=1), default=1000, show_default=True, help="Draws of the bootstrap."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws.")
+@click.option("--resamples", type=click.IntRange(min=1), help="Draws of --compare's bootstrap; by default 1000.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of these draws; by default 0.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, fractions in full precision.")
 def evaluate(
     detections: Path,
@@ -47,18 +46,22 @@ def evaluate(
     analysis: bool,
     picture: Path | None,
     compare: Path | None,
-    resamples: int,
-    seed: int,
+    resamples: int | None,
+    seed: int | None,
     as_json: bool,
 ) -> None:
     """Judge DETECTIONS against ANNOTATIONS, both ActivityNet-style JSON.
 
     Prints average precision in per cent, class by class and on average, and recall; - is stdin.
     """
-    from tadkit.pipelines.evaluate import draw_analysis, parse_tiou, refuse_picture, report_json
+    from tadkit.pipelines.evaluate import RESAMPLES, draw_analysis, parse_tiou, refuse_picture, report_json
     from tadkit.pipelines.evaluate import evaluate as judge
 
     refuse_stdin_twice(DETECTIONS=detections, ANNOTATIONS=annotations, **{"--compare": compare})
+    if compare is None and (resamples is not None or seed is not None):
+        raise UsageError(
+            "--resamples and --seed are of --compare's bootstrap; name the other detections with --compare"
+        )
     if picture is not None:
         refuse_picture(picture)
     result = judge(
@@ -69,8 +72,8 @@ def evaluate(
         subset=subset,
         analysis=analysis or picture is not None,
         compare=compare and or_stdin(compare),
-        resamples=resamples,
-        seed=seed,
+        resamples=resamples or RESAMPLES,
+        seed=seed or 0,
     )
     if picture is not None:
         draw_analysis(picture, result, title=str(detections))

@@ -33,6 +33,8 @@ MULTIPLES = (1, 5)
 """Recall@kx is told for these k (Ego4D)."""
 PROPOSALS = (1, 5, 10, 50, 100)
 """AR@AN is told for these numbers of proposals a video."""
+RESAMPLES = 1000
+"""Draws of a comparison's bootstrap, where no number is given."""
 _MOST_THRESHOLDS = 1000
 
 
@@ -84,7 +86,7 @@ def evaluate(
     labels: Sequence[str] | None = None,
     analysis: bool = False,
     compare: Path | None = None,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
     """Judge a detections file.

@@ -66,6 +66,16 @@ def test_ctrl_c_exits_130_without_traceback():
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes descriptors by a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_output_is_no_error(closed):
+    ran = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m tadkit.cli doctor {closed}"], capture_output=True, text=True
+    )
+    assert ran.returncode == 0
+    assert ran.stderr == ""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes as of POSIX")
 def test_a_reader_that_leaves_early_is_no_error_message():
     command = f"{sys.executable} -m tadkit.cli detect -h | true"

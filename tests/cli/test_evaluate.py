@@ -118,3 +118,11 @@ def test_detections_of_nothing_judged_are_told(tadkit, files):
     ran = tadkit("evaluate", *files)
     assert ran.code == 0
     assert "no detection of any label judged, so every figure is 0" in ran.err
+
+
+@pytest.mark.parametrize("option", ["--seed", "--resamples"])
+def test_options_of_a_comparison_without_one_are_refused(tadkit, files, option):
+    ran = tadkit("evaluate", *files, option, "7")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--compare" in ran.err
+    assert tadkit("evaluate", *files, option, "7", "--compare", files[0]).code == 0
