@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float64, Int64
 from tadkit.evaluation.average_precision import average_precision, judged_labels
 from tadkit.evaluation.matching import Matched, Protocol, match_classes
 from tadkit.evaluation.sensitivity import Sensitivity, sensitivities
-from tadkit.evaluation.tables import Table, in_groups, paired_iou, turns
+from tadkit.evaluation.tables import Table, paired_iou, pairs_in_groups, picked, turns
 from tadkit.records import Annotation, Detection
 
 ERRORS = ("double detection", "wrong label", "localisation", "confusion", "background")
@@ -95,17 +95,13 @@ def _nearest(matched: Matched) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarr
     """Overlap of each detection with the action of any label that it overlaps most, and whether that has its label."""
     found, actions = matched.found, matched.actions
     overlap, same_label = np.zeros(len(found)), np.zeros(len(found), bool)
-    slots = in_groups(actions.video, groups=matched.videos)
-    if slots.shape[1] == 0:
-        return overlap, same_label
-    for rows in np.array_split(np.arange(len(found)), len(found) // 10_000 + 1):
-        mine = slots[found.video[rows]]
-        every = paired_iou(found.segment_s[rows, None], actions.segment_s[mine])
-        every[mine < 0] = -1.0
-        own = (actions.label[mine] == found.label[rows, None]) & (mine >= 0)
-        best = every.max(axis=1)
-        overlap[rows] = np.maximum(best, 0.0)
-        same_label[rows] = (own & (every == best[:, None])).any(axis=1)
+    for row, action in pairs_in_groups(found.video, actions.video, groups=matched.videos):
+        every = paired_iou(picked(found.segment_s, row), picked(actions.segment_s, action))
+        first = np.flatnonzero(np.diff(row, prepend=-1))
+        overlap[row[first]] = np.maximum.reduceat(every, first)
+        nearest = np.flatnonzero(every == overlap[row])
+        own = actions.label[action[nearest]] == found.label[row[nearest]]
+        same_label[row[nearest[own]]] = True
     return overlap, same_label
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64
 
 from tadkit.evaluation.average_precision import judged_labels
 from tadkit.evaluation.matching import AMBIGUOUS
-from tadkit.evaluation.tables import Table, action_table, detection_table, in_groups, paired_iou, turns
+from tadkit.evaluation.tables import Table, action_table, detection_table, paired_iou, pairs_in_groups, picked, turns
 from tadkit.records import Annotation, Detection
 
 CURVE_POINTS = 100
@@ -158,10 +158,12 @@ def _first_rank(
     groups: int,
 ) -> Int64[np.ndarray, "g tious"]:
     """Rank in its group of the first row found that reaches each threshold on each action; _NEVER where none does."""
-    slots = in_groups(found_group, groups=groups)[group]
-    if slots.shape[1] == 0:
-        return np.full((len(actions_s), len(tiou)), _NEVER)
-    overlap = paired_iou(actions_s[:, None], found_s[slots])
-    overlap[slots < 0] = -1.0
-    reached = np.stack([overlap >= threshold for threshold in tiou], axis=1)
-    return np.where(reached.any(axis=2), reached.argmax(axis=2), _NEVER)
+    first = np.full((len(actions_s), len(tiou)), _NEVER)
+    rank = turns(found_group)
+    for action, row in pairs_in_groups(group, found_group, groups=groups):
+        overlap = paired_iou(picked(actions_s, action), picked(found_s, row))
+        for level, threshold in enumerate(tiou):
+            reached = np.flatnonzero(overlap >= threshold)[::-1]
+            # Where several reach it the last value written stays: that of the best, as pairs go by falling rank.
+            first[action[reached], level] = rank[row[reached]]
+    return first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,6 +13,9 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 from tadkit.records import Annotation, Detection
+
+MOST_PAIRS = 4_000_000
+"""Pairs whose overlap is held at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +115,22 @@ def in_groups(group: Int64[np.ndarray, " n"], *, groups: int) -> Int64[np.ndarra
     rows = np.full((groups, int(turn.max(initial=-1)) + 1), -1)
     rows[group, turn] = np.arange(len(group))
     return rows
+
+
+def pairs_in_groups(
+    group: Int64[np.ndarray, " n"], others: Int64[np.ndarray, " m"], *, groups: int
+) -> Iterator[tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]]:
+    """Each row with every one of the other rows in its group, in their order; about MOST_PAIRS pairs at a time.
+
+    All pairs of a row come together.
+    """
+    order = np.argsort(small(others), kind="stable")
+    count = np.bincount(others, minlength=groups)
+    first = (count.cumsum() - count)[group]
+    sizes = count[group]
+    for rows in np.split(np.arange(len(group)), np.flatnonzero(np.diff(sizes.cumsum() // MOST_PAIRS)) + 1):
+        places = np.repeat(first[rows], sizes[rows]) + counted_up(sizes[rows])
+        yield np.repeat(rows, sizes[rows]), order[places]
 
 
 def temporal_iou(

@@ -62,12 +62,8 @@ def fit(
     Raises:
         TadkitError: the loss is no longer finite.
     """
-    if device.type == "cpu":
-        keep_freed_memory()
     torch.manual_seed(settings.seed)
-    # accelerate keeps the first precision of a process for good; each stage of a run has its own.
-    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    accelerator = Accelerator(mixed_precision=settings.precision, cpu=device.type == "cpu")
+    accelerator = _accelerator(settings, device)
     optimizer = torch.optim.AdamW(parameter_groups(objective, settings), foreach=True)
     peaks = [group["lr"] for group in optimizer.param_groups]
     objective.to(accelerator.device)
@@ -127,6 +123,14 @@ def _prefetched(batches: BatchSource, first: int, total: int) -> Iterator[tuple[
             batch = coming.result()
             coming = pool.submit(batches.batch, step + 1) if step + 1 < total else None
             yield step, batch
+
+
+def _accelerator(settings: TrainSettings, device: torch.device) -> Accelerator:
+    """Each stage of a run has its own precision, where accelerate keeps the first one of a process for good."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+    return Accelerator(mixed_precision=settings.precision, cpu=device.type == "cpu")
 
 
 class _MetricsLog:
