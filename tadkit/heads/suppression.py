@@ -210,7 +210,7 @@ def _lower(left: _Floats, overlap: _Floats, rule: SuppressionRule) -> None:
         case SoftGaussian(sigma):
             np.square(overlap, out=overlap)
             np.divide(overlap, -sigma, out=overlap)
-            left *= np.exp(overlap, out=overlap)
+            np.multiply(left, np.exp(overlap, out=overlap), out=left, where=left >= 0)  # what is taken is -inf
         case SoftLinear(iou):
             left *= np.where(overlap >= iou, np.maximum(1.0 - overlap, _TINY), 1.0)
         case Hard(iou):

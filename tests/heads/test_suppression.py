@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tadkit.evaluation.oracle import looped_soft_nms
-from tadkit.heads.suppression import PEER_MARGIN, Hard, SoftGaussian, suppress, voted
+from tadkit.heads.suppression import PEER_MARGIN, Hard, SoftGaussian, SoftLinear, SuppressionRule, suppress, voted
 
 
 def test_an_iou_at_the_threshold_depends_on_the_margin_alone() -> None:
@@ -79,6 +79,22 @@ def test_ties_go_to_the_lower_index() -> None:
 def test_a_segment_overlapped_entirely_falls_by_the_gaussian() -> None:
     _, scores = suppress(np.array([[0.0, 1.0]] * 2), np.array([1.0, 1.0]), SoftGaussian(0.5), min_score=0.0, keep=2)
     np.testing.assert_allclose(scores, [1.0, np.exp(-2.0)])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rule", [SoftGaussian(0.001), SoftLinear(0.5), Hard(0.5)])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_twins_of_a_narrow_gaussian_and_padding_beside_them_give_numbers_and_no_warning(
+    rule: SuppressionRule, kind: type[np.floating]
+) -> None:
+    """exp(-1000) is 0 in both precisions, and 0 times the -inf of what is taken, or of padding, is no number."""
+    segments = np.array([[0, 10], [0, 10], [0, 10], [50, 60], [50, 60], [90, 100]], kind)
+    scores, labels = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]), np.array([0, 1, 0, 0, 0, 1])
+    kept, lowered = suppress(segments, scores, rule, labels=labels, min_score=0.0, keep=9)
+    assert np.isfinite(lowered).all()
+    assert kept.tolist()[:4] == [0, 1, 3, 5]
+    np.testing.assert_allclose(lowered[:4], [0.9, 0.8, 0.6, 0.4], rtol=1e-6)
+    assert (lowered[4:] < 1e-20).all()
 
 
 def test_keep_is_the_most_that_is_kept() -> None:
