@@ -92,9 +92,10 @@ def weighed(
         video_scores: of the video, by class.
         rule: ``product``, or its square root, ``geometric-mean``.
         best_labels: give every candidate the video's so many best labels instead of its own (the order is candidate by
-            candidate); 0 leaves it its own.
+            candidate; one that classes share counts once, with its best score); 0 leaves it its own.
     """
     if best_labels:
+        segments_s, scores = _once(segments_s, scores)
         best = np.argsort(-video_scores, kind="stable")[:best_labels]
         labels = np.tile(best, len(scores))
         segments_s, scores = segments_s.repeat(len(best), axis=0), scores.repeat(len(best))
@@ -106,3 +107,13 @@ def weighed(
             return segments_s, np.sqrt(product), labels
         case _:
             assert_never(rule)
+
+
+def _once(
+    segments_s: Float64[np.ndarray, "n 2"], scores: Float64[np.ndarray, " n"]
+) -> tuple[Float64[np.ndarray, "m 2"], Float64[np.ndarray, " m"]]:
+    """Each segment once with its best score, by falling score."""
+    order = np.argsort(-scores, kind="stable")
+    _, first = np.unique(segments_s[order], axis=0, return_index=True)
+    chosen = order[np.sort(first)]
+    return segments_s[chosen], scores[chosen]

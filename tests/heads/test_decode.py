@@ -108,6 +108,23 @@ def test_scores_of_the_video_weigh_those_of_candidates() -> None:
     assert spread.labels.tolist() == [1, 1, 0, 0]
 
 
+@pytest.mark.parametrize("rule", ["product", "geometric-mean"])
+def test_a_proposal_that_classes_share_takes_its_videos_labels_once_with_its_best_score(rule: str) -> None:
+    shared = some((2, 5, 0.9, 1), (8, 9, 0.8, 1), (2, 5, 0.4, 0))
+    settings = DecodeSettings.model_validate({"method": "none", "video_labels": 2, "video_rule": rule})
+    found = decode(shared, EVEN, 20.0, settings, video_scores=np.array([0.25, 1.0, 0.0]))
+    rows = [(*segment, label) for segment, label in zip(found.segments_s.tolist(), found.labels.tolist(), strict=True)]
+    assert rows == [(2, 5, 1), (8, 9, 1), (2, 5, 0), (8, 9, 0)]
+    products = np.array([0.9, 0.8, 0.225, 0.2])
+    np.testing.assert_allclose(found.scores, products if rule == "product" else np.sqrt(products))
+
+
+def test_without_candidates_the_labels_of_a_video_give_none() -> None:
+    found = decode(some(), EVEN, 20.0, DecodeSettings(video_labels=2), video_scores=np.array([0.25, 1.0]))
+    assert found.segments_s.shape == (0, 2)
+    assert found.scores.shape == found.labels.shape == (0,)
+
+
 @given(
     st.lists(st.tuples(st.integers(-3, 12), st.integers(0, 6), st.sampled_from([0.1, 0.5, 0.9]), st.integers(0, 2))),
     st.sampled_from(["soft-gaussian", "soft-linear", "hard", "none"]),
@@ -130,7 +147,8 @@ def test_detections_are_finite_lasting_inside_the_video_and_sorted(rows, method,
 def test_settings_at_their_ends_give_finite_detections_and_no_warning(method: str, voting: str) -> None:
     rng = np.random.default_rng(0)
     positions = np.sort(rng.uniform(-1, 8, (40, 2)), axis=1)
-    best = Candidates(positions, rng.uniform(0.001, 1, 40), rng.integers(0, 3, 40))
+    positions = np.concatenate((positions, positions[::2]))  # some twice, of one class or of two
+    best = Candidates(positions, rng.uniform(0.001, 1, 60), rng.integers(0, 3, 60))
     for name, field in DecodeSettings.model_fields.items():
         ends = [end for bound in field.metadata for end in (getattr(bound, "ge", None), getattr(bound, "le", None))]
         for end in (end for end in ends if end is not None):
