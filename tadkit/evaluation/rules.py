@@ -10,7 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
-from tadkit.evaluation.tables import MOST_PAIRS, by_turn, counted_up, in_groups, paired_iou, picked
+from tadkit.evaluation.tables import by_turn, counted_up, in_groups, paired_iou, picked
+
+_MOST_PAIRS = 4_000_000
+"""Pairs whose overlap is held at a time."""
 
 
 class Groups(NamedTuple):
@@ -77,7 +80,7 @@ def _near(groups: Groups, least: float) -> _Pairs:
     group = groups.found_group[rows]
     sizes = np.diff(ends, prepend=0)[group]
     kept = []
-    for part in np.array_split(np.arange(len(rows)), int(sizes.sum()) // MOST_PAIRS + 1):
+    for part in np.array_split(np.arange(len(rows)), int(sizes.sum()) // _MOST_PAIRS + 1):
         row = np.repeat(rows[part], sizes[part])
         action = np.repeat(ends[group[part]] - 1, sizes[part]) - counted_up(sizes[part])
         overlap = paired_iou(picked(groups.found_s, row), picked(groups.actions_s, action))
@@ -120,7 +123,7 @@ def match_by_truth(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int32[np.
     if places.shape[1] == 0:
         return taken
     for turn in by_turn(groups.action_group):
-        for part in np.array_split(turn, turn.size * places.shape[1] * len(tiou) // MOST_PAIRS + 1):
+        for part in np.array_split(turn, turn.size * places.shape[1] * len(tiou) // _MOST_PAIRS + 1):
             place = places[groups.action_group[part]]
             mine = rows[place]
             overlap = paired_iou(groups.actions_s[part, None], groups.found_s[mine])

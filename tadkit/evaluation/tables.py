@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tadkit.records import Annotation, Detection
 
-MOST_PAIRS = 4_000_000
-"""Pairs whose overlap is held at a time."""
+_MOST_PAIRS = 50_000
+"""Pairs held at a time: so few that they stay in a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +120,12 @@ def in_groups(group: Int64[np.ndarray, " n"], *, groups: int) -> Int64[np.ndarra
 def pairs_in_groups(
     group: Int64[np.ndarray, " n"], others: Int64[np.ndarray, " m"], *, groups: int
 ) -> Iterator[tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]]:
-    """Each row with every one of the other rows in its group, in their order; about MOST_PAIRS pairs at a time.
-
-    All pairs of a row come together.
-    """
+    """Each row with every one of the other rows in its group, in their order; some of the rows at a time."""
     order = np.argsort(small(others), kind="stable")
     count = np.bincount(others, minlength=groups)
     first = (count.cumsum() - count)[group]
     sizes = count[group]
-    for rows in np.split(np.arange(len(group)), np.flatnonzero(np.diff(sizes.cumsum() // MOST_PAIRS)) + 1):
+    for rows in np.split(np.arange(len(group)), np.flatnonzero(np.diff(sizes.cumsum() // _MOST_PAIRS)) + 1):
         places = np.repeat(first[rows], sizes[rows]) + counted_up(sizes[rows])
         yield np.repeat(rows, sizes[rows]), order[places]
 

@@ -1,8 +1,11 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from tadkit.evaluation import ERRORS, diagnose, mean_average_precision
 from tadkit.evaluation.diagnosis import TOP
+from tadkit.evaluation.tables import temporal_iou
 from tadkit.records import Annotation, Detection
 
 TRUTH = {"v": [Annotation(0, 10, "x"), Annotation(20, 30, "y"), Annotation(40, 50, "x")]}
@@ -77,3 +80,35 @@ def test_without_detections_everything_is_missed():
     assert diagnosis.errors[0].missed == 1.0
     assert not diagnosis.errors[0].shares.any()
     assert all(one.normalised_map == 0 for one in diagnosis.sensitivities)
+
+
+def crowd(seed, count):
+    """Ends and labels of made-up segments: one in three has the label x."""
+    rng = np.random.default_rng(seed)
+    start_s = rng.uniform(0, 900, count)
+    return np.stack((start_s, start_s + rng.uniform(1, 9, count)), axis=1), np.where(
+        rng.random(count) < 1 / 3, "x", "y"
+    )
+
+
+def test_in_a_crowd_the_action_that_overlaps_most_decides_the_type():
+    (actions_s, named), (found_s, guessed) = crowd(0, 500), crowd(1, 700)
+    truth = {"v": [Annotation(*ends, label) for ends, label in zip(actions_s.tolist(), named, strict=True)]}
+    found = {"v": [Detection(*ends, label, 0.5) for ends, label in zip(found_s.tolist(), guessed, strict=True)]}
+    overlap = temporal_iou(found_s, actions_s)
+    near, same = overlap.max(axis=1) >= 0.1, named[overlap.argmax(axis=1)] == guessed
+    shares = dict(zip(ERRORS, diagnosed(found, truth=truth, tiou=(1.0,)).errors[0].shares[-1, 1:], strict=True))
+    expected = {"localisation": near & same, "confusion": near & ~same, "background": ~near}
+    assert {name: shares[name] for name in expected} == pytest.approx({n: e.mean() for n, e in expected.items()})
+
+
+def test_one_crowded_video_costs_the_others_nothing():
+    ends = [(float(second), second + 1.0) for second in range(2000)]
+    truth = {"crowded": [Annotation(*segment, "x") for segment in ends]}
+    truth |= {f"v{number}": [Annotation(0, 1, "x")] for number in range(100)}
+    found = {video: [Detection(*segment, "x", 0.5) for segment in ends[:50]] for video in truth}
+    tracemalloc.start()
+    diagnosed(found, truth=truth)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 25e6

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from tadkit.errors import AnnotationError
 from tadkit.evaluation import proposal_recall, recall_at_multiples
+from tadkit.evaluation.tables import temporal_iou
 from tadkit.records import Annotation, Detection
 
 PEERS = json.loads((Path(__file__).parent / "golden" / "recall" / "recall.json").read_text())
@@ -63,3 +65,25 @@ def test_nothing_to_find_is_refused():
         proposal_recall({"v": []}, {}, tiou=[0.5])
     with pytest.raises(AnnotationError, match="no action"):
         recall_at_multiples({"v": []}, {}, labels=None, tiou=[0.5])
+
+
+def crowd(cls, seed, count, *score):
+    """Segments of one label in a video of half an hour."""
+    rng = np.random.default_rng(seed)
+    start_s = rng.uniform(0, 1800, count)
+    ends = np.stack((start_s, start_s + rng.uniform(1, 20, count)), axis=1)
+    return ends, [cls(*segment, "x", *score) for segment in ends.tolist()]
+
+
+def test_in_a_crowd_recall_is_that_of_the_matrix_of_overlaps_in_little_memory():
+    (actions_s, actions), (found_s, _) = crowd(Annotation, 0, 400), crowd(Detection, 1, 2000, 0.5)
+    found = [Detection(*ends, "x", 1 - place / 2000) for place, ends in enumerate(found_s.tolist())]
+    reached = temporal_iou(actions_s, found_s)[..., None] >= LEVELS
+    expected = [reached[:, :400].any(axis=1).mean(axis=0), reached.any(axis=1).mean(axis=0)]
+    truth = {f"v{number}": actions for number in range(4)}
+    tracemalloc.start()
+    recall = recall_at_multiples(truth, dict.fromkeys(truth, found), labels=None, tiou=LEVELS)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(recall, expected)
+    assert peak_bytes < 25e6
