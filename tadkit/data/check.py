@@ -85,7 +85,8 @@ def check_entries(entries: Sequence[Entry], preset: Preset | None) -> Iterator[F
         yield from _check_entry(entry, preset)
     yield from _splits(entries)
     yield from _spellings(entries)
-    if preset is not None:
+    if preset is not None and entries:
+        yield from _subsets_of(entries, preset)
         yield from _counts(entries, preset)
 
 
@@ -99,7 +100,7 @@ def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
         yield Finding("error", entry.name, "fps", f"fps is {fps!r}; expected a positive number of frames a second")
     elif isinstance(fps, str):
         yield Finding("warning", entry.name, "text", f"fps is text, {fps!r}; expected a number")
-    yield from _subset(entry, preset)
+    yield from _subset(entry)
     if not isinstance(entry.content.get("annotations", []), list):
         yield Finding("error", entry.name, "form", "has annotations that are no list")
     spans: Counter[tuple[float, float, str]] = Counter()
@@ -130,11 +131,10 @@ def _duration(entry: Entry) -> Any:
     return duration_s
 
 
-def _subset(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
-    known = SUBSETS if preset is None else tuple({preset.training, preset.held_out, *SUBSETS})
+def _subset(entry: Entry) -> Iterator[Finding]:
     if not entry.subset:
         yield Finding("warning", entry.name, "subset", "has no subset")
-    elif entry.subset not in known:
+    elif entry.subset not in SUBSETS:
         names = ", ".join(SUBSETS)
         said = f"unknown subset '{entry.subset}'; expected {names} (tadkit data convert translates other words)"
         yield Finding("error", entry.name, "subset", said)
@@ -224,6 +224,22 @@ def _videos_and_instances(entries: Sequence[Entry], subset: str) -> tuple[int, i
     """Videos with actions, and actions that are not ambiguous."""
     inside = [[label for label in e.labels if label != AMBIGUOUS] for e in entries if e.subset == subset]
     return sum(1 for labels in inside if labels), sum(map(len, inside))
+
+
+def _subsets_of(entries: Sequence[Entry], preset: Preset) -> Iterator[Finding]:
+    """Subsets that the dataset has and the files have not, and those that the dataset has not."""
+    videos = Counter(entry.subset for entry in entries)
+    for subset in preset.counts:
+        if not videos[subset]:
+            said = (
+                f"no video is in subset '{subset}' of {preset.name}; files that belong together are checked in one call"
+            )
+            yield Finding("error", "", "absent-subset", said)
+    names = ", ".join((*preset.counts, *preset.uncounted))
+    for subset in SUBSETS:
+        if videos[subset] and subset not in (*preset.counts, *preset.uncounted):
+            said = f"{videos[subset]} videos are in subset '{subset}', which {preset.name} has not; it has {names}"
+            yield Finding("warning", "", "strange-subset", said)
 
 
 def _counts(entries: Sequence[Entry], preset: Preset) -> Iterator[Finding]:

@@ -28,11 +28,12 @@ class Preset:
     Attributes:
         name: as commands take it.
         classes: labels with the dataset's own number of each.
-        counts: by subset (as tadkit names it), what each published form holds.
+        counts: by subset (as tadkit names it), what each published form holds; each of them must be there.
         training: subset that models train on.
         held_out: subset that they are judged on.
         tiou: thresholds that results are reported at.
         left_out: labels in the annotations that are no class.
+        uncounted: further subsets, whose annotations are withheld or not counted here; they may be absent.
     """
 
     name: PresetName
@@ -42,6 +43,7 @@ class Preset:
     held_out: str
     tiou: tuple[float, ...]
     left_out: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -140,6 +142,7 @@ ACTIVITYNET = Preset(
     training="training",
     held_out="validation",
     tiou=(0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+    uncounted=("testing",),
 )
 """ActivityNet 1.3 (activity-net.org/download.html); a class's number is its place in the alphabet.
 

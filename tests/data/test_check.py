@@ -87,10 +87,36 @@ def test_labels_that_differ_in_spelling_only_are_told_at_the_rarer_one():
 
 def test_a_preset_knows_classes_and_counts():
     wrong = annotated(1, 2, label="Walking")
-    findings = found(wrong, preset=THUMOS14)
-    assert [finding.what for finding in findings] == ["label", "counts"]
+    findings = found(wrong, entry("w", subset="testing"), preset=THUMOS14)
+    assert [finding.what for finding in findings] == ["label", "counts", "counts"]
     assert "training: 1 videos with 1 instances; published are 200/3007" in findings[1].message
     assert not [f for f in found(annotated(1, 2, label="Ambiguous"), preset=THUMOS14) if f.what == "label"]
+
+
+def whole(finding: Finding) -> tuple[str, str]:
+    assert finding.video == ""
+    return finding.level, finding.message
+
+
+def test_a_preset_misses_a_split_that_is_absent():
+    (absent,) = [f for f in found(entry(), preset=THUMOS14) if f.what != "counts"]
+    said = "no video is in subset 'testing' of thumos14; files that belong together are checked in one call"
+    assert whole(absent) == ("error", said)
+    assert found(preset=THUMOS14) == []  # told as no-videos
+
+
+def test_a_preset_knows_a_split_by_its_name():
+    misnamed = [entry(), entry("w", subset="validation"), entry("x", subset="validation")]
+    absent, strange = (f for f in found(*misnamed, preset=THUMOS14) if f.what != "counts")
+    assert absent.what == "absent-subset"
+    said = "2 videos are in subset 'validation', which thumos14 has not; it has training, testing"
+    assert whole(strange) == ("warning", said)
+
+
+@pytest.mark.parametrize("more", [(), ("testing",)])
+def test_testing_videos_of_activitynet_may_be_there_or_not(more):
+    videos = [entry(subset, subset=subset) for subset in ("training", "validation", *more)]
+    assert {f.what for f in found(*videos, preset=ACTIVITYNET)} == {"counts"}
 
 
 def test_presets_have_their_numbers():
