@@ -89,7 +89,9 @@ def features(
     required=True,
     help="Whose head it is.",
 )
-@click.option("--config", type=PATH, metavar="PATH", help="Settings that it was trained with: YAML, or JSON.")
+@click.option(
+    "--config", type=PATH, metavar="PATH", help="Settings that it was trained with: YAML, JSON or OpenTAD's .py."
+)
 @click.option("--labels", type=PATH, metavar="PATH", help="Its classes, one a line, in order; else 0, 1, ...")
 @click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="Head file to write (.safetensors).")
 def head(checkpoint: Path, source: Source, config: Path | None, labels: Path | None, out: Path) -> None:
@@ -103,6 +105,10 @@ def head(checkpoint: Path, source: Source, config: Path | None, labels: Path | N
     imported = import_head(checkpoint, out, source=source, config=config, labels=labels)
     for setting in imported.assumed:
         click.echo(f"assumed, as neither weights nor --config tell: {setting}", err=True)
+    if imported.left_out:
+        click.echo(
+            f"left out {imported.left_out} tensors of the model's backbone: the head alone is imported", err=True
+        )
     made = imported.head
     weights = "averaged weights" if imported.averaged else "weights"
     click.echo(f"{out}: {made.settings.kind} of {made.in_channels} channels, {made.num_classes} classes, {weights}")

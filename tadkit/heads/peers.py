@@ -68,6 +68,8 @@ _NAMES: tuple[tuple[str, str], ...] = (
 
 _THUMOS = {"n_head": 4, "n_mha_win_size": 19, "max_seq_len": 2304}
 """What ActionFormer's and OpenTAD's recipes for THUMOS14 have, for what weights do not tell."""
+_MAXER_GROUPS = 4
+"""Groups of the norm without weights in OpenTAD's recipes for TemporalMaxer on THUMOS14 and EPIC-Kitchens nouns."""
 
 
 def translated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -137,7 +139,7 @@ def settings_of(
     elif kind == "tridet":
         section |= _tridet(tensors, config)
     else:
-        section |= {"neck_groups": int(config.get("neck_groups", 0)), "regress_to": "cheapest"}
+        section |= _temporal_maxer(tensors, config, assumed)
     if config.get("max_seq_len") is None:
         assumed.append(f"pad_to_steps={_THUMOS['max_seq_len']}")
     section["pad_to_steps"] = int(config.get("max_seq_len") or _THUMOS["max_seq_len"])
@@ -238,3 +240,13 @@ def _tridet(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[st
         "iou_power": float(config.get("iou_weight_power", 0.2)),
         "input_noise": float(config.get("input_noise", 0.0)),
     }
+
+
+def _temporal_maxer(tensors: Mapping[str, Tensor], config: Mapping[str, Any], assumed: list[str]) -> dict[str, Any]:
+    """A neck without weights has a group norm, which weights tell nothing of."""
+    groups = config.get("neck_groups")
+    if groups is None:
+        groups = 0 if any(name.startswith("pyramid.out_norms.") for name in tensors) else _MAXER_GROUPS
+        if groups:
+            assumed.append(f"neck_groups={groups}")
+    return {"neck_groups": int(groups), "regress_to": "cheapest"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import warnings
@@ -13,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tadkit.errors import SettingsError, UsageError, WeightsError
+from tadkit.errors import UsageError, WeightsError
 from tadkit.files import digest_of_file
 from tadkit.heads import Head, build_head
 from tadkit.heads.head_file import head_settings, save_head
 from tadkit.heads.opentad import from_opentad, opentad_kind
 from tadkit.heads.peers import Source, settings_of, translated
 from tadkit.heads.tadtr_authors import from_authors
+from tadkit.pipelines.peer_config import read_config
 
 _SECTIONS = (
     *("dataset", "model", "kwargs", "config", "train_cfg"),
@@ -54,11 +53,13 @@ class ImportedHead:
         head: in evaluation mode.
         averaged: whether its weights are the checkpoint's averaged ones.
         assumed: settings that neither weights nor config told, as ``name=value``.
+        left_out: tensors of the network before the head, which are not imported.
     """
 
     head: Head
     averaged: bool
     assumed: tuple[str, ...]
+    left_out: int = 0
 
 
 def import_head(
@@ -70,7 +71,7 @@ def import_head(
         checkpoint: ``.pth.tar``, ``.pth`` (read without running any code in it) or ``.safetensors``.
         out: ``.safetensors`` file of kind ``head``.
         source: whose it is.
-        config: the peer's settings: YAML, or JSON of the constructor's arguments.
+        config: the peer's settings: YAML, an OpenTAD recipe (Python, not run), or JSON of the constructor's arguments.
         labels: text file with a class a line, also after its number; without it classes are named by their numbers.
 
     Raises:
@@ -95,6 +96,9 @@ def build_imported(
     Raises:
         WeightsError: names or shapes that fit no head; the message names the first few.
     """
+    given = len(state)
+    if source == "opentad":
+        state, config = _head_alone(state, config)
     try:
         section, channels, classes, tensors, assumed = _sized(state, source, config, where=where)
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
@@ -109,7 +113,8 @@ def build_imported(
     if strange or missing:
         lists = {"unknown": strange, "missing": missing}
         told = "; ".join(f"{word} {', '.join(names[:4])}" for word, names in lists.items() if names)
-        raise WeightsError(f"{where}: not a head of {source} that tadkit knows ({told}); give its --config")
+        way_out = "expected the --config that it was trained with" if config else "give its --config"
+        raise WeightsError(f"{where}: not a head of {source} that tadkit knows ({told}); {way_out}")
     for name, value in tensors.items():
         if value.numel() != own[name].numel():
             shapes = f"{tuple(value.shape)}, expected {tuple(own[name].shape)}"
@@ -117,7 +122,16 @@ def build_imported(
         if not value.isfinite().all():
             raise WeightsError(f"{where}: {name} holds values that are not finite; take another epoch's checkpoint")
     head.load_state_dict(own | {name: value.reshape(own[name].shape).float() for name, value in tensors.items()})
-    return ImportedHead(head.eval(), averaged=False, assumed=assumed)
+    return ImportedHead(head.eval(), averaged=False, assumed=assumed, left_out=given - len(state))
+
+
+def _head_alone(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """Weights and settings of OpenTAD's model without the network that it is trained with end to end."""
+    head = {name: value for name, value in state.items() if not name.removeprefix("module.").startswith("backbone.")}
+    model = config.get("model")
+    if isinstance(model, Mapping):  # a backbone's attention heads are not those of the head
+        config = {**config, "model": {name: value for name, value in model.items() if name != "backbone"}}
+    return head, config
 
 
 def _sized(
@@ -184,27 +198,6 @@ def _reason(path: Path, error: Exception) -> str:
     return (said.strip().splitlines() or ["no reason given"])[0].partition(". ")[0][:160]
 
 
-def read_config(path: Path) -> Mapping[str, Any]:
-    """A peer's settings, from YAML or JSON.
-
-    Raises:
-        SettingsError: missing, not readable, or not a table.
-    """
-    if path.suffix == ".py":
-        raise SettingsError(f"{path}: Python is not run here; give its model table as .json, or leave --config out")
-    try:
-        text = path.read_text(encoding="utf-8")
-        held = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror}); expected the peer's config") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise SettingsError(f"{path}: neither YAML nor JSON ({reason})") from error
-    if not isinstance(held, Mapping):
-        raise SettingsError(f"{path}: expected a table of settings")
-    return held
-
-
 def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of all sections in one table; group norm of OpenTAD's neck as ``neck_groups``."""
     flat = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
@@ -213,8 +206,8 @@ def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
             flat |= flattened(config[name])
     neck = config.get("neck")
     norm = neck.get("norm_cfg") if isinstance(neck, Mapping) else None
-    if isinstance(norm, Mapping) and norm.get("type") == "GN":
-        flat["neck_groups"] = norm["num_groups"]
+    if isinstance(neck, Mapping) and "norm_cfg" in neck:
+        flat["neck_groups"] = norm["num_groups"] if isinstance(norm, Mapping) and norm.get("type") == "GN" else 0
     generator = config.get("prior_generator")
     if isinstance(generator, Mapping) and "regression_range" in generator:
         flat["regression_range"] = generator["regression_range"]

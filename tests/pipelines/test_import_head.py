@@ -129,7 +129,7 @@ def test_labels_and_configs_that_do_not_fit_are_refused(
     refused = {
         "broken.yaml": "neither YAML nor JSON",
         "missing.json": "cannot be read",
-        "thumos.py": "Python is not run",
+        "missing.py": "cannot be read",
     }
     for name, message in refused.items():
         with pytest.raises(SettingsError, match=message):
