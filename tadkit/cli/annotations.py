@@ -123,9 +123,11 @@ def check(
 ) -> None:
     """Check ANNOTATIONS, one or several JSON files that belong together, and say each thing that is wrong in a line.
 
-    Errors contradict themselves or cannot be used, and make the exit code 6; warnings are read as they stand.
+    Errors contradict themselves or cannot be used, and make the exit code 6; warnings are read as they stand. More than
+    three warnings of one kind share a line, and errors after the fiftieth are counted; --json lists all.
     """
     from tadkit.cli.console import TerminalProgress
+    from tadkit.data.findings import lines
     from tadkit.pipelines.check import check as run
 
     with TerminalProgress() as progress:
@@ -135,8 +137,8 @@ def check(
         counts = {"videos": result.videos, "errors": result.errors, "warnings": result.warnings}
         click.echo(json.dumps({**counts, "forms": result.forms, "findings": findings}, indent=1))
     else:
-        for finding in result.findings:
-            click.echo(str(finding))
+        for line in lines(result.findings):
+            click.echo(line)
         for subset, form in result.forms.items():
             click.echo(f"{subset}: counts are those of {form}")
         click.echo(f"{result.videos} videos: {result.errors} errors, {result.warnings} warnings")

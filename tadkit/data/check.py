@@ -6,38 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from tadkit.data.findings import Finding
 from tadkit.data.formats import AMBIGUOUS
 from tadkit.data.presets import Preset
 from tadkit.records import LONGEST_S
 
 SUBSETS = ("training", "validation", "testing")
-Level = Literal["error", "warning"]
 _SLACK_S = 0.01
 """Past the end by less than this is rounding."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        level: an error contradicts itself or cannot be used; a warning is unusual, and read as it stands.
-        video: name of the video, empty where it is about the whole file.
-        what: a word for the kind, such as ``negative``.
-        message: what, where, and what was expected.
-    """
-
-    level: Level
-    video: str
-    what: str
-    message: str
-
-    def __str__(self) -> str:
-        """One line."""
-        where = f"'{self.video}': " if self.video else ""
-        return f"{self.level}: {where}{self.message}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tadkit.data.check import Entry, Finding, check_entries, number_of, published_form
+from tadkit.data.check import Entry, check_entries, number_of, published_form
+from tadkit.data.findings import Finding
 from tadkit.data.presets import PresetName, preset
 from tadkit.errors import AnnotationError, VideoError
 from tadkit.files import read_json

@@ -41,3 +41,14 @@ def test_stats_end_with_settings_that_a_recipe_takes(tadkit):
     assert shown.code == 0
     assert "head.levels=4 head.first_range_steps=4" in shown.out
     assert json.loads(tadkit("data", "stats", ROOM, "--json").out)["total"]["instances"] == 9
+
+
+def test_check_tells_many_warnings_in_a_line_and_all_of_them_as_json(tadkit, tmp_path):
+    content = json.loads(ROOM.read_text())
+    content["database"]["room"]["annotations"] = [{"segment": [n, n], "label": "walk"} for n in range(5)]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    shown = tadkit("data", "check", tmp_path / "a.json")
+    line, total = shown.out.splitlines()
+    assert line.startswith("warning: 5 of kind empty in 1 video ('room'; --json lists all), the first: annotation 0")
+    assert (shown.code, total) == (0, "1 videos: 0 errors, 5 warnings")
+    assert len(json.loads(tadkit("data", "check", tmp_path / "a.json", "--json").out)["findings"]) == 5

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tadkit.data.check import Entry, Finding, check_entries
+from tadkit.data.check import Entry, check_entries
+from tadkit.data.findings import Finding
 from tadkit.data.presets import ACTIVITYNET, THUMOS14
 
 
