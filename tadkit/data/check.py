@@ -16,6 +16,8 @@ from tadkit.records import LONGEST_S
 SUBSETS = ("training", "validation", "testing")
 _SLACK_S = 0.01
 """Past the end by less than this is rounding."""
+_PUBLISHED = "published-past-end"
+"""The kind of what lies past the end in the published files too."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,17 @@ def check_entries(entries: Sequence[Entry], preset: Preset | None) -> Iterator[F
         entries: videos of all files; a name may come several times.
         preset: the dataset that they should be, for its classes, subsets and counts.
     """
+    published: Counter[str] = Counter()
     for entry in entries:
-        yield from _check_entry(entry, preset)
+        for finding in _check_entry(entry, preset):
+            if finding.what == _PUBLISHED:
+                published[entry.name] += 1
+            else:
+                yield finding
+    if published and preset is not None:
+        named = ", ".join(f"'{name}' ({count})" for name, count in published.items())
+        said = f"{published.total()} actions lie past the end of their videos, as {preset.name} has them: {named}"
+        yield Finding("warning", "", _PUBLISHED, said)
     yield from _splits(entries)
     yield from _spellings(entries)
     if preset is not None and entries:
@@ -83,7 +94,7 @@ def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
         yield Finding("error", entry.name, "form", "has annotations that are no list")
     spans: Counter[tuple[float, float, str]] = Counter()
     for place, item in enumerate(entry.annotations):
-        span = yield from _annotation(entry.name, place, item, duration_s)
+        span = yield from _annotation(entry.name, place, item, duration_s, preset)
         if span is not None:
             spans[span] += 1
     for (start_s, end_s, label), count in spans.items():
@@ -118,7 +129,7 @@ def _subset(entry: Entry) -> Iterator[Finding]:
         yield Finding("error", entry.name, "subset", said)
 
 
-def _annotation(name: str, place: int, item: Any, duration_s: float | None) -> Any:
+def _annotation(name: str, place: int, item: Any, duration_s: float | None, preset: Preset | None) -> Any:
     where = f"annotation {place}"
     if not isinstance(item, dict) or not isinstance(item.get("label"), str) or not item["label"].strip():
         yield Finding("error", name, "form", f"{where} has no text 'label'")
@@ -139,7 +150,11 @@ def _annotation(name: str, place: int, item: Any, duration_s: float | None) -> A
     elif end_s == start_s:
         yield Finding("warning", name, "empty", f"{where} has no length")
     if duration_s is not None and start_s >= duration_s:
-        yield Finding("error", name, "past-end", f"{where} lies past the end of the video, {duration_s:g} s")
+        said = f"{where} lies past the end of the video, {duration_s:g} s"
+        if preset is not None and preset.lies_past_end(name, start_s):
+            yield Finding("warning", name, _PUBLISHED, said)
+        else:
+            yield Finding("error", name, "past-end", said)
     elif duration_s is not None and end_s > duration_s + _SLACK_S:
         yield Finding("warning", name, "past-end", f"{where} ends past the end of the video, {duration_s:g} s")
     return start_s, end_s, label

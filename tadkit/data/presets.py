@@ -6,10 +6,12 @@ The recipes that go with them are ``examples/thumos14.toml`` and ``examples/acti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
 PresetName = Literal["thumos14", "activitynet"]
+_SAME_S = 0.05
+"""THUMOS14's seconds are rounded to tenths."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Preset:
         tiou: thresholds that results are reported at.
         left_out: labels in the annotations that are no class.
         uncounted: further subsets, whose annotations are withheld or not counted here; they may be absent.
+        past_end_s: by video, where actions start that lie past its end in the published files; nobody can find them.
     """
 
     name: PresetName
@@ -44,11 +47,16 @@ class Preset:
     tiou: tuple[float, ...]
     left_out: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
+    past_end_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Classes in order of their numbers."""
         return tuple(self.classes)
+
+    def lies_past_end(self, video: str, start_s: float) -> bool:
+        """Whether the published files too have an action there, past the end of the video."""
+        return any(abs(start_s - published_s) < _SAME_S for published_s in self.past_end_s.get(video, ()))
 
 
 def preset(name: PresetName) -> Preset:
@@ -61,6 +69,17 @@ def preset(name: PresetName) -> Preset:
         case _:
             assert_never(name)
 
+
+_THUMOS14_PAST_END_S = {
+    "video_validation_0000364": (113.6, 120.5),
+    "video_validation_0000856": (84.3, 85.9),
+    "video_test_0000270": (
+        *(187.3, 206.5, 216.1, 253.4, 277.7, 322.7, 348.8, 360.0, 372.6, 394.3, 403.1),
+        *(439.3, 465.4, 476.3, 537.4, 555.3, 591.8, 612.0, 631.7, 665.4, 689.1, 706.3),
+    ),
+    "video_test_0000814": (233.6, 305.5, 331.7),
+    "video_test_0001081": (127.5,),
+}
 
 THUMOS14 = Preset(
     name="thumos14",
@@ -98,6 +117,7 @@ THUMOS14 = Preset(
     held_out="testing",
     tiou=(0.3, 0.4, 0.5, 0.6, 0.7),
     left_out=("Ambiguous",),
+    past_end_s=_THUMOS14_PAST_END_S,
 )
 """THUMOS challenge 2014: its validation videos are ``training`` here, its test videos ``testing``."""
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 ROOM = Path(__file__).parents[2] / "examples" / "room.json"
 
@@ -52,3 +55,12 @@ def test_check_tells_many_warnings_in_a_line_and_all_of_them_as_json(tadkit, tmp
     assert line.startswith("warning: 5 of kind empty in 1 video ('room'; --json lists all), the first: annotation 0")
     assert (shown.code, total) == (0, "1 videos: 0 errors, 5 warnings")
     assert len(json.loads(tadkit("data", "check", tmp_path / "a.json", "--json").out)["findings"]) == 5
+
+
+@pytest.mark.skipif(not os.environ.get("TADKIT_DATA"), reason="needs TADKIT_DATA, the shared research data")
+def test_the_first_two_commands_of_the_thumos14_recipe_exit_0_on_the_published_file(tadkit, shared_data, tmp_path):
+    published = shared_data / "annotations" / "thumos14" / "afsd" / "thumos_gt.json"
+    assert tadkit("data", "convert", published, "--out", tmp_path / "t.json").code == 0
+    checked = tadkit("data", "check", tmp_path / "t.json", "--preset", "thumos14")
+    assert checked.code == 0
+    assert checked.out.splitlines()[-1] == "410 videos: 0 errors, 1 warnings"

@@ -120,6 +120,23 @@ def test_testing_videos_of_activitynet_may_be_there_or_not(more):
     assert {f.what for f in found(*videos, preset=ACTIVITYNET)} == {"counts"}
 
 
+def test_what_lies_past_the_end_as_published_is_one_warning_and_anything_else_an_error():
+    def diving(name: str, *starts_s: float) -> Entry:
+        actions = [{"segment": [start_s, start_s + 2], "label": "Diving"} for start_s in starts_s]
+        return entry(name, subset="testing", duration=117.2, annotations=actions)
+
+    published = (diving("video_test_0001081", 20.0, 127.5), diving("video_test_0000814", 233.6, 305.5))
+    mistakes = (diving("video_test_0000814 2", 233.6), diving("video_test_0001081 2", 150.0))
+    kinds = {f.what: f for f in found(*published, preset=THUMOS14)}
+    assert set(kinds) == {"published-past-end", "absent-subset", "counts"}
+    said = "3 actions lie past the end of their videos, as thumos14 has them: "
+    said += "'video_test_0001081' (1), 'video_test_0000814' (2)"
+    assert whole(kinds["published-past-end"]) == ("warning", said)
+    for wrong in (*mistakes, diving("video_test_0001081", 150.0)):
+        assert ("error", "past-end") in {(f.level, f.what) for f in found(wrong, preset=THUMOS14)}
+    assert [f.what for f in found(*published)] == ["past-end"] * 3
+
+
 def test_presets_have_their_numbers():
     assert len(THUMOS14.labels) == 20
     assert (THUMOS14.classes["BaseballPitch"], THUMOS14.classes["VolleyballSpiking"]) == (7, 97)

@@ -100,4 +100,17 @@ def test_published_files_have_published_counts(shared_data, tmp_path):
     activitynet = check([tmp_path / "a.json"], dataset="activitynet", progress=Quiet())
     assert thumos.forms == {"training": "official and AFSD", "testing": "AFSD"}
     assert activitynet.forms == {"training": "BMN", "validation": "BMN"}
-    assert activitynet.errors == 0
+    assert (thumos.errors, activitynet.errors) == (0, 0)
+
+
+@pytest.mark.skipif(not os.environ.get("TADKIT_DATA"), reason="needs TADKIT_DATA, the shared research data")
+@pytest.mark.parametrize(("form", "past_end"), [("afsd/thumos_gt.json", 8), ("afsd", 8), ("official_txt", 30)])
+def test_every_form_of_thumos14_passes_its_preset(form, past_end, shared_data, tmp_path):
+    folder = shared_data / "annotations"
+    lengths = [folder / "multithumos" / "multithumos.json"] if form == "official_txt" else []
+    convert(folder / "thumos14" / form, tmp_path / "t.json", durations=lengths)
+    (finding,) = check([tmp_path / "t.json"], dataset="thumos14", progress=Quiet()).findings
+    assert (finding.level, finding.what) == ("warning", "published-past-end")
+    assert finding.message.startswith(f"{past_end} actions lie past the end of their videos")
+    assert whats(tmp_path / "t.json") == [(name, "past-end") for name, _ in whats(tmp_path / "t.json")]
+    assert len(whats(tmp_path / "t.json")) == past_end
