@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch.nn.functional as nnf
 
 from tadkit.config import DecodeSettings
 from tadkit.heads import Candidates, Decoded, candidates, decode
+from tadkit.recipes import load_recipe
 from tadkit.timeline import Timeline
 
 EVERYTHING = 10**6
@@ -128,6 +131,44 @@ def test_detections_of_their_own_candidates_are_theirs_row_for_row(dense, compar
             compared("own candidates: ends", ours.segments_s, wanted["segments"][order])
 
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "ActionFormer": {"duration_thresh": 0.05, "pre_nms_topk": 2000, "max_seg_num": 200, "multiclass_nms": True},
+    "TriDet": {"duration_thresh": 0.05, "pre_nms_topk": 2000, "max_seg_num": 2000, "multiclass_nms": True},
+    "OpenTAD": {"pre_nms_topk": 2000, "max_seg_num": 2000, "multiclass": True},
+}
+"""What the recipes for THUMOS14 and the defaults under them say, as far as they differ.
+
+``configs/thumos_i3d.yaml`` of happyharrycn/actionformer_release (88f6110) and of dingfengshi/TriDet (70e774f), each
+over ``libs/core/config.py``; ``configs/actionformer/thumos_i3d.py`` of sming256/OpenTAD (cd0ca96).
+"""
+SHARED = {"iou_threshold": 0.5, "sigma": 0.5, "min_score": 0.001, "voting_thresh": 0.7, "nms_method": "soft"}
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_the_docs_decode_as_the_peers_recipes_do(name):
+    section = (ROOT / "docs" / "heads.md").read_text().partition("## Checkpoints of the peers")[2]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    column = rows[0].index(name)
+    settings = {row[0].strip("`"): json.loads(row[column]) for row in rows[2:]}
+    ours = {row[0].strip("`"): json.loads(row[1]) for row in rows[2:]}
+    assert ours.items() <= DecodeSettings().model_dump().items()
+    assert DecodeSettings.model_validate(settings | {"iou": 0.5}) == _of_recipe(name)
+
+
+def test_the_recipe_of_features_decodes_as_actionformer_does():
+    recipe = load_recipe(ROOT / "examples" / "thumos14-features.toml")
+    assert recipe.decode == _of_recipe("ActionFormer")
+    assert recipe.head.closed_ranges
+
+
+def _of_recipe(name: str) -> DecodeSettings:
+    """Ours for a peer's recipe; suppression by a Gaussian does not look at ``iou``."""
+    told, levels = RECIPES[name], 1 if name == "OpenTAD" else 6
+    settings = _decoding(name.lower(), SHARED | told)
+    return settings.model_copy(update={"top_candidates": told["pre_nms_topk"] * levels})
+
+
 def _lasting(theirs: dict[str, np.ndarray], setting: str) -> dict[str, np.ndarray]:
     """Their detections without those that clipping left without length, which we drop."""
     lasting = np.diff(theirs[f"det_{setting}_segments"], axis=1)[:, 0] > 0
@@ -136,14 +177,17 @@ def _lasting(theirs: dict[str, np.ndarray], setting: str) -> dict[str, np.ndarra
 
 def _settings(dense: Any, setting: str) -> DecodeSettings:
     """Ours for one of the peer's ways of suppression."""
-    told = (
-        dense.config.get("kwargs", {}).get("test_cfg", {}) | (dense.config.get("post") or dense.config["nms"])[setting]
-    )
+    told = dense.config.get("kwargs", {}).get("test_cfg", {})
+    return _decoding(dense.peer, told | (dense.config.get("post") or dense.config["nms"])[setting])
+
+
+def _decoding(peer: str, told: dict[str, Any]) -> DecodeSettings:
+    """Ours for what a peer's configuration says of decoding."""
     nothing = told.get("nms_method") == "none"
     soft = told.get("nms_method", "soft") == "soft"
     agnostic = not told.get("multiclass_nms", told.get("multiclass"))
     votes = agnostic and told["voting_thresh"] > 0 and not nothing
-    rule = "score-iou" if dense.peer == "actionformer" else "score"
+    rule = "score-iou" if peer == "actionformer" else "score"
     return DecodeSettings.model_validate(
         {
             "method": "none" if nothing else "soft-gaussian" if soft else "hard",
