@@ -50,7 +50,7 @@ class BmnHead(Head):
     Args:
         settings: sizes.
         in_channels: channels of the feature track.
-        num_classes: classes; each has a sigmoid of its own. One, if the settings ask for no classifier.
+        num_classes: classes; each has a sigmoid of its own. Without a classifier there is one, whatever is given.
     """
 
     settings: BmnSettings
@@ -58,7 +58,7 @@ class BmnHead(Head):
     def __init__(self, settings: BmnSettings, *, in_channels: int, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
-        self.in_channels, self.num_classes = in_channels, num_classes
+        self.in_channels, self.num_classes = in_channels, num_classes if settings.classifier else 1
         dim, map_dim, groups = settings.dim, settings.map_dim, settings.groups
         self.embedding = nn.ModuleList(
             MaskedConv1d(channels, dim, kernel=3, groups=math.gcd(groups, channels)) for channels in (in_channels, dim)

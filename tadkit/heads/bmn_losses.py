@@ -94,13 +94,14 @@ def boundary_loss(
     Args:
         predictions: of the batch.
         segments: for each track, starts and ends as fractional feature positions.
-        labels: for each track, the class of each segment.
+        labels: for each track, the class of each segment; without a classifier all are one.
         settings: of the head.
         normaliser: what the classes' sum is divided by; without it the named proposals of this batch, at least 1.
         generator: of the draw, on the CPU; without it torch's own.
     """
     durations, time = predictions.confidence.shape[2:]
     num_classes = 1 if predictions.classes is None else predictions.classes.shape[1]
+    labels = [torch.zeros_like(label) for label in labels] if predictions.classes is None else labels
     targets = boundary_targets(time, durations, segments, labels, num_classes, edge_steps=settings.edge_steps)
     targets = BoundaryTargets(*(x.to(predictions.start.device) for x in targets))
     real, valid = predictions.mask, valid_proposals(predictions.mask, durations)

@@ -48,6 +48,18 @@ def test_the_draw_is_the_generators() -> None:
     assert one.classification == other.classification
 
 
+def test_without_a_classifier_all_labels_are_one() -> None:
+    given = predictions(0)._replace(classes=None)
+    segments, labels = TRUTH
+    settings = SETTINGS.model_copy(update={"classifier": False})
+    of_two, of_one = (
+        boundary_loss(given, segments, chosen, settings=settings, generator=torch.Generator().manual_seed(0))
+        for chosen in (labels, [torch.zeros_like(label) for label in labels])
+    )
+    assert torch.equal(of_two.total, of_one.total)
+    assert of_two.positives == of_one.positives > 0
+
+
 def test_a_video_without_actions_has_a_finite_loss_and_gradient() -> None:
     given = predictions(0)
     nothing = [torch.zeros(0, 2)], [torch.zeros(0, dtype=torch.int64)]
