@@ -16,7 +16,7 @@ from tadkit.distill.joint import JointHead
 from tadkit.distill.student import TWO_BRANCHES, Student
 from tadkit.distill.teacher import Teacher
 from tadkit.errors import WeightsError
-from tadkit.heads import Candidates, Predictions, predict_in_chunks, track_candidates
+from tadkit.heads import Candidates, Predictions, head_labels, is_nameless, predict_in_chunks, track_candidates
 
 
 class Detector(nn.Module):
@@ -26,9 +26,14 @@ class Detector(nn.Module):
         """Put a trained student and joint head together."""
         super().__init__()
         self.settings = settings
-        self.labels = labels
+        self.labels = head_labels(joint.head.settings, labels)
         self.student = student
         self.joint = joint
+
+    @property
+    def nameless(self) -> bool:
+        """Whether it has no classifier, so that all that it finds is of one class."""
+        return is_nameless(self.joint.head.settings)
 
     @torch.inference_mode()
     def predict(

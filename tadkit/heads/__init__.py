@@ -3,7 +3,7 @@
 from tadkit.heads.actionformer import ActionFormerHead
 from tadkit.heads.anchor_free import AnchorFreeHead, HeadPredictions, anchor_free_candidates
 from tadkit.heads.chunks import predict_in_chunks
-from tadkit.heads.decode import Decoded, decode
+from tadkit.heads.decode import Decoded, decode, named_detections
 from tadkit.heads.families import (
     Predictions,
     build_head,
@@ -15,14 +15,16 @@ from tadkit.heads.families import (
 )
 from tadkit.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.heads.losses import anchor_free_distillation, anchor_free_loss, diou_loss_1d, sigmoid_focal_loss
+from tadkit.heads.naming import UNNAMED, head_labels, is_nameless
 from tadkit.heads.suppression import suppress, voted
 from tadkit.heads.targets import Targets, assign_targets, regression_ranges
 from tadkit.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.heads.tridet import TriDetHead
-from tadkit.heads.video_scores import read_video_scores, video_scores_of
+from tadkit.heads.video_scores import VideoScores, read_video_scores, video_scores_of
 from tadkit.heads.windows import candidates_in_windows, track_candidates
 
 __all__ = [
+    "UNNAMED",
     "ActionFormerHead",
     "AnchorFreeHead",
     "Candidates",
@@ -35,6 +37,7 @@ __all__ = [
     "Targets",
     "TemporalMaxerHead",
     "TriDetHead",
+    "VideoScores",
     "anchor_free_candidates",
     "anchor_free_distillation",
     "anchor_free_loss",
@@ -44,7 +47,10 @@ __all__ = [
     "candidates_in_windows",
     "decode",
     "diou_loss_1d",
+    "head_labels",
     "head_loss",
+    "is_nameless",
+    "named_detections",
     "predict_in_chunks",
     "prediction_distillation",
     "pyramid_levels",

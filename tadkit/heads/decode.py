@@ -10,7 +10,8 @@ from jaxtyping import Float64, Int64
 from tadkit.config import DecodeSettings
 from tadkit.heads.head import Candidates
 from tadkit.heads.suppression import Hard, SoftGaussian, SoftLinear, SuppressionRule, suppress, voted
-from tadkit.heads.video_scores import weighed
+from tadkit.heads.video_scores import VideoScores, weighed
+from tadkit.records import Detection
 from tadkit.timeline import Timeline
 
 
@@ -59,6 +60,24 @@ def decode(
         found = Decoded(segments_s, scores, labels)
     kept = suppressed(found, settings)
     return kept if settings.clip_first else _clipped(kept, duration_s)
+
+
+def named_detections(
+    candidates: Candidates,
+    timeline: Timeline,
+    duration_s: float,
+    settings: DecodeSettings,
+    *,
+    labels: tuple[str, ...],
+    video_scores: VideoScores | None,
+) -> list[Detection]:
+    """Detections of one video by name: :func:`decode` with ``labels``, or with those that scores of the video bring."""
+    names, values = (labels, None) if video_scores is None else video_scores
+    found = decode(candidates, timeline, duration_s, settings, video_scores=values)
+    return [
+        Detection(float(start_s), float(end_s), names[label], float(score))
+        for (start_s, end_s), score, label in zip(*found, strict=True)
+    ]
 
 
 def suppressed(found: Decoded, settings: DecodeSettings) -> Decoded:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -21,35 +21,62 @@ from tadkit.files import read_json
 CombinationRule = Literal["product", "geometric-mean"]
 
 
-def video_scores_of(
-    video: str, settings: DecodeSettings, labels: Sequence[str]
-) -> Float64[np.ndarray, " classes"] | None:
-    """Scores of one video in the order of ``labels`` by the file that the settings name; None where they name none.
+class VideoScores(NamedTuple):
+    """Scores of one video.
 
-    The file is read once.
+    Attributes:
+        labels: names of the classes.
+        values: (classes,), not negative.
+    """
+
+    labels: tuple[str, ...]
+    values: Float64[np.ndarray, " classes"]
+
+
+def video_scores_of(
+    video: str, settings: DecodeSettings, labels: tuple[str, ...], *, nameless: bool
+) -> VideoScores | None:
+    """Scores of one video by the file that the settings name; None where they name none. The file is read once.
+
+    Args:
+        video: its name.
+        settings: the file, and how many best labels of a video its candidates take.
+        labels: of the model, which the file keeps to.
+        nameless: whether the model has no classifier; its candidates take the file's labels.
 
     Raises:
-        AnnotationError: the file is not fit (:func:`read_video_scores`) or has no scores for the video.
+        AnnotationError: the file is not fit (:func:`read_video_scores`), has no scores for the video, or names classes
+            for a model without classifier whose candidates take no labels of their video.
     """
     if settings.video_scores is None:
         return None
     path = Path(settings.video_scores)
     changed_ns = path.stat().st_mtime_ns if path.exists() else 0
-    scores = _read_once(path, tuple(labels), changed_ns)
+    scores = _read_once(path, None if nameless else labels, changed_ns)
     if video not in scores:
         raise AnnotationError(f"{path}: no scores for '{video}'; add them, or leave decode.video_scores out")
-    return scores[video]
+    found = scores[video]
+    if not nameless or settings.video_labels or set(found.labels) <= set(labels):
+        return found
+    raise AnnotationError(
+        f"{path}: names classes such as '{found.labels[0]}', and the model has no classifier; let its proposals take "
+        "the best labels of their video: --set decode.video_labels=2"
+    )
 
 
 @lru_cache(maxsize=1)
-def _read_once(path: Path, labels: tuple[str, ...], changed_ns: int) -> dict[str, Float64[np.ndarray, " classes"]]:
+def _read_once(path: Path, labels: tuple[str, ...] | None, changed_ns: int) -> dict[str, VideoScores]:
     """The file as it was at ``changed_ns``."""
     del changed_ns
     return read_video_scores(path, labels)
 
 
-def read_video_scores(path: Path, labels: Sequence[str]) -> dict[str, Float64[np.ndarray, " classes"]]:
-    """Scores of each video in the order of ``labels``, 0 for a label that a video does not name.
+def read_video_scores(path: Path, labels: tuple[str, ...] | None = None) -> dict[str, VideoScores]:
+    """Scores of each video, 0 for a label that a video does not name.
+
+    Args:
+        path: JSON file.
+        labels: names and order of the classes; without them all that videos of the file name, sorted.
 
     Raises:
         AnnotationError: the file is not ``{video: {label: score}}``, a score is negative or no number, or a label is
@@ -58,7 +85,12 @@ def read_video_scores(path: Path, labels: Sequence[str]) -> dict[str, Float64[np
     content = read_json(path, error=AnnotationError)
     if not isinstance(content, Mapping):
         raise AnnotationError(f"{path}: not an object; expected scores of videos as {{video: {{label: score}}}}")
-    return {str(video): _scores(f"{path}: '{video}'", named, labels) for video, named in content.items()}
+    if labels is None:
+        labels = tuple(sorted({label for named in content.values() if isinstance(named, Mapping) for label in named}))
+    return {
+        str(video): VideoScores(labels, _scores(f"{path}: '{video}'", named, labels))
+        for video, named in content.items()
+    }
 
 
 def _scores(where: str, named: object, labels: Sequence[str]) -> Float64[np.ndarray, " classes"]:

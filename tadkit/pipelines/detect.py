@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.detector import Detector, build_detector
 from tadkit.errors import SettingsError, TadkitError
-from tadkit.heads import decode, video_scores_of
+from tadkit.heads import VideoScores, named_detections, video_scores_of
 from tadkit.pipelines.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.pipelines.extraction import named, torch_device
 from tadkit.progress import Progress
@@ -72,14 +72,14 @@ def detect(
     for name, file in items.items():
         try:
             with open_sampled(file, video) as sampled:
-                scores = video_scores_of(name, decoding, detector.labels)
+                scores = video_scores_of(name, decoding, detector.labels, nameless=detector.nameless)
                 result.detections[name] = detections_of(detector, sampled, decoding=decoding, video_scores=scores)
                 result.durations_s[name] = sampled.duration_s
         except TadkitError as error:
             result.failed[name] = error
         progress.advance(note=name)
     result.external = {
-        "model": {"file": path.name, "sha256": checkpoint.digest, "labels": list(checkpoint.labels)},
+        "model": {"file": path.name, "sha256": checkpoint.digest, "labels": list(detector.labels)},
         "video": video.model_dump(mode="json"),
         "decode": decoding.model_dump(mode="json"),
         "durations_s": result.durations_s,
@@ -103,7 +103,7 @@ def detections_of(
     video: SampledVideo,
     *,
     decoding: DecodeSettings,
-    video_scores: Float64[np.ndarray, " classes"] | None = None,
+    video_scores: VideoScores | None = None,
     core_frames: int = CORE_FRAMES,
     core_steps: int = CORE_STEPS,
 ) -> list[Detection]:
@@ -128,7 +128,7 @@ def decoded_features(
     timeline: Timeline,
     duration_s: float,
     decoding: DecodeSettings,
-    video_scores: Float64[np.ndarray, " classes"] | None = None,
+    video_scores: VideoScores | None = None,
     core_steps: int = CORE_STEPS,
 ) -> list[Detection]:
     """Detections of one video from its branch features."""
@@ -145,8 +145,4 @@ def decoded_features(
         min_score=decoding.min_score,
         limit=decoding.top_candidates,
     )
-    found = decode(best, timeline, duration_s, decoding, video_scores=video_scores)
-    return [
-        Detection(float(start_s), float(end_s), detector.labels[label], float(score))
-        for (start_s, end_s), score, label in zip(found.segments_s, found.scores, found.labels, strict=True)
-    ]
+    return named_detections(best, timeline, duration_s, decoding, labels=detector.labels, video_scores=video_scores)

@@ -15,7 +15,7 @@ from tadkit.data.windows import WindowPlan, training_video
 from tadkit.distill import JointHead, JointHeadObjective
 from tadkit.errors import StoreError, WeightsError
 from tadkit.files import write_text
-from tadkit.heads import Head, decode, track_candidates, video_scores_of
+from tadkit.heads import Head, head_labels, is_nameless, named_detections, track_candidates, video_scores_of
 from tadkit.heads.families import pyramid_levels
 from tadkit.heads.head_file import load_head, save_head
 from tadkit.pipelines.detect import CORE_STEPS, DetectResult
@@ -68,7 +68,8 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
     model.head.load_state_dict({name.removeprefix("model.head."): value for name, value in weights.items()})
     parts = {"training_videos": workspace.training, "held_out_videos": workspace.held_out}
     names = {part: [item.name for item in items] for part, items in parts.items()}
-    save_head(path, model.head, labels=recipe.labels, provenance={"key": key, "recipe": recipe.name, **names})
+    labels = head_labels(recipe.detector_head, recipe.labels)
+    save_head(path, model.head, labels=labels, provenance={"key": key, "recipe": recipe.name, **names})
     return True
 
 
@@ -137,7 +138,7 @@ def detections_of_held_out(workspace: Workspace, device: str) -> dict[str, list[
     """Detections of the held-out videos by the head that the recipe trained."""
     model, labels = load_head(workspace.features_head)
     model = model.to(torch_device(device))
-    where, decoding = str(workspace.features_head), workspace.recipe.decode
+    where, decoding = str(workspace.features_head), workspace.decoding
     with read_store(workspace.features_source, kind="features") as store:
         return {
             item.name: detections_of_track(model, labels, store, item.name, decoding=decoding, where=where)
@@ -162,12 +163,9 @@ def detections_of_track(
     best = track_candidates(
         head, track, mask, core_steps=CORE_STEPS, min_score=decoding.min_score, limit=decoding.top_candidates
     )
-    scores = video_scores_of(video, decoding, labels)
-    found = decode(best, Timeline(store.stamps_s(video)), _duration_s(store, video), decoding, video_scores=scores)
-    return [
-        Detection(float(start_s), float(end_s), labels[label], float(score))
-        for (start_s, end_s), score, label in zip(found.segments_s, found.scores, found.labels, strict=True)
-    ]
+    scores = video_scores_of(video, decoding, labels, nameless=is_nameless(head.settings))
+    timeline, duration_s = Timeline(store.stamps_s(video)), _duration_s(store, video)
+    return named_detections(best, timeline, duration_s, decoding, labels=labels, video_scores=scores)
 
 
 def _duration_s(store: TrackReader, video: str) -> float:

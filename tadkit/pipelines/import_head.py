@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tadkit.errors import UsageError, WeightsError
 from tadkit.files import digest_of_file
-from tadkit.heads import Head, build_head
+from tadkit.heads import UNNAMED, Head, build_head, is_nameless
 from tadkit.heads.head_file import head_settings, save_head
 from tadkit.heads.opentad import from_opentad, opentad_kind
 from tadkit.heads.peers import Source, settings_of, translated
@@ -72,7 +72,8 @@ def import_head(
         out: ``.safetensors`` file of kind ``head``.
         source: whose it is.
         config: the peer's settings: YAML, an OpenTAD recipe (Python, not run), or JSON of the constructor's arguments.
-        labels: text file with a class a line, also after its number; without it classes are named by their numbers.
+        labels: text file with a class a line, also after its number; without it classes are named by their numbers,
+            and the one of a head without classifier ``action``.
 
     Raises:
         WeightsError: the file is no checkpoint of that peer's heads.
@@ -82,7 +83,7 @@ def import_head(
     given = read_config(config) if config is not None else {}
     state, averaged = read_state(checkpoint)
     imported = build_imported(state, source, given, where=str(checkpoint))
-    names = _labels(labels, imported.head.num_classes)
+    names = _labels(labels, imported.head)
     provenance = {"imported": {"from": source, "file": checkpoint.name, "sha256": digest_of_file(checkpoint)}}
     save_head(out, imported.head, labels=names, provenance=provenance)
     return replace(imported, averaged=averaged)
@@ -217,9 +218,10 @@ def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _labels(path: Path | None, count: int) -> tuple[str, ...]:
+def _labels(path: Path | None, head: Head) -> tuple[str, ...]:
+    count, nameless = head.num_classes, is_nameless(head.settings)
     if path is None:
-        return tuple(str(n) for n in range(count))
+        return (UNNAMED,) if nameless else tuple(str(n) for n in range(count))
     try:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except OSError as error:
@@ -231,5 +233,6 @@ def _labels(path: Path | None, count: int) -> tuple[str, ...]:
     if len(numbered) == len(names) and numbers == sorted(set(numbers)):
         names = tuple(match[2] for match in numbered)  # a class list such as THUMOS14's
     if len(names) != count or len(set(names)) != count:
-        raise UsageError(f"{path}: {len(set(names))} different classes; the head has {count}")
+        out = " and no classifier; leave --labels out: decode.video_scores names what it finds" if nameless else ""
+        raise UsageError(f"{path}: {len(set(names))} different classes; the head has {count}{out}")
     return names

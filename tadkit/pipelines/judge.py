@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config import Recipe
+from tadkit.config import HeadSettings, Recipe
 from tadkit.detector import build_detector, build_teacher
 from tadkit.evaluation import Interval, bootstrap_map, mean_average_precision
 from tadkit.heads import (
+    UNNAMED,
     Candidates,
     Head,
     HeadPredictions,
     candidates,
-    decode,
+    head_labels,
+    is_nameless,
+    named_detections,
     pyramid_levels,
     track_candidates,
     video_scores_of,
@@ -28,7 +31,7 @@ from tadkit.pipelines.detect import decoded_features
 from tadkit.pipelines.extraction import torch_device
 from tadkit.pipelines.features_head import detections_of_held_out
 from tadkit.pipelines.workspace import Workspace
-from tadkit.records import Detection, write_detections
+from tadkit.records import Annotation, Detection, write_detections
 from tadkit.store import TrackReader, read_store
 from tadkit.timeline import Timeline
 
@@ -74,6 +77,7 @@ def _found(workspace: Workspace, row: str, device: str) -> dict[str, list[Detect
 
 def _teacher_detections(workspace: Workspace) -> dict[str, list[Detection]]:
     recipe = workspace.recipe
+    labels = head_labels(recipe.head, recipe.labels)
     found: dict[str, list[Detection]] = {}
     head = build_teacher(load_checkpoint(workspace.teacher, kind="teacher"), where=str(workspace.teacher))[1].head
     with read_store(workspace.teacher_tracks, kind="features") as tracks:
@@ -81,12 +85,10 @@ def _teacher_detections(workspace: Workspace) -> dict[str, list[Detection]]:
             best = _teacher_candidates(tracks, item.name, recipe, head)
             timeline = Timeline(tracks.stamps_s(item.name))
             duration_s = float(tracks.attributes(item.name)["duration_s"])
-            scores = video_scores_of(item.name, recipe.decode, recipe.labels)
-            decoded = decode(best, timeline, duration_s, recipe.decode, video_scores=scores)
-            found[item.name] = [
-                Detection(float(segment[0]), float(segment[1]), recipe.labels[label], float(score))
-                for segment, score, label in zip(*decoded, strict=True)
-            ]
+            scores = video_scores_of(item.name, workspace.decoding, labels, nameless=is_nameless(recipe.head))
+            found[item.name] = named_detections(
+                best, timeline, duration_s, workspace.decoding, labels=labels, video_scores=scores
+            )
     return found
 
 
@@ -122,18 +124,20 @@ def _detections(workspace: Workspace, method: str, device: str) -> dict[str, lis
                 features,
                 timeline=Timeline(store.stamps_s(item.name)),
                 duration_s=float(store.attributes(item.name)["duration_s"]),
-                decoding=workspace.recipe.decode,
-                video_scores=video_scores_of(item.name, workspace.recipe.decode, detector.labels),
+                decoding=workspace.decoding,
+                video_scores=video_scores_of(
+                    item.name, workspace.decoding, detector.labels, nameless=detector.nameless
+                ),
             )
     return found
 
 
 def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) -> Row:
     recipe = workspace.recipe
-    known = set(recipe.labels)
-    truth = {item.name: [a for a in item.record.annotations if a.label in known] for item in workspace.held_out}
+    truth = _truth(workspace, recipe.head if name == "teacher" else recipe.detector_head)
     tiou, protocol = recipe.evaluation.tiou, recipe.evaluation.protocol
-    labels = [label for label in recipe.labels if any(a.label == label for actions in truth.values() for a in actions)]
+    there = {action.label for actions in truth.values() for action in actions}
+    labels = [label for label in dict.fromkeys((*recipe.labels, UNNAMED)) if label in there]
     judged = mean_average_precision(truth, found, labels=labels, tiou=tiou, protocol=protocol)
     by_class, pooled = (
         bootstrap_map(truth, found, tiou=tiou, labels=labels, seed=0, protocol=protocol, figure=figure)
@@ -149,6 +153,16 @@ def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) 
         pooled_interval=_ends(pooled),
         per_class={label: float(np.mean(values)) for label, values in judged.per_class.items()},
     )
+
+
+def _truth(workspace: Workspace, head: HeadSettings) -> dict[str, list[Annotation]]:
+    """Actions of the held-out videos; all of one class where neither the head nor scores of the videos name any."""
+    known, decoding = workspace.recipe.labels, workspace.decoding
+    truth = {item.name: [a for a in item.record.annotations if a.label in known] for item in workspace.held_out}
+    if not is_nameless(head) or (decoding.video_scores is not None and decoding.video_labels):
+        return truth
+    (label,) = head_labels(head, known)
+    return {video: [replace(action, label=label) for action in actions] for video, actions in truth.items()}
 
 
 def _by_threshold(tiou: tuple[float, ...], values: Float64[np.ndarray, " tious"]) -> dict[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from tadkit.config import (
     ComposeSource,
+    DecodeSettings,
     FeaturesSource,
     FilesSource,
     ModelSettings,
@@ -28,6 +28,7 @@ from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.files import digest_of
 from tadkit.pipelines.data import compose, synth
 from tadkit.pipelines.extraction import source_digest
+from tadkit.pipelines.recipe_paths import expanded, whole_decoding
 from tadkit.pipelines.video_files import VIDEO_SUFFIXES, find_video
 from tadkit.progress import Progress
 from tadkit.records import VideoRecord, read_dataset
@@ -59,11 +60,19 @@ class Item:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A run folder and the recipe that fills it."""
+    """A run folder and the recipe that fills it.
+
+    Attributes:
+        recipe: as it was written.
+        folder: where all is kept.
+        items: the videos.
+        decoding: the recipe's, with the whole path of the scores of videos.
+    """
 
     recipe: Recipe
     folder: Path
     items: tuple[Item, ...]
+    decoding: DecodeSettings
 
     @property
     def training(self) -> tuple[Item, ...]:
@@ -135,9 +144,10 @@ class Workspace:
 
     @property
     def model_settings(self) -> ModelSettings:
-        """The sections of the recipe that shape models."""
-        names = ModelSettings.model_fields
-        return ModelSettings.model_validate({name: getattr(self.recipe, name) for name in names})
+        """The sections of the recipe that shape models; scores of its videos are none of a model."""
+        sections = {name: getattr(self.recipe, name) for name in ModelSettings.model_fields}
+        decoding = self.recipe.decode.model_copy(update={"video_scores": None})
+        return ModelSettings.model_validate(sections | {"decode": decoding})
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -175,7 +185,7 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
 
     Raises:
         SettingsError: an environment variable is not set, or no video trains.
-        AnnotationError: annotations are missing or two sources share a video name.
+        AnnotationError: annotations or scores of videos are missing, or two sources share a video name.
         VideoError: a video of the annotations is missing.
     """
     folder = Path(os.path.normpath(base / recipe.out / recipe.name))
@@ -199,7 +209,7 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
     if all(item.held_out for item in items):
         count = len(items)
         raise SettingsError(f"recipe '{recipe.name}': split holds out all {count} videos; none is left to train on")
-    return Workspace(recipe, folder, items)
+    return Workspace(recipe, folder, items, whole_decoding(recipe.decode, base=base))
 
 
 def _videos_of(
@@ -255,21 +265,6 @@ def _file_of(name: str, folder: Path) -> Path:
         others = " ".join(VIDEO_SUFFIXES[1:])
         raise VideoError(f"{folder}: no video for '{name}' of the annotations; expected {name}.mp4 (or {others})")
     return path
-
-
-def expanded(text: str, *, base: Path) -> Path:
-    """A path of a recipe: ``${NAME}`` from the environment, relative to ``base``.
-
-    Raises:
-        SettingsError: a variable is not set.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise SettingsError(f"'{text}': the environment variable {match[1]} is not set; export {match[1]}=FOLDER")
-        return os.environ[match[1]]
-
-    return base / re.sub(r"\$\{(\w+)\}", value, text)
 
 
 def _held_out(records: Sequence[VideoRecord], split: SplitSettings) -> frozenset[str]:

@@ -16,8 +16,17 @@ def written(folder: Path, content: object) -> Path:
 
 def test_scores_come_in_the_order_of_the_labels_and_are_zero_where_not_named(tmp_path: Path) -> None:
     scores = read_video_scores(written(tmp_path, {"v": {"sit": 0.7, "walk": 1}, "w": {}}), ("walk", "sit", "fall"))
-    assert scores["v"].tolist() == [1.0, 0.7, 0.0]
-    assert scores["w"].tolist() == [0.0, 0.0, 0.0]
+    assert {scored.labels for scored in scores.values()} == {("walk", "sit", "fall")}
+    assert scores["v"].values.tolist() == [1.0, 0.7, 0.0]
+    assert scores["w"].values.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_without_labels_those_of_all_videos_count_sorted(tmp_path: Path) -> None:
+    scores = read_video_scores(written(tmp_path, {"v": {"sit": 0.7}, "w": {"walk": 1, "fall": 0.2}, "x": {}}))
+    assert {scored.labels for scored in scores.values()} == {("fall", "sit", "walk")}
+    assert [scored.values.tolist() for scored in scores.values()] == [[0, 0.7, 0], [0.2, 0, 1], [0, 0, 0]]
+    with pytest.raises(AnnotationError, match="'v' is no object"):
+        read_video_scores(written(tmp_path, {"v": 1}))
 
 
 @pytest.mark.parametrize(
@@ -38,9 +47,23 @@ def test_what_is_no_scores_of_videos_is_refused(tmp_path: Path, content: object,
 def test_a_video_is_looked_up_in_the_file_that_the_settings_name(tmp_path: Path) -> None:
     path = written(tmp_path, {"v": {"sit": 0.7}})
     settings = DecodeSettings(video_scores=str(path))
-    found = video_scores_of("v", settings, ("walk", "sit"))
+    found = video_scores_of("v", settings, ("walk", "sit"), nameless=False)
     assert found is not None
-    assert found.tolist() == [0.0, 0.7]
-    assert video_scores_of("v", DecodeSettings(), ("walk", "sit")) is None
+    assert (found.labels, found.values.tolist()) == (("walk", "sit"), [0.0, 0.7])
+    assert video_scores_of("v", DecodeSettings(), ("walk", "sit"), nameless=False) is None
     with pytest.raises(AnnotationError, match="no scores for 'w'"):
-        video_scores_of("w", settings, ("walk", "sit"))
+        video_scores_of("w", settings, ("walk", "sit"), nameless=False)
+
+
+def test_a_model_without_classifier_takes_the_files_labels_or_keeps_to_its_own(tmp_path: Path) -> None:
+    settings = DecodeSettings(video_scores=str(written(tmp_path, {"v": {"sit": 0.7}, "w": {"fall": 1}})))
+    taking = settings.model_copy(update={"video_labels": 1})
+    found = video_scores_of("v", taking, ("action",), nameless=True)
+    assert found is not None
+    assert (found.labels, found.values.tolist()) == (("fall", "sit"), [0.0, 0.7])
+    with pytest.raises(AnnotationError, match=r"such as 'fall', and the model has no classifier; .*video_labels=2"):
+        video_scores_of("v", settings, ("action",), nameless=True)
+    own = DecodeSettings(video_scores=str(written(tmp_path, {"v": {"action": 0.5}})))
+    found = video_scores_of("v", own, ("action",), nameless=True)
+    assert found is not None
+    assert (found.labels, found.values.tolist()) == (("action",), [0.5])
