@@ -6,18 +6,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from tadkit.cli.options import PATH, POSITIVE, example
 from tadkit.data.forms import Format, Tool
+from tadkit.data.presets import PresetName
 
 if TYPE_CHECKING:
     from tadkit.pipelines.convert import SubsetCounts
     from tadkit.pipelines.stats import ClassStats, Stats
 
-FORMATS, TOOLS = get_args(Format), get_args(Tool)
+FORMATS, TOOLS, PRESETS = get_args(Format), get_args(Tool), get_args(PresetName)
 
 
 @click.command(
@@ -109,7 +110,7 @@ def _print_counts(counts: Mapping[str, SubsetCounts]) -> None:
 @click.option("--videos", type=PATH, metavar="DIR", help="Folder of the videos: missing files, lengths, frame rates.")
 @click.option("--features", type=PATH, metavar="STORE", help="Feature store: missing videos, lengths.")
 @click.option(
-    "--preset", "dataset", type=click.Choice(["thumos14", "activitynet"]), help="Compare with its classes and counts."
+    "--preset", "dataset", type=click.Choice(PRESETS), help="Compare with its splits, counts, and classes where known."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
 @click.pass_context
@@ -118,7 +119,7 @@ def check(
     annotations: tuple[Path, ...],
     videos: Path | None,
     features: Path | None,
-    dataset: Literal["thumos14", "activitynet"] | None,
+    dataset: PresetName | None,
     as_json: bool,
 ) -> None:
     """Check ANNOTATIONS, one or several JSON files that belong together, and say each thing that is wrong in a line.

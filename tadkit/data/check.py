@@ -101,7 +101,7 @@ def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
         if count > 1:
             said = f"'{label}' [{start_s:g}, {end_s:g}] is there {count} times"
             yield Finding("warning", entry.name, "duplicate", said)
-    if preset is not None:
+    if preset is not None and preset.classes:
         unknown = sorted(set(entry.labels) - set(preset.classes) - set(preset.left_out))
         for label in unknown:
             yield Finding("error", entry.name, "label", f"label '{label}' is no class of {preset.name}")

@@ -1,6 +1,6 @@
-"""What is known of THUMOS14 and ActivityNet 1.3: classes, counts, splits, thresholds.
+"""What is known of published datasets: counts and splits; of THUMOS14 and ActivityNet 1.3 classes and thresholds too.
 
-The recipes that go with them are ``examples/thumos14.toml`` and ``examples/activitynet.toml``.
+The recipes that go with these two are ``examples/thumos14.toml`` and ``examples/activitynet.toml``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
-PresetName = Literal["thumos14", "activitynet"]
+PresetName = Literal["thumos14", "activitynet", "multithumos", "charades", "epic-kitchens"]
 _SAME_S = 0.05
 """THUMOS14's seconds are rounded to tenths."""
 
@@ -29,22 +29,22 @@ class Preset:
 
     Attributes:
         name: as commands take it.
-        classes: labels with the dataset's own number of each.
         counts: by subset (as tadkit names it), what each published form holds; each of them must be there.
+        classes: labels with the dataset's own number of each; empty where any label will do.
         training: subset that models train on.
         held_out: subset that they are judged on.
-        tiou: thresholds that results are reported at.
+        tiou: thresholds that results are reported at; empty without a recipe.
         left_out: labels in the annotations that are no class.
         uncounted: further subsets, whose annotations are withheld or not counted here; they may be absent.
         past_end_s: by video, where actions start that lie past its end in the published files; nobody can find them.
     """
 
     name: PresetName
-    classes: Mapping[str, int]
     counts: Mapping[str, tuple[Counts, ...]]
-    training: str
-    held_out: str
-    tiou: tuple[float, ...]
+    classes: Mapping[str, int] = field(default_factory=dict)
+    training: str = "training"
+    held_out: str = "testing"
+    tiou: tuple[float, ...] = ()
     left_out: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
     past_end_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -66,6 +66,12 @@ def preset(name: PresetName) -> Preset:
             return THUMOS14
         case "activitynet":
             return ACTIVITYNET
+        case "multithumos":
+            return MULTITHUMOS
+        case "charades":
+            return CHARADES
+        case "epic-kitchens":
+            return EPIC_KITCHENS
         case _:
             assert_never(name)
 
@@ -167,3 +173,35 @@ ACTIVITYNET = Preset(
 """ActivityNet 1.3 (activity-net.org/download.html); a class's number is its place in the alphabet.
 
 Labels of the testing videos are withheld."""
+
+MULTITHUMOS = Preset(
+    name="multithumos",
+    counts={"training": (Counts("official", 200, 18482),), "testing": (Counts("official", 213, 20208),)},
+    past_end_s={
+        **_THUMOS14_PAST_END_S,
+        "video_validation_0000411": (842.5, 870.0),
+        "video_validation_0000413": (728.4, 814.8),
+        "video_test_0001255": (
+            *(1282.8, 1294.8, 1296.0, 1299.6, 1309.2, 1311.6, 1329.6, 1334.4, 1336.8, 1386.0, 1398.0, 1411.2, 1414.8),
+            *(1425.6, 1432.8, 1454.4, 1458.0, 1459.2, 1466.4, 1468.8, 1471.2, 1494.0, 1496.4, 1497.6, 1500.0),
+        ),
+    },
+)
+"""Yeung et al., IJCV 2018: 65 classes on THUMOS14's videos."""
+
+CHARADES = Preset(
+    name="charades",
+    counts={
+        "training": (Counts("official, without its 7 reversed segments", 7811, 49802),),
+        "testing": (Counts("official", 1814, 16691),),
+    },
+)
+"""Sigurdsson et al., ECCV 2016: 157 classes; 7985 and 1863 videos, some without an action."""
+
+EPIC_KITCHENS = Preset(
+    name="epic-kitchens",
+    counts={"validation": (Counts("official", 138, 9668),)},
+    held_out="validation",
+    uncounted=("training", "testing"),
+)
+"""Damen et al., IJCV 2022 (EPIC-KITCHENS-100): verbs or nouns. Only the validation split was at hand to be counted."""

@@ -8,7 +8,7 @@ import pytest
 
 from tadkit.data.check import Entry, check_entries
 from tadkit.data.findings import Finding
-from tadkit.data.presets import ACTIVITYNET, THUMOS14
+from tadkit.data.presets import ACTIVITYNET, CHARADES, EPIC_KITCHENS, THUMOS14
 
 
 def entry(name: str = "v", **content: Any) -> Entry:
@@ -135,6 +135,14 @@ def test_what_lies_past_the_end_as_published_is_one_warning_and_anything_else_an
     for wrong in (*mistakes, diving("video_test_0001081", 150.0)):
         assert ("error", "past-end") in {(f.level, f.what) for f in found(wrong, preset=THUMOS14)}
     assert [f.what for f in found(*published)] == ["past-end"] * 3
+
+
+def test_presets_without_classes_take_any_label_and_know_subsets():
+    walk = {"annotations": [{"segment": [1, 2], "label": "walk"}]}
+    (counts,) = found(entry(subset="validation", **walk), entry("w", subset="training"), preset=EPIC_KITCHENS)
+    said = "validation: 1 videos with 1 instances; published are 138/9668 (official)"
+    assert whole(counts) == ("warning", said)
+    assert {f.what for f in found(entry(**walk), preset=CHARADES)} == {"absent-subset", "counts"}
 
 
 def test_presets_have_their_numbers():

@@ -114,3 +114,29 @@ def test_every_form_of_thumos14_passes_its_preset(form, past_end, shared_data, t
     assert finding.message.startswith(f"{past_end} actions lie past the end of their videos")
     assert whats(tmp_path / "t.json") == [(name, "past-end") for name, _ in whats(tmp_path / "t.json")]
     assert len(whats(tmp_path / "t.json")) == past_end
+
+
+@pytest.mark.skipif(not os.environ.get("TADKIT_DATA"), reason="needs TADKIT_DATA, the shared research data")
+@pytest.mark.parametrize(
+    ("dataset", "path", "subsets"),
+    [
+        ("multithumos", "multithumos/multithumos.json", {"training", "testing"}),
+        ("charades", "charades/charades.json", {"training", "testing"}),
+        ("epic-kitchens", "epic100", {"validation"}),
+    ],
+)
+def test_published_files_without_a_recipe_have_published_counts_and_no_error(
+    dataset, path, subsets, shared_data, tmp_path
+):
+    convert(shared_data / "annotations" / path, tmp_path / "a.json")
+    result = check([tmp_path / "a.json"], dataset=dataset, progress=Quiet())
+    assert (set(result.forms), result.errors) == (subsets, 0)
+    if dataset == "multithumos":
+        assert [f.message[:10] for f in result.findings if f.what == "published-past-end"] == ["60 actions"]
+    content = json.loads((tmp_path / "a.json").read_text())
+    first = next(v for v in content["database"].values() if v["annotations"])
+    first["annotations"].append({"segment": [0, 0.125], "label": "one more"})
+    (tmp_path / "more.json").write_text(json.dumps(content))
+    more = check([tmp_path / "more.json"], dataset=dataset, progress=Quiet())
+    assert set(more.forms) == subsets - {first["subset"]}
+    assert [f.message.split(":")[0] for f in more.findings if f.what == "counts"] == [first["subset"]]
