@@ -55,7 +55,8 @@ class Files:
         if self.place.suffix == ".zip":
             with zipfile.ZipFile(self.place) as archive:
                 return {name: archive.read(name) for name in archive.namelist()}
-        return {path.name: path.read_bytes() for path in self.place.iterdir() if path.is_file()}
+        files = (path for path in self.place.rglob("*") if path.is_file())
+        return {path.relative_to(self.place).as_posix(): path.read_bytes() for path in files}
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """One ``.npz`` file."""
@@ -209,6 +210,15 @@ def needed() -> Callable[[str], Path]:
         return FIXTURES / part
 
     return find
+
+
+@pytest.fixture(scope="session")
+def evaluators() -> Files:
+    """Made-up truths and detections, and what the peers' evaluators say of them."""
+    for place in (FIXTURES / "evaluation", FIXTURES / "evaluation.zip"):
+        if place.exists():
+            return Files(place)
+    return pytest.skip("needs evaluation of the shared fixtures (TADKIT_FIXTURES)")
 
 
 @pytest.fixture
