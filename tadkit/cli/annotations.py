@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -170,9 +170,10 @@ _WRONG = 6
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(annotations: Path, subset: str | None, rate_hz: float, stride: int, as_json: bool) -> None:
-    """Print counts, lengths and coverage of each class of ANNOTATIONS, and propose a head and windows.
+    """Print counts, lengths and coverage of each class of ANNOTATIONS, draw them, and propose a head and windows.
 
-    The proposal is for steps of --stride frames at --rate. Coverage is the share of all time in which a class goes on.
+    The proposal is for steps of --stride frames at --rate. Coverage of a class is the share of all time in which it
+    goes on; that of an action is the share of its video that it takes, drawn in the groups of DETAD.
     """
     from tadkit.pipelines.stats import stats as run
 
@@ -190,11 +191,13 @@ def _print_stats(result: Stats) -> None:
     rows = [_stats_row(label, of_class) for label, of_class in result.per_class.items()]
     click.echo(f"{result.videos} videos, {result.hours:.2f} hours")
     print_table(headings, [*rows, _stats_row("all", result.total)], right=headings[1:])
-    most = max(count for _, _, count in result.histogram)
-    for low_s, high_s, count in result.histogram:
-        click.echo(f"{low_s:>8g} to {high_s:<6g} s {count:>7} {'#' * -(-40 * count // most)}")
+    width = max(map(len, result.per_class))
+    _draw("actions of each class", [(f"{label:<{width}}", c.instances) for label, c in result.per_class.items()])
+    _draw("actions by length", [(f"{low:>8g} to {high:<6g} s", count) for low, high, count in result.histogram])
+    shares = [(f"{100 * low:>3g} to {100 * high:<3g} %", count) for low, high, count in result.coverage_histogram]
+    _draw("actions by coverage, the share of the video that one takes", shares)
     fit = result.proposal
-    click.echo(f"\nfor a step of {fit.step_s:g} s:")
+    click.echo(f"for a step of {fit.step_s:g} s:")
     click.echo(f"  head.levels={fit.levels} head.first_range_steps={fit.first_range_steps:g}")
     click.echo(f"  train.head.window_s={fit.window_s:g}")
     if fit.too_short:
@@ -202,6 +205,15 @@ def _print_stats(result: Stats) -> None:
             f"tadkit: warning: {fit.too_short:.1%} of the actions are shorter than two steps; take smaller steps",
             err=True,
         )
+
+
+def _draw(title: str, counts: Sequence[tuple[str, int]]) -> None:
+    """A bar for each count, and a blank line."""
+    click.echo(f"{title}:")
+    most = max(count for _, count in counts)
+    for name, count in counts:
+        click.echo(f"  {name} {count:>7} {'#' * -(-40 * count // most)}".rstrip())
+    click.echo()
 
 
 def _stats_row(name: str, of_class: ClassStats) -> list[str]:

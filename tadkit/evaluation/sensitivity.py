@@ -17,8 +17,9 @@ from jaxtyping import Float64, Int32
 from tadkit.evaluation.matching import Matched, Protocol
 
 GROUPS = ("XS", "S", "M", "L", "XL")
-_ACTIVITYNET = {"coverage": (0.2, 0.4, 0.6, 0.8), "length_s": (30, 60, 120, 180), "instances": (1, 4, 8)}
-_THUMOS14 = {"coverage": (0.02, 0.04, 0.06, 0.08), "length_s": (3, 6, 12, 18), "instances": (1, 40, 80)}
+ACTIVITYNET_BOUNDS = {"coverage": (0.2, 0.4, 0.6, 0.8), "length_s": (30, 60, 120, 180), "instances": (1, 4, 8)}
+THUMOS14_BOUNDS = {"coverage": (0.02, 0.04, 0.06, 0.08), "length_s": (3, 6, 12, 18), "instances": (1, 40, 80)}
+"""The largest value of each group but the last, by respect."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ def sensitivities(
     values = {"coverage": coverage, "length_s": length_s, "instances": count[place].astype(np.float64)}
     match protocol:
         case "activitynet":
-            bounds = _ACTIVITYNET
+            bounds = ACTIVITYNET_BOUNDS
         case "thumos14":
-            bounds = _THUMOS14
+            bounds = THUMOS14_BOUNDS
         case _:
             assert_never(protocol)
     everything = normalised_map(matched, np.ones(len(actions), bool))

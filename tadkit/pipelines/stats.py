@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ from jaxtyping import Float64
 
 from tadkit.data.formats import AMBIGUOUS
 from tadkit.errors import AnnotationError
+from tadkit.evaluation.sensitivity import ACTIVITYNET_BOUNDS, THUMOS14_BOUNDS
 from tadkit.records import Annotation, VideoRecord, read_dataset
 
 _MOST_LEVELS = 10
 _USUAL_FIRST = 4.0
 _WINDOW_LENGTHS = 1.5
+_COVERAGES = (0.0, *THUMOS14_BOUNDS["coverage"], *ACTIVITYNET_BOUNDS["coverage"], 1.0)
+"""DETAD's groups of coverage: THUMOS14's up to 0.08, ActivityNet's beyond."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Stats:
         per_class: by label, the most frequent first.
         total: all classes together.
         histogram: (from, to, actions) of lengths in seconds, each bin twice as long as the one before.
+        coverage_histogram: (above, up to, actions) of the share of its video that an action takes, in DETAD's groups.
         proposal: a pyramid that fits.
     """
 
@@ -77,6 +82,7 @@ class Stats:
     per_class: Mapping[str, ClassStats]
     total: ClassStats
     histogram: tuple[tuple[float, float, int], ...]
+    coverage_histogram: tuple[tuple[float, float, int], ...]
     proposal: Proposal
 
 
@@ -118,6 +124,7 @@ def stats(path: Path, *, subset: str | None, rate_hz: float, stride: int) -> Sta
         per_class=dict(sorted(per_class.items(), key=lambda item: (-item[1].instances, item[0]))),
         total=_class_stats([(found, video.duration_s) for video in videos if (found := _real(video))], total_s),
         histogram=_histogram(lengths_s),
+        coverage_histogram=_coverage_histogram(videos),
         proposal=propose(
             lengths_s,
             longest_video_s=float(np.quantile([video.duration_s for video in videos], 0.99)),
@@ -160,6 +167,13 @@ def _histogram(lengths_s: Float64[np.ndarray, " n"]) -> tuple[tuple[float, float
         (2.0**power, 2.0 ** (power + 1), int((powers == power).sum()))
         for power in range(powers.min(), powers.max() + 1)
     )
+
+
+def _coverage_histogram(videos: Iterable[VideoRecord]) -> tuple[tuple[float, float, int], ...]:
+    """An action that is longer than its video takes all of it; one on a bound is in the lower group, as in DETAD."""
+    shares = [min((a.end_s - a.start_s) / video.duration_s, 1.0) for video in videos for a in _real(video)]
+    groups = np.searchsorted(_COVERAGES[1:-1], shares, side="left")
+    return tuple((low, high, int((groups == group).sum())) for group, (low, high) in enumerate(pairwise(_COVERAGES)))
 
 
 def propose(lengths_s: Float64[np.ndarray, " n"], *, longest_video_s: float, rate_hz: float, stride: int) -> Proposal:

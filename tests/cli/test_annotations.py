@@ -46,6 +46,20 @@ def test_stats_end_with_settings_that_a_recipe_takes(tadkit):
     assert json.loads(tadkit("data", "stats", ROOM, "--json").out)["total"]["instances"] == 9
 
 
+def test_stats_draw_classes_and_coverage_to_the_scale_of_the_largest(tadkit, tmp_path):
+    actions = [{"segment": [n, n + 1], "label": "walk" if n < 4 else "lie down"} for n in range(5)]
+    video = {"subset": "training", "duration": 20.0, "annotations": actions}
+    (tmp_path / "a.json").write_text(json.dumps({"database": {"v": video}}))
+    shown = tadkit("data", "stats", tmp_path / "a.json").out.splitlines()
+    assert f"  walk           4 {'#' * 40}" in shown
+    assert f"  lie down       1 {'#' * 10}" in shown
+    assert f"    4 to 6   %       5 {'#' * 40}" in shown
+    assert "    8 to 20  %       0" in shown
+    as_json = json.loads(tadkit("data", "stats", tmp_path / "a.json", "--json").out)
+    assert [0.04, 0.06, 5] in as_json["coverage_histogram"]
+    assert as_json["per_class"]["walk"]["instances"] == 4
+
+
 def test_check_tells_many_warnings_in_a_line_and_all_of_them_as_json(tadkit, tmp_path):
     content = json.loads(ROOM.read_text())
     content["database"]["room"]["annotations"] = [{"segment": [n, n], "label": "walk"} for n in range(5)]

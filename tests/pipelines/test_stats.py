@@ -32,6 +32,24 @@ def test_counts_lengths_and_coverage(tmp_path):
     assert sum(count for _, _, count in result.histogram) == 4
 
 
+def test_coverage_of_actions_is_in_detads_groups_a_bound_in_the_lower_one(tmp_path):
+    shares = (0.0, 0.02, 0.021, 0.05, 0.08, 0.081, 0.2, 0.5, 0.9, 1.5)
+    actions = tuple(Annotation(0, 1000 * share, "walk") for share in shares)
+    videos = {"a": VideoRecord("a", 1000.0, "training", (*actions, Annotation(0, 30, "Ambiguous")))}
+    write_dataset(tmp_path / "a.json", Dataset(videos))
+    assert stats(tmp_path / "a.json", subset=None, rate_hz=10, stride=2).coverage_histogram == (
+        (0.0, 0.02, 2),
+        (0.02, 0.04, 1),
+        (0.04, 0.06, 1),
+        (0.06, 0.08, 1),
+        (0.08, 0.2, 2),
+        (0.2, 0.4, 0),
+        (0.4, 0.6, 1),
+        (0.6, 0.8, 0),
+        (0.8, 1.0, 2),
+    )
+
+
 def test_one_subset(tmp_path):
     path = written(tmp_path / "a.json")
     assert set(stats(path, subset="testing", rate_hz=10, stride=2).per_class) == {"sit"}
