@@ -33,10 +33,10 @@ class DecodeSettings(Settings):
     clip_first: bool = True
     """Clip segments to the video before suppression; the peers clip after it."""
     video_scores: str | None = None
-    """JSON file of scores of whole videos, {video: {label: score}}, that candidates are weighed by."""
+    """JSON file of scores of whole videos, {video: {label: score}}, that weigh candidates; from the recipe on."""
     video_rule: Literal["product", "geometric-mean"] = "product"
     """How a candidate's score and that of its video are combined."""
     video_labels: int = Field(0, ge=0, le=1000)
-    """Give every candidate this many best labels of its video (a class-agnostic head); 0 leaves it its own label."""
+    """Give every candidate this many best labels of its video (a head without classifier); 0 leaves it its own."""
     keep: int = Field(200, ge=1, le=1_000_000)
     """Detections kept a video."""

@@ -106,7 +106,7 @@ class BmnSettings(WholeWindowSettings):
     edge_steps: float = Field(3.0, ge=0.01, le=1000)
     """Stretch around a start or end, in feature steps, whose steps learn to say so."""
     classifier: bool = True
-    """Name the proposals; without, as in the paper, they all are of the one class (ours, the paper has none)."""
+    """Name the proposals (ours, the paper has none); without, all are "action", or the one label, until named."""
     score: Literal["iou", "iou*s*e"] = "iou*s*e"
     """Score of a proposal: its confidence, or its confidence times that of its start and of its end."""
     regression_weight: float = Field(5.0, ge=0, le=1000)

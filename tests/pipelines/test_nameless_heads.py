@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tadkit.checkpoint import load_checkpoint
 from tadkit.errors import AnnotationError, SettingsError
 from tadkit.heads.head_file import load_head
 from tadkit.pipelines.import_features import import_features
@@ -185,6 +186,28 @@ def test_scores_that_a_recipe_names_lie_beside_it_and_name_what_is_judged(path, 
     ran = tadkit("evaluate", path, data / "annotations.json", "--subset", "testing", "--tiou", "0.5", "--json")
     assert json.loads(ran.out)["average_map"] == pytest.approx(row.average_map)
     assert row.average_map > 0
+
+
+def test_teacher_and_detector_without_classifier_go_through_all_stages(toy, tadkit):
+    text = toy.read_text().replace('"teacher", "rgb", "decomposed"', '"teacher", "decomposed"')
+    before, after = text.index("[head]"), text.index("[distill]")
+    head = RECIPE[RECIPE.index("[head]") : RECIPE.index("[train.head]")].replace("dim = 32", "dim = 16", 1)
+    decoding = '[decode]\nmin_score = 0.0\nvideo_scores = "vs.json"\nvideo_labels = 1\n'
+    toy.write_text(text[:before] + head + decoding + text[after:].replace("epochs = 2", "epochs = 1"))
+    videos = sorted(path.stem for path in (toy.parent / "data" / "videos").glob("*.mp4"))
+    (toy.parent / "vs.json").write_text(json.dumps({name: {"slide": 0.5, "rest": 0.4} for name in videos}))
+    result = run(load_recipe(toy), base=toy.parent, device="cpu", progress=Quiet())
+    for row in ("teacher", "decomposed"):
+        found = read_detections(result.folder / "detections" / f"{row}.json")
+        assert {each.label for video in found.values() for each in video} == {"slide"}
+    path, out = result.folder / "detector-decomposed.safetensors", toy.parent / "dets.json"
+    assert load_checkpoint(path, kind="detector").settings["decode"]["video_scores"] is None
+    video = toy.parent / "data" / "videos" / f"{videos[0]}.mp4"
+    call = ("detect", video, "--model", path, "--out", out)
+    assert tadkit(*call).code == 0
+    assert {each.label for each in read_detections(out)[videos[0]]} == {"action"}
+    assert tadkit(*call, "--set", f'decode.video_scores="{toy.parent / "vs.json"}"').code == 0
+    assert {each.label for each in read_detections(out)[videos[0]]} == {"slide"}
 
 
 def test_scores_that_are_not_there_are_told_before_anything_is_trained(data, monkeypatch):
