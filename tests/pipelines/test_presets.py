@@ -19,20 +19,22 @@ from tadkit.video import write_video
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ("thumos14", "activitynet")
-TINY = (
+SMALL = (
     "video.height_px=32",
     "video.width_px=32",
-    "flow.method=temporal-gradient",
-    "teacher_backbone.name=tiny",
-    "teacher_backbone.pretrained=false",
-    "backbone.name=tiny",
-    "backbone.pretrained=false",
     "head.dim=16",
     "head.attention_heads=2",
     "head.head_layers=1",
     "distill.dim=16",
     *(f"train.{stage}.epochs=1" for stage in ("teacher", "student", "head")),
     *(f'train.{stage}.views=["original"]' for stage in ("teacher", "student", "head")),
+)
+QUICK = (
+    "flow.method=temporal-gradient",
+    "teacher_backbone.name=tiny",
+    "teacher_backbone.pretrained=false",
+    "backbone.name=tiny",
+    "backbone.pretrained=false",
 )
 
 
@@ -52,12 +54,23 @@ def stand_in(folder: Path, known: Preset) -> None:
     write_dataset(folder / "annotations.json", Dataset({record.name: record for record in records}))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_stage_of_a_recipe_runs_unchanged_but_for_its_size(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        pytest.param("thumos14", (), id="thumos14 with its flow and its pretrained nets"),
+        pytest.param("activitynet", QUICK, id="activitynet with quicker ones"),
+    ],
+)
+def test_every_stage_of_a_recipe_runs_unchanged_but_for_its_size(name, others, tmp_path, monkeypatch):
     known = preset(name)
     stand_in(tmp_path / "data", known)
     monkeypatch.setenv(f"TADKIT_{name.upper()}", str(tmp_path / "data"))
-    recipe = load_recipe(EXAMPLES / f"{name}.toml", overrides=[*TINY, f"out={tmp_path / 'runs'}"])
+    recipe = load_recipe(EXAMPLES / f"{name}.toml", overrides=[*SMALL, *others, f"out={tmp_path / 'runs'}"])
+    if not others:
+        assert recipe.flow.method == "tvl1"
+        assert {(net.name, net.pretrained) for net in (recipe.teacher_backbone, recipe.backbone)} == {
+            ("efficientnet-lite0", True)
+        }
     result = run(recipe, base=EXAMPLES, device="cpu", progress=Quiet())
     assert [state for _, state in result.stages] == [DONE] * len(result.stages)
     assert [stage for stage, _ in result.stages[:3]] == ["extract-flow", "train-teacher", "teacher's features"]
