@@ -98,18 +98,8 @@ def stats(path: Path, *, subset: str | None, rate_hz: float, stride: int) -> Sta
     Raises:
         AnnotationError: the file cannot be read, or nothing is left to count.
     """
-    everything = read_dataset(path).videos.values()
-    known = sorted({video.subset for video in everything})
-    if subset is not None and subset not in known:
-        names = ", ".join(f"'{name}'" for name in known) or "none"
-        raise AnnotationError(f"{path}: no subset '{subset}'; choose one of those it has: {names}")
-    videos = [video for video in everything if subset in (None, video.subset)]
+    videos = _videos(path, subset)
     actions = [a for video in videos for a in _real(video)]
-    if not actions:
-        raise AnnotationError(f"{path}: no annotations to count; check --subset")
-    if strange := [video for video in videos if video.duration_s <= 0]:
-        lasts = f"'{strange[0].name}' lasts {strange[0].duration_s:g} s"
-        raise AnnotationError(f"{path}: {lasts}; see all that is wrong with: tadkit data check {path}")
     lengths_s = np.array([a.end_s - a.start_s for a in actions])
     by_label: dict[str, list[tuple[list[Annotation], float]]] = {}
     for video in videos:
@@ -132,6 +122,22 @@ def stats(path: Path, *, subset: str | None, rate_hz: float, stride: int) -> Sta
             stride=stride,
         ),
     )
+
+
+def _videos(path: Path, subset: str | None) -> list[VideoRecord]:
+    """Those of a subset; there is an action, and each has a length."""
+    everything = read_dataset(path).videos.values()
+    known = sorted({video.subset for video in everything})
+    if subset is not None and subset not in known:
+        names = ", ".join(f"'{name}'" for name in known) or "none"
+        raise AnnotationError(f"{path}: no subset '{subset}'; choose one of those it has: {names}")
+    videos = [video for video in everything if subset in (None, video.subset)]
+    if not any(_real(video) for video in videos):
+        raise AnnotationError(f"{path}: no annotations to count; check --subset")
+    if strange := [video for video in videos if video.duration_s <= 0]:
+        lasts = f"'{strange[0].name}' lasts {strange[0].duration_s:g} s"
+        raise AnnotationError(f"{path}: {lasts}; see all that is wrong with: tadkit data check {path}")
+    return videos
 
 
 def _real(video: VideoRecord) -> list[Annotation]:
