@@ -1,4 +1,4 @@
-"""Heads that see a window as a whole go through all stages, as teacher, shared branch head and joint head alike."""
+"""Heads other than the default go through all stages, as teacher, shared branch head and joint head alike."""
 
 from pathlib import Path
 
@@ -16,10 +16,14 @@ from tadkit.recipes import load_recipe
 from tadkit.store import read_store
 
 HEADS = {
+    "tridet": "levels = 3\nstem_layers = 0\nhead_layers = 1\nbins = 4\nmlp_dim = 32",
+    "temporal-maxer": "levels = 3\nhead_layers = 1",
     "tadtr": "queries = 6\nattention_heads = 4\ndecoder_layers = 2\nmlp_dim = 32\nwindow_steps = 16",
     "bmn": "map_dim = 8\nroi_dim = 8\ndurations = 8\nsamples = 4\nwindow_steps = 16",
     "tags": "layers = 1\nreach_steps = 8\nwindow_steps = 16",
 }
+PYRAMIDS = ("tridet", "temporal-maxer")
+"""Those of which the teacher's predictions, too, are cached, for each of 3 levels."""
 
 
 @pytest.mark.parametrize("kind", sorted(HEADS))
@@ -34,7 +38,9 @@ def test_a_recipe_with_another_head_goes_through_all_stages(toy: Path, kind: str
     assert [row.name for row in result.rows] == ["teacher", "decomposed"]
     assert all(np.isfinite(row.average_map) for row in result.rows)
     with read_store(toy.parent / "runs" / "toy" / "teacher.h5", kind="features") as tracks:
-        assert tracks.tracks(tracks.videos()[0]) == ["mirror/feature", "original/feature"]
+        cached = [f"{what}_{level}" for what in ("logits", "offsets") for level in range(3)] if kind in PYRAMIDS else []
+        wanted = {f"{view}/{what}" for view in ("mirror", "original") for what in ("feature", *cached)}
+        assert set(tracks.tracks(tracks.videos()[0])) == wanted
 
 
 def test_the_detector_may_have_a_head_that_teacher_and_student_have_not(toy: Path) -> None:
