@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tadkit.cli.options import PATH, example, or_stdin, refuse_stdin_twice
+from tadkit.cli.options import PATH, example, or_stdin, refuse_output, refuse_stdin_twice
 from tadkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def evaluate(
         )
     if picture is not None:
         refuse_picture(picture)
+        refuse_output(picture, detections, annotations, compare, option="--picture")
     result = judge(
         or_stdin(detections),
         or_stdin(annotations),

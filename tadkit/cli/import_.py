@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, POSITIVE, InOrder, example
+from tadkit.cli.options import PATH, POSITIVE, InOrder, example, refuse_output
 
 if TYPE_CHECKING:
     from tadkit.heads.peers import Source
@@ -53,6 +53,8 @@ def features(
     """
     from tadkit.cli.app import show_error
     from tadkit.cli.console import TerminalProgress
+
+    refuse_output(out, source, annotations)
     from tadkit.pipelines.import_features import import_features
 
     with TerminalProgress() as progress:
@@ -100,6 +102,7 @@ def head(checkpoint: Path, source: Source, config: Path | None, labels: Path | N
     Averaged weights are taken where it has them. No code in the file is run. Sizes are read from the weights; what they
     do not tell, such as attention windows, comes from the config, or else from the recipe for THUMOS14, and is told.
     """
+    refuse_output(out, checkpoint, config, labels)
     from tadkit.pipelines.import_head import import_head
 
     imported = import_head(checkpoint, out, source=source, config=config, labels=labels)

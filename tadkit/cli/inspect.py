@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, POSITIVE, example
+from tadkit.cli.options import PATH, POSITIVE, example, refuse_output
 from tadkit.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def inspect(
         ctx.exit(_tell(store, video, as_json))
     if as_json:
         raise UsageError("--json: does not go with --preview; run both one after the other")
+    refuse_output(preview, store, source, option="--preview")
     from tadkit.cli.console import TerminalProgress
     from tadkit.pipelines.preview import parse_seconds, write_preview
 

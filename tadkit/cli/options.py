@@ -106,19 +106,19 @@ def videos_in(sources: Sequence[Path]) -> list[Path]:
     return found
 
 
-def refuse_output(out: Path, *inputs: Path | None) -> None:
+def refuse_output(out: Path, *inputs: Path | None, option: str = "--out") -> None:
     """Refuse an output that could not be written, or would replace what the command reads: before the work is done.
 
     Raises:
         UsageError: ``out`` is one of ``inputs`` or a folder, or is to lie where nothing can be written.
     """
     if out.resolve() in [path.resolve() for path in inputs if path is not None]:
-        raise UsageError(f"--out {out}: is what this command reads; name another file")
+        raise UsageError(f"{option} {out}: is what this command reads; name another file")
     if out.is_dir():
-        raise UsageError(f"--out {out}: is a folder; name a file in it")
+        raise UsageError(f"{option} {out}: is a folder; name a file in it")
     there = next(folder for folder in out.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"--out {out}: {there} cannot be written to; choose another place")
+        raise UsageError(f"{option} {out}: {there} cannot be written to; choose another place")
 
 
 def or_stdin(path: Path) -> Path:

@@ -39,6 +39,11 @@ def test_one_video_named_twice_is_refused(tmp_path):
         ["extract-flow", "b.mp4", "--out"],
         ["extract-flow", "a.mp4", "--teacher", "b.mp4", "--out"],
         ["extract-features", "a.mp4", "--model", "b.mp4", "--out"],
+        ["import", "features", "b.mp4", "--out"],
+        ["import", "features", "a.mp4", "--annotations", "b.mp4", "--out"],
+        ["import", "head", "--from", "tridet", "b.mp4", "--out"],
+        ["import", "head", "--from", "tridet", "a.mp4", "--config", "b.mp4", "--out"],
+        ["inspect", "f.h5", "--source", "b.mp4", "--preview"],
     ],
 )
 def test_what_a_command_reads_is_never_replaced_by_what_it_writes(tadkit, tmp_path, monkeypatch, words):
@@ -46,13 +51,21 @@ def test_what_a_command_reads_is_never_replaced_by_what_it_writes(tadkit, tmp_pa
     for name in "ab":
         (tmp_path / f"{name}.mp4").write_text(name)
     ran = tadkit(*words, "./b.mp4")
-    assert (ran.code, ran.err) == (2, "tadkit: error: --out b.mp4: is what this command reads; name another file\n")
+    told = f"tadkit: error: {words[-1]} b.mp4: is what this command reads; name another file\n"
+    assert (ran.code, ran.err) == (2, told)
     assert (tmp_path / "b.mp4").read_text() == "b"
 
 
 @pytest.mark.parametrize(("out", "said"), [("folder", "is a folder"), ("a.mp4/x", "a.mp4 cannot be written to")])
 @pytest.mark.parametrize(
-    "words", [["detect", "a.mp4"], ["detect-features", "f.h5", "--head", "h"], ["extract-flow", "a.mp4"]]
+    "words",
+    [
+        ["detect", "a.mp4"],
+        ["detect-features", "f.h5", "--head", "h"],
+        ["extract-flow", "a.mp4"],
+        ["import", "features", "i3d"],
+        ["import", "head", "--from", "tridet", "h.pth"],
+    ],
 )
 def test_an_output_that_cannot_be_written_is_told_before_the_work(tadkit, tmp_path, monkeypatch, words, out, said):
     monkeypatch.chdir(tmp_path)

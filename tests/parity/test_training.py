@@ -100,7 +100,7 @@ def test_gradients_are_theirs(dense, compared):
 
 def test_three_steps_of_training_are_theirs(dense, compared):
     if "three_steps" not in dense.told("train"):
-        pytest.skip("the peer's dump has none")
+        pytest.skip("the peer's dump holds no three steps of training")
     head, wanted = dense.head(), dense.told("train")["three_steps"]
     settings = TrainSettings(weight_decay=wanted["opt"]["weight_decay"])
     optimiser = torch.optim.AdamW(parameter_groups(head, settings))
