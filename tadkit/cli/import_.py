@@ -10,7 +10,7 @@ import click
 from tadkit.cli.options import PATH, POSITIVE, InOrder, example, refuse_output
 
 if TYPE_CHECKING:
-    from tadkit.heads.peers import Source
+    from tadkit.interop.actionformer import Source
 
 
 @click.group("import", cls=InOrder, epilog=example("tadkit import features i3d --out features.h5 --stride 4 --fps 30"))

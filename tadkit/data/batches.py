@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from tadkit.backbones import step_mask
 from tadkit.config import View
 from tadkit.data.frames import FrameCache
 from tadkit.data.windows import TrainingVideo, Window, WindowPlan, window_truth
 from tadkit.distill import Batch, TeacherTargets, Truth
 from tadkit.flow import decode as decode_motion
-from tadkit.heads import Head, HeadPredictions
+from tadkit.models.backbones import step_mask
+from tadkit.models.heads import Head, HeadPredictions
 from tadkit.store import TrackReader
 from tadkit.views import view_frames, view_motion
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tadkit.heads import Predictions
+from tadkit.models.heads import Predictions
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from tadkit.backbones import step_mask
 from tadkit.config import DistillSettings
 from tadkit.distill.batch import Batch, TeacherTargets, Truth
-from tadkit.distill.branches import jitter_colour
-from tadkit.distill.joint import JointHead
 from tadkit.distill.losses import feature_distance
-from tadkit.distill.student import Student, StudentFeatures
-from tadkit.distill.teacher import Teacher
-from tadkit.heads import Head, Predictions, head_loss, prediction_distillation
+from tadkit.models.backbones import step_mask
+from tadkit.models.branches import jitter_colour
+from tadkit.models.heads import Head, Predictions, head_loss, prediction_distillation
+from tadkit.models.joint import JointHead
+from tadkit.models.student import Student, StudentFeatures
+from tadkit.models.teacher import Teacher
 
 Losses = dict[str, Tensor]
 

@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64
 
 from tadkit.evaluation import mean_average_precision
 from tadkit.evaluation.oracle import looped_average_precision, looped_soft_nms
-from tadkit.heads.suppression import SoftGaussian, suppress
+from tadkit.models.decode.suppression import SoftGaussian, suppress
 from tadkit.pipelines.timing import interleaved_s, machine_json
 from tadkit.progress import Progress
 from tadkit.records import Annotation, Detection

@@ -20,7 +20,7 @@ from tadkit.config import (
 )
 from tadkit.data.synth.tracks import make_track
 from tadkit.errors import UsageError
-from tadkit.heads import Head, build_head, head_loss, whole_window_steps
+from tadkit.models.heads import Head, build_head, head_loss, whole_window_steps
 from tadkit.pipelines.timing import interleaved_s, machine_json
 from tadkit.progress import Progress
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32
 
 from tadkit.config import View
-from tadkit.distill import Student
+from tadkit.models.student import Student
 from tadkit.pipelines.extraction import core_steps
 from tadkit.video import SampledVideo, windows
 from tadkit.views import view_frames

@@ -13,9 +13,10 @@ from jaxtyping import Float32
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
-from tadkit.detector import Detector, build_detector
 from tadkit.errors import SettingsError, TadkitError
-from tadkit.heads import VideoScores, named_detections, video_scores_of
+from tadkit.models.decode.decode import named_detections
+from tadkit.models.decode.video_scores import VideoScores, video_scores_of
+from tadkit.models.detector import Detector, build_detector
 from tadkit.pipelines.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.pipelines.extraction import named, torch_device
 from tadkit.progress import Progress

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tadkit.checkpoint import Checkpoint, load_checkpoint
 from tadkit.config import VideoSettings, View
-from tadkit.detector import build_detector, build_student
-from tadkit.distill import Student
 from tadkit.errors import VideoError, WeightsError
 from tadkit.files import digest_of
+from tadkit.models.detector import build_detector, build_student
+from tadkit.models.student import Student
 from tadkit.pipelines.branch_features import branch_features
 from tadkit.pipelines.extraction import ExtractionResult, description, named, source_digest, torch_device
 from tadkit.pipelines.workspace import CODE

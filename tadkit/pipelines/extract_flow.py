@@ -12,11 +12,11 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import FlowSettings, RaftSettings, VideoSettings
-from tadkit.detector import build_teacher
 from tadkit.errors import TadkitError, UsageError, VideoError, WeightsError
 from tadkit.files import digest_of, digest_of_file
 from tadkit.flow import build_flow
 from tadkit.flow.methods import METHOD_CODE
+from tadkit.models.detector import build_teacher
 from tadkit.pipelines.extraction import ExtractionResult, named, source_digest, torch_device
 from tadkit.pipelines.flow_video import Advanced, Done, Event, Failed, FlowJob
 from tadkit.pipelines.flow_workers import flow_of_jobs

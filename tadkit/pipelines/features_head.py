@@ -12,12 +12,16 @@ from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, HeadSettings, TrainSettings
 from tadkit.data.batches import FeatureBatches
 from tadkit.data.windows import WindowPlan, training_video
-from tadkit.distill import JointHead, JointHeadObjective
+from tadkit.distill import JointHeadObjective
 from tadkit.errors import StoreError, WeightsError
 from tadkit.files import write_text
-from tadkit.heads import Head, head_labels, is_nameless, named_detections, track_candidates, video_scores_of
-from tadkit.heads.families import pyramid_levels
-from tadkit.heads.head_file import load_head, save_head
+from tadkit.models.decode.decode import named_detections
+from tadkit.models.decode.video_scores import video_scores_of
+from tadkit.models.decode.windows import track_candidates
+from tadkit.models.heads import Head, head_labels, is_nameless
+from tadkit.models.heads.families import pyramid_levels
+from tadkit.models.heads.head_file import load_head, save_head
+from tadkit.models.joint import JointHead
 from tadkit.pipelines.detect import CORE_STEPS, DetectResult
 from tadkit.pipelines.extraction import torch_device
 from tadkit.pipelines.freshness import features_head_key, is_up_to_date

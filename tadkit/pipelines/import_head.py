@@ -18,11 +18,11 @@ from torch import Tensor
 
 from tadkit.errors import UsageError, WeightsError
 from tadkit.files import digest_of_file
-from tadkit.heads import UNNAMED, Head, build_head, is_nameless
-from tadkit.heads.head_file import head_settings, save_head
-from tadkit.heads.opentad import from_opentad, opentad_kind
-from tadkit.heads.peers import Source, settings_of, translated
-from tadkit.heads.tadtr_authors import from_authors
+from tadkit.interop.actionformer import Source, settings_of, translated
+from tadkit.interop.opentad import from_opentad, opentad_kind
+from tadkit.interop.tadtr import from_authors
+from tadkit.models.heads import UNNAMED, Head, build_head, is_nameless
+from tadkit.models.heads.head_file import head_settings, save_head
 from tadkit.pipelines.peer_config import read_config
 
 _SECTIONS = (

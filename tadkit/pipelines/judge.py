@@ -11,9 +11,12 @@ from jaxtyping import Float64
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import HeadSettings, Recipe
-from tadkit.detector import build_detector, build_teacher
 from tadkit.evaluation import Interval, bootstrap_map, mean_average_precision
-from tadkit.heads import (
+from tadkit.models.decode.decode import named_detections
+from tadkit.models.decode.video_scores import video_scores_of
+from tadkit.models.decode.windows import track_candidates
+from tadkit.models.detector import build_detector, build_teacher
+from tadkit.models.heads import (
     UNNAMED,
     Candidates,
     Head,
@@ -21,10 +24,7 @@ from tadkit.heads import (
     candidates,
     head_labels,
     is_nameless,
-    named_detections,
     pyramid_levels,
-    track_candidates,
-    video_scores_of,
 )
 from tadkit.pipelines.branch_features import BranchFeatures
 from tadkit.pipelines.detect import decoded_features

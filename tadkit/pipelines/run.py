@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from tadkit.config import Recipe, View
-from tadkit.detector import build_student
 from tadkit.errors import StoreError, UsageError, WeightsError
 from tadkit.files import write_text
+from tadkit.models.detector import build_student
 from tadkit.pipelines.extract_features import extract_features_of
 from tadkit.pipelines.extract_flow import extract_flow_of
 from tadkit.pipelines.extraction import ExtractionResult, torch_device, views_of

@@ -12,10 +12,11 @@ import torch
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import ModelSettings, View
 from tadkit.data.batches import read_flow
-from tadkit.detector import build_teacher
-from tadkit.distill import Teacher
 from tadkit.files import digest_of
-from tadkit.heads import HeadPredictions, predict_in_chunks, pyramid_levels
+from tadkit.models.decode.chunks import predict_in_chunks
+from tadkit.models.detector import build_teacher
+from tadkit.models.heads import HeadPredictions, pyramid_levels
+from tadkit.models.teacher import Teacher
 from tadkit.pipelines.extraction import ExtractionResult, core_steps, torch_device, views_of
 from tadkit.pipelines.workspace import CODE
 from tadkit.progress import Progress

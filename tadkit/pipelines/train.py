@@ -13,7 +13,9 @@ from tadkit.config import HeadSettings, ModelSettings, TrainSettings
 from tadkit.data.batches import FeatureBatches, FlowBatches, FrameBatches
 from tadkit.data.frames import FrameCache
 from tadkit.data.windows import TrainingVideo, WindowPlan, training_video
-from tadkit.detector import (
+from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
+from tadkit.files import write_text
+from tadkit.models.detector import (
     Detector,
     build_student,
     build_teacher,
@@ -21,9 +23,9 @@ from tadkit.detector import (
     new_student,
     new_teacher,
 )
-from tadkit.distill import TWO_BRANCHES, JointHead, JointHeadObjective, StudentObjective, TeacherObjective
-from tadkit.files import write_text
-from tadkit.heads import Head, pyramid_levels, whole_window_steps
+from tadkit.models.heads import Head, pyramid_levels, whole_window_steps
+from tadkit.models.joint import JointHead
+from tadkit.models.student import TWO_BRANCHES
 from tadkit.pipelines.freshness import (
     TAUGHT,
     current_student,

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from tadkit.config import ActionFormerSettings, BackboneSettings, DistillSettings, FusionSettings
-from tadkit.distill import Batch, JointHead, Student, StudentObjective, Teacher, TeacherTargets, Truth
+from tadkit.distill import Batch, StudentObjective, TeacherTargets, Truth
+from tadkit.models.joint import JointHead
+from tadkit.models.student import Student
+from tadkit.models.teacher import Teacher
 
 HEAD = ActionFormerSettings(
     dim=8,

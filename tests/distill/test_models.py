@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tadkit.distill import Student, Teacher
+from tadkit.models.student import Student
+from tadkit.models.teacher import Teacher
 from tadkit.video import windows
 
 NewStudent = Callable[..., Student]

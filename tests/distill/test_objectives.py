@@ -11,17 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from tadkit.config import FusionSettings
-from tadkit.distill import (
-    Batch,
-    JointHead,
-    JointHeadObjective,
-    StudentObjective,
-    Teacher,
-    TeacherObjective,
-    TeacherTargets,
-    Truth,
-)
-from tadkit.heads import HeadPredictions
+from tadkit.distill import Batch, JointHeadObjective, StudentObjective, TeacherObjective, TeacherTargets, Truth
+from tadkit.models.heads import HeadPredictions
+from tadkit.models.joint import JointHead
+from tadkit.models.teacher import Teacher
 
 Reached = Callable[[Tensor, nn.Module], set[str]]
 NewObjective = Callable[..., StudentObjective]

@@ -22,7 +22,8 @@ import torch
 from numpy.typing import ArrayLike
 from safetensors.torch import load
 
-from tadkit.heads import Decoded, Head
+from tadkit.models.decode.decode import Decoded
+from tadkit.models.heads import Head
 from tadkit.pipelines.import_head import build_imported
 
 GOLDEN = Path(__file__).parent / "golden"

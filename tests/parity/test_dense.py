@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as nnf
 
 from tadkit.config import DecodeSettings
-from tadkit.heads import Candidates, Decoded, candidates, decode
+from tadkit.models.decode.decode import Decoded, decode
+from tadkit.models.heads import Candidates, candidates
 from tadkit.recipes import load_recipe
 from tadkit.timeline import Timeline
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tadkit.heads import Decoded, suppress, voted
-from tadkit.heads.suppression import PEER_MARGIN, Hard, SoftGaussian, SoftLinear
+from tadkit.models.decode.decode import Decoded
+from tadkit.models.decode.suppression import PEER_MARGIN, Hard, SoftGaussian, SoftLinear, suppress, voted
 
 ROUTINES = {
     "hard": (Hard(0.5), 0.0),

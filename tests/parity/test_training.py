@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tadkit.config import TrainSettings
-from tadkit.heads import HeadLoss, assign_targets, diou_loss_1d, head_loss, sigmoid_focal_loss
-from tadkit.heads.peers import translated
+from tadkit.interop.actionformer import translated
+from tadkit.models.heads import HeadLoss, assign_targets, diou_loss_1d, head_loss, sigmoid_focal_loss
 from tadkit.training.schedule import AveragedWeights, learning_rate, parameter_groups
 
 BATCH = (37, 200, 256)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tadkit.config import DecodeSettings
-from tadkit.heads import candidates, decode, head_loss
-from tadkit.heads.opentad import name_from_opentad
+from tadkit.interop.opentad import name_from_opentad
+from tadkit.models.decode.decode import decode
+from tadkit.models.heads import candidates, head_loss
 from tadkit.timeline import Timeline
 
 BARS = (0.5e-2 + 1e-4, 0.5e-4 + 1e-6)

@@ -14,7 +14,7 @@ import torch
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
 from tadkit.config import ModelSettings, Recipe, TemporalGradientSettings, VideoSettings
-from tadkit.detector import Detector, new_joint_head, new_student
+from tadkit.models.detector import Detector, new_joint_head, new_student
 from tadkit.pipelines.extract_flow import extract_flow_of
 from tadkit.pipelines.extraction import ExtractionResult
 from tadkit.pipelines.flow_video import PIECE_PAIRS

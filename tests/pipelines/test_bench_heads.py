@@ -7,7 +7,7 @@ import torch
 
 from tadkit.config import TemporalMaxerSettings, TriDetSettings
 from tadkit.errors import UsageError
-from tadkit.heads import build_head
+from tadkit.models.heads import build_head
 from tadkit.pipelines import bench_heads
 from tadkit.progress import Quiet
 

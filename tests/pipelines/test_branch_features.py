@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.config import DecodeSettings, VideoSettings
-from tadkit.detector import Detector
+from tadkit.models.detector import Detector
 from tadkit.pipelines.branch_features import branch_features
 from tadkit.pipelines.detect import detections_of
 from tadkit.video import open_sampled

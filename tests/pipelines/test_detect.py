@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
-from tadkit.detector import Detector
 from tadkit.errors import SettingsError, UsageError, VideoError, WeightsError
+from tadkit.models.detector import Detector
 from tadkit.pipelines.detect import DetectResult, detect
 from tadkit.pipelines.extraction import named
 from tadkit.progress import Quiet

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
-from tadkit.detector import Detector
 from tadkit.errors import VideoError, WeightsError
+from tadkit.models.detector import Detector
 from tadkit.pipelines.branch_features import branch_features
 from tadkit.pipelines.extract_features import extract_features
 from tadkit.pipelines.extraction import ExtractionResult

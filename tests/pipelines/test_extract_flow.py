@@ -12,9 +12,9 @@ import torch
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
 from tadkit.config import ModelSettings, RaftSettings, TemporalGradientSettings, Tvl1Settings, VideoSettings
-from tadkit.detector import new_teacher
 from tadkit.errors import StoreError, VideoError, WeightsError
 from tadkit.flow import build_flow, decode
+from tadkit.models.detector import new_teacher
 from tadkit.pipelines.extract_flow import extract_flow, flow_key
 from tadkit.pipelines.extraction import ExtractionResult
 from tadkit.progress import Quiet

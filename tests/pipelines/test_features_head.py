@@ -10,7 +10,7 @@ import pytest
 
 from tadkit.config import DecodeSettings
 from tadkit.errors import SettingsError, StoreError, WeightsError
-from tadkit.heads.head_file import load_head
+from tadkit.models.heads.head_file import load_head
 from tadkit.pipelines.features_head import detect_in_features
 from tadkit.pipelines.import_features import import_features
 from tadkit.pipelines.run import DONE, UP_TO_DATE, RunResult, run

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load, save_file
 
 from tadkit.errors import SettingsError, UsageError, WeightsError
-from tadkit.heads.head_file import load_head
+from tadkit.models.heads.head_file import load_head
 from tadkit.pipelines.import_head import flattened, import_head
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden" / "models" / "af_two_stream.zip"

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load
 
 from tadkit.errors import WeightsError
-from tadkit.heads.head_file import load_head
+from tadkit.models.heads.head_file import load_head
 from tadkit.pipelines.import_head import import_head
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden" / "models" / "ot_temporalmaxer.zip"

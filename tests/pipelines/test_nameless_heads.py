@@ -13,14 +13,14 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.errors import AnnotationError, SettingsError
-from tadkit.heads.head_file import load_head
+from tadkit.models.heads.head_file import load_head
 from tadkit.pipelines.import_features import import_features
 from tadkit.pipelines.run import RunResult, run
 from tadkit.progress import Quiet
 from tadkit.recipes import load_recipe
 from tadkit.records import Annotation, Dataset, VideoRecord, read_detections, write_dataset
 
-GOLDEN = Path(__file__).parents[1] / "heads" / "golden" / "opentad_bmn.npz"
+GOLDEN = Path(__file__).parents[1] / "models" / "heads" / "golden" / "opentad_bmn.npz"
 SCORES = {"v": {"Archery": 0.9, "Diving": 0.2}, "w": {"Rafting": 0.6}}
 TAKE_TWO = ("--set", "decode.video_labels=2")
 EVERYTHING = ("--set", 'decode.method="none"', "--set", "decode.min_score=0.00001", "--set", "decode.keep=10000")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.detector import build_detector
 from tadkit.errors import SettingsError
-from tadkit.heads.actionformer import ActionFormerHead
-from tadkit.heads.bmn import BmnHead
+from tadkit.models.detector import build_detector
+from tadkit.models.heads.actionformer import ActionFormerHead
+from tadkit.models.heads.bmn import BmnHead
 from tadkit.pipelines.run import run
 from tadkit.progress import Quiet
 from tadkit.recipes import load_recipe

@@ -8,8 +8,8 @@ import pytest
 
 import tadkit.zoo
 from tadkit.checkpoint import load_checkpoint
-from tadkit.detector import build_detector
 from tadkit.errors import WeightsError
+from tadkit.models.detector import build_detector
 from tadkit.pipelines.detect import detect
 from tadkit.progress import Quiet
 from tadkit.records import Annotation, Detection, read_dataset

@@ -1,5 +1,0 @@
-"""Nets that turn frames into features."""
-
-from tadkit.backbones.temporal_shift import TemporalShiftBackbone, step_mask
-
-__all__ = ["TemporalShiftBackbone", "step_mask"]

@@ -1,0 +1,1 @@
+"""Heads and features from other projects."""

@@ -1,0 +1,235 @@
+"""TadTR and BMN of OpenTAD (sming256/OpenTAD) as heads of ours: what their weights are called and what these tell.
+
+Its other heads are in :mod:`tadkit.interop.actionformer`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+from tadkit.errors import WeightsError
+from tadkit.interop.actionformer import modules_of, renamed
+
+Kind = Literal["tadtr", "bmn"]
+
+_TADTR = (
+    (r"projection\.convs\.0\.conv\.", "embedding."),
+    (r"projection\.convs\.0\.norm\.", "embedding_norm."),
+    (r"transformer\.query_embedding\.weight", "queries"),
+    (r"transformer\.level_embeds", "place"),
+    (r"transformer\.reference_points\.", "reference."),
+    (r"transformer\.actionness_pred\.", "actionness.mlp."),
+    (r"transformer\.class_embed\.(\d+)\.", r"classifiers.\1."),
+    (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.0\.", r"regressors.\1.0."),
+    (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.1\.", r"regressors.\1.2."),
+    (r"transformer\.(?:decoder\.)?bbox_embed\.(\d+)\.layers\.2\.", r"regressors.\1.4."),
+    (r"transformer\.decoder\.layers\.(\d+)\.attentions\.0\.attn\.", r"decoder.\1.self_attention."),
+    (r"transformer\.decoder\.layers\.(\d+)\.attentions\.1\.", r"decoder.\1.attention."),
+    (r"transformer\.decoder\.layers\.(\d+)\.norms\.0\.", r"decoder.\1.self_norm."),
+    (r"transformer\.decoder\.layers\.(\d+)\.norms\.1\.", r"decoder.\1.attention_norm."),
+    (r"transformer\.decoder\.layers\.(\d+)\.norms\.2\.", r"decoder.\1.mlp_norm."),
+    (r"transformer\.encoder\.layers\.(\d+)\.attentions\.0\.", r"encoder.\1.attention."),
+    (r"transformer\.encoder\.layers\.(\d+)\.norms\.0\.", r"encoder.\1.attention_norm."),
+    (r"transformer\.encoder\.layers\.(\d+)\.norms\.1\.", r"encoder.\1.mlp_norm."),
+    (r"transformer\.(en|de)coder\.layers\.(\d+)\.ffns\.0\.layers\.0\.0\.", r"\1coder.\2.mlp.0."),
+    (r"transformer\.(en|de)coder\.layers\.(\d+)\.ffns\.0\.layers\.1\.", r"\1coder.\2.mlp.3."),
+    (r"\.sampling_offsets\.", ".offsets."),
+    (r"\.attention_weights\.", ".weights."),
+    (r"\.value_proj\.", ".value."),
+    (r"\.output_proj\.", ".out."),
+)
+
+_TADTR_SETTINGS = {
+    "attention_heads": "num_heads",
+    "window_steps": "window_size",
+    "dropout": "ffn_dropout",
+    "class_cost": "cost_class",
+    "segment_cost": "cost_bbox",
+    "iou_cost": "cost_giou",
+    "class_weight": "loss_class",
+    "segment_weight": "loss_bbox",
+    "iou_weight": "loss_iou",
+    "actionness_weight": "loss_actionness",
+}
+
+_BMN = (
+    (r"projection\.convs\.(\d+)\.", r"embedding.\1."),
+    (r"rpn_head\.tem\.0\.", "start."),
+    (r"rpn_head\.tem\.1\.", "end."),
+    (r"roi_head\.proposal_roi_extractor\.reduce_dim\.0\.", "reduced.conv."),
+    (r"roi_head\.proposal_roi_extractor\.conv3d\.0\.", "matching."),
+    (r"roi_head\.proposal_roi_extractor\.conv2d\.0\.", "narrowed."),
+    (r"roi_head\.proposal_head\.head\.(\d+)\.0\.", r"tower.\1."),
+    (r"roi_head\.proposal_head\.head\.\d+\.", "confidence."),
+)
+
+
+class PeerHead(NamedTuple):
+    """What is needed to build a head and to load it.
+
+    Attributes:
+        section: of the head, plain values.
+        in_channels: channels of the feature track.
+        num_classes: classes; 1 for BMN, which names nothing.
+        tensors: under our names.
+        assumed: settings that neither weights nor config told, as ``name=value``.
+    """
+
+    section: dict[str, Any]
+    in_channels: int
+    num_classes: int
+    tensors: dict[str, Tensor]
+    assumed: tuple[str, ...]
+
+
+def opentad_kind(state: Mapping[str, Tensor]) -> Kind | None:
+    """Whose weights these are; None if neither's."""
+    names = {name.removeprefix("module.") for name in state}
+    if "transformer.query_embedding.weight" in names and "transformer.level_embeds" in names:
+        return "tadtr"
+    return "bmn" if any(name.startswith("roi_head.proposal_roi_extractor.conv3d.") for name in names) else None
+
+
+def name_from_opentad(name: str, kind: Kind) -> str:
+    """Our name of a parameter; TadTR has two names for each regressor."""
+    return renamed(name, _TADTR if kind == "tadtr" else _BMN)
+
+
+def state_from_opentad(state: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
+    """State of a :class:`TadtrHead`, or of a :class:`BmnHead` without classifier, from that of the peer.
+
+    OpenTAD's TadTR samples points on the edge of a picture one pixel wide, where bilinear interpolation takes half of
+    each value and half of the zeros outside; the half is moved into the layer after it.
+    """
+    tensors = {name_from_opentad(name, kind): value for name, value in state.items()}
+    for name, value in tensors.items():
+        if name == "place":
+            tensors[name] = value[0]
+        elif name == "matching.weight":
+            tensors[name] = value[..., 0]
+        elif kind == "tadtr" and name.endswith(".attention.out.weight"):
+            tensors[name] = value / 2
+    return tensors
+
+
+def from_opentad(state: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> PeerHead:
+    """The head that a peer's state dict is.
+
+    Args:
+        state: of one that :func:`opentad_kind` knows.
+        config: the peer's settings, nested as it has them; may be empty.
+        where: the file, for errors.
+
+    Raises:
+        WeightsError: TadTR with another embedding, or BMN whose maps differ in width.
+    """
+    kind = opentad_kind(state)
+    assert kind is not None, where
+    tensors = state_from_opentad(state, kind)
+    strange = sorted(
+        name for name in tensors if re.match(r"transformer\.|projection\.|roi_head\.|rpn_head\.|neck\.", name)
+    )
+    if strange:
+        raise WeightsError(
+            f"{where}: {strange[0]} is of no {kind} that tadkit has; expected TadTR after one convolution, or BMN as "
+            "published"
+        )
+    asked = Asked(config)
+    section, channels = _tadtr(tensors, asked) if kind == "tadtr" else _bmn(tensors, asked)
+    classes = len(tensors["classifiers.0.bias"]) if kind == "tadtr" else 1
+    return PeerHead({"kind": kind, **section}, channels, classes, tensors, tuple(asked.assumed))
+
+
+class Asked:
+    """Looks settings up in a nested table, and keeps a list of what was not there."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.assumed: list[str] = []
+
+    def get(self, name: str, otherwise: Any, *, ours: str | None = None) -> Any:
+        """The first value called ``name`` at any depth; ``ours`` is what a missing one is reported as."""
+        found = _find(self.config, name)
+        if found is not None:
+            return found
+        if ours is not None:
+            self.assumed.append(f"{ours}={otherwise}")
+        return otherwise
+
+
+def _find(table: Mapping[str, Any], name: str) -> Any:
+    if name in table:
+        return table[name]
+    parts = (_find(value, name) for value in table.values() if isinstance(value, Mapping))
+    return next((found for found in parts if found is not None), None)
+
+
+def _tadtr(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[dict[str, Any], int]:
+    """Section and channels of OpenTAD's TadTR."""
+    section, channels = tadtr_section(tensors, asked, _TADTR_SETTINGS, steps=256)
+    section["norm_groups"] = int(asked.get("num_groups", 32, ours="norm_groups"))
+    if "actionness" in section:
+        context = asked.get("roi_extend_ratio", 0.25, ours="actionness_context")
+        section["actionness_context"] = float(context)
+    return section, channels
+
+
+def tadtr_section(
+    tensors: Mapping[str, Tensor], asked: Asked, names: Mapping[str, str], *, steps: int
+) -> tuple[dict[str, Any], int]:
+    """What of a TadTR's section weights and config tell, and its channels; defaults are those of recipes for THUMOS14.
+
+    Args:
+        tensors: under our names.
+        asked: the peer's config.
+        names: the peer's name of each setting.
+        steps: of a window, where the config does not tell.
+    """
+    heads = int(asked.get(names["attention_heads"], 8, ours="attention_heads"))
+    window = int(asked.get(names["window_steps"], steps, ours="pad_to_steps"))
+    dim = tensors["reference.weight"].shape[1]
+    section = {
+        "dim": dim,
+        "queries": len(tensors["queries"]),
+        "encoder_layers": modules_of(tensors, "encoder"),
+        "decoder_layers": modules_of(tensors, "decoder"),
+        "attention_heads": heads,
+        "points": len(tensors["decoder.0.attention.offsets.bias"]) // heads,
+        "mlp_dim": len(tensors["decoder.0.mlp.0.bias"]),
+        "dropout": float(asked.get(names["dropout"], 0.1)),
+        "padding": "counted",
+        "pad_to_steps": window,
+        "window_steps": window,
+    }
+    if "actionness.mlp.0.weight" in tensors:
+        section |= {"actionness": True, "actionness_bins": tensors["actionness.mlp.0.weight"].shape[1] // dim}
+    told = {ours: asked.get(names[ours], None) for ours in names if ours.endswith(("_cost", "_weight"))}
+    section |= {ours: float(value) for ours, value in told.items() if value is not None}
+    return section, tensors["embedding.weight"].shape[1]
+
+
+def _bmn(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[dict[str, Any], int]:
+    """Section and channels of a BMN; defaults are those of its recipe for ActivityNet."""
+    roi_dim, map_dim, samples = tensors["matching.weight"].shape
+    dim, share = tensors["start.0.conv.weight"].shape[:2]
+    durations = int(asked.get("dscale", 128, ours="durations"))
+    section = {
+        "dim": dim,
+        "map_dim": map_dim,
+        "roi_dim": roi_dim,
+        "groups": dim // share,
+        "durations": durations,
+        "samples": samples,
+        "samples_per_bin": int(asked.get("num_sample_perbin", 3)),
+        "context": float(asked.get("prop_extend_ratio", 0.5)),
+        "map_layers": modules_of(tensors, "tower"),
+        "edge_steps": 2.0,
+        "window_steps": int(asked.get("tscale", durations)),
+        "classifier": False,
+        "score": asked.get("score_type", "iou"),
+    }
+    return section, tensors["embedding.0.conv.weight"].shape[1] * (dim // share)

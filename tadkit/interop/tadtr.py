@@ -1,0 +1,101 @@
+"""TadTR of its authors (xlliu7/TadTR) as a head of ours: what its weights are called and what these tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from tadkit.errors import WeightsError
+from tadkit.interop.opentad import Asked, PeerHead, tadtr_section
+
+_NAMES = (
+    (r"^input_proj\.0\.0\.", "embedding."),
+    (r"^input_proj\.0\.1\.", "embedding_norm."),
+    (r"^query_embed\.weight$", "queries"),
+    (r"^transformer\.level_embed$", "place"),
+    (r"^transformer\.reference_points\.", "reference."),
+    (r"^class_embed\.", "classifiers."),
+    (r"^(?:transformer\.decoder\.)?segment_embed\.(\d+)\.layers\.0\.", r"regressors.\1.0."),
+    (r"^(?:transformer\.decoder\.)?segment_embed\.(\d+)\.layers\.1\.", r"regressors.\1.2."),
+    (r"^(?:transformer\.decoder\.)?segment_embed\.(\d+)\.layers\.2\.", r"regressors.\1.4."),
+    (r"^actionness_pred\.", "actionness.mlp."),
+    (r"^transformer\.decoder\.layers\.(\d+)\.self_attn\.", r"decoder.\1.self_attention."),
+    (r"^transformer\.decoder\.layers\.(\d+)\.norm2\.", r"decoder.\1.self_norm."),
+    (r"^transformer\.decoder\.layers\.(\d+)\.norm3\.", r"decoder.\1.mlp_norm."),
+    (r"^transformer\.encoder\.layers\.(\d+)\.norm2\.", r"encoder.\1.mlp_norm."),
+    (r"^transformer\.(en|de)coder\.layers\.(\d+)\.(?:self|cross)_attn\.", r"\1coder.\2.attention."),
+    (r"^transformer\.(en|de)coder\.layers\.(\d+)\.norm1\.", r"\1coder.\2.attention_norm."),
+    (r"^transformer\.(en|de)coder\.layers\.(\d+)\.linear1\.", r"\1coder.\2.mlp.0."),
+    (r"^transformer\.(en|de)coder\.layers\.(\d+)\.linear2\.", r"\1coder.\2.mlp.3."),
+    (r"\.sampling_offsets\.", ".offsets."),
+    (r"\.attention_weights\.", ".weights."),
+    (r"\.value_proj\.", ".value."),
+    (r"\.output_proj\.", ".out."),
+)
+
+_SETTINGS = {
+    "attention_heads": "nheads",
+    "window_steps": "slice_len",
+    "dropout": "dropout",
+    "class_cost": "set_cost_class",
+    "segment_cost": "set_cost_seg",
+    "iou_cost": "set_cost_iou",
+    "class_weight": "cls_loss_coef",
+    "segment_weight": "seg_loss_coef",
+    "iou_weight": "iou_loss_coef",
+    "actionness_weight": "act_loss_coef",
+}
+
+_EXPECTED = (
+    "input_proj.0.0.weight",
+    "query_embed.weight",
+    "class_embed.0.bias",
+    "transformer.level_embed",
+    "transformer.decoder.segment_embed.0.layers.0.weight",
+)
+
+_FIXED = {"use_pos_embed": True, "disable_query_self_att": False, "activation": "relu"}
+"""What we have one way only."""
+
+
+def name_from_authors(name: str) -> str:
+    """Our name of a parameter; each regressor has two names."""
+    name = name.removeprefix("module.")
+    for pattern, ours in _NAMES:
+        name = re.sub(pattern, ours, name)
+    return name
+
+
+def from_authors(state: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> PeerHead:
+    """The head that a state dict of the authors' code is.
+
+    A position is that of the step whose start is meant, so features for it are to be imported with steps at multiples
+    of their stride (``tadkit import features --clip-frames 1``).
+
+    Args:
+        state: with the authors' names.
+        config: the authors' settings; may be empty.
+        where: the file, for errors.
+
+    Raises:
+        WeightsError: other weights, or a TadTR of a kind that tadkit lacks.
+    """
+    names = {name.removeprefix("module.") for name in state}
+    lacking = next((name for name in _EXPECTED if name not in names), None)
+    if lacking is not None:
+        raise WeightsError(
+            f"{where}: has no {lacking}, which TadTR of its authors has if it refines segments; that of OpenTAD comes "
+            "with --from opentad"
+        )
+    tensors = {name_from_authors(name): value for name, value in state.items()}
+    asked = Asked(config)
+    other = next((name for name, only in _FIXED.items() if asked.get(name, only) != only), None)
+    if other is not None:
+        raise WeightsError(f"{where}: tadkit has no TadTR whose {other} is {asked.get(other, None)}")
+    tensors["place"] = tensors["place"][0]
+    section, channels = tadtr_section(tensors, asked, _SETTINGS, steps=128)
+    section |= {"kind": "tadtr", "variant": "authors", "norm_groups": 32}
+    return PeerHead(section, channels, len(tensors["classifiers.0.bias"]), tensors, tuple(asked.assumed))

@@ -1,0 +1,1 @@
+"""From a head's predictions to detections: candidates, suppression, seconds."""

@@ -1,0 +1,131 @@
+"""From a head's candidates to detections in seconds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, assert_never
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from tadkit.config import DecodeSettings
+from tadkit.models.decode.suppression import Hard, SoftGaussian, SoftLinear, SuppressionRule, suppress, voted
+from tadkit.models.decode.video_scores import VideoScores, weighed
+from tadkit.models.heads.head import Candidates
+from tadkit.records import Detection
+from tadkit.timeline import Timeline
+
+
+class Decoded(NamedTuple):
+    """Detections of one video by falling score.
+
+    Attributes:
+        segments_s: (detections, 2), start and end in seconds from the first shown frame, start before end.
+        scores: (detections,), in (0, 1).
+        labels: (detections,), class indices.
+    """
+
+    segments_s: Float64[np.ndarray, "detections 2"]
+    scores: Float64[np.ndarray, " detections"]
+    labels: Int64[np.ndarray, " detections"]
+
+
+def decode(
+    candidates: Candidates,
+    timeline: Timeline,
+    duration_s: float,
+    settings: DecodeSettings,
+    *,
+    video_scores: Float64[np.ndarray, " classes"] | None = None,
+) -> Decoded:
+    """Detections of one video: from a head's best candidates to seconds, suppression, voting.
+
+    Args:
+        candidates: of one video, as :func:`tadkit.models.heads.candidates` gives them.
+        timeline: when each step of the feature track happens.
+        duration_s: segments are clipped to ``[0, duration_s]``; those that have no length left are dropped.
+        settings: thresholds, counts and the way of suppression.
+        video_scores: of the whole video for each class, from elsewhere; combined with those of the candidates.
+    """
+    positions, scores, labels = candidates
+    if settings.min_steps > 0:
+        long_enough = positions[:, 1] - positions[:, 0] > settings.min_steps
+        positions, scores, labels = positions[long_enough], scores[long_enough], labels[long_enough]
+    found = Decoded(timeline.seconds(positions), scores, labels)
+    if settings.clip_first:
+        found = _clipped(found, duration_s)
+    if video_scores is not None:
+        segments_s, scores, labels = weighed(
+            *found, video_scores, rule=settings.video_rule, best_labels=settings.video_labels
+        )
+        found = Decoded(segments_s, scores, labels)
+    kept = suppressed(found, settings)
+    return kept if settings.clip_first else _clipped(kept, duration_s)
+
+
+def named_detections(
+    candidates: Candidates,
+    timeline: Timeline,
+    duration_s: float,
+    settings: DecodeSettings,
+    *,
+    labels: tuple[str, ...],
+    video_scores: VideoScores | None,
+) -> list[Detection]:
+    """Detections of one video by name: :func:`decode` with ``labels``, or with those that scores of the video bring."""
+    names, values = (labels, None) if video_scores is None else video_scores
+    found = decode(candidates, timeline, duration_s, settings, video_scores=values)
+    return [
+        Detection(float(start_s), float(end_s), names[label], float(score))
+        for (start_s, end_s), score, label in zip(*found, strict=True)
+    ]
+
+
+def suppressed(found: Decoded, settings: DecodeSettings) -> Decoded:
+    """What suppression leaves of overlapping segments, best first, moved by voting if the settings say so.
+
+    The peers vote only where classes suppress each other; class by class ours votes among the candidates of a class.
+    """
+    labels = None if settings.class_agnostic else found.labels
+    min_score, keep = settings.min_score, settings.keep
+    segments_s, scores = found.segments_s, found.scores
+    if (rule := _rule_of(settings)) is not None:
+        kept, left = suppress(segments_s, scores, rule, labels=labels, min_score=min_score, keep=keep)
+    else:
+        kept = np.argsort(-scores, kind="stable")[:keep]
+        kept = kept[scores[kept] >= min_score]
+        left = scores[kept]
+    result = Decoded(segments_s[kept], left, found.labels[kept])
+    if settings.voting == "none":
+        return result
+    moved = voted(
+        result.segments_s,
+        segments_s,
+        scores,
+        iou=settings.voting_iou,
+        rule=settings.voting,
+        kept_labels=result.labels if labels is not None else None,
+        labels=labels,
+    )
+    return result._replace(segments_s=moved)
+
+
+def _rule_of(settings: DecodeSettings) -> SuppressionRule | None:
+    """The rule that the settings ask for; None where nothing is suppressed."""
+    match settings.method:
+        case "soft-gaussian":
+            return SoftGaussian(settings.sigma)
+        case "soft-linear":
+            return SoftLinear(settings.iou)
+        case "hard":
+            return Hard(settings.iou)
+        case "none":
+            return None
+        case _:
+            assert_never(settings.method)
+
+
+def _clipped(found: Decoded, duration_s: float) -> Decoded:
+    """Segments inside the video, without those that have no length left."""
+    segments_s = np.clip(found.segments_s, 0.0, duration_s)
+    lasting = segments_s[:, 1] > segments_s[:, 0]
+    return Decoded(segments_s[lasting], found.scores[lasting], found.labels[lasting])

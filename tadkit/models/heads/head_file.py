@@ -1,0 +1,59 @@
+"""A head by itself as a file: a checkpoint of kind ``head``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tadkit.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from tadkit.config import HeadSettings, Settings
+from tadkit.errors import SettingsError, WeightsError
+from tadkit.models.heads.families import build_head
+from tadkit.models.heads.head import Head
+from tadkit.recipes import check_settings
+
+
+class _Header(Settings):
+    head: HeadSettings
+
+
+def save_head(path: Path, head: Head, *, labels: tuple[str, ...], provenance: Mapping[str, Any] | None = None) -> None:
+    """Write a head, whole or not at all.
+
+    Args:
+        path: ``.safetensors`` file.
+        head: any.
+        labels: classes in the order of its outputs.
+        provenance: what it was made from; free form.
+    """
+    assert len(labels) == head.num_classes, (labels, head.num_classes)
+    settings = {"head": head.settings.model_dump(mode="json"), "in_channels": head.in_channels}
+    save_checkpoint(path, Checkpoint("head", settings, labels, head.state_dict(), provenance or {}))
+
+
+def load_head(path: Path) -> tuple[Head, tuple[str, ...]]:
+    """A head in evaluation mode, and its labels.
+
+    Raises:
+        WeightsError: the file is missing, damaged, from a newer tadkit, or no head.
+    """
+    checkpoint = load_checkpoint(path, kind="head")
+    settings = head_settings(checkpoint.settings.get("head", {}), where=str(path))
+    channels = int(checkpoint.settings["in_channels"])
+    head = build_head(settings, in_channels=channels, num_classes=len(checkpoint.labels))
+    load_weights(head, checkpoint.tensors, where=str(path))
+    return head.eval(), checkpoint.labels
+
+
+def head_settings(section: Mapping[str, Any], *, where: str) -> HeadSettings:
+    """Settings of a head from plain values.
+
+    Raises:
+        WeightsError: this version of tadkit does not know them, or they do not fit together.
+    """
+    try:
+        return check_settings(_Header, {"head": dict(section)}, name=where).head
+    except SettingsError as error:
+        first = str(error).splitlines()[0].removeprefix(f"{where}: ")
+        raise WeightsError(f"{where}: head settings that this tadkit cannot take ({first})") from None

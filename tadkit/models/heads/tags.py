@@ -1,0 +1,182 @@
+"""Proposal-free head: every step names its classes and marks the whole extent of the action that it lies in.
+
+After TAGS (Nag et al., Proposal-free temporal action detection with global segmentation mask learning, ECCV 2022).
+Where we leave it: each class has a sigmoid of its own, since actions may overlap; a step marks other steps by their
+distance and by what they hold, not by their place in a window of fixed length, so that any length will do; and the
+boundary refinement by masks of predicted classes (section 3.4) is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as nnf
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tadkit.config import TagsSettings
+from tadkit.models.heads.head import Candidates, Head
+from tadkit.models.heads.layers import ChannelNorm, MaskedConv1d, zero_padding
+from tadkit.models.heads.ranking import ranked
+
+
+class MaskPredictions(NamedTuple):
+    """What every step says of itself and of the others; both before the sigmoid.
+
+    Attributes:
+        logits: (batch, time, classes), that a step lies in an action of a class.
+        masks: (batch, time, time), of a step (second axis): which steps (last axis) its action covers.
+        mask: (batch, time), True at real steps; the rest means nothing.
+    """
+
+    logits: Float[Tensor, "batch time classes"]
+    masks: Float[Tensor, "batch time time"]
+    mask: Bool[Tensor, "batch time"]
+
+
+class GlobalLayer(nn.Module):
+    """Pre-norm transformer layer whose attention reaches all real steps."""
+
+    def __init__(self, dim: int, *, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim), nn.Dropout(dropout)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time dim"]:
+        """One layer; masked steps hold nothing of use."""
+        normal = self.attention_norm(x)
+        unread = ~mask & mask.any(dim=1, keepdim=True)  # a window without a real step reads itself instead of nothing
+        x = x + self.attention(normal, normal, normal, key_padding_mask=unread, need_weights=False)[0]
+        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
+
+
+class TagsHead(Head):
+    """Two convolutions, global attention, a classifier and a mask of each step.
+
+    Args:
+        settings: sizes.
+        in_channels: channels of the feature track.
+        num_classes: classes; each has a sigmoid of its own.
+    """
+
+    settings: TagsSettings
+
+    def __init__(self, settings: TagsSettings, *, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.in_channels, self.num_classes = in_channels, num_classes
+        dim = settings.dim
+        self.embedding = nn.ModuleList(
+            MaskedConv1d(channels, dim, kernel=3, bias=False) for channels in (in_channels, dim)
+        )
+        self.embedding_norms = nn.ModuleList(ChannelNorm(dim) for _ in self.embedding)
+        self.layers = nn.ModuleList(
+            GlobalLayer(dim, heads=settings.attention_heads, dropout=settings.dropout) for _ in range(settings.layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.classifier = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, num_classes))
+        self.by_distance = nn.Linear(dim, 2 * settings.reach_steps + 1)
+        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        prior = settings.prior_probability
+        nn.init.constant_(self.classifier[-1].bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
+        # At first a step takes its neighbours for its own action, less and less so with their distance.
+        distance = torch.arange(-settings.reach_steps, settings.reach_steps + 1).abs()
+        with torch.no_grad():
+            self.by_distance.bias.copy_(2 - 6 * distance / settings.reach_steps)
+
+    def forward(
+        self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
+    ) -> MaskPredictions:
+        """Predict; memory grows with the square of ``time``, so long tracks are cut into windows.
+
+        Args:
+            features: the track; what stands at masked steps is never read.
+            mask: True where a step is real.
+        """
+        assert features.shape[1] == self.in_channels, (tuple(features.shape), self.in_channels)
+        x = zero_padding(features, mask)
+        for conv, norm in zip(self.embedding, self.embedding_norms, strict=True):
+            x = nnf.relu(norm(conv(x, mask), mask))
+        x = x.transpose(1, 2)
+        x = x + _positions(x)
+        for layer in self.layers:
+            x = layer(x, mask)
+        x = self.norm(x)
+        step, reach = torch.arange(x.shape[1], device=x.device), self.settings.reach_steps
+        apart = (step - step[:, None]).clamp(-reach, reach) + reach
+        masks = self.by_distance(x).gather(2, apart.expand(len(x), -1, -1))
+        masks = masks + self.query(x) @ self.key(x).transpose(1, 2) / math.sqrt(x.shape[-1])
+        return MaskPredictions(self.classifier(x), masks, mask)
+
+
+def mask_candidates(
+    predictions: MaskPredictions, *, settings: TagsSettings, min_score: float, limit: int
+) -> Candidates:
+    """The best candidates of one video: the stretch around each step where its mask exceeds each threshold.
+
+    Ends lie where the mask crosses the threshold between two steps; the score is the class's probability at the step
+    times the mean of the mask over the stretch. Neighbouring steps repeat each other: suppression sees to that.
+
+    Args:
+        predictions: of one video (batch 1).
+        settings: of the head.
+        min_score: candidates below it are left out.
+        limit: most candidates.
+
+    Raises:
+        WeightsError: a prediction is not a finite number.
+    """
+    assert len(predictions.mask) == 1, "candidates are of one video"
+    real = predictions.mask[0]
+    probability = predictions.logits[0][real].double().sigmoid()
+    covered = predictions.masks[0][real][:, real].double().sigmoid()
+    stretches = [_stretches(covered, threshold) for threshold in settings.thresholds]
+    positions, quality = (torch.cat(field) for field in zip(*stretches, strict=True))
+    scores = quality[:, None] * probability.repeat(len(stretches), 1)
+    return ranked(positions, scores, min_score=min_score, limit=limit)
+
+
+def _stretches(
+    covered: Float[Tensor, "steps steps"], threshold: float
+) -> tuple[Float[Tensor, "steps 2"], Float[Tensor, " steps"]]:
+    """For each row's own step the stretch that exceeds ``threshold``, and its mean; 0 where the step does not."""
+    steps = len(covered)
+    step = torch.arange(steps, device=covered.device)
+    below = ~(covered >= threshold)
+    if not steps:
+        return covered.new_zeros(0, 2), covered.new_zeros(0)
+    last = torch.where(below & (step <= step[:, None]), step, -1).amax(dim=1)
+    first = torch.where(below & (step >= step[:, None]), step, steps).amin(dim=1)
+    inside = (step > last[:, None]) & (step < first[:, None])
+    mean = (covered * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)
+    padded = nnf.pad(covered, (1, 1))  # beyond the track nothing is covered; step s is at index s + 1
+    ends = [
+        outer + (inner - outer) * _crossing(padded, outer + 1, inner + 1, threshold)
+        for outer, inner in ((last, last + 1), (first, first - 1))
+    ]
+    own = ~below.diagonal()
+    found = torch.stack(ends, dim=1).clamp(-0.5, steps - 0.5)
+    return torch.where(own[:, None], found, step[:, None].to(found)), torch.where(own, mean, 0.0)
+
+
+def _crossing(
+    covered: Float[Tensor, "steps _"], outer: Tensor, inner: Tensor, threshold: float
+) -> Float[Tensor, " steps"]:
+    """Where between two steps each row crosses the threshold, as a share of the way from ``outer`` to ``inner``."""
+    low, high = (covered.gather(1, at[:, None].clamp(0, covered.shape[1] - 1))[:, 0] for at in (outer, inner))
+    return ((threshold - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+
+
+def _positions(x: Float[Tensor, "batch time dim"]) -> Float[Tensor, "time dim"]:
+    """Sines and cosines in turn of the step's number (Vaswani et al., NeurIPS 2017)."""
+    step = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)[:, None]
+    channel = torch.arange(x.shape[2], device=x.device)
+    angle = step / 10000 ** (2 * channel.div(2, rounding_mode="floor") / x.shape[2])
+    return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).to(x.dtype)

@@ -1,0 +1,84 @@
+"""TemporalMaxer: max-pooling in place of attention (Tang, Kim, Sohn, "TemporalMaxer", arXiv 2303.09055, 2023)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as nnf
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tadkit.config import TemporalMaxerSettings
+from tadkit.models.heads.anchor_free import AnchorFreeHead
+from tadkit.models.heads.layers import TimeGroupNorm, max_pooled, strided_mask, zero_padding
+from tadkit.models.heads.necks import Level
+from tadkit.models.heads.pyramid import EmbeddedPyramid
+
+
+class MaxPyramid(EmbeddedPyramid):
+    """Embedding, then one max-pool for each further level, then the neck."""
+
+    def __init__(self, settings: TemporalMaxerSettings, *, in_channels: int) -> None:
+        super().__init__(settings, in_channels=in_channels)
+        self.levels, self.pools_masks = settings.levels, settings.padding != "masked"
+        self._add_neck(settings)
+        self.grouped_norms = None
+        if settings.neck_groups:
+            self.out_norms = None
+            self.grouped_norms = nn.ModuleList(
+                TimeGroupNorm(settings.neck_groups, settings.dim, affine=False, masked=self.masked)
+                for _ in range(settings.levels)
+            )
+
+    def forward(
+        self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
+    ) -> list[Level]:
+        """Features and mask of each level, finest first.
+
+        The authors take a step for real where any of the three it is pooled from is; with our padding only where the
+        one it is centred on is.
+        """
+        x = self.embed(features, mask)
+        levels = [(x, mask)]
+        for _ in range(self.levels - 1):
+            if self.pools_masks:
+                pooled = nnf.max_pool1d(mask[:, None].to(x.dtype), kernel_size=3, stride=2, padding=1)[:, 0] > 0
+                x, mask = zero_padding(max_pooled(x, mask, masked=False), pooled), pooled
+            else:
+                x, mask = max_pooled(x, mask), strided_mask(mask, 2)
+            levels.append((x, mask))
+        if self.grouped_norms is None:
+            return self.through_neck(levels)
+        return [(norm(x, mask), mask) for norm, (x, mask) in zip(self.grouped_norms, levels, strict=True)]
+
+
+class TemporalMaxerHead(AnchorFreeHead):
+    """The anchor-free head on a pyramid of max-pools.
+
+    Args:
+        settings: sizes and priors.
+        in_channels: channels of the feature track.
+        num_classes: classes; each has a sigmoid of its own.
+    """
+
+    def __init__(self, settings: TemporalMaxerSettings, *, in_channels: int, num_classes: int) -> None:
+        pyramid = MaxPyramid(settings, in_channels=in_channels)
+        super().__init__(settings, pyramid=pyramid, num_classes=num_classes)
+        self.pools_masks = pyramid.pools_masks
+        whole = bool(settings.pad_to_steps or settings.neck_groups or settings.absolute_positions)
+        reach = settings.embedding_layers * (settings.embedding_kernel // 2) + self.strides[-1] - 1
+        reach += pyramid.neck_reach_steps(settings.levels)
+        reach += settings.head_layers * (settings.head_kernel // 2) * self.strides[-1]
+        self.reach_steps = None if whole else reach
+
+    @property
+    def halo_steps(self) -> int | None:
+        """Steps on one side that a prediction depends on (exact upper bound); None where it is the whole window."""
+        return self.reach_steps
+
+    def _level_steps(self, time: int) -> list[int]:
+        """Steps of each level that some real step is pooled into, where there is padding."""
+        if not self.pools_masks:
+            return super()._level_steps(time)
+        steps = [time]
+        for _ in self.strides[1:]:
+            steps.append(steps[-1] // 2 + 1)
+        return steps

@@ -1,0 +1,186 @@
+"""Shifts, halo, masks and averaging of the frame backbone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tadkit.config import BackboneSettings
+from tadkit.errors import SettingsError
+from tadkit.models.backbones import TemporalShiftBackbone, step_mask
+from tadkit.models.backbones.temporal_shift import _shifted
+
+NETS = ("tiny", "efficientnet-lite0", "resnet18", "mobilenet-v3-small")
+
+
+def backbone(name: str, *, seed: int = 0, channels: int = 3, **chosen: object) -> TemporalShiftBackbone:
+    torch.manual_seed(seed)
+    chosen.setdefault("pretrained", False)
+    net = TemporalShiftBackbone(
+        BackboneSettings.model_validate({"name": name, **chosen}), in_channels=channels, pretrained=False
+    )
+    lively(net)
+    return net.eval()
+
+
+def lively(net: nn.Module) -> None:
+    """Running statistics as after training, so that the input still shows after many blocks."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    net.train()
+    with torch.no_grad():
+        clip = torch.randn(1, 8, net.blocks[0][0].in_channels, 32, 32)
+        net(clip, torch.ones(1, 8, dtype=torch.bool))
+
+
+def clip_of(frames: int, *, seed: int = 1, batch: int = 1, channels: int = 3) -> Tensor:
+    return torch.randn(batch, frames, channels, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def all_real(clip: Tensor) -> Tensor:
+    return torch.ones(clip.shape[:2], dtype=torch.bool)
+
+
+@pytest.mark.parametrize("name", NETS)
+@torch.no_grad()
+def test_a_frame_reaches_exactly_halo_frames_to_either_side(name: str) -> None:
+    net = backbone(name, stride=1, shift_blocks=3)
+    assert net.halo_frames == 3
+    clip = clip_of(11)
+    other = clip.clone()
+    other[:, 5] += 1
+    changed = (net(clip, all_real(clip)) - net(other, all_real(clip))).abs().amax(dim=1)[0] > 0
+    assert changed.nonzero().flatten().tolist() == [2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("name", NETS)
+@torch.no_grad()
+def test_without_shifts_frames_are_independent(name: str) -> None:
+    net = backbone(name, stride=1, shift_fraction=0.0)
+    clip = clip_of(4)
+    one_by_one = [net(clip[:, i : i + 1], torch.ones(1, 1, dtype=torch.bool)) for i in range(4)]
+    assert net.halo_frames == 0
+    torch.testing.assert_close(net(clip, all_real(clip)), torch.cat(one_by_one, dim=2), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_shift_takes_channels_from_both_neighbours_and_zero_beyond_the_ends() -> None:
+    net = backbone("tiny", stride=1, shift_blocks=1, shift_fraction=0.25)
+    seen: list[Tensor] = []
+    net.blocks[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    before: list[Tensor] = []
+    net.blocks[-2].register_forward_hook(lambda _, __, output: before.append(output))
+    clip = clip_of(3)
+    net(clip, all_real(clip))
+    (x,), (shifted,) = before, seen
+    fold = 16
+    zero = torch.zeros_like(x[0, :fold])
+    for frame in range(3):
+        past = x[frame - 1, :fold] if frame > 0 else zero
+        future = x[frame + 1, fold : 2 * fold] if frame < 2 else zero
+        torch.testing.assert_close(shifted[frame], torch.cat([past, future, x[frame, 2 * fold :]]))
+
+
+@given(
+    frames=st.integers(1, 9),
+    padding=st.integers(0, 5),
+    stride=st.integers(1, 4),
+    name=st.sampled_from(["tiny", "resnet18"]),
+)
+@settings(max_examples=12)
+@torch.no_grad()
+def test_padding_never_changes_real_steps_and_is_zero_itself(frames: int, padding: int, stride: int, name: str) -> None:
+    net = backbone(name, stride=stride)
+    clip = clip_of(frames)
+    alone = net(clip, all_real(clip))
+    padded = torch.cat([clip, 9 * clip_of(padding, seed=2)], dim=1)
+    mask = torch.arange(frames + padding)[None] < frames
+    out = net(padded, mask)
+    steps = step_mask(mask, stride)
+    assert int(steps.sum()) == alone.shape[2] == -(-frames // stride)
+    torch.testing.assert_close(out[:, :, : alone.shape[2]], alone, atol=1e-4, rtol=1e-4)
+    assert not out[:, :, alone.shape[2] :].any()
+
+
+@torch.no_grad()
+def test_a_short_last_step_averages_its_own_frames_only() -> None:
+    fine, coarse = (backbone("tiny", stride=stride) for stride in (1, 3))
+    clip = clip_of(7)
+    each, grouped = fine(clip, all_real(clip)), coarse(clip, all_real(clip))
+    expected = [each[:, :, 0:3].mean(2), each[:, :, 3:6].mean(2), each[:, :, 6]]
+    torch.testing.assert_close(grouped, torch.stack(expected, dim=2))
+
+
+def test_a_step_is_real_where_any_of_its_frames_is() -> None:
+    mask = torch.tensor([[True] * 5 + [False] * 2, [False] * 7])
+    assert step_mask(mask, 3).tolist() == [[True, True, False], [False, False, False]]
+
+
+def test_frozen_blocks_do_not_learn_and_the_others_do() -> None:
+    net = backbone("tiny", frozen_blocks=2)
+    clip = clip_of(2)
+    net(clip, all_real(clip)).sum().backward()
+    learns = [all(p.grad is not None for p in block.parameters()) for block in net.blocks]
+    assert learns == [False, False, True, True]
+
+
+def test_pretrained_batch_norm_keeps_its_statistics_in_training() -> None:
+    net = TemporalShiftBackbone(BackboneSettings(), in_channels=3, pretrained=True).train()
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    clip = clip_of(2)
+    net(clip, all_real(clip))
+    assert before
+    assert all(torch.equal(before[name], value) for name, value in net.named_buffers())
+
+
+def test_a_net_without_published_weights_says_so_in_one_line() -> None:
+    with pytest.raises(SettingsError, match=r"^backbone\.pretrained: .*'tiny'.*$"):
+        TemporalShiftBackbone(BackboneSettings(name="tiny"), in_channels=3, pretrained=True)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_net_takes_flow_and_tells_its_width(name: str) -> None:
+    net = backbone(name, channels=2)
+    clip = clip_of(2, channels=2)
+    assert net(clip, all_real(clip)).shape == (1, net.channels, 1)
+
+
+def sliced(video: Tensor, mask: Tensor, fold: int) -> Tensor:
+    """The shift written by slices, for autograd to differentiate."""
+    source = video * mask[:, :, None, None, None]
+    zero = torch.zeros_like(video[:, :1])
+    past, future = torch.cat([zero, source[:, :-1]], dim=1), torch.cat([source[:, 1:], zero], dim=1)
+    return torch.cat([past[:, :, :fold], future[:, :, fold : 2 * fold], video[:, :, 2 * fold :]], dim=2)
+
+
+@given(frames=st.integers(1, 5), real=st.integers(0, 5), fold=st.integers(1, 3))
+@settings(max_examples=20)
+def test_the_shift_and_its_gradient_are_those_of_slices(frames: int, real: int, fold: int) -> None:
+    mask = (torch.arange(frames) < real).expand(2, -1)
+    video = torch.randn(2, frames, 6, 2, 2, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn_like(video)
+    own = _shifted(video.flatten(0, 1), mask, fold / 6).unflatten(0, (2, frames))
+    expected = sliced(video, mask, fold)
+    torch.testing.assert_close(own, expected)
+    (found,), (wanted,) = (torch.autograd.grad(out, video, upstream) for out in (own, expected))
+    torch.testing.assert_close(found, wanted)
+
+
+@torch.no_grad()
+def test_the_identity_path_keeps_every_frame_to_itself() -> None:
+    net = backbone("resnet18", stride=1, shift_blocks=1)
+    clip = clip_of(5)
+    other = clip.clone()
+    other[:, 2] += 1
+
+    def changed() -> list[int]:
+        difference = (net(clip, all_real(clip)) - net(other, all_real(clip))).abs().amax(dim=1)[0]
+        return (difference > 0).nonzero().flatten().tolist()
+
+    assert changed() == [1, 2, 3]
+    nn.init.zeros_(net.blocks[-1].bn2.weight)  # the residual branch falls silent
+    assert changed() == [2]

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from tadkit.errors import WeightsError
+from tadkit.models.heads.head_file import head_settings
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"kind": "foo"}, "head.kind: must be one of 'actionformer', 'tridet'.*got 'foo'"),
+        ({"levls": 3}, "head.levls: no such setting; did you mean levels?"),
+        ({"dim": 130}, "head: dim 130 must be a multiple of attention_heads 4"),
+    ],
+)
+def test_settings_that_this_tadkit_does_not_know_are_told_in_one_line(section, said):
+    with pytest.raises(WeightsError, match=rf"^there: head settings that this tadkit cannot take \({said}.*\)$"):
+        head_settings(section, where="there")
