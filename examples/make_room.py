@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tadkit.data.synth import make_video
 from tadkit.records import Dataset, VideoRecord, write_dataset
+from tadkit.synth import make_video
 from tadkit.video.writer import write_video
 
 HERE = Path(__file__).parent

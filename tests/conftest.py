@@ -13,6 +13,8 @@ from hypothesis import settings
 
 from tadkit.cli import app, main
 
+pytest_plugins = ["toy_recipe"]
+
 # Machines differ in speed and run several jobs; how long one example takes is no truth about tadkit.
 settings.register_profile("tadkit", deadline=None, print_blob=True)
 settings.load_profile("tadkit")

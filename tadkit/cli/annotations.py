@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from tadkit.annotations.forms import Format, Tool
+from tadkit.annotations.presets import PresetName
 from tadkit.cli.options import PATH, POSITIVE, example
-from tadkit.data.forms import Format, Tool
-from tadkit.data.presets import PresetName
 
 if TYPE_CHECKING:
-    from tadkit.pipelines.convert import SubsetCounts
-    from tadkit.pipelines.stats import ClassStats, Stats
+    from tadkit.annotations.convert import SubsetCounts
+    from tadkit.annotations.stats import ClassStats, Stats
 
 FORMATS, TOOLS, PRESETS = get_args(Format), get_args(Tool), get_args(PresetName)
 
@@ -60,7 +60,7 @@ def convert(
     Subsets are named training, validation and testing, whatever the source calls them (docs/data.md). What is left out
     or assumed is told on stderr.
     """
-    from tadkit.pipelines.convert import convert as run
+    from tadkit.annotations.convert import convert as run
 
     tool: Tool | None = None if to == "tadkit" else to  # type: ignore[assignment] # click checks it
     result = run(
@@ -127,9 +127,9 @@ def check(
     Errors contradict themselves or cannot be used, and make the exit code 6; warnings are read as they stand. More than
     three warnings of one kind share a line, and errors after the fiftieth are counted; --json lists all.
     """
+    from tadkit.annotations.check import check as run
+    from tadkit.annotations.findings import lines
     from tadkit.cli.console import TerminalProgress
-    from tadkit.data.findings import lines
-    from tadkit.pipelines.check import check as run
 
     with TerminalProgress() as progress:
         result = run(annotations, videos=videos, features=features, dataset=dataset, progress=progress)
@@ -175,7 +175,7 @@ def stats(annotations: Path, subset: str | None, rate_hz: float, stride: int, as
     The proposal is for steps of --stride frames at --rate. Coverage of a class is the share of all time in which it
     goes on; that of an action is the share of its video that it takes, drawn in the groups of DETAD.
     """
-    from tadkit.pipelines.stats import stats as run
+    from tadkit.annotations.stats import stats as run
 
     result = run(annotations, subset=subset, rate_hz=rate_hz, stride=stride)
     if as_json:

@@ -51,7 +51,7 @@ def synth(folder: Path, **values: object) -> None:
     from tadkit.recipes import check_settings
 
     settings = check_settings(SynthSource, values, name="tadkit data synth")
-    from tadkit.pipelines.data import synth as make
+    from tadkit.synth import write_dataset as make
 
     with TerminalProgress() as progress:
         annotations = make(folder, settings, progress=progress)
@@ -81,8 +81,8 @@ def compose(clips: Path, folder: Path, **values: object) -> None:
     from tadkit.recipes import check_settings
 
     settings = check_settings(ComposeSource, {"clips": str(clips), **values}, name="tadkit data compose")
-    from tadkit.pipelines.data import compose as make
+    from tadkit.synth.compose import compose_streams as make
 
     with TerminalProgress() as progress:
-        annotations = make(clips, folder, settings, progress=progress)
+        annotations = make(settings, clips, folder, progress=progress)
     click.echo(annotations)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option, videos_in
+from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option
 
 if TYPE_CHECKING:
     from tadkit.records import Detection
@@ -59,6 +59,8 @@ def detect(
 
     load_sections(overrides, "decode", "video")
     changes = parse_overrides(overrides)
+    from tadkit.video.discovery import videos_in
+
     paths = videos_in(videos)
     if out is not None and out != STDOUT:
         refuse_output(out, *paths, model)

@@ -13,7 +13,6 @@ from tadkit.cli.options import (
     example,
     refuse_output,
     set_option,
-    videos_in,
     workers_options,
 )
 from tadkit.cli.stages import run_recipe
@@ -89,6 +88,7 @@ def extract_flow(
         return
     from tadkit.cli.console import TerminalProgress
     from tadkit.recipes import load_sections
+    from tadkit.video.discovery import videos_in
 
     settings = load_sections(overrides, "flow", "video")
     videos = videos_in(sources)
@@ -142,6 +142,7 @@ def extract_features(
     if overrides:
         raise UsageError(f"--set {overrides[0]}: videos are read as the model was trained; --set goes with a recipe")
     from tadkit.cli.console import TerminalProgress
+    from tadkit.video.discovery import videos_in
 
     videos = videos_in(sources)
     path = _needed(out, [*videos, *([] if model is None else [model])])

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from tadkit.errors import UsageError, VideoError
+from tadkit.errors import UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 
 class NamedPath(click.Path):
@@ -80,30 +79,6 @@ def workers_options(function: Function) -> Function:
 def example(*commands: str) -> str:
     """The closing words of a help text: commands that run as they stand."""
     return "\b\nExample:\n" + "\n".join(f"  {command}" for command in commands)
-
-
-def videos_in(sources: Sequence[Path]) -> list[Path]:
-    """Videos as named, folders replaced by the videos in them, in the order of their names.
-
-    Raises:
-        UsageError: the same video is named twice.
-        VideoError: a folder holds no video.
-    """
-    found: list[Path] = []
-    for source in sources:
-        if not source.is_dir():
-            found.append(source)
-            continue
-        inside = sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
-        if not inside:
-            raise VideoError(f"{source}: no video in this folder; looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
-        found.extend(inside)
-    seen: set[Path] = set()
-    for path in found:
-        if path.resolve() in seen:
-            raise UsageError(f"{path}: named twice; name each video once")
-        seen.add(path.resolve())
-    return found
 
 
 def refuse_output(out: Path, *inputs: Path | None, option: str = "--out") -> None:

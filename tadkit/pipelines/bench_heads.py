@@ -18,11 +18,11 @@ from tadkit.config import (
     TemporalMaxerSettings,
     TriDetSettings,
 )
-from tadkit.data.synth.tracks import make_track
 from tadkit.errors import UsageError
 from tadkit.models.heads import Head, build_head, head_loss, whole_window_steps
 from tadkit.pipelines.timing import interleaved_s, machine_json
 from tadkit.progress import Progress
+from tadkit.synth.tracks import make_track
 
 CHANNELS, CLASSES, STEPS, BATCH = 2048, 20, 2304, 2
 """The authors' for THUMOS14: two-stream I3D features, 20 classes, windows of 2304 steps, two a batch."""

@@ -10,8 +10,6 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, HeadSettings, TrainSettings
-from tadkit.data.batches import FeatureBatches
-from tadkit.data.windows import WindowPlan, training_video
 from tadkit.distill import JointHeadObjective
 from tadkit.errors import StoreError, WeightsError
 from tadkit.files import write_text
@@ -32,6 +30,8 @@ from tadkit.records import Detection
 from tadkit.store import TrackReader, read_store
 from tadkit.timeline import Timeline
 from tadkit.training import fit
+from tadkit.training.batches import FeatureBatches
+from tadkit.training.windows import WindowPlan, training_video
 
 TRACK = "appearance"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from tadkit.data.feature_files import FeatureFile, Found, feature_files, read_features
 from tadkit.errors import AnnotationError, StoreError, TadkitError, UsageError
 from tadkit.files import digest_of, digest_of_file
+from tadkit.interop.feature_files import FeatureFile, Found, feature_files, read_features
 from tadkit.progress import Progress
 from tadkit.records import VideoRecord, read_dataset
 from tadkit.store import PartWriter, open_store

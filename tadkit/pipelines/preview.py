@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 
-from tadkit.data.batches import read_flow
 from tadkit.errors import StoreError, UsageError, VideoError
 from tadkit.files import whole_file
 from tadkit.flow.panels import Panels, encoded
@@ -21,6 +20,7 @@ from tadkit.pipelines.inspect import StoreSummary, inspect_store
 from tadkit.progress import Progress
 from tadkit.store import TrackReader, read_store
 from tadkit.timeline import Timeline
+from tadkit.training.batches import read_flow
 from tadkit.video import SampledVideo, open_video, write_video
 
 MOVING = (".mp4", ".mov", ".mkv")

@@ -11,7 +11,6 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import ModelSettings, View
-from tadkit.data.batches import read_flow
 from tadkit.files import digest_of
 from tadkit.models.decode.chunks import predict_in_chunks
 from tadkit.models.detector import build_teacher
@@ -22,6 +21,7 @@ from tadkit.pipelines.workspace import CODE
 from tadkit.progress import Progress
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
 from tadkit.timeline import Timeline
+from tadkit.training.batches import read_flow
 from tadkit.video import windows
 from tadkit.views import view_motion
 

@@ -10,9 +10,6 @@ import torch
 
 from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, save_checkpoint
 from tadkit.config import HeadSettings, ModelSettings, TrainSettings
-from tadkit.data.batches import FeatureBatches, FlowBatches, FrameBatches
-from tadkit.data.frames import FrameCache
-from tadkit.data.windows import TrainingVideo, WindowPlan, training_video
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
 from tadkit.files import write_text
 from tadkit.models.detector import (
@@ -44,6 +41,9 @@ from tadkit.recipes import recipe_toml
 from tadkit.store import TrackReader
 from tadkit.timeline import Timeline
 from tadkit.training import fit
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches
+from tadkit.training.frames import FrameCache
+from tadkit.training.windows import TrainingVideo, WindowPlan, training_video
 
 
 def _stage_folder(workspace: Workspace, name: str) -> Path:

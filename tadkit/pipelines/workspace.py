@@ -26,13 +26,14 @@ from tadkit.config import (
 )
 from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.files import digest_of
-from tadkit.pipelines.data import compose, synth
 from tadkit.pipelines.extraction import source_digest
 from tadkit.pipelines.recipe_paths import expanded, whole_decoding
-from tadkit.pipelines.video_files import VIDEO_SUFFIXES, find_video
 from tadkit.progress import Progress
 from tadkit.records import VideoRecord, read_dataset
 from tadkit.store import read_store
+from tadkit.synth import write_dataset as write_synth
+from tadkit.synth.compose import compose_streams
+from tadkit.video.discovery import VIDEO_SUFFIXES, find_video
 
 CODE = 1
 """Raised when a change of the code makes stored results differ."""
@@ -223,10 +224,10 @@ def _videos_of(
             records = _of_split(annotations, split, progress)
             return [(record, store) for record in _with_features(records, annotations, store, progress)]
         case SynthSource():
-            annotations, videos = synth(folder, source, progress=progress), folder / "videos"
+            annotations, videos = write_synth(folder, source, progress=progress), folder / "videos"
         case ComposeSource():
             clips = expanded(source.clips, base=base)
-            annotations, videos = compose(clips, folder, source, progress=progress), folder / "videos"
+            annotations, videos = compose_streams(source, clips, folder, progress=progress), folder / "videos"
         case _:
             assert_never(source)
     return [(record, _file_of(record.name, videos)) for record in _of_split(annotations, split, progress)]

@@ -3,9 +3,9 @@ from __future__ import annotations
 import click
 import pytest
 
-from tadkit.cli.options import POSITIVE, videos_in
+from tadkit.cli.options import POSITIVE
 from tadkit.errors import UsageError, VideoError
-from tadkit.pipelines import video_files
+from tadkit.video.discovery import VIDEO_SUFFIXES, videos_in
 
 
 def test_a_folder_stands_for_its_videos_by_name(tmp_path):
@@ -101,6 +101,6 @@ def test_a_positive_number_is_finite_and_above_zero(value):
 
 
 def test_a_folder_gives_every_kind_of_video_that_is_found_by_name(tmp_path):
-    for suffix in video_files.VIDEO_SUFFIXES:
+    for suffix in VIDEO_SUFFIXES:
         (tmp_path / f"a{suffix}").touch()
-    assert len(videos_in([tmp_path])) == len(video_files.VIDEO_SUFFIXES)
+    assert len(videos_in([tmp_path])) == len(VIDEO_SUFFIXES)

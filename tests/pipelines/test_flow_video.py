@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tadkit.config import OpencvDisSettings, TemporalGradientSettings
-from tadkit.data.batches import read_flow
 from tadkit.pipelines.extraction import ExtractionResult
 from tadkit.pipelines.flow_video import PIECE_PAIRS
 from tadkit.store import read_store
+from tadkit.training.batches import read_flow
 
 Content = Callable[[Path], dict[str, Any]]
 Extracted = Callable[..., ExtractionResult]

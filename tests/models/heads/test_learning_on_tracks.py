@@ -16,11 +16,11 @@ from tadkit.config import (
     TemporalMaxerSettings,
     TriDetSettings,
 )
-from tadkit.data.synth.tracks import make_track
 from tadkit.evaluation import mean_average_precision
 from tadkit.models.decode.decode import decode
 from tadkit.models.heads import Head, build_head, candidates, head_loss, prediction_distillation
 from tadkit.records import Annotation, Detection
+from tadkit.synth.tracks import make_track
 from tadkit.timeline import Timeline
 
 STEPS, CHANNELS, CLASSES = 64, 16, 3

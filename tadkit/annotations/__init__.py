@@ -1,0 +1,1 @@
+"""Annotations: the forms that datasets and tools keep them in, and what is wrong with them."""

@@ -1,0 +1,240 @@
+"""``tadkit data convert``: annotations of datasets and tools to our form, and to those of tools."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tadkit.annotations.formats import (
+    AMBIGUOUS,
+    Format,
+    FrameTimes,
+    Known,
+    SourceVideo,
+    Tool,
+    guess,
+    read_annotations,
+    read_classes,
+    read_table,
+    write_annotations,
+)
+from tadkit.annotations.formats.source import number
+from tadkit.annotations.video_times import VideoTimes
+from tadkit.errors import AnnotationError, UsageError
+from tadkit.records import Dataset, VideoRecord, write_dataset
+from tadkit.video.discovery import find_video
+
+_NUMBERED: tuple[Format, ...] = ("multithumos", "charades", "epic-kitchens")
+_IN_FRAMES: tuple[Tool, ...] = ("cvat", "label-studio")
+_NAMES = ("video", "name", "id", "video_id")
+_SECONDS = ("seconds", "duration", "duration_s", "duration_second", "length")
+_FRAMES = ("count", "frames", "numFrame", "duration_frame")
+
+
+@dataclass(frozen=True)
+class SubsetCounts:
+    """What a subset holds.
+
+    Attributes:
+        videos: all videos.
+        with_actions: videos with at least one instance.
+        instances: annotations but the ambiguous ones.
+        ambiguous: annotations labelled ``Ambiguous`` (THUMOS14).
+        classes: labels of the instances.
+    """
+
+    videos: int
+    with_actions: int
+    instances: int
+    ambiguous: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted: the source's form, counts by subset (in order of names), and remarks on what was left out."""
+
+    form: Format
+    counts: Mapping[str, SubsetCounts]
+    remarks: tuple[str, ...]
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    form: Format | None = None,
+    to: Tool | None = None,
+    subsets: Collection[str] = (),
+    durations: Sequence[Path] = (),
+    videos: Path | None = None,
+    classes: Path | None = None,
+    fps: float | None = None,
+    noun: bool = False,
+    present_only: bool = False,
+) -> Conversion:
+    """Convert annotations.
+
+    Args:
+        source: file or folder.
+        out: file, or for ELAN and CVAT the folder, that is written.
+        form: the source's form; None guesses it.
+        to: a tool's form; None is ours, for which every video needs a duration.
+        subsets: keep only these, named as in the result; none keeps all.
+        durations: csv files of durations (docs/data.md) for videos whose source has none.
+        videos: folder of the videos, for durations, frame stamps and file names.
+        classes: class list, where the source has numbers only.
+        fps: rate of frame-based forms where nothing better is known.
+        noun: EPIC-KITCHENS: label by noun, not by verb.
+        present_only: leave out, with a remark, those that have no file in ``videos``.
+
+    Raises:
+        AnnotationError: the source cannot be read or has no video, a subset does not exist, or a duration is missing.
+        VideoError: a video of ``videos`` cannot be read.
+        UsageError: ``videos`` is no folder, or is needed and not given; an option that the forms make no use of; or
+            ``out`` is where the source is.
+    """
+    if present_only and videos is None:
+        raise UsageError("--present-only keeps the videos in a folder; name it with --videos")
+    known = Known(
+        classes=None if classes is None else read_classes(classes),
+        noun=noun,
+        fps=fps,
+        frame_times={} if videos is None else VideoTimes(videos),
+    )
+    form = guess(source) if form is None else form
+    _refuse_unused(form, to, classes=classes, fps=fps, noun=noun)
+    _refuse_own_place(source, form, out, to)
+    read = read_annotations(source, form, known)
+    if not read.videos:
+        raise AnnotationError("; ".join((f"{source}: no video that is labelled", *read.remarks)))
+    lengths = {name: entry for path in durations for name, entry in read_durations(path, known).items()}
+    remarks, kept = list(read.remarks), _of_subsets(read.videos, subsets, source)
+    if videos is not None and present_only:
+        kept = _present(kept, videos, source, remarks)
+    kept = [_completed(video, lengths, known) for video in kept]
+    if to is None:
+        kept = _without_strays(kept, source, remarks)
+        write_dataset(out, Dataset({video.name: _record(video, kept, source, videos) for video in kept}))
+    else:
+        write_annotations(out, to, kept, known)
+    return Conversion(form, counted(kept), tuple(remarks))
+
+
+def _refuse_unused(form: Format, to: Tool | None, *, classes: Path | None, fps: float | None, noun: bool) -> None:
+    if noun and form != "epic-kitchens":
+        raise UsageError(f"--noun is for epic-kitchens, and this is {form}; leave it out")
+    if classes is not None and form not in _NUMBERED:
+        raise UsageError(f"--classes names the numbers of {', '.join(_NUMBERED)}, and this is {form}; leave it out")
+    if fps is not None and not {form, to} & set(_IN_FRAMES):
+        raise UsageError(f"--fps is for forms in frames ({', '.join(_IN_FRAMES)}), not for {form}; leave it out")
+
+
+def _refuse_own_place(source: Path, form: Format, out: Path, to: Tool | None) -> None:
+    """What a person labelled is not written over: the source itself, or one of several files that are written."""
+    if out.resolve() == source.resolve() or (form == to and out.resolve() == source.resolve().parent):
+        raise UsageError(f"--out {out} is where the annotations are that it would be made of; name another place")
+
+
+def _present(videos: Sequence[SourceVideo], folder: Path, source: Path, remarks: list[str]) -> list[SourceVideo]:
+    """Videos that have a file; a remark counts the others."""
+    kept = [video for video in videos if find_video(video.name, folder) is not None]
+    if len(kept) < len(videos):
+        remarks.append(f"{source}: {len(videos) - len(kept)} of {len(videos)} videos are not in {folder}; left out")
+    return kept
+
+
+def _without_strays(videos: Sequence[SourceVideo], source: Path, remarks: list[str]) -> list[SourceVideo]:
+    """Leave out, with a remark, videos of unknown length that have ambiguous instances alone: THUMOS14 has one."""
+    kept = []
+    for video in videos:
+        stray = video.annotations and all(a.label == AMBIGUOUS for a in video.annotations)
+        if stray and video.duration_s is None:
+            count = len(video.annotations)
+            remarks.append(f"{source}: '{video.name}' is left out: {count} ambiguous instances alone, and no duration")
+        else:
+            kept.append(video)
+    return kept
+
+
+def read_durations(path: Path, known: Known) -> dict[str, float]:
+    """Seconds by video from annotations that have them, or from a csv.
+
+    A csv has a column of names and one of seconds, or of frames and of ``fps``.
+
+    Raises:
+        AnnotationError: it has no such columns, or a value is no number.
+    """
+    if path.suffix != ".csv":
+        videos = read_annotations(path, guess(path), known).videos
+        return {video.name: video.duration_s for video in videos if video.duration_s is not None}
+    rows = read_table(path)
+    columns = list(rows[0]) if rows else []
+    name, seconds, frames = (next((c for c in known if c in columns), None) for known in (_NAMES, _SECONDS, _FRAMES))
+    if name is None or (seconds is None and (frames is None or "fps" not in columns)):
+        raise AnnotationError(f"{path}: expected columns 'video' and 'seconds', or 'video', 'count' and 'fps'")
+    found: dict[str, float] = {}
+    for row in rows:
+        where = f"{path}: '{row[name]}'"
+        if seconds is not None:
+            length_s = _positive(number(row[seconds], f"{where} {seconds}"), f"{where} {seconds}")
+        else:
+            fps = _positive(number(row["fps"], f"{where} fps", unit="frames a second"), f"{where} fps")
+            length_s = number(row[frames or ""], f"{where} {frames}", unit="a number of frames") / fps
+        if found.setdefault(row[name], length_s) != length_s:
+            raise AnnotationError(f"{where} is there twice, of {found[row[name]]:g} and {length_s:g} s; keep one")
+    return found
+
+
+def _positive(value: float, where: str) -> float:
+    if value <= 0:
+        raise AnnotationError(f"{where} is {value:g}; expected a number above 0")
+    return value
+
+
+def _of_subsets(videos: Sequence[SourceVideo], subsets: Collection[str], source: Path) -> list[SourceVideo]:
+    there = sorted({video.subset for video in videos})
+    if unknown := [subset for subset in subsets if subset not in there]:
+        names = ", ".join(f"'{name}'" for name in there if name)
+        has = f"choose one of those it has: {names}" if names else "its videos have none; leave out --subset"
+        raise AnnotationError(f"{source}: no subset '{unknown[0]}'; {has}")
+    return [video for video in videos if not subsets or video.subset in subsets]
+
+
+def _completed(video: SourceVideo, lengths: Mapping[str, float], known: Known) -> SourceVideo:
+    """The video with a duration from the csv files, else from its file, where the source has none; its rate as well."""
+    duration_s = lengths.get(video.name) if video.duration_s is None else video.duration_s
+    if duration_s is not None and video.fps is not None:
+        return replace(video, duration_s=duration_s)
+    times = known.frame_times.get(video.name, FrameTimes())
+    return replace(video, duration_s=duration_s or times.duration_s, fps=video.fps or times.fps)
+
+
+def _record(video: SourceVideo, videos: Sequence[SourceVideo], source: Path, folder: Path | None) -> VideoRecord:
+    if video.duration_s is None:
+        count = sum(other.duration_s is None for other in videos)
+        others = f" ({count} videos in all)" if count > 1 else ""
+        no_file = "or --videos DIR" if folder is None else f"or put {video.name}.mp4 into {folder}"
+        raise AnnotationError(
+            f"{source}: '{video.name}'{others} has no duration; "
+            f"give --durations FILE.csv (columns video,seconds) {no_file}"
+        )
+    return VideoRecord(video.name, video.duration_s, video.subset, video.annotations, video.fps)
+
+
+def counted(videos: Sequence[SourceVideo | VideoRecord]) -> dict[str, SubsetCounts]:
+    """Counts of each subset."""
+    found = {}
+    for subset in sorted({video.subset for video in videos}):
+        inside = [video for video in videos if video.subset == subset]
+        labels = [[a.label for a in video.annotations if a.label != AMBIGUOUS] for video in inside]
+        instances = sum(map(len, labels))
+        found[subset] = SubsetCounts(
+            videos=len(inside),
+            with_actions=sum(1 for of_video in labels if of_video),
+            instances=instances,
+            ambiguous=sum(len(video.annotations) for video in inside) - instances,
+            classes=len({label for of_video in labels for label in of_video}),
+        )
+    return found

@@ -1,0 +1,142 @@
+"""Annotations in the forms of datasets and of annotation tools: one file each, read here and, for tools, written."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import assert_never
+
+from tadkit.annotations.formats.activitynet import read_database
+from tadkit.annotations.formats.bmn import read_bmn
+from tadkit.annotations.formats.boris import read_boris, write_boris
+from tadkit.annotations.formats.charades import read_charades
+from tadkit.annotations.formats.cvat import read_cvat, write_cvat
+from tadkit.annotations.formats.ego4d import read_ego4d
+from tadkit.annotations.formats.elan import read_elan, write_elan
+from tadkit.annotations.formats.epic_kitchens import read_epic_kitchens
+from tadkit.annotations.formats.frames import FrameTimes
+from tadkit.annotations.formats.guess import guess
+from tadkit.annotations.formats.label_studio import read_label_studio, write_label_studio
+from tadkit.annotations.formats.numbered import read_classes, read_multithumos
+from tadkit.annotations.formats.source import AMBIGUOUS, Known, Source, SourceVideo, file_of, forward, read_table
+from tadkit.annotations.formats.thumos14 import ACTIONFORMER, OPENTAD, read_afsd, read_official
+from tadkit.annotations.formats.via import read_via, write_via
+from tadkit.annotations.forms import Format, Tool
+from tadkit.errors import AnnotationError
+
+__all__ = [
+    "AMBIGUOUS",
+    "Format",
+    "FrameTimes",
+    "Known",
+    "Source",
+    "SourceVideo",
+    "Tool",
+    "guess",
+    "read_annotations",
+    "read_classes",
+    "read_table",
+    "write_annotations",
+]
+
+
+def read_annotations(path: Path, form: Format, known: Known) -> Source:
+    """Read annotations of any form.
+
+    Args:
+        path: file or folder.
+        form: what it is; see :func:`guess`.
+        known: what the source does not say.
+
+    Raises:
+        AnnotationError: missing, or not in this form; one line that names the file, the video and the value.
+    """
+    if not path.exists():
+        raise AnnotationError(f"{path}: no such file or folder")
+    try:
+        source = _read(path, form, known)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as cause:
+        # Readers check what people get wrong; what else a stranger's file may lack shows as one of these.
+        said = " ".join(str(cause).split())[:100]
+        raise AnnotationError(f"{path}: not as '{form}' files are ({type(cause).__name__}: {said})") from cause
+    names = Counter(video.name for video in source.videos)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise AnnotationError(f"{path}: the video '{twice[0]}' comes twice; keep one of its files or entries")
+    return forward(source, path)
+
+
+def _read(path: Path, form: Format, known: Known) -> Source:
+    match form:
+        case "tadkit" | "activitynet" | "hacs" | "fineaction":
+            return read_database(path)
+        case "bmn":
+            return read_bmn(path)
+        case "thumos14":
+            return read_official(path)
+        case "thumos14-afsd":
+            return read_afsd(path)
+        case "thumos14-actionformer":
+            return read_database(path, subsets=ACTIONFORMER)
+        case "thumos14-opentad":
+            return read_database(path, subsets=OPENTAD)
+        case "multithumos":
+            return read_multithumos(path, known)
+        case "charades":
+            return read_charades(path, known)
+        case "epic-kitchens":
+            return read_epic_kitchens(path, known)
+        case "ego4d-mq":
+            return read_ego4d(path)
+        case "boris" | "elan" | "cvat" | "label-studio" | "via":
+            return _read_tool(path, form, known)
+        case _:
+            assert_never(form)
+
+
+def _read_tool(path: Path, form: Tool, known: Known) -> Source:
+    match form:
+        case "boris":
+            return read_boris(path)
+        case "elan":
+            return read_elan(path)
+        case "cvat":
+            return read_cvat(path, known)
+        case "label-studio":
+            return read_label_studio(path, known)
+        case "via":
+            return read_via(path)
+        case _:
+            assert_never(form)
+
+
+def write_annotations(path: Path, form: Tool, videos: Sequence[SourceVideo], known: Known) -> None:
+    """Write annotations for a tool: ``path`` is a file, or for ELAN and CVAT a folder with a file a video.
+
+    Segments come back within half a millisecond (BORIS and ELAN keep milliseconds) or exactly (the others).
+
+    Raises:
+        AnnotationError: a name or label that the tool could not give back, or CVAT without a frame rate; then nothing
+            is written.
+    """
+    for video in videos:
+        file_of(video, known)
+        for label in {a.label for a in video.annotations}:
+            if label != label.strip() or not label or re.search(r"[\0-\x1f\x7f\ud800-\udfff\ufffe\uffff]", label):
+                raise AnnotationError(
+                    f"'{video.name}': label {label!r} is empty or has spaces around it or odd characters"
+                )
+    match form:
+        case "boris":
+            write_boris(path, videos, known)
+        case "elan":
+            write_elan(path, videos, known)
+        case "cvat":
+            write_cvat(path, videos, known)
+        case "label-studio":
+            write_label_studio(path, videos, known)
+        case "via":
+            write_via(path, videos, known)
+        case _:
+            assert_never(form)

@@ -1,0 +1,45 @@
+"""ActivityNet 1.3 as BMN's code has it: flat JSON, with subsets in ``video_info_new.csv`` beside it.
+
+``{video: {"duration_second", "duration_frame", "feature_frame", "annotations"}}``; BMN: Lin et al., ICCV 2019. The
+csv's ``seconds`` equals ``duration_second``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tadkit.annotations.formats.activitynet import annotations_of
+from tadkit.annotations.formats.source import Source, SourceVideo, maybe_number, read_table
+from tadkit.errors import AnnotationError
+from tadkit.files import read_json
+
+INFO = "video_info_new.csv"
+
+
+def read_bmn(path: Path) -> Source:
+    """Read BMN's form: the JSON file, or the folder that holds it and the csv.
+
+    Raises:
+        AnnotationError: one of the two is missing or not in this form.
+    """
+    if path.is_dir():
+        path = path / "anet_anno_action.json"
+    content = read_json(path, error=AnnotationError, distinct=True)
+    info = {row["video"]: row for row in read_table(path.parent / INFO, "video", "subset", "fps")}
+    if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+        raise AnnotationError(f"{path}: expected an object with an object for each video")
+    videos = []
+    for name, entry in content.items():
+        where = f"{path}: '{name}'"
+        if name not in info:
+            raise AnnotationError(f"{where} is not in {INFO} beside it, which has the subsets")
+        videos.append(
+            SourceVideo(
+                name=name,
+                annotations=annotations_of(entry, where),
+                subset=info[name]["subset"],
+                duration_s=maybe_number(entry.get("duration_second"), f"{where} duration_second"),
+                fps=maybe_number(info[name]["fps"], f"{where} fps", unit="frames a second"),
+            )
+        )
+    return Source(tuple(videos))

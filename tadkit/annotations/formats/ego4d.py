@@ -1,0 +1,60 @@
+"""Ego4D moment queries (Grauman et al., CVPR 2022): ``moments_train.json`` and ``moments_val.json``.
+
+Clips are the videos, named by ``clip_uid``, and seconds count from the clip's start. Labels marked ``primary`` are kept
+(110 classes), as the challenge and the peers do; one that two annotators gave with equal times counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tadkit.annotations.formats.source import Source, SourceVideo, action, files_of, number
+from tadkit.errors import AnnotationError
+from tadkit.files import read_json
+from tadkit.records import Annotation
+
+SUBSETS = {"train": "training", "val": "validation", "test": "testing"}
+
+
+def read_ego4d(path: Path) -> Source:
+    """Read a file, or all ``moments_*.json`` of a folder.
+
+    Raises:
+        AnnotationError: not in this form.
+    """
+    videos, others, repeated = [], 0, 0
+    for file in files_of(path, "moments_*.json"):
+        content = read_json(file, error=AnnotationError)
+        for item in content.get("videos", []) if isinstance(content, dict) else []:
+            for clip in item.get("clips", []):
+                video, left_out, twice = _clip(clip, str(item.get("split") or content.get("split")), file)
+                videos.append(video)
+                others, repeated = others + left_out, repeated + twice
+    if not videos:
+        raise AnnotationError(
+            f"{path}: no 'videos' with 'clips'; expected Ego4D's moments_train.json or moments_val.json"
+        )
+    counts = ((others, "labels are not primary and are left out"), (repeated, "labels repeat another and count once"))
+    return Source(tuple(videos), tuple(f"{path}: {count} {what}" for count, what in counts if count))
+
+
+def _clip(clip: Mapping[str, Any], split: str, file: Path) -> tuple[SourceVideo, int, int]:
+    name = str(clip.get("clip_uid"))
+    where = f"{file}: '{name}'"
+    if split not in SUBSETS:
+        raise AnnotationError(f"{where} has split '{split}'; expected {', '.join(SUBSETS)}")
+    start_s, end_s = (number(clip.get(f"video_{end}_sec"), f"{where} video_{end}_sec") for end in ("start", "end"))
+    labels = list(_labels(clip))
+    primary = [label for label in labels if label.get("primary")]
+    found: dict[Annotation, None] = {}
+    for label in primary:
+        found[action(label.get("start_time"), label.get("end_time"), str(label.get("label")), where)] = None
+    video = SourceVideo(name, tuple(found), SUBSETS[split], end_s - start_s)
+    return video, len(labels) - len(primary), len(primary) - len(found)
+
+
+def _labels(clip: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for annotator in clip.get("annotations") or []:
+        yield from annotator.get("labels") or []

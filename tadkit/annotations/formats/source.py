@@ -1,0 +1,273 @@
+"""What every reader of annotations returns, and how they read text, numbers, tables and XML from strangers."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from tadkit.annotations.formats.frames import FrameTimes
+from tadkit.errors import AnnotationError
+from tadkit.records import Annotation, shown
+
+AMBIGUOUS = "Ambiguous"
+_DECIMALS = 9
+
+
+@dataclass(frozen=True)
+class SourceVideo:
+    """One video as a source tells of it; what the source does not say is None.
+
+    Attributes:
+        name: key in our annotations.
+        annotations: actions in seconds, in the order of the source.
+        subset: ``training``, ``validation``, ``testing``, or the source's own word.
+        duration_s: length.
+        fps: frames a second.
+    """
+
+    name: str
+    annotations: tuple[Annotation, ...]
+    subset: str = ""
+    duration_s: float | None = None
+    fps: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Videos of a source, and a remark for each kind of thing that was left out or assumed."""
+
+    videos: tuple[SourceVideo, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the user adds to a source.
+
+    Attributes:
+        classes: names of classes by their number or code, where the source has numbers only.
+        noun: EPIC-KITCHENS: the label is the noun; else the verb.
+        fps: rate of frame-based forms where nothing better is known.
+        frame_times: rate or stamps of some videos.
+    """
+
+    classes: Mapping[str, str] | None = None
+    noun: bool = False
+    fps: float | None = None
+    frame_times: Mapping[str, FrameTimes] = field(default_factory=dict)
+
+    def times_of(self, video: str, *, fps: float | None = None) -> FrameTimes:
+        """When the frames of ``video`` are shown; ``fps`` is what the source itself says."""
+        found = self.frame_times.get(video, FrameTimes())
+        return found if found.stamps_s is not None else replace(found, fps=found.fps or fps or self.fps)
+
+
+def number(value: Any, where: str, *, unit: str = "a number of seconds") -> float:
+    """A finite number, given as number or as text.
+
+    Raises:
+        AnnotationError: anything else; ``where`` stands before it.
+    """
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise AnnotationError(f"{where} is {shown(value)}; expected {unit}")
+    return found
+
+
+def maybe_number(value: Any, where: str, *, unit: str = "a number of seconds") -> float | None:
+    """As :func:`number`; None, empty text and a number that is not positive mean that it is not known."""
+    found = None if value is None or value == "" else number(value, where, unit=unit)
+    return found if found is not None and found > 0 else None
+
+
+def action(start: Any, end: Any, label: str, where: str) -> Annotation:
+    """An annotation from numbers or text; it may end before it starts, which :func:`forward` sorts out.
+
+    Raises:
+        AnnotationError: not numbers; ``where`` stands before it.
+    """
+    return Annotation(number(start, f"{where} start"), number(end, f"{where} end"), label)
+
+
+def forward(source: Source, path: Path) -> Source:
+    """The source without segments that end before they start, which Charades has seven of; a remark names each."""
+    wrong = [(video.name, a) for video in source.videos for a in video.annotations if a.end_s < a.start_s]
+    if not wrong:
+        return source
+    named = ", ".join(f"'{name}' [{a.start_s:g}, {a.end_s:g}]" for name, a in wrong)
+    remark = f"{path}: {len(wrong)} segments end before they start and are left out: {named}"
+    videos = (
+        replace(video, annotations=tuple(a for a in video.annotations if a.end_s >= a.start_s))
+        for video in source.videos
+    )
+    return Source(tuple(videos), (*source.remarks, remark))
+
+
+def from_clock(text: str, where: str) -> float:
+    """Seconds of ``hh:mm:ss.ss``, ``mm:ss`` or plain seconds.
+
+    Raises:
+        AnnotationError: anything else.
+    """
+    seconds = 0.0
+    for part in text.strip().split(":"):
+        seconds = seconds * 60 + number(part, where, unit="a time such as 00:01:23.45")
+    return round(seconds, _DECIMALS)
+
+
+def gathered(rows: Iterable[tuple[str, Annotation]]) -> dict[str, list[Annotation]]:
+    """Annotations by video, in the order in which they come."""
+    found: dict[str, list[Annotation]] = {}
+    for video, annotation in rows:
+        found.setdefault(video, []).append(annotation)
+    return found
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        AnnotationError: missing, no file or no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as cause:
+        raise AnnotationError(f"{path}: no such file") from cause
+    except (OSError, UnicodeDecodeError) as cause:
+        raise AnnotationError(f"{path}: cannot be read as a text file ({cause}); save it as UTF-8") from cause
+
+
+def read_table(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, str]]:
+    """Rows of a CSV file with a heading line.
+
+    Raises:
+        AnnotationError: it cannot be read or lacks one of ``columns``.
+    """
+    return table_of(read_text(path).splitlines(), path, *columns, delimiter=delimiter)
+
+
+def table_of(lines: Iterable[str], path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, str]]:
+    """Rows of CSV lines, the first of which is the heading.
+
+    Raises:
+        AnnotationError: they lack one of ``columns``.
+    """
+    reader = csv.DictReader(lines, delimiter=delimiter, restval="")
+    headings = [heading.strip() for heading in reader.fieldnames or []]
+    reader.fieldnames = headings
+    if missing := [column for column in columns if column not in headings]:
+        raise AnnotationError(f"{path}: no column '{missing[0]}'; expected columns {', '.join(columns)}")
+    return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in reader]
+
+
+class _DoctypeError(Exception):
+    """A DOCTYPE was met."""
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file without a document type: no entity of it is ever expanded, nothing else is fetched.
+
+    Raises:
+        AnnotationError: missing, not XML, or with a DOCTYPE, which could define entities.
+    """
+
+    def refuse(*_: object) -> None:
+        raise _DoctypeError
+
+    text = read_text(path)
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(re.sub(r"^\s*<\?xml[^>]*\?>", "", text), True)
+        return ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text))
+    except _DoctypeError as cause:
+        raise AnnotationError(
+            f"{path}: has a document type (<!DOCTYPE>), which annotation tools do not write; remove it"
+        ) from cause
+    except (expat.ExpatError, ElementTree.ParseError) as cause:
+        raise AnnotationError(f"{path}: not XML ({cause})") from cause
+
+
+def name_of_file(text: str) -> str:
+    """A video's name from a path or address as tools write them: the file's name without its suffix."""
+    plain = text
+    if "://" in text or text.startswith("/data/"):  # Label Studio's local files are the query ?d=
+        plain = unquote(text.rpartition("?d=")[2] if "?d=" in text else re.split("[?#]", text)[0])
+    return PurePosixPath(plain.replace("\\", "/")).stem
+
+
+def described(name: str, found: Iterable[Annotation], said: Mapping[str, Any], where: str) -> SourceVideo:
+    """A video with actions in order of time, and with what is ``said`` of its subset, duration_s and fps, also as text.
+
+    Raises:
+        AnnotationError: a value that is no number; ``where`` stands before it.
+    """
+    return SourceVideo(
+        name=name,
+        annotations=tuple(sorted(found, key=lambda a: (a.start_s, a.end_s))),
+        subset=str(said.get("subset") or ""),
+        duration_s=maybe_number(said.get("duration_s"), f"{where} duration"),
+        fps=maybe_number(said.get("fps"), f"{where} fps", unit="frames a second"),
+    )
+
+
+def files_of(path: Path, *patterns: str) -> list[Path]:
+    """A file by itself, or those of a folder whose names fit one of ``patterns``, in order.
+
+    Raises:
+        AnnotationError: a folder without such a file.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
+    if not files:
+        raise AnnotationError(f"{path}: no file {' or '.join(patterns)} in this folder")
+    return files
+
+
+def file_of(video: SourceVideo, known: Known) -> str:
+    """The file name that tools are given for a video.
+
+    Raises:
+        AnnotationError: the name holds a path separator, so that no tool would give it back.
+    """
+    if re.search(r"[/\\\0]", video.name) or not video.name.strip(". "):
+        raise AnnotationError(f"'{video.name}' is no file name, so annotation tools cannot keep it; rename the video")
+    return known.frame_times.get(video.name, FrameTimes()).file or f"{video.name}.mp4"
+
+
+def lanes(annotations: Iterable[Annotation]) -> list[list[Annotation]]:
+    """Annotations dealt into the fewest lanes in which none overlap, each in order of time."""
+    found: list[list[Annotation]] = []
+    for annotation in sorted(annotations, key=lambda a: (a.start_s, a.end_s)):
+        free = [lane for lane in found if lane[-1].end_s <= annotation.start_s]
+        if free:
+            free[0].append(annotation)
+        else:
+            found.append([annotation])
+    return found
+
+
+def resolved(subset: str, subsets: Mapping[str, str], where: str) -> str:
+    """Our word for a source's ``subset``, looked up whole.
+
+    Raises:
+        AnnotationError: the source is not known to use it.
+    """
+    if subset not in subsets:
+        names = ", ".join(f"'{name}'" for name in subsets)
+        raise AnnotationError(
+            f"{where} has subset '{subset}'; this form uses {names}; --from activitynet keeps any name as it is"
+        )
+    return subsets[subset]

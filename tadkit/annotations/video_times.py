@@ -1,0 +1,47 @@
+"""What the files of annotated videos say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tadkit.annotations.formats import FrameTimes
+from tadkit.errors import UsageError
+from tadkit.video.discovery import find_video, is_video
+from tadkit.video.index import build_index
+
+
+class VideoTimes(Mapping[str, FrameTimes]):
+    """Frame times of the videos in a folder, each read when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        """Refuse what is no folder."""
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder of videos")
+        self._folder = folder
+        self._read: dict[str, FrameTimes] = {}
+
+    def __getitem__(self, name: str) -> FrameTimes:
+        """Stamps, duration and file name of a video.
+
+        Raises:
+            KeyError: there is no file of that name.
+            VideoError: it is no video.
+        """
+        if name not in self._read:
+            path = find_video(name, self._folder)
+            if path is None:
+                raise KeyError(name)
+            index = build_index(path)
+            steps = len(index) - 1
+            fps = steps / float(index.stamps_s[-1]) if steps else 1 / index.duration_s
+            self._read[name] = FrameTimes(index.stamps_s, fps, path.name, index.duration_s)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the videos, sorted."""
+        return iter(sorted({path.stem for path in self._folder.iterdir() if is_video(path)}))
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        return sum(1 for _ in self)

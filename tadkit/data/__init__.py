@@ -1,1 +1,0 @@
-"""Training windows, made-up video and composed streams."""

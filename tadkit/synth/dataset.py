@@ -1,0 +1,64 @@
+"""Writes made-up videos and their annotations to a folder, going on where it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tadkit.config import SynthSource
+from tadkit.progress import Progress
+from tadkit.records import Dataset, VideoRecord
+from tadkit.records import write_dataset as write_annotations
+from tadkit.synth.ledger import Ledger
+from tadkit.synth.video import CameraKind, make_video
+from tadkit.video.writer import write_video
+
+_MAKER = 2
+"""Raised whenever the same seed gives another video, so that old ones are made again."""
+
+
+def write_dataset(
+    folder: Path,
+    settings: SynthSource,
+    *,
+    progress: Progress,
+    actions: Sequence[str] | None = None,
+    size_hw: tuple[int, int] = (240, 320),
+) -> Path:
+    """Write ``videos/<name>.mp4`` and ``annotations.json`` (subset ``training``) and return the path of the latter.
+
+    A video that is there whole and was made from equal settings is kept.
+
+    Args:
+        folder: made where it is missing.
+        settings: how many, how long, from where, from which seed.
+        progress: told of each video.
+        actions: labels that may happen; all when None.
+        size_hw: even height and width in pixels.
+
+    Raises:
+        UsageError: the folder cannot be written to, or settings that no video can be made from.
+    """
+    ledger = Ledger(folder / "made.json")
+    records: dict[str, VideoRecord] = {}
+    progress.start("made-up videos", total=settings.count, unit="videos")
+    for n in range(settings.count):
+        camera = _camera(settings, n)
+        seed = settings.seed + n
+        video = make_video(seed=seed, duration_s=settings.duration_s, camera=camera, size_hw=size_hw, actions=actions)
+        name = f"synth_{camera}_{seed:06d}"
+        path = folder / "videos" / f"{name}.mp4"
+        made_from = (_MAKER, seed, settings.duration_s, camera, size_hw, actions and tuple(actions))
+        if not ledger.holds(path, made_from):
+            write_video(path, video.frames(), fps=video.fps)
+            ledger.add(path, made_from)
+        records[name] = VideoRecord(name, video.duration_s, "training", video.annotations)
+        progress.advance(note=name)
+    write_annotations(folder / "annotations.json", Dataset(records))
+    return folder / "annotations.json"
+
+
+def _camera(settings: SynthSource, n: int) -> CameraKind:
+    if settings.camera == "both":
+        return "above" if n % 2 == 0 else "side"
+    return settings.camera

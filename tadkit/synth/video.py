@@ -1,0 +1,132 @@
+"""One made-up video: its frames, its annotations and its exact flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from tadkit.errors import UsageError
+from tadkit.records import Annotation
+from tadkit.synth.body import Body, pose_limbs
+from tadkit.synth.motion import perform
+from tadkit.synth.phases import Phase
+from tadkit.synth.render import Renderer, random_clothes, random_light
+from tadkit.synth.scene import Room, empty_room, random_camera, random_room
+from tadkit.synth.script import write_script
+
+CameraKind = Literal["side", "above"]
+_SIDE_PX = (32, 2048)
+
+
+@dataclass(frozen=True)
+class MadeUpVideo:
+    """An untrimmed video whose every action and pixel motion is known; frames are drawn when asked for.
+
+    Attributes:
+        annotations: the actions, in order of time, in seconds.
+        fps: frames per second, constant; frame ``k`` is shown at ``k / fps``.
+        frame_count: number of frames.
+        size_hw: (height, width) in pixels.
+        seed: what it was made from, with ``camera``.
+        camera: where it is seen from.
+        camera_noise: whether noise and compression faults are drawn.
+        phases: the whole story, pauses included.
+        room: the room it happens in.
+    """
+
+    annotations: tuple[Annotation, ...]
+    fps: float
+    frame_count: int
+    size_hw: tuple[int, int]
+    seed: int
+    camera: CameraKind
+    camera_noise: bool
+    phases: tuple[Phase, ...]
+    room: Room
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.frame_count / self.fps
+
+    def frames(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        """The frames in order, RGB; the same each time."""
+        for k in range(self.frame_count):
+            yield self.frame(k)
+
+    def frame(self, k: int) -> UInt8[np.ndarray, "height width 3"]:
+        """Frame ``k`` alone."""
+        if not self.camera_noise:
+            return np.clip(self._renderer.clean(k) + 0.5, 0, 255).astype(np.uint8)
+        return self._renderer.frame(k, rng=np.random.default_rng([self.seed, k]))
+
+    def flow(self, k: int) -> Float32[np.ndarray, "2 height width"]:
+        """Exact optical flow (u right, v down, in pixels) from frame ``k`` to ``k + 1``.
+
+        A pixel that shows a limb in frame ``k`` moves as that point of the limb does, seen or hidden in the next frame;
+        the room is still. Shadows and flicker are no motion.
+        """
+        assert 0 <= k < self.frame_count - 1, k
+        return self._renderer.flow(k)
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        streams = _streams(self.seed, self.camera)
+        rng = streams["person"]
+        body = Body(float(rng.uniform(1.5, 1.92)), float(rng.uniform(0.88, 1.22)))
+        states = perform(self.phases, body, fps=self.fps, frames=self.frame_count, rng=rng)
+        view = random_camera(streams["camera"], self.camera, self.size_hw)
+        picture, depth = empty_room(self.room, view, streams["surfaces"])
+        light = random_light(streams["light"], self.size_hw, self.frame_count, self.fps)
+        return Renderer(picture, depth, view, light, random_clothes(streams["clothes"]), body, pose_limbs(states, body))
+
+
+def _streams(seed: int, camera: CameraKind) -> dict[str, np.random.Generator]:
+    names = ("room", "story", "person", "camera", "surfaces", "light", "clothes")
+    children = np.random.SeedSequence([seed, ("side", "above").index(camera)]).spawn(len(names))
+    return {name: np.random.default_rng(child) for name, child in zip(names, children, strict=True)}
+
+
+def make_video(
+    *,
+    seed: int,
+    duration_s: float,
+    camera: CameraKind,
+    size_hw: tuple[int, int] = (240, 320),
+    fps: float = 25.0,
+    actions: Sequence[str] | None = None,
+    camera_noise: bool = True,
+) -> MadeUpVideo:
+    """Make up one video; equal arguments give equal videos.
+
+    Args:
+        seed: names the video, zero or more.
+        duration_s: length; rounded to whole frames.
+        camera: ``side``, or ``above`` for one at the ceiling.
+        size_hw: height and width in pixels.
+        fps: frames per second.
+        actions: labels that may happen, of :data:`ACTIONS`; all when None.
+        camera_noise: False leaves out noise and compression, as tests of the flow need.
+
+    Raises:
+        UsageError: a length, size, rate, seed or action that cannot be made up.
+    """
+    if seed < 0 or not 1.0 <= duration_s <= 36_000 or not 1.0 <= fps <= 1000:
+        raise UsageError(
+            f"cannot make up a video of {duration_s} s at {fps} fps from seed {seed}; all must be positive, 1 s or more"
+        )
+    if not all(_SIDE_PX[0] <= side <= _SIDE_PX[1] for side in size_hw):
+        raise UsageError(
+            f"cannot make up a video of {size_hw[0]}x{size_hw[1]} px; sides must be {_SIDE_PX[0]} to {_SIDE_PX[1]} px"
+        )
+    streams = _streams(seed, camera)
+    room = random_room(streams["room"], camera)
+    frame_count = round(duration_s * fps)
+    phases = write_script(room, frame_count / fps, streams["story"], actions)
+    annotations = tuple(Annotation(p.start_s, p.end_s, p.kind) for p in phases if p.kind != "idle")
+    return MadeUpVideo(annotations, fps, frame_count, size_hw, seed, camera, camera_noise, phases, room)

@@ -1,0 +1,189 @@
+"""Batches of windows for the three training stages."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from tadkit.config import View
+from tadkit.distill import Batch, TeacherTargets, Truth
+from tadkit.flow import decode as decode_motion
+from tadkit.models.backbones import step_mask
+from tadkit.models.heads import Head, HeadPredictions
+from tadkit.store import TrackReader
+from tadkit.training.frames import FrameCache
+from tadkit.training.windows import TrainingVideo, Window, WindowPlan, window_truth
+from tadkit.views import view_frames, view_motion
+
+
+class WindowBatches(ABC):
+    """Batches by step number; subclasses say what a window holds."""
+
+    def __init__(self, plan: WindowPlan, *, stride: int) -> None:
+        """``stride`` is frames per feature step."""
+        self.plan = plan
+        self.stride = stride
+        self.steps_per_epoch = plan.steps_per_epoch
+
+    @abstractmethod
+    def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
+        """Tensors of one window, time first, padded to the plan's length."""
+
+    def teacher(self, windows: Sequence[Window]) -> TeacherTargets | None:  # noqa: ARG002 - for those that have one
+        """Teacher outputs of a batch; None where the objective needs none."""
+        return None
+
+    def batch(self, step: int) -> Batch:
+        """Batch of step ``step`` over all epochs."""
+        windows = self.plan.windows(step)
+        videos = [self.plan.videos[window.video] for window in windows]
+        parts = [self.inputs(*pair) for pair in zip(videos, windows, strict=True)]
+        truths = [window_truth(*pair, stride=self.stride) for pair in zip(videos, windows, strict=True)]
+        return Batch(
+            inputs={name: torch.stack([part[name] for part in parts]) for name in parts[0]},
+            mask=torch.stack([self.mask(window) for window in windows]),
+            truth=Truth(
+                segments=[torch.from_numpy(segments).float() for segments, _ in truths],
+                labels=[torch.from_numpy(labels) for _, labels in truths],
+            ),
+            teacher=self.teacher(windows),
+        )
+
+    def mask(self, window: Window) -> Tensor:
+        """Real frames of a window (frames,)."""
+        return torch.arange(self.plan.window_frames) < window.stop - window.start
+
+
+class FlowBatches(WindowBatches):
+    """Windows of flow from a flow store, for the teacher."""
+
+    def __init__(self, plan: WindowPlan, *, stride: int, flow: TrackReader) -> None:
+        """Read from the store ``flow``."""
+        super().__init__(plan, stride=stride)
+        self.flow = flow
+
+    def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
+        """``flow`` (frames, channels, height, width); the last frame of a video repeats the flow before it."""
+        flow = read_flow(self.flow, video.name, window.start, window.stop)
+        return {"flow": pad_time(view_motion(torch.from_numpy(flow), window.view), self.plan.window_frames)}
+
+
+class FrameBatches(WindowBatches):
+    """Windows of RGB, with the teacher's cached outputs where ``teacher_tracks`` is given, for the student."""
+
+    def __init__(
+        self,
+        plan: WindowPlan,
+        *,
+        stride: int,
+        cache: FrameCache,
+        paths: Mapping[str, Path],
+        teacher_tracks: TrackReader | None,
+        levels: int,
+        teacher_head: Head | None = None,
+    ) -> None:
+        """Read frames by ``cache``.
+
+        Args:
+            plan: of windows.
+            stride: frames per feature step.
+            cache: of decoded frames.
+            paths: finds a video's file by its name.
+            teacher_tracks: what the teacher says of the videos; None for students that do not hear it.
+            levels: of the teacher's predictions in the tracks; 0 where these hold its feature alone.
+            teacher_head: makes predictions of the feature where the tracks hold none.
+        """
+        super().__init__(plan, stride=stride)
+        self.cache = cache
+        self.paths = paths
+        self.teacher_tracks = teacher_tracks
+        self.levels = levels
+        self.teacher_head = None if teacher_head is None else teacher_head.eval().cpu()
+
+    def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
+        """``frames`` uint8 (frames, height, width, 3)."""
+        frames = self.cache.read(self.paths[video.name], window.start, window.stop)
+        return {"frames": pad_time(_viewed(frames, window.view), self.plan.window_frames)}
+
+    def teacher(self, windows: Sequence[Window]) -> TeacherTargets | None:
+        """f_T and y_T of the windows, in their views."""
+        tracks = self.teacher_tracks
+        if tracks is None:
+            return None
+        feature = torch.stack([self._track(tracks, window, "feature", 1)[0].T for window in windows])
+        if self.teacher_head is not None:
+            mask = step_mask(torch.stack([self.mask(window) for window in windows]), self.stride)
+            with torch.no_grad():
+                return TeacherTargets(feature, self.teacher_head(feature, mask))
+        logits, masks = self._levels(tracks, windows, "logits")
+        return TeacherTargets(feature, HeadPredictions(logits, self._levels(tracks, windows, "offsets")[0], masks))
+
+    def _levels(
+        self, tracks: TrackReader, windows: Sequence[Window], field: str
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """A field of the stored predictions and its masks, level by level."""
+        read = [
+            [self._track(tracks, window, f"{field}_{level}", 2**level) for window in windows]
+            for level in range(self.levels)
+        ]
+        values, masks = (tuple(torch.stack([pair[part] for pair in level]) for level in read) for part in (0, 1))
+        return values, masks
+
+    def _track(self, tracks: TrackReader, window: Window, track: str, scale: int) -> tuple[Tensor, Tensor]:
+        """A track of every ``scale``-th step in a window, padded to the plan's length, and where it is real."""
+        first, last = window.start // self.stride, -(-window.stop // self.stride)
+        name = self.plan.videos[window.video].name
+        values = tracks.read(name, f"{window.view}/{track}", first // scale, -(-last // scale))
+        length = self.plan.window_frames // self.stride // scale
+        return pad_time(torch.from_numpy(values).float(), length), torch.arange(length) < len(values)
+
+
+class FeatureBatches(WindowBatches):
+    """Windows of cached branch features, for fusion and joint head."""
+
+    def __init__(self, plan: WindowPlan, *, features: TrackReader, tracks: Sequence[str]) -> None:
+        """``tracks`` are ``appearance`` and, with two branches, ``motion``. The plan counts feature steps as frames."""
+        super().__init__(plan, stride=1)
+        self.features = features
+        self.tracks = tracks
+
+    def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
+        """Each track (channels, steps)."""
+        return {
+            track: pad_time(self._read(video.name, window, track), self.plan.window_frames).T for track in self.tracks
+        }
+
+    def _read(self, name: str, window: Window, track: str) -> Tensor:
+        return torch.from_numpy(self.features.read(name, f"{window.view}/{track}", window.start, window.stop)).float()
+
+
+def read_flow(
+    store: TrackReader, name: str, start: int, stop: int
+) -> Float[np.ndarray, "frames channels height width"]:
+    """Motion of frames ``start`` to ``stop``; the last frame of a video, which has none, repeats the one before it."""
+    count = store.length(name, "motion")
+    bound = store.bound(name, "motion")
+    coded = store.read(name, "motion", min(start, max(0, count - 1)), min(stop, count))
+    if len(coded) == 0:  # a video of one frame has no flow: it stands still
+        return np.zeros((stop - start, *coded.shape[1:]), dtype=np.float32)
+    motion = coded.astype(np.float32) if bound is None else decode_motion(coded, bound)
+    missing = stop - max(start, count)
+    if start >= count:  # only the last frame was asked for
+        return np.repeat(motion[-1:], stop - start, axis=0)
+    return np.concatenate([motion, np.repeat(motion[-1:], missing, axis=0)]) if missing > 0 else motion
+
+
+def pad_time(x: Tensor, length: int) -> Tensor:
+    """Zeros after the last step until there are ``length``."""
+    assert x.shape[0] <= length, (x.shape, length)
+    return torch.cat([x, x.new_zeros((length - x.shape[0], *x.shape[1:]))]) if x.shape[0] < length else x
+
+
+def _viewed(frames: UInt8[np.ndarray, "frames height width 3"], view: View) -> Tensor:
+    return view_frames(torch.from_numpy(frames).movedim(-1, 1), view).movedim(1, -1).contiguous()

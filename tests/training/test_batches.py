@@ -1,0 +1,299 @@
+"""Batches from real stores and real videos: what stands at one place belongs together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tadkit.config import TrainSettings, VideoSettings, View
+from tadkit.errors import VideoError
+from tadkit.flow import encode
+from tadkit.store import TrackReader, open_store, read_store
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, pad_time, read_flow
+from tadkit.training.frames import FrameCache
+from tadkit.training.windows import TrainingVideo, WindowPlan
+from tadkit.video import write_video
+
+SIZE, SIDE, BOUND = 64, 12, 8.0
+LENGTHS = {"long": 37, "short": 10, "still": 1}
+SETTINGS = VideoSettings(rate_hz=10.0, height_px=SIZE, width_px=SIZE)
+STRIDE, WINDOW, ALIGN, LEVELS = 2, 16, 8, 3
+
+
+def centres(name: str) -> np.ndarray:
+    """Centre (x, y) of the square in each frame; no two steps are alike."""
+    count = LENGTHS[name]
+    steps = np.random.default_rng(count).integers(-3, 4, size=(count, 2))
+    position, path = np.array([24, 20]), []
+    for step in steps:
+        path.append(position)
+        after = position + step
+        position = np.where((after < 10) | (after > 38), position - step, after)
+    return np.array(path, dtype=np.float64)
+
+
+def pictures(name: str) -> Iterator[np.ndarray]:
+    for x, y in centres(name).astype(int):
+        picture = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
+        picture[y - SIDE // 2 : y + SIDE // 2, x - SIDE // 2 : x + SIDE // 2] = 255
+        yield picture
+
+
+def true_flow(name: str) -> np.ndarray:
+    """Flow (frames - 1, 2, height, width): the square's displacement inside it, zero around it."""
+    path = centres(name)
+    flow = np.zeros((max(0, len(path) - 1), 2, SIZE, SIZE), dtype=np.float32)
+    for k, (here, there) in enumerate(pairwise(path)):
+        x, y = here.astype(int)
+        inside = np.s_[y - SIDE // 2 : y + SIDE // 2, x - SIDE // 2 : x + SIDE // 2]
+        for axis in range(2):
+            flow[(k, axis, *inside)] = (there - here)[axis]
+    return flow
+
+
+@dataclass(frozen=True)
+class World:
+    """Videos and stores."""
+
+    folder: Path
+    paths: dict[str, Path]
+    flow: TrackReader
+    teacher: TrackReader
+    features: TrackReader
+    videos: list[TrainingVideo]
+
+
+def _teacher_tracks(name: str, view: View) -> dict[str, np.ndarray]:
+    """Tracks whose value is the step that they stand for."""
+    steps, sign = -(-LENGTHS[name] // STRIDE), 1 if view == "original" else -1
+    tracks = {"feature": np.repeat(sign * np.arange(1, steps + 1)[:, None], 4, axis=1)}
+    for level in range(LEVELS):
+        at = sign * np.arange(1, steps + 1)[:: 2**level, None]
+        tracks |= {f"logits_{level}": np.repeat(at, 3, axis=1), f"offsets_{level}": np.repeat(100 + at, 2, axis=1)}
+    return {track: values.astype(np.float16) for track, values in tracks.items()}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Three videos of a moving square, its flow, and tracks on the steps of two frames."""
+    folder = tmp_path_factory.mktemp("world")
+    paths = {name: folder / f"{name}.mp4" for name in LENGTHS}
+    with (
+        open_store(folder / "flow.h5", kind="flow", settings={}) as flow,
+        open_store(folder / "teacher.h5", kind="features", settings={}) as teacher,
+        open_store(folder / "features.h5", kind="features", settings={}) as features,
+    ):
+        for name, count in LENGTHS.items():
+            write_video(paths[name], pictures(name), fps=10, crf=1)
+            stamps_s = np.arange(count) / 10
+            with flow.video(name, key="k", stamps_s=stamps_s, attributes={}) as entry:
+                entry.append("motion", encode(true_flow(name), BOUND).values, bound=BOUND)
+            for store in (teacher, features):
+                with store.video(name, key="k", stamps_s=stamps_s[::STRIDE], attributes={}) as entry:
+                    for view in ("original", "mirror"):
+                        tracks = _teacher_tracks(name, view)
+                        if store is features:
+                            tracks = {"motion": tracks["feature"], "appearance": 2 * tracks["feature"]}
+                        for track, values in tracks.items():
+                            entry.append(f"{view}/{track}", values)
+    videos = [TrainingVideo(name, n, np.zeros((0, 2)), np.zeros(0, dtype=np.int64)) for name, n in LENGTHS.items()]
+    with (
+        read_store(folder / "flow.h5", kind="flow") as flow_reader,
+        read_store(folder / "teacher.h5", kind="features") as teacher_reader,
+        read_store(folder / "features.h5", kind="features") as feature_reader,
+    ):
+        yield World(folder, paths, flow_reader, teacher_reader, feature_reader, videos)
+
+
+def plan_of(world: World, *views: View, batch: int = 3) -> WindowPlan:
+    train = TrainSettings(views=views or ("original",), batch_windows=batch)
+    return WindowPlan(world.videos, train, window_frames=WINDOW, align_frames=ALIGN)
+
+
+def frame_batches(world: World, plan: WindowPlan, *, limit_bytes: int = 1 << 24) -> FrameBatches:
+    return FrameBatches(
+        plan,
+        stride=STRIDE,
+        cache=FrameCache(SETTINGS, limit_bytes=limit_bytes),
+        paths=world.paths,
+        teacher_tracks=world.teacher,
+        levels=LEVELS,
+    )
+
+
+def centre_of(weight: Tensor) -> tuple[float, float]:
+    """Centre of mass (x, y) of a picture (height, width)."""
+    y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+    weight = (weight > 128).float()
+    return float((x * weight).sum() / weight.sum()), float((y * weight).sum() / weight.sum())
+
+
+@pytest.mark.parametrize("view", ["original", "mirror", "flip", "turn90", "antitranspose"])
+def test_flow_leads_from_each_frame_to_the_next_in_every_view(world: World, view: View) -> None:
+    plan = plan_of(world, view)
+    frames_of, flow_of = frame_batches(world, plan), FlowBatches(plan, stride=STRIDE, flow=world.flow)
+    checked = 0
+    for step in range(plan.steps_per_epoch):
+        flows = flow_of.batch(step)
+        for number, window in enumerate(plan.windows(step)):
+            frames = frames_of.inputs(world.videos[window.video], window)["frames"]
+            for k in range(window.stop - window.start - 1):
+                here, there = (centre_of(frames[i].float().mean(dim=-1)) for i in (k, k + 1))
+                u, v = flows.inputs["flow"][number, k, :, round(here[1]), round(here[0])].tolist()
+                assert (here[0] + u, here[1] + v) == pytest.approx(there, abs=0.3)
+                checked += 1
+    assert checked > 30
+
+
+def test_the_first_real_frame_of_a_window_is_its_start(world: World) -> None:
+    plan = plan_of(world)
+    batches = frame_batches(world, plan)
+    for window in plan.windows(0):
+        name = world.videos[window.video].name
+        frames = batches.inputs(world.videos[window.video], window)["frames"]
+        assert frames.dtype == torch.uint8
+        assert frames.shape == (WINDOW, SIZE, SIZE, 3)
+        for k in range(window.stop - window.start):
+            expected = centres(name)[window.start + k] - 0.5  # an even square lies half a pixel up and left
+            assert centre_of(frames[k].float().mean(dim=-1)) == pytest.approx(tuple(expected), abs=0.2)
+
+
+def test_frames_are_the_same_from_memory_and_decoded_again(world: World) -> None:
+    plan = plan_of(world, "original", "mirror")
+    kept, decoded = frame_batches(world, plan), frame_batches(world, plan, limit_bytes=0)
+    for step in range(plan.steps_per_epoch):
+        for window in plan.windows(step):
+            video = world.videos[window.video]
+            assert torch.equal(kept.inputs(video, window)["frames"], decoded.inputs(video, window)["frames"])
+    assert decoded.cache.videos == {}
+    assert kept.cache.free_bytes == (1 << 24) - sum(LENGTHS.values()) * SIZE * SIZE * 3
+
+
+def test_the_cache_keeps_to_its_limit_and_is_not_written_to(world: World) -> None:
+    limit = LENGTHS["short"] * SIZE * SIZE * 3
+    cache = FrameCache(SETTINGS, limit_bytes=limit)
+    first = cache.read(world.paths["long"], 3, 9)
+    assert cache.free_bytes == limit
+    cache.read(world.paths["short"], 0, 4)
+    assert cache.free_bytes == 0
+    assert np.array_equal(cache.read(world.paths["long"], 3, 9), first)
+
+
+def test_a_missing_video_is_an_error(world: World) -> None:
+    with pytest.raises(VideoError):
+        FrameCache(SETTINGS, limit_bytes=0).read(world.folder / "none.mp4", 0, 1)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 37), (0, 5), (30, 37), (36, 37), (35, 36)])
+def test_the_last_frame_repeats_the_flow_before_it(world: World, start: int, stop: int) -> None:
+    expected = true_flow("long")
+    expected = np.concatenate([expected, expected[-1:]])[start:stop]
+    np.testing.assert_allclose(read_flow(world.flow, "long", start, stop), expected, atol=BOUND / 254 + 1e-6)
+
+
+def test_a_video_of_one_frame_stands_still(world: World) -> None:
+    flow = read_flow(world.flow, "still", 0, 1)
+    assert flow.shape == (1, 2, SIZE, SIZE)
+    assert not flow.any()
+
+
+def test_batches_are_padded_with_zeros_where_the_mask_is_false(world: World) -> None:
+    plan = plan_of(world)
+    for batches, name in (
+        (frame_batches(world, plan), "frames"),
+        (FlowBatches(plan, stride=2, flow=world.flow), "flow"),
+    ):
+        for step in range(plan.steps_per_epoch):
+            batch = batches.batch(step)
+            assert batch.inputs[name].shape[:2] == batch.mask.shape == (3, WINDOW)
+            lengths = [window.stop - window.start for window in plan.windows(step)]
+            assert batch.mask.sum(dim=1).tolist() == lengths
+            assert not batch.inputs[name][~batch.mask].any()
+
+
+@pytest.mark.parametrize("view", ["original", "mirror"])
+def test_teacher_slices_of_every_level_line_up_with_the_window(world: World, view: View) -> None:
+    plan = plan_of(world, view)
+    batches, sign = frame_batches(world, plan), 1 if view == "original" else -1
+    starts = set()
+    for step in range(4 * plan.steps_per_epoch):
+        batch = batches.batch(step)
+        assert batch.teacher is not None
+        feature, predictions = batch.teacher.feature, batch.teacher.predictions
+        assert feature.shape == (3, 4, WINDOW // STRIDE)
+        for number, window in enumerate(plan.windows(step)):
+            starts.add(window.start)
+            first, last = window.start // STRIDE, -(-window.stop // STRIDE)
+            real = torch.arange(first + 1, last + 1) * sign
+            assert feature[number, 0, : last - first].tolist() == real.tolist()
+            assert not feature[number, :, last - first :].any()
+            for level in range(LEVELS):
+                at = real[:: 2**level]
+                assert predictions.masks[level].shape == (3, WINDOW // STRIDE // 2**level)
+                assert predictions.masks[level][number].sum() == len(at)
+                assert predictions.logits[level][number, : len(at), 0].tolist() == at.tolist()
+                assert predictions.offsets[level][number, : len(at), 1].tolist() == (100 + at).tolist()
+    assert len(starts) > 2
+
+
+def test_without_teacher_there_are_no_targets(world: World) -> None:
+    plan = plan_of(world)
+    cache = FrameCache(SETTINGS, limit_bytes=0)
+    batches = FrameBatches(plan, stride=STRIDE, cache=cache, paths=world.paths, teacher_tracks=None, levels=LEVELS)
+    assert batches.teacher(plan.windows(0)) is None
+
+
+@pytest.mark.parametrize("tracks", [("motion", "appearance"), ("appearance",)])
+def test_feature_windows_are_channels_by_steps(world: World, tracks: tuple[str, ...]) -> None:
+    steps = [TrainingVideo(v.name, -(-v.frames // STRIDE), v.segments, v.labels) for v in world.videos]
+    train = TrainSettings(views=("mirror",), batch_windows=2)
+    plan = WindowPlan(steps, train, window_frames=8, align_frames=4)
+    batches = FeatureBatches(plan, features=world.features, tracks=tracks)
+    for step in range(plan.steps_per_epoch):
+        batch = batches.batch(step)
+        assert batch.inputs.keys() == set(tracks)
+        for number, window in enumerate(plan.windows(step)):
+            real = window.stop - window.start
+            assert batch.mask[number].tolist() == [True] * real + [False] * (8 - real)
+            expected = [-2 * (window.start + 1 + k) for k in range(real)] + [0] * (8 - real)
+            assert batch.inputs["appearance"].shape == (2, 4, 8)
+            assert batch.inputs["appearance"][number, 3].tolist() == expected
+
+
+def test_a_batch_is_the_same_whenever_it_is_asked_for(world: World) -> None:
+    plan = plan_of(world, "original", "mirror")
+    once, again = frame_batches(world, plan), frame_batches(world, plan)
+    later = [again.batch(step) for step in (3, 1, 0)][-1]
+    assert torch.equal(once.batch(0).inputs["frames"], later.inputs["frames"])
+
+
+def test_truth_is_of_the_window(world: World) -> None:
+    segments, labels = np.array([[1.0, 3.0], [9.0, 12.0]]), np.array([0, 1])
+    videos = [TrainingVideo("long", LENGTHS["long"], segments, labels)]
+    plan = WindowPlan(
+        videos, TrainSettings(views=("original",), batch_windows=1), window_frames=WINDOW, align_frames=ALIGN
+    )
+    batches = FlowBatches(plan, stride=STRIDE, flow=world.flow)
+    for step in range(3 * plan.steps_per_epoch):
+        (window,) = plan.windows(step)
+        truth = batches.batch(step).truth
+        assert truth.segments[0].dtype == torch.float32
+        for segment, label in zip(truth.segments[0].tolist(), truth.labels[0].tolist(), strict=True):
+            moved = [end + window.start / STRIDE for end in segment]
+            if segment[0] >= 0 and segment[1] < WINDOW / STRIDE - 0.5:
+                assert moved == segments[label].tolist()
+
+
+def test_padding_adds_zeros_and_never_cuts() -> None:
+    x = torch.ones(3, 2)
+    assert pad_time(x, 3) is x
+    assert pad_time(x, 5).tolist() == [[1, 1]] * 3 + [[0, 0]] * 2
+    with pytest.raises(AssertionError):
+        pad_time(x, 2)

@@ -1,0 +1,144 @@
+"""Which windows training reads, and what is true in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tadkit.config import TrainSettings
+from tadkit.records import Annotation, VideoRecord
+from tadkit.timeline import Timeline
+from tadkit.training.windows import TrainingVideo, Window, WindowPlan, training_video, window_truth
+
+
+def video(frames: int, segments: list[tuple[float, float]] | None = None, *, name: str = "v") -> TrainingVideo:
+    ends = np.array(segments or [], dtype=np.float64).reshape(-1, 2)
+    return TrainingVideo(name, frames, ends, np.arange(len(ends), dtype=np.int64))
+
+
+def plan_of(
+    lengths: list[int], *, window: int = 16, align: int = 4, batch: int = 2, seed: int = 0, **chosen: object
+) -> WindowPlan:
+    train = TrainSettings.model_validate({"batch_windows": batch, "seed": seed, **chosen})
+    return WindowPlan([video(n) for n in lengths], train, window_frames=window, align_frames=align)
+
+
+LENGTHS = st.lists(st.integers(1, 100), min_size=1, max_size=6)
+
+
+@given(lengths=LENGTHS, batch=st.integers(1, 4), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 5))
+@settings(max_examples=60)
+def test_every_epoch_covers_every_video_by_aligned_windows(
+    lengths: list[int], batch: int, seed: int, epoch: int
+) -> None:
+    plan = plan_of(lengths, batch=batch, seed=seed)
+    first = epoch * plan.steps_per_epoch
+    read = [w for step in range(first, first + plan.steps_per_epoch) for w in plan.windows(step)]
+    assert len(read) == plan.steps_per_epoch * batch
+    counts = Counter(window.video for window in set(read))
+    for index, frames in enumerate(lengths):
+        assert counts[index] >= 1
+        assert sum(w.video == index for w in read) >= -(-frames // 16)  # as many as would tile it
+    for window in read:
+        frames = lengths[window.video]
+        assert window.start % 4 == 0
+        assert 0 <= window.start < window.stop <= frames
+        assert window.stop == min(window.start + 16, frames)
+        assert window.stop - window.start > min(16, frames) - 4  # no more padding than the alignment costs
+
+
+@given(lengths=LENGTHS, seed=st.integers(0, 1000), order=st.permutations(list(range(7))))
+@settings(max_examples=30)
+def test_a_step_has_its_windows_in_whatever_order_steps_are_asked(
+    lengths: list[int], seed: int, order: list[int]
+) -> None:
+    forward = [plan_of(lengths, seed=seed).windows(step) for step in range(7)]
+    plan = plan_of(lengths, seed=seed)
+    found = {step: plan.windows(step) for step in order}
+    assert [found[step] for step in range(7)] == forward
+
+
+def test_epochs_and_seeds_differ() -> None:
+    plan = plan_of([100, 90, 80])
+    size = plan.steps_per_epoch
+
+    def epoch(plan: WindowPlan, number: int) -> list[list[Window]]:
+        return [plan.windows(number * size + step) for step in range(size)]
+
+    assert epoch(plan, 0) != epoch(plan, 1)
+    assert epoch(plan, 0) != epoch(plan_of([100, 90, 80], seed=1), 0)
+
+
+def test_views_are_drawn_from_the_settings_alone() -> None:
+    chosen = ("mirror", "turn180")
+    plan = plan_of([100] * 4, views=chosen)
+    views = Counter(w.view for step in range(4 * plan.steps_per_epoch) for w in plan.windows(step))
+    assert views.keys() == set(chosen)
+    assert min(views.values()) > 0.25 * sum(views.values())
+
+
+def test_windows_of_a_long_video_reach_its_beginning_and_its_end() -> None:
+    plan = plan_of([64])
+    read = [w for step in range(40 * plan.steps_per_epoch) for w in plan.windows(step)]
+    assert min(w.start for w in read) == 0
+    assert max(w.stop for w in read) == 64
+    assert {w.start for w in read} == set(range(0, 49, 4))
+
+
+@pytest.mark.parametrize(
+    ("segment", "expected"),
+    [
+        ((12.0, 15.0), (2.0, 5.0)),  # inside: moved
+        ((9.0, 13.0), (-0.5, 3.0)),  # more than half left: cut at the first edge
+        ((15.0, 19.0), (5.0, 7.5)),  # more than half left: cut at the last edge
+        ((6.0, 11.0), None),  # less than half left
+        ((4.0, 8.0), None),  # before
+        ((19.0, 25.0), None),  # after
+        ((0.0, 14.0), (-0.5, 4.0)),  # less than half left, but it fills half of the window
+        ((0.0, 40.0), (-0.5, 7.5)),  # all of the window
+        ((12.0, 12.0), None),  # no length
+    ],
+)
+def test_truth_of_a_window_of_eight_steps_from_step_ten(
+    segment: tuple[float, float], expected: tuple[float, float] | None
+) -> None:
+    segments, labels = window_truth(video(100, [segment]), Window(0, 20, 36, "original"), stride=2)
+    assert segments.tolist() == ([] if expected is None else [list(expected)])
+    assert labels.tolist() == ([] if expected is None else [0])
+
+
+def test_labels_stay_with_their_segments() -> None:
+    many = video(100, [(0, 3), (11, 14), (30, 33), (15, 17)])
+    segments, labels = window_truth(many, Window(0, 20, 36, "original"), stride=2)
+    assert segments.tolist() == [[1, 4], [5, 7]]
+    assert labels.tolist() == [1, 3]
+
+
+def test_a_short_window_ends_with_its_last_step() -> None:
+    segments, _ = window_truth(video(25, [(10.0, 14.0)]), Window(0, 20, 25, "original"), stride=2)
+    assert segments.tolist() == [[0.0, 2.5]]  # three steps, the last one of one frame
+
+
+def test_annotations_land_on_feature_steps_by_stamp() -> None:
+    annotations = (Annotation(1.0, 3.0, "b"), Annotation(0.0, 9.0, "unknown"), Annotation(2.0, 4.0, "a"))
+    record = VideoRecord("v", 10.0, "training", annotations)
+    stamps = Timeline(np.arange(20, dtype=np.float64) * 0.5)
+    found = training_video(record, stamps, labels=("a", "b"), stride=2)
+    assert found.name == "v"
+    assert found.frames == 20
+    assert found.labels.tolist() == [1, 0]
+    # Step k averages stamps k and k + 0.5 s, so its centre is at k + 0.25 s.
+    np.testing.assert_allclose(found.segments, [[0.75, 2.75], [1.75, 3.75]])
+
+
+def test_a_video_without_annotations_trains_as_background() -> None:
+    record = VideoRecord("v", 10.0, "training", ())
+    found = training_video(record, Timeline(np.arange(5.0)), labels=("a",), stride=2)
+    assert found.segments.shape == (0, 2)
+    segments, labels = window_truth(found, Window(0, 0, 5, "original"), stride=2)
+    assert segments.shape == (0, 2)
+    assert labels.shape == (0,)
