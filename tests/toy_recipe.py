@@ -14,17 +14,17 @@ import torch
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
 from tadkit.config import ModelSettings, Recipe, TemporalGradientSettings, VideoSettings
+from tadkit.config.loading import load_recipe
+from tadkit.extraction.extract_flow import extract_flow_of
+from tadkit.extraction.flow_video import PIECE_PAIRS
+from tadkit.extraction.results import ExtractionResult
 from tadkit.models.detector import Detector, new_joint_head, new_student
-from tadkit.pipelines.extract_flow import extract_flow_of
-from tadkit.pipelines.extraction import ExtractionResult
-from tadkit.pipelines.flow_video import PIECE_PAIRS
 from tadkit.progress import Quiet
-from tadkit.recipes import load_recipe
 from tadkit.records import Annotation, Dataset, VideoRecord, write_dataset
 from tadkit.video import write_video
 
 if TYPE_CHECKING:
-    from tadkit.pipelines.run import RunResult
+    from tadkit.recipe.run import RunResult
 
 SIDE_PX = 32
 FPS = 10
@@ -131,7 +131,7 @@ def toy(tmp_path: Path, toy_data: Path) -> Path:
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> RunResult:
     """What the first run of the toy recipe gave back."""
-    from tadkit.pipelines.run import run
+    from tadkit.recipe.run import run
 
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copytree(toy_data, folder / "data")
@@ -155,7 +155,7 @@ def finished(tmp_path: Path, undisturbed: Path) -> Path:
 @pytest.fixture
 def run_toy() -> Callable[..., dict[str, str]]:
     """Run a recipe file with overrides; gives each stage's state by its name."""
-    from tadkit.pipelines.run import run
+    from tadkit.recipe.run import run
 
     def call(path: Path, *overrides: str, only: str | None = None) -> dict[str, str]:
         recipe: Recipe = load_recipe(path, overrides=overrides)

@@ -14,7 +14,7 @@ from tadkit.cli.bench_heads import heads
 from tadkit.cli.options import PATH, InOrder, device_option, example
 
 if TYPE_CHECKING:
-    from tadkit.pipelines.bench_flow import FlowBenchmark, MethodFigures
+    from tadkit.bench.flow import FlowBenchmark, MethodFigures
 
 
 @click.group(cls=InOrder, epilog=example("tadkit bench flow --truth chairs"))
@@ -102,10 +102,10 @@ def flow(
     """
     from tadkit.cli.console import TerminalProgress
     from tadkit.config import VideoSettings
-    from tadkit.recipes import check_settings
+    from tadkit.config.loading import check_settings
 
     frames = check_settings(VideoSettings, {"width_px": size[0], "height_px": size[1]}, name="--size")
-    from tadkit.pipelines.bench_flow import RaftName, bench_flow, report_json
+    from tadkit.bench.flow import RaftName, bench_flow, report_json
 
     given: dict[RaftName, Path | None] = {"raft-small": raft_small_weights, "raft-large": raft_large_weights}
     with TerminalProgress() as progress:

@@ -29,8 +29,8 @@ def evaluate(
 
     The loops are also what the results are held to. Both take turns, round after round; figures are medians.
     """
+    from tadkit.bench.evaluate import bench_evaluate, report_json
     from tadkit.cli.console import TerminalProgress, print_table
-    from tadkit.pipelines.bench_evaluate import bench_evaluate, report_json
 
     with TerminalProgress() as progress:
         result = bench_evaluate(

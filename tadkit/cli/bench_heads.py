@@ -28,9 +28,9 @@ def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, 
     TriDet and TemporalMaxer have their authors' sizes, the heads that see windows tadkit's defaults; those take a
     track's windows as a batch. Heads take turns, round after round; figures are medians.
     """
+    from tadkit.bench.heads import bench_heads, report_json
     from tadkit.cli.console import TerminalProgress, print_table
-    from tadkit.pipelines.bench_heads import bench_heads, report_json
-    from tadkit.pipelines.extraction import torch_device
+    from tadkit.extraction.results import torch_device
 
     with TerminalProgress() as progress:
         result = bench_heads(

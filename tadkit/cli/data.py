@@ -48,7 +48,7 @@ def synth(folder: Path, **values: object) -> None:
     """
     from tadkit.cli.console import TerminalProgress
     from tadkit.config import SynthSource
-    from tadkit.recipes import check_settings
+    from tadkit.config.loading import check_settings
 
     settings = check_settings(SynthSource, values, name="tadkit data synth")
     from tadkit.synth import write_dataset as make
@@ -78,7 +78,7 @@ def compose(clips: Path, folder: Path, **values: object) -> None:
     """
     from tadkit.cli.console import TerminalProgress
     from tadkit.config import ComposeSource
-    from tadkit.recipes import check_settings
+    from tadkit.config.loading import check_settings
 
     settings = check_settings(ComposeSource, {"clips": str(clips), **values}, name="tadkit data compose")
     from tadkit.synth.compose import compose_streams as make

@@ -54,7 +54,7 @@ def detect(
     """
     from tadkit.cli.app import show_error
     from tadkit.cli.console import TerminalProgress
-    from tadkit.recipes import load_sections, parse_overrides
+    from tadkit.config.loading import load_sections, parse_overrides
     from tadkit.records import detections_json, write_detections
 
     load_sections(overrides, "decode", "video")
@@ -64,7 +64,7 @@ def detect(
     paths = videos_in(videos)
     if out is not None and out != STDOUT:
         refuse_output(out, *paths, model)
-    from tadkit.pipelines.detect import detect as run_detect
+    from tadkit.detection.detect import detect as run_detect
 
     with TerminalProgress() as progress:
         result = run_detect(paths, model=model, device=device, overrides=changes, progress=progress)

@@ -32,13 +32,13 @@ def detect_features(features: Path, head: Path, out: Path, device: str, override
     --set.
     """
     from tadkit.cli.console import TerminalProgress
-    from tadkit.recipes import load_sections
+    from tadkit.config.loading import load_sections
     from tadkit.records import detections_json, write_detections
 
     if str(out) != "-":
         refuse_output(out, features, head)
     decoding = load_sections(overrides, "decode")["decode"]
-    from tadkit.pipelines.features_head import detect_in_features
+    from tadkit.recipe.features_head import detect_in_features
 
     with TerminalProgress() as progress:
         result = detect_in_features(features, head=head, decoding=decoding, device=device, progress=progress)

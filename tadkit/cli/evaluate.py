@@ -13,7 +13,7 @@ from tadkit.errors import UsageError
 
 if TYPE_CHECKING:
     from tadkit.evaluation import Counts, Diagnosis, MeanAveragePrecision
-    from tadkit.pipelines.evaluate import Comparison, Evaluation
+    from tadkit.evaluation.evaluate import Comparison, Evaluation
 
 
 @click.command(
@@ -54,8 +54,8 @@ def evaluate(
 
     Prints average precision in per cent, class by class and on average, and recall; - is stdin.
     """
-    from tadkit.pipelines.evaluate import RESAMPLES, draw_analysis, parse_tiou, refuse_picture, report_json
-    from tadkit.pipelines.evaluate import evaluate as judge
+    from tadkit.evaluation.evaluate import RESAMPLES, draw_analysis, parse_tiou, refuse_picture, report_json
+    from tadkit.evaluation.evaluate import evaluate as judge
 
     refuse_stdin_twice(DETECTIONS=detections, ANNOTATIONS=annotations, **{"--compare": compare})
     if compare is None and (resamples is not None or seed is not None):
@@ -108,7 +108,7 @@ def _print_precision(precision: MeanAveragePrecision) -> None:
 
 def _print_recall(result: Evaluation) -> None:
     from tadkit.cli.console import print_table
-    from tadkit.pipelines.evaluate import MULTIPLES, PROPOSALS
+    from tadkit.evaluation.evaluate import MULTIPLES, PROPOSALS
 
     headings = ["recall", *(f"@{threshold:g}" for threshold in result.precision.tiou), "mean"]
     rows = [

@@ -19,7 +19,7 @@ from tadkit.cli.stages import run_recipe
 from tadkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from tadkit.pipelines.extraction import ExtractionResult
+    from tadkit.extraction.results import ExtractionResult
 
 LEAST_TOLD = 1e-4
 """Smallest share that is told as a figure."""
@@ -87,13 +87,13 @@ def extract_flow(
         )
         return
     from tadkit.cli.console import TerminalProgress
-    from tadkit.recipes import load_sections
+    from tadkit.config.loading import load_sections
     from tadkit.video.discovery import videos_in
 
     settings = load_sections(overrides, "flow", "video")
     videos = videos_in(sources)
     path = _needed(out, [*videos, *([] if teacher is None else [teacher])])
-    from tadkit.pipelines.extract_flow import extract_flow as run_extract_flow
+    from tadkit.extraction.extract_flow import extract_flow as run_extract_flow
 
     with TerminalProgress() as progress:
         result = run_extract_flow(
@@ -146,7 +146,7 @@ def extract_features(
 
     videos = videos_in(sources)
     path = _needed(out, [*videos, *([] if model is None else [model])])
-    from tadkit.pipelines.extract_features import extract_features as run_extract_features
+    from tadkit.extraction.extract_features import extract_features as run_extract_features
 
     with TerminalProgress() as progress:
         result = run_extract_features(videos, path, model=model, device=device, progress=progress)

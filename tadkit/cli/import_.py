@@ -55,7 +55,7 @@ def features(
     from tadkit.cli.console import TerminalProgress
 
     refuse_output(out, source, annotations)
-    from tadkit.pipelines.import_features import import_features
+    from tadkit.interop.import_features import import_features
 
     with TerminalProgress() as progress:
         result = import_features(
@@ -103,7 +103,7 @@ def head(checkpoint: Path, source: Source, config: Path | None, labels: Path | N
     do not tell, such as attention windows, comes from the config, or else from the recipe for THUMOS14, and is told.
     """
     refuse_output(out, checkpoint, config, labels)
-    from tadkit.pipelines.import_head import import_head
+    from tadkit.interop.import_head import import_head
 
     imported = import_head(checkpoint, out, source=source, config=config, labels=labels)
     for setting in imported.assumed:

@@ -12,7 +12,7 @@ from tadkit.cli.options import PATH, POSITIVE, example, refuse_output
 from tadkit.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
-    from tadkit.pipelines.inspect import StoreSummary, VideoSummary
+    from tadkit.report.inspect import StoreSummary, VideoSummary
 
 MOST_ROWS = 20
 
@@ -69,7 +69,7 @@ def inspect(
         raise UsageError("--json: does not go with --preview; run both one after the other")
     refuse_output(preview, store, source, option="--preview")
     from tadkit.cli.console import TerminalProgress
-    from tadkit.pipelines.preview import parse_seconds, write_preview
+    from tadkit.report.preview import parse_seconds, write_preview
 
     span = (None, None) if seconds is None else parse_seconds(seconds)
     with TerminalProgress() as progress:
@@ -79,7 +79,7 @@ def inspect(
 
 
 def _tell(store: Path, video: str | None, as_json: bool) -> int:
-    from tadkit.pipelines.inspect import inspect_store, summary_json
+    from tadkit.report.inspect import inspect_store, summary_json
 
     summary = inspect_store(store, video=video)
     if as_json:

@@ -13,7 +13,7 @@ import click
 from tadkit.cli.options import PATH, device_option, example, set_option, workers_options
 
 if TYPE_CHECKING:
-    from tadkit.pipelines.run import Row, RunResult
+    from tadkit.recipe.run import Row, RunResult
 
 
 def run_recipe(
@@ -28,7 +28,7 @@ def run_recipe(
 ) -> None:
     """Run a recipe, or one stage of it, and print what came of it."""
     from tadkit.cli.console import TerminalProgress
-    from tadkit.recipes import load_recipe, parse_recipe
+    from tadkit.config.loading import load_recipe, parse_recipe
 
     if str(path) == "-":
         base = Path.cwd()
@@ -36,7 +36,7 @@ def run_recipe(
     else:
         base = path.parent
         recipe = load_recipe(path, overrides=overrides)
-    from tadkit.pipelines.run import run as run_stages
+    from tadkit.recipe.run import run as run_stages
 
     with TerminalProgress() as progress:
         result = run_stages(

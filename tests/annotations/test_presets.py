@@ -10,10 +10,10 @@ import pytest
 
 from tadkit.annotations.check import check
 from tadkit.annotations.presets import Preset, preset
-from tadkit.pipelines.import_features import import_features
-from tadkit.pipelines.run import DONE, run
+from tadkit.config.loading import load_recipe
+from tadkit.interop.import_features import import_features
 from tadkit.progress import Quiet
-from tadkit.recipes import load_recipe
+from tadkit.recipe.run import DONE, run
 from tadkit.records import Annotation, Dataset, VideoRecord, read_dataset, write_dataset
 from tadkit.video import write_video
 

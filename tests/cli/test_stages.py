@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tadkit.recipes import load_recipe
+from tadkit.config.loading import load_recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

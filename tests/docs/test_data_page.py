@@ -218,7 +218,7 @@ def test_each_form_gives_the_same_annotations(line, here, truth, tadkit_line):
 
 
 def run_all(lines: list[str], tadkit_line: Callable[..., Any]) -> None:
-    """Run commands in order, training little; tests/pipelines/test_presets.py runs the recipes of real data."""
+    """Run commands in order, training little; tests/annotations/test_presets.py runs the recipes of real data."""
     for line in lines:
         if "examples/" not in line:
             tiny = [word for override in TINY for word in ("--set", override)] if " run " in line else []

@@ -22,9 +22,9 @@ import torch
 from numpy.typing import ArrayLike
 from safetensors.torch import load
 
+from tadkit.interop.import_head import build_imported
 from tadkit.models.decode.decode import Decoded
 from tadkit.models.heads import Head
-from tadkit.pipelines.import_head import build_imported
 
 GOLDEN = Path(__file__).parent / "golden"
 BESIDE = Path(__file__).parents[3] / "shared/fixtures"

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as nnf
 
 from tadkit.config import DecodeSettings
+from tadkit.config.loading import load_recipe
 from tadkit.models.decode.decode import Decoded, decode
 from tadkit.models.heads import Candidates, candidates
-from tadkit.recipes import load_recipe
 from tadkit.timeline import Timeline
 
 EVERYTHING = 10**6

@@ -8,9 +8,9 @@ import pytest
 
 import tadkit.zoo
 from tadkit.checkpoint import load_checkpoint
+from tadkit.detection.detect import detect
 from tadkit.errors import WeightsError
 from tadkit.models.detector import build_detector
-from tadkit.pipelines.detect import detect
 from tadkit.progress import Quiet
 from tadkit.records import Annotation, Detection, read_dataset
 from tadkit.zoo import bundled_model

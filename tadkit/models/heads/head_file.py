@@ -8,10 +8,10 @@ from typing import Any
 
 from tadkit.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from tadkit.config import HeadSettings, Settings
+from tadkit.config.loading import check_settings
 from tadkit.errors import SettingsError, WeightsError
 from tadkit.models.heads.families import build_head
 from tadkit.models.heads.head import Head
-from tadkit.recipes import check_settings
 
 
 class _Header(Settings):

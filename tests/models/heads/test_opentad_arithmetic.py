@@ -16,9 +16,9 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from tadkit.errors import WeightsError
+from tadkit.interop.import_head import build_imported
 from tadkit.models.heads import AnchorFreeHead
 from tadkit.models.heads.tridet import boundary_offsets
-from tadkit.pipelines.import_head import build_imported
 
 DIM, IN, CLASSES, LEVELS, HEADS, BINS = 32, 6, 3, 3, 4, 4
 REAL, PADDED = 21, 32

@@ -1,0 +1,173 @@
+"""``tadkit bench evaluate``: the evaluator and suppression beside plain loops that do the same one row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+
+from tadkit.bench.timing import interleaved_s, machine_json
+from tadkit.evaluation import mean_average_precision
+from tadkit.evaluation.oracle import looped_average_precision, looped_soft_nms
+from tadkit.models.decode.suppression import SoftGaussian, suppress
+from tadkit.progress import Progress
+from tadkit.records import Annotation, Detection
+
+TIOU = tuple(float(value) for value in np.linspace(0.5, 0.95, 10).round(2))
+ACTIONS = 10
+"""Actions of a made-up video."""
+_VIDEO_S = 180.0
+_SIGMA, _MIN_SCORE, _KEEP = 0.5, 0.001, 200
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """One piece of work, done by tadkit and by the loop.
+
+    Attributes:
+        tadkit_s: seconds, median over the rounds.
+        loop_s: of the plain loop.
+        times_faster: median over the rounds of the ratio within a round.
+        largest_difference: of the two results.
+    """
+
+    tadkit_s: float
+    loop_s: float
+    times_faster: float
+    largest_difference: float
+
+
+@dataclass(frozen=True)
+class EvaluateBenchmark:
+    """What was measured, and on what.
+
+    Attributes:
+        evaluator: average precision at ten tIoUs under the activitynet protocol.
+        suppression: Gaussian soft-NMS class by class.
+        videos: of the evaluator's made-up data.
+        detections: a video.
+        classes: of both.
+        candidates: that suppression starts from; it keeps 200.
+        rounds: how often each rival ran, in turn.
+        threads: of torch; NumPy's are not used.
+        machine: see :func:`tadkit.bench.timing.machine_json`.
+    """
+
+    evaluator: Rivals
+    suppression: Rivals
+    videos: int
+    detections: int
+    classes: int
+    candidates: int
+    rounds: int
+    threads: int
+    machine: Mapping[str, Any]
+
+
+def bench_evaluate(
+    *, videos: int, detections: int, classes: int, candidates: int, rounds: int, seed: int, progress: Progress
+) -> EvaluateBenchmark:
+    """Time evaluator and suppression on made-up data; both rivals of a round run one after the other.
+
+    Args:
+        videos: of the evaluator's data, each with :data:`ACTIONS` actions.
+        detections: a video, half of them near an action of their class.
+        classes: that actions and detections are spread over.
+        candidates: that suppression starts from.
+        rounds: how often each runs.
+        seed: of the data.
+        progress: told of every run.
+    """
+    rng = np.random.default_rng(seed)
+    progress.start("bench evaluate", total=4 * rounds, unit="runs")
+    return EvaluateBenchmark(
+        evaluator=_evaluator(rng, videos, detections, classes, rounds, progress),
+        suppression=_suppression(rng, candidates, classes, rounds, progress),
+        videos=videos,
+        detections=detections,
+        classes=classes,
+        candidates=candidates,
+        rounds=rounds,
+        threads=torch.get_num_threads(),
+        machine=machine_json(torch.device("cpu")),
+    )
+
+
+def _evaluator(
+    rng: np.random.Generator, videos: int, detections: int, classes: int, rounds: int, progress: Progress
+) -> Rivals:
+    truth, found = _made_up(rng, videos, detections, classes)
+    fast = mean_average_precision(truth, found, labels=None, tiou=TIOU).per_class
+    slow = looped_average_precision(truth, found, tiou=TIOU)
+    took_s = interleaved_s(
+        {
+            "evaluator": [partial(mean_average_precision, truth, found, labels=None, tiou=TIOU)],
+            "evaluator in a loop": [partial(looped_average_precision, truth, found, tiou=TIOU)],
+        },
+        rounds=rounds,
+        device=torch.device("cpu"),
+        progress=progress,
+    )
+    return _rivals(took_s, max(float(np.abs(fast[label] - slow[label]).max()) for label in slow))
+
+
+def _made_up(
+    rng: np.random.Generator, videos: int, detections: int, classes: int
+) -> tuple[dict[str, list[Annotation]], dict[str, list[Detection]]]:
+    """Truth and detections, of which half lie near an action and have its label."""
+    truth: dict[str, list[Annotation]] = {}
+    found: dict[str, list[Detection]] = {}
+    for number in range(videos):
+        actions, labels = _segments(rng, ACTIONS), rng.integers(classes, size=ACTIONS)
+        near = rng.integers(ACTIONS, size=detections // 2)
+        guesses = _segments(rng, detections)
+        guesses[: len(near)] = np.sort(actions[near] + rng.normal(0, 2, (len(near), 2)), axis=1)
+        guessed = np.concatenate((labels[near], rng.integers(classes, size=detections - len(near))))
+        name = f"video {number:05d}"
+        truth[name] = [
+            Annotation(start_s, end_s, f"class {label}")
+            for (start_s, end_s), label in zip(actions.tolist(), labels, strict=True)
+        ]
+        found[name] = [
+            Detection(start_s, end_s, f"class {label}", score)
+            for (start_s, end_s), label, score in zip(
+                guesses.tolist(), guessed, rng.random(detections).tolist(), strict=True
+            )
+        ]
+    return truth, found
+
+
+def _suppression(rng: np.random.Generator, candidates: int, classes: int, rounds: int, progress: Progress) -> Rivals:
+    segments_s, scores = _segments(rng, candidates), rng.random(candidates)
+    labels: Int64[np.ndarray, " n"] = rng.integers(classes, size=candidates)
+    ours = partial(suppress, segments_s, scores, SoftGaussian(_SIGMA), labels=labels, min_score=_MIN_SCORE, keep=_KEEP)
+    loop = partial(looped_soft_nms, segments_s, scores, labels.tolist(), sigma=_SIGMA, min_score=_MIN_SCORE, keep=_KEEP)
+    (kept, lowered), looped = ours(), loop()
+    assert kept.tolist() == [index for index, _ in looped], "suppression and its loop keep different candidates"
+    took_s = interleaved_s(
+        {"suppression": [ours], "suppression in a loop": [loop]},
+        rounds=rounds,
+        device=torch.device("cpu"),
+        progress=progress,
+    )
+    return _rivals(took_s, float(np.abs(lowered - [score for _, score in looped]).max(initial=0.0)))
+
+
+def _segments(rng: np.random.Generator, count: int) -> Float64[np.ndarray, "count 2"]:
+    start_s = rng.uniform(0, _VIDEO_S, count)
+    return np.stack((start_s, start_s + rng.uniform(2, 20, count)), axis=1)
+
+
+def _rivals(took_s: Mapping[str, Float64[np.ndarray, " rounds"]], difference: float) -> Rivals:
+    fast_s, slow_s = took_s.values()
+    return Rivals(float(np.median(fast_s)), float(np.median(slow_s)), float(np.median(slow_s / fast_s)), difference)
+
+
+def report_json(result: EvaluateBenchmark) -> dict[str, Any]:
+    """The result as plain JSON values."""
+    return asdict(result)

@@ -1,0 +1,1 @@
+"""Flow of videos, and what teacher and student make of them, kept in stores."""

@@ -1,0 +1,109 @@
+"""``tadkit extract-features``: the student's motion and appearance features of videos, to HDF5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tadkit.checkpoint import Checkpoint, load_checkpoint
+from tadkit.config import VideoSettings, View
+from tadkit.errors import VideoError, WeightsError
+from tadkit.extraction.branch_features import branch_features
+from tadkit.extraction.results import ExtractionResult, description, named, source_digest, torch_device
+from tadkit.files import digest_of
+from tadkit.keys import CODE
+from tadkit.models.detector import build_detector, build_student
+from tadkit.models.student import Student
+from tadkit.progress import Progress
+from tadkit.store import TrackStore, open_store
+from tadkit.video import open_sampled
+from tadkit.zoo import bundled_model
+
+
+def extract_features(
+    videos: Sequence[Path], out: Path, *, model: Path | None, device: str, progress: Progress
+) -> ExtractionResult:
+    """Branch features of ``videos`` to the store ``out``, by a student, a detector's student, or the bundled one.
+
+    Raises:
+        WeightsError: the model cannot be loaded.
+        StoreError: ``out`` is something else, or cannot be written.
+    """
+    checkpoint, student, video = _student_of(model or bundled_model())
+    return extract_features_of(
+        named(videos),
+        out,
+        student=student,
+        video=video,
+        checkpoint=checkpoint,
+        views=("original",),
+        device=device,
+        progress=progress,
+    )
+
+
+def _student_of(path: Path) -> tuple[Checkpoint, Student, VideoSettings]:
+    try:
+        checkpoint = load_checkpoint(path, kind="student")
+    except WeightsError:
+        checkpoint = load_checkpoint(path, kind="detector")
+        detector = build_detector(checkpoint, where=str(path))
+        return checkpoint, detector.student, detector.settings.video
+    settings, student = build_student(checkpoint, where=str(path))
+    return checkpoint, student, settings.video
+
+
+def extract_features_of(
+    items: Mapping[str, Path],
+    out: Path,
+    *,
+    student: Student,
+    video: VideoSettings,
+    checkpoint: Checkpoint,
+    views: Sequence[View],
+    device: str,
+    progress: Progress,
+) -> ExtractionResult:
+    """Branch features of videos by name to the store ``out``, in every view."""
+    result = ExtractionResult()
+    student = student.to(torch_device(device)).eval()
+    settings = {"model": checkpoint.digest, "video": video.model_dump(mode="json")}
+    progress.start("extract-features", total=len(items), unit="videos")
+    with open_store(out, kind="features", settings=settings, labels=checkpoint.labels) as store:
+        for name, path in items.items():
+            try:
+                key = features_key(source_digest(path), model=checkpoint.digest, video=video, views=views)
+                if store.has(name, key):
+                    result.reused.append(name)
+                else:
+                    _features_of_video(store, name, path, key=key, student=student, video=video, views=views)
+                    result.done.append(name)
+            except VideoError as error:
+                result.failed[name] = error
+            progress.advance(note=name)
+    return result
+
+
+def features_key(source_sha256: str, *, model: str, video: VideoSettings, views: Sequence[View]) -> str:
+    """What a video's features depend on; ``model`` is the digest of the student's or detector's file."""
+    frames = video.model_dump(mode="json", exclude={"reader"})
+    return digest_of({"source": source_sha256, "model": model, "video": frames, "views": list(views), "code": CODE})
+
+
+def _features_of_video(
+    store: TrackStore,
+    name: str,
+    path: Path,
+    *,
+    key: str,
+    student: Student,
+    video: VideoSettings,
+    views: Sequence[View],
+) -> None:
+    with open_sampled(path, video) as sampled:
+        steps = sampled.timeline.strided(student.backbone.stride).centres_s
+        with store.video(name, key=key, stamps_s=steps, attributes=description(sampled)) as entry:
+            for view, tracks in branch_features(student, sampled, views=views).items():
+                entry.append(f"{view}/appearance", tracks.appearance)
+                if tracks.motion is not None:
+                    entry.append(f"{view}/motion", tracks.motion)

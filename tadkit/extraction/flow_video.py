@@ -1,0 +1,231 @@
+"""Flow of one video: decoded once and ahead of the flow method, coded, and written in pieces that outlive a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float16, Int8, UInt8
+
+from tadkit.config import FlowSettings, VideoSettings
+from tadkit.errors import StoreError, TadkitError, UsageError, VideoError
+from tadkit.extraction.read_ahead import read_ahead
+from tadkit.flow import FlowMethod, encode
+from tadkit.store import PartWriter, Pieces, VideoEntry
+from tadkit.video import SampledVideo, open_sampled
+
+PIECE_PAIRS = 512
+"""Pairs of a piece: what a kill costs at most. A video of no more than these is written without pieces."""
+_TRACK = "motion"
+_BLOCK_PAIRS = 64
+_BLOCK_BYTES = 32 << 20
+_BLOCKS_AHEAD = 2
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class FlowJob:
+    """A video whose flow is to be computed.
+
+    Attributes:
+        name: the video's name in the store.
+        path: its file.
+        source_sha256: digest of that file.
+        key: digest of everything that its flow depends on.
+        pairs: frame pairs, as sampled.
+        flow: the method's settings.
+        video: how frames are read.
+        parts: writes the store's parts.
+    """
+
+    name: str
+    path: Path
+    source_sha256: str
+    key: str
+    pairs: int
+    flow: FlowSettings
+    video: VideoSettings
+    parts: PartWriter
+
+
+class Advanced(NamedTuple):
+    """Some pairs of a video are done; ``clipped`` of their ``values`` lay past the bound."""
+
+    pairs: int
+    clipped: int
+    values: int
+
+
+class Done(NamedTuple):
+    """A video's part is in its place; ``clipped`` is the share of values that lay past the bound."""
+
+    clipped: float
+
+
+class Failed(NamedTuple):
+    """A video has failed; nothing of it is in the store."""
+
+    error: TadkitError
+
+
+Event = Advanced | Done | Failed
+
+
+class _Coded(NamedTuple):
+    """Flow of a block as it is stored, and how many of its values lay past the bound."""
+
+    values: Int8[np.ndarray, "pairs channels height width"] | Float16[np.ndarray, "pairs channels height width"]
+    clipped: int
+
+
+class _Span(NamedTuple):
+    """Pairs ``start`` to ``stop``, half open."""
+
+    start: int
+    stop: int
+
+
+def flow_events(job: FlowJob, method: FlowMethod) -> Iterator[Event]:
+    """Compute a video's flow and tell how far it is; the last event is :class:`Done` or :class:`Failed`.
+
+    Raises:
+        StoreError: the store cannot be written; no other video would fare better.
+        UsageError: as before, its folder cannot be.
+    """
+    total = Advanced(0, 0, 0)
+    try:
+        with open_sampled(job.path, job.video) as sampled:
+            steps = _in_pieces if len(sampled) - 1 > PIECE_PAIRS else _in_one_go
+            for step in steps(job, method, sampled):
+                total = _sum(total, step)
+                yield step
+    except (StoreError, UsageError):
+        raise
+    except VideoError as error:
+        yield Failed(error)
+    except TadkitError as error:
+        yield Failed(type(error)(f"'{job.name}': {error}"))
+    else:
+        yield Done(total.clipped / max(1, total.values))
+
+
+def _in_one_go(job: FlowJob, method: FlowMethod, sampled: SampledVideo) -> Iterator[Advanced]:
+    blocks = _blocks(_Span(0, max(0, len(sampled) - 1)), job)
+    total = Advanced(0, 0, 0)
+    with _part(job, method, sampled) as entry, _computed(job, method, sampled, blocks) as computed:
+        for step in _appended(entry, computed, job):
+            total = _sum(total, step)
+            yield step
+        entry.describe(clipped=total.clipped / max(1, total.values))
+
+
+def _in_pieces(job: FlowJob, method: FlowMethod, sampled: SampledVideo) -> Iterator[Advanced]:
+    """Compute the pieces that are not there, then put all of them together."""
+    pairs = len(sampled) - 1
+    pieces = Pieces(job.parts.path, job.name, key=job.key)
+    spans = [_Span(start, min(start + PIECE_PAIRS, pairs)) for start in range(0, pairs, PIECE_PAIRS)]
+    total = Advanced(0, 0, 0)
+    missing: dict[int, list[_Span]] = {}
+    for number, span in enumerate(spans):
+        if pieces.has(number):
+            step = Advanced(*(int(pieces.attributes(number)[field]) for field in Advanced._fields))
+            total = _sum(total, step)
+            yield step
+        else:
+            missing[number] = _blocks(span, job)
+    with _computed(job, method, sampled, [block for blocks in missing.values() for block in blocks]) as computed:
+        for number, blocks in missing.items():
+            own = Advanced(0, 0, 0)
+            with pieces.write(number) as entry:
+                for step in _appended(entry, islice(computed, len(blocks)), job):
+                    own = _sum(own, step)
+                    yield step
+                entry.describe(**own._asdict())
+            total = _sum(total, own)
+    with _part(job, method, sampled) as entry:
+        pieces.append_to(entry, _TRACK, range(len(spans)))
+        entry.describe(clipped=total.clipped / max(1, total.values))
+    pieces.remove()
+
+
+@contextmanager
+def _part(job: FlowJob, method: FlowMethod, sampled: SampledVideo) -> Iterator[VideoEntry]:
+    """The video's part of the store, with an empty track of flow."""
+    attributes: dict[str, str | float] = {
+        "source": job.path.name,
+        "source_sha256": job.source_sha256,
+        "duration_s": sampled.duration_s,
+    }
+    empty = np.zeros((0, method.channels, *job.video.size_hw), dtype=job.flow.code)
+    with job.parts.video(job.name, key=job.key, stamps_s=sampled.stamps_s, attributes=attributes) as entry:
+        entry.append(_TRACK, empty, bound=_bound(job.flow))
+        yield entry
+
+
+def _appended(entry: VideoEntry, computed: Iterable[_Coded], job: FlowJob) -> Iterator[Advanced]:
+    for block in computed:
+        entry.append(_TRACK, block.values, bound=_bound(job.flow))
+        yield Advanced(len(block.values), block.clipped, block.values.size)
+
+
+def _blocks(span: _Span, job: FlowJob) -> list[_Span]:
+    """Pairs that are computed at once; where they begin depends on nothing but settings and the piece's own start."""
+    height, width = job.video.size_hw
+    wanted = max(_BLOCK_PAIRS, getattr(job.flow, "batch_pairs", 1))
+    size = max(1, min(wanted, _BLOCK_BYTES // (height * width * 3)))
+    return [_Span(start, min(start + size, span.stop)) for start in range(span.start, span.stop, size)]
+
+
+@contextmanager
+def _computed(
+    job: FlowJob, method: FlowMethod, sampled: SampledVideo, blocks: Sequence[_Span]
+) -> Iterator[Iterator[_Coded]]:
+    """Flow of ``blocks`` one by one, while the frames of the next ones are decoded."""
+    with read_ahead(_frames(sampled, blocks), depth=_BLOCKS_AHEAD) as decoded:
+        yield (_coded(job, method, frames, block) for block, frames in zip(blocks, decoded, strict=True))
+
+
+def _frames(sampled: SampledVideo, blocks: Iterable[_Span]) -> Iterator[UInt8[np.ndarray, "frames height width 3"]]:
+    """Frames of each block, one more than its pairs; the one that two blocks share is decoded once."""
+    last, here = np.zeros((0, 0, 0, 3), dtype=np.uint8), -1
+    for start, stop in blocks:
+        if start == here:
+            frames = np.concatenate([last, sampled.frames(start + 1, stop + 1)])
+        else:
+            frames = sampled.frames(start, stop + 1)
+        last, here = frames[-1:].copy(), stop
+        yield frames
+
+
+@torch.inference_mode()
+def _coded(
+    job: FlowJob, method: FlowMethod, frames: UInt8[np.ndarray, "frames height width 3"], block: _Span
+) -> _Coded:
+    try:
+        motion = method(torch.from_numpy(frames))
+    except torch.OutOfMemoryError as error:
+        raise TadkitError(
+            "its flow does not fit into the device's memory; lower flow.batch_pairs, or video.height_px and width_px"
+        ) from error
+    if not bool(torch.isfinite(motion).all()):
+        raise TadkitError(f"flow is not finite near frame {block.start}; try another flow.method")
+    if job.flow.code == "int8":
+        values, share = encode(motion, job.flow.bound_px)
+        return _Coded(values, round(share * values.size))
+    half = motion.clamp(-_LARGEST_HALF, _LARGEST_HALF).half()
+    return _Coded(half.cpu().numpy(), int((motion.abs() > _LARGEST_HALF).sum()))
+
+
+def _bound(flow: FlowSettings) -> float | None:
+    """The bound of the int8 code; float16 has none that flow could reach."""
+    return flow.bound_px if flow.code == "int8" else None
+
+
+def _sum(one: Advanced, other: Advanced) -> Advanced:
+    return Advanced(one.pairs + other.pairs, one.clipped + other.clipped, one.values + other.values)

@@ -1,0 +1,113 @@
+"""The teacher's view of stored flow: its feature f_T and predictions y_T of every video, to HDF5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tadkit.checkpoint import load_checkpoint
+from tadkit.config import ModelSettings, View
+from tadkit.extraction.results import ExtractionResult, core_steps, torch_device, views_of
+from tadkit.files import digest_of
+from tadkit.keys import CODE
+from tadkit.models.decode.chunks import predict_in_chunks
+from tadkit.models.detector import build_teacher
+from tadkit.models.heads import HeadPredictions, pyramid_levels
+from tadkit.models.teacher import Teacher
+from tadkit.progress import Progress
+from tadkit.store import TrackReader, TrackStore, open_store, read_store
+from tadkit.timeline import Timeline
+from tadkit.training.batches import read_flow
+from tadkit.video import windows
+from tadkit.views import view_motion
+
+_CORE_FRAMES = 256
+_CORE_STEPS = 4096
+
+
+def tracks_key(flow: str, *, teacher: str, views: Sequence[View]) -> str:
+    """What a teacher's tracks depend on: the key of the flow that it read and the digest of its own file."""
+    return digest_of({"flow": flow, "teacher": teacher, "views": list(views), "code": CODE})
+
+
+def extract_teacher_tracks(
+    names: Sequence[str],
+    flow_path: Path,
+    out: Path,
+    *,
+    teacher: Path,
+    views: Sequence[View],
+    device: str,
+    progress: Progress,
+) -> ExtractionResult:
+    """The teacher's feature f_T and predictions y_T of every view, from stored flow, to the store ``out``."""
+    result = ExtractionResult()
+    checkpoint = load_checkpoint(teacher, kind="teacher")
+    settings, model = build_teacher(checkpoint, where=str(teacher))
+    model.to(torch_device(device))
+    described = {"teacher": checkpoint.digest, "model": settings.model_dump(mode="json")}
+    progress.start("teacher's features", total=len(names), unit="videos")
+    with (
+        read_store(flow_path, kind="flow") as flow,
+        open_store(out, kind="features", settings=described, labels=checkpoint.labels) as store,
+    ):
+        for name in names:
+            key = tracks_key(flow.key(name), teacher=checkpoint.digest, views=views)
+            if store.has(name, key):
+                result.reused.append(name)
+            else:
+                _tracks_of_video(store, flow, name, key=key, settings=settings, model=model, views=views)
+                result.done.append(name)
+            progress.advance(note=name)
+    return result
+
+
+def _tracks_of_video(
+    store: TrackStore,
+    flow: TrackReader,
+    name: str,
+    *,
+    key: str,
+    settings: ModelSettings,
+    model: Teacher,
+    views: Sequence[View],
+) -> None:
+    stamps_s = flow.stamps_s(name)
+    steps = Timeline(stamps_s).strided(settings.teacher_backbone.stride).centres_s
+    with store.video(name, key=key, stamps_s=steps, attributes=flow.attributes(name)) as entry:
+        for view in views_of(views):
+            for track, values in teacher_tracks(flow, name, len(stamps_s), model=model, view=view).items():
+                entry.append(f"{view}/{track}", values)
+
+
+@torch.inference_mode()
+def teacher_tracks(
+    flow: TrackReader, name: str, frames: int, *, model: Teacher, view: View
+) -> dict[str, np.ndarray[Any, Any]]:
+    """``feature`` (steps, channels), and for each level ``logits_l`` and ``offsets_l``, of one video in one view.
+
+    Predictions of heads that see a window as a whole are made of the feature when they are needed.
+    """
+    device = next(model.parameters()).device
+    stride = model.backbone.stride
+    parts = []
+    for window in windows(frames, core=_CORE_FRAMES // stride * stride, halo=model.halo_frames):
+        motion = torch.from_numpy(read_flow(flow, name, window.start, window.stop))
+        mask = torch.ones(1, len(motion), dtype=torch.bool, device=device)
+        feature = model.features(view_motion(motion, view)[None].to(device), mask)
+        parts.append(feature[:, :, core_steps(window, stride)])
+    feature = torch.cat(parts, dim=2)
+    tracks = {"feature": feature[0].T.half().cpu().numpy()}
+    if not pyramid_levels(model.head.settings):
+        return tracks
+    mask = torch.ones(1, feature.shape[2], dtype=torch.bool, device=device)
+    predictions = predict_in_chunks(model.head, feature, mask, core_steps=_CORE_STEPS)
+    assert isinstance(predictions, HeadPredictions)
+    for level, (logits, offsets) in enumerate(zip(predictions.logits, predictions.offsets, strict=True)):
+        tracks[f"logits_{level}"] = logits[0].half().cpu().numpy()
+        tracks[f"offsets_{level}"] = offsets[0].half().cpu().numpy()
+    return tracks

@@ -1,1 +1,0 @@
-"""The verbs: plain functions behind each command, for notebooks and scripts; none prints."""
