@@ -14,17 +14,18 @@ from pathlib import Path
 import click
 
 from tadkit import __version__
-from tadkit.cli.bench import bench
-from tadkit.cli.data import data
-from tadkit.cli.detect import detect
-from tadkit.cli.detect_features import detect_features
-from tadkit.cli.doctor import doctor
-from tadkit.cli.evaluate import evaluate
-from tadkit.cli.extract import extract_features, extract_flow
-from tadkit.cli.import_ import import_
-from tadkit.cli.inspect import inspect
+from tadkit.cli.commands.bench import bench
+from tadkit.cli.commands.data import data
+from tadkit.cli.commands.detect import detect
+from tadkit.cli.commands.detect_features import detect_features
+from tadkit.cli.commands.doctor import doctor
+from tadkit.cli.commands.evaluate import evaluate
+from tadkit.cli.commands.extract import extract_features, extract_flow
+from tadkit.cli.commands.import_ import import_
+from tadkit.cli.commands.inspect import inspect
+from tadkit.cli.commands.stages import distill, run, train_head, train_teacher
+from tadkit.cli.console import show_error
 from tadkit.cli.options import InOrder, example
-from tadkit.cli.stages import distill, run, train_head, train_teacher
 from tadkit.errors import TadkitError, UsageError
 
 INTERRUPTED = 130
@@ -132,9 +133,3 @@ class _Warnings(logging.Handler):
 
 
 _WARNINGS = _Warnings(logging.WARNING)
-
-
-def show_error(error: TadkitError) -> None:
-    """Tell an error on stderr, each of its lines by itself."""
-    for line in str(error).splitlines():
-        click.echo(f"tadkit: error: {line}", err=True)

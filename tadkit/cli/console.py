@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tadkit.errors import TadkitError
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -129,3 +131,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right
         console.print(table)
     for line in capture.get().removesuffix("\n").split("\n"):
         click.echo(line.rstrip())
+
+
+def show_error(error: TadkitError) -> None:
+    """Tell an error on stderr, each of its lines by itself."""
+    for line in str(error).splitlines():
+        click.echo(f"tadkit: error: {line}", err=True)

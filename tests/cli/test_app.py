@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tadkit.cli import main
-from tadkit.cli.app import show_error
+from tadkit.cli.console import show_error
 from tadkit.errors import TadkitError
 from tadkit.store import open_store
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tadkit.cli.detect import _print_detections
+from tadkit.cli.commands.detect import _print_detections
 from tadkit.records import Detection
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tadkit.cli.commands.stages import run_recipe
 from tadkit.cli.options import (
     PATH,
     device_option,
@@ -15,7 +16,6 @@ from tadkit.cli.options import (
     set_option,
     workers_options,
 )
-from tadkit.cli.stages import run_recipe
 from tadkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def extract_features(
 
 def _report(result: ExtractionResult, path: Path) -> int:
     """Say what was done, what was kept, what was clipped and what failed; the exit code of the first failure."""
-    from tadkit.cli.app import show_error
+    from tadkit.cli.console import show_error
 
     click.echo(f"{path}: {len(result.done)} extracted, {len(result.reused)} kept, {len(result.failed)} failed")
     for video, share in result.clipped.items():

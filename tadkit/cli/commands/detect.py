@@ -52,8 +52,7 @@ def detect(
     video.reader, can be --set; a trained model fixes the others. A video that fails is told on stderr and the others
     are kept; the exit code is then that of the first failure.
     """
-    from tadkit.cli.app import show_error
-    from tadkit.cli.console import TerminalProgress
+    from tadkit.cli.console import TerminalProgress, show_error
     from tadkit.config.loading import load_sections, parse_overrides
     from tadkit.records import detections_json, write_detections
 

@@ -51,8 +51,7 @@ def features(
     go before what the files say (npz and h5 may hold stride, clip_frames, fps), and those before the fps of the
     annotations. Features whose end is far from the annotated duration are refused.
     """
-    from tadkit.cli.app import show_error
-    from tadkit.cli.console import TerminalProgress
+    from tadkit.cli.console import TerminalProgress, show_error
 
     refuse_output(out, source, annotations)
     from tadkit.interop.import_features import import_features

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tadkit.cli.bench_evaluate import evaluate
-from tadkit.cli.bench_heads import heads
+from tadkit.cli.commands.bench_evaluate import evaluate
+from tadkit.cli.commands.bench_heads import heads
 from tadkit.cli.options import PATH, InOrder, device_option, example
 
 if TYPE_CHECKING:

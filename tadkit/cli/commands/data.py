@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tadkit.cli.annotations import check, convert, stats
+from tadkit.cli.commands.annotations import check, convert, stats
 from tadkit.cli.options import PATH, InOrder, SettingOption, example
 
 
