@@ -57,7 +57,9 @@ def test_every_line_of_an_error_is_marked(capsys):
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 def test_ctrl_c_exits_130_without_traceback():
     command = [sys.executable, "-m", "tadkit.cli", "run", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell's background jobs ignore SIGINT, and so would what they start.
+    with subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes) as process:
         # The command waits for its recipe on stdin once its settings are loaded.
         time.sleep(2.0)
         process.send_signal(signal.SIGINT)
