@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,7 @@ class Checkpoint:
         tensors: the state dict.
         provenance: digests and figures of what it was made from; free form.
         digest: SHA-256 of the file that was read; empty before it is written.
+        path: the file that was read; None before it is written.
     """
 
     kind: Kind
@@ -40,6 +42,7 @@ class Checkpoint:
     tensors: Mapping[str, torch.Tensor]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
+    path: Path | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
@@ -86,21 +89,49 @@ def load_checkpoint(path: Path, *, kind: Kind) -> Checkpoint:
     Raises:
         WeightsError: the file is missing, damaged, from a newer tadkit, or holds another kind of model.
     """
+    with _opened(path, kind) as (file, header):
+        return Checkpoint(
+            kind=kind,
+            settings=json.loads(header["settings"]),
+            labels=tuple(json.loads(header["labels"])),
+            tensors={name: _restored(file.get_tensor(name)) for name in file.keys()},  # noqa: SIM118 - no mapping
+            provenance=json.loads(header["provenance"]),
+            digest=digest_of_file(path),
+            path=path,
+        )
+
+
+def read_provenance(path: Path, *, kind: Kind) -> Mapping[str, Any]:
+    """What a checkpoint was made from, without reading its weights.
+
+    Raises:
+        WeightsError: as :func:`load_checkpoint`.
+    """
+    with _opened(path, kind) as (_, header):
+        provenance: Mapping[str, Any] = json.loads(header["provenance"])
+        return provenance
+
+
+def read_kind(path: Path) -> str:
+    """The kind of model that a checkpoint's header names; empty where the file is no tadkit checkpoint."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError):
+        return ""
+    return header.get("kind", "") if header.get("format") == FORMAT else ""
+
+
+@contextmanager
+def _opened(path: Path, kind: Kind) -> Iterator[tuple[Any, Mapping[str, str]]]:
+    """An open checkpoint and its checked header; whatever goes wrong inside is a damaged file."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; expected a tadkit {kind} (.safetensors)")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             _check_header(path, header, kind)
-            tensors = {name: _restored(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no mapping
-        return Checkpoint(
-            kind=kind,
-            settings=json.loads(header["settings"]),
-            labels=tuple(json.loads(header["labels"])),
-            tensors=tensors,
-            provenance=json.loads(header["provenance"]),
-            digest=digest_of_file(path),
-        )
+            yield file, header
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
         raise WeightsError(f"{path}: not a readable safetensors file ({reason}); copy or train it again") from error
@@ -126,15 +157,15 @@ def _check_header(path: Path, header: Mapping[str, str], kind: Kind) -> None:
         raise WeightsError(f"{path}: holds a {header['kind']}; expected a {kind}")
 
 
-def load_weights(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, where: str) -> None:
-    """Load a state dict whose names and shapes must fit exactly.
+def load_weights(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
+    """Load a checkpoint's state dict, whose names and shapes must fit exactly.
 
     Raises:
         WeightsError: they do not; the message names the first few that differ.
     """
     own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    other = {name: tuple(value.shape) for name, value in tensors.items()}
+    other = {name: tuple(value.shape) for name, value in checkpoint.tensors.items()}
     if own != other:
-        differing = sorted({name for name, _ in own.items() ^ other.items()})
-        raise WeightsError(f"{where}: weights do not fit the model described in its header: {', '.join(differing[:4])}")
-    module.load_state_dict(dict(tensors))
+        differing = ", ".join(sorted({name for name, _ in own.items() ^ other.items()})[:4])
+        raise WeightsError(f"{checkpoint.path}: weights do not fit the model described in the header: {differing}")
+    module.load_state_dict(dict(checkpoint.tensors))

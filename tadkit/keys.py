@@ -1,6 +1,120 @@
-"""What each stored result depends on, as digests: one that differs is made anew."""
+"""What each stored result depends on, as a digest: a result whose key differs is stale and is made again.
+
+Settings that change only speed or memory are left out of the keys.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tadkit.config import FlowSettings, ModelSettings, RaftSettings, TrainSettings, VideoSettings, View
+from tadkit.errors import WeightsError
+from tadkit.files import digest_of, digest_of_file
+
 CODE = 1
-"""Raised when a change of the code makes stored results differ."""
+"""Raised when a change of the code changes stored results."""
+METHOD_CODE: Mapping[str, int] = {
+    "tvl1": 2,
+    "opencv-tvl1": 1,
+    "opencv-dis": 1,
+    "temporal-gradient": 1,
+    "raft-small": 1,
+    "raft-large": 1,
+}
+"""Raised when a change of a flow method's code changes its flow."""
+
+
+class TrainingTruth(NamedTuple):
+    """Ground truth of a training: a digest of each training video's annotations, and the classes in order."""
+
+    annotations: Sequence[str]
+    labels: Sequence[str]
+
+
+def flow_key(source_sha256: str, flow: FlowSettings, video: VideoSettings) -> str:
+    """Key of a video's flow.
+
+    Raises:
+        WeightsError: the file of the method's weights cannot be read.
+    """
+    method = flow.model_dump(mode="json", exclude={"batch_pairs", "compile"})
+    if isinstance(flow, RaftSettings) and flow.weights is not None:
+        try:
+            method["weights"] = digest_of_file(flow.weights)
+        except OSError as error:
+            raise WeightsError(
+                f"flow.weights {flow.weights}: cannot be read ({error.strerror}); name a state-dict file"
+            ) from error
+    code = [CODE, METHOD_CODE[flow.method]]
+    return digest_of({"source": source_sha256, "flow": method, "video": _frames(video), "code": code})
+
+
+def teacher_outputs_key(flow: str, *, teacher: str, views: Sequence[View]) -> str:
+    """Key of a teacher's feature and predictions of a video: key of the flow, digest of the teacher's file."""
+    return digest_of({"flow": flow, "teacher": teacher, "views": list(views), "code": CODE})
+
+
+def features_key(source_sha256: str, *, model: str, video: VideoSettings, views: Sequence[View]) -> str:
+    """Key of a video's branch features; ``model`` is the digest of the student's or detector's file."""
+    parts = {"source": source_sha256, "model": model, "video": _frames(video), "views": list(views), "code": CODE}
+    return digest_of(parts)
+
+
+def teacher_key(flow: Sequence[str], *, model: ModelSettings, train: TrainSettings, truth: TrainingTruth) -> str:
+    """Key of a teacher trained on videos whose flow has the keys ``flow``."""
+    shape = _shape(model, "video", "flow", "teacher_backbone", "head") | {"dim": model.distill.dim}
+    return _trained({"flow": list(flow)}, shape, train, truth)
+
+
+def student_key(
+    sources: Sequence[str],
+    teacher_outputs: Sequence[str],
+    *,
+    model: ModelSettings,
+    train: TrainSettings,
+    truth: TrainingTruth,
+) -> str:
+    """Key of a student; ``sources`` are digests of the videos, ``teacher_outputs`` keys (none without a teacher)."""
+    fusion = ("fusion",) if model.distill.joint else ()
+    shape = _shape(model, "video", "backbone", "head", "distill", *fusion)
+    return _trained({"teacher": list(teacher_outputs), "sources": list(sources)}, shape, train, truth)
+
+
+def head_key(
+    features: Sequence[str], *, model: ModelSettings, train: TrainSettings, truth: TrainingTruth, half: bool
+) -> str:
+    """Key of a detector whose joint head was trained on features with these keys; ``half``: stored as float16."""
+    parts: dict[str, object] = {"features": list(features)} | ({"half_precision": True} if half else {})
+    return _trained(parts, _shape(model, "head", "joint_head", "distill", "fusion"), train, truth)
+
+
+def features_head_key(
+    features: Sequence[str], *, model: ModelSettings, train: TrainSettings, truth: TrainingTruth
+) -> str:
+    """Key of a head trained on a feature store whose videos have these keys."""
+    return _trained({"features": list(features)}, _shape(model, "head", "joint_head"), train, truth)
+
+
+def _frames(video: VideoSettings) -> dict[str, Any]:
+    """How frames are sampled; all readers decode the same ones."""
+    return video.model_dump(mode="json", exclude={"reader"})
+
+
+def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
+    """The sections that a stage's model depends on."""
+    return settings.model_dump(mode="json", include=set(sections), exclude={"video": {"reader"}})
+
+
+def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:
+    without_effect = {"checkpoint_s", "cache_mb"}
+    if train.schedule == "cosine":  # keys of the time when it was the only schedule
+        without_effect |= {"schedule", "milestones"}
+    rest = {
+        "model": dict(shape),
+        "train": train.model_dump(mode="json", exclude=without_effect),
+        "truth": list(truth.annotations),
+        "labels": list(truth.labels),
+        "code": CODE,
+    }
+    return digest_of({**parts, **rest})

@@ -7,6 +7,7 @@ is the view of their flow. Everything works on NumPy arrays and on tensors, with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -78,3 +79,9 @@ def inverse_view(view: View) -> View:
     """The view that undoes ``view``: only the quarter turns differ from their inverse."""
     inverse: dict[View, View] = {"turn90": "turn270", "turn270": "turn90"}
     return inverse.get(view, view)
+
+
+def views_of(views: Sequence[View]) -> tuple[View, ...]:
+    """Views to extract for a stage that draws from ``views``: the original first, each once."""
+    original: View = "original"
+    return tuple(dict.fromkeys([original, *views]))

@@ -204,5 +204,5 @@ def test_weights_must_fit_exactly(tensors: dict[str, torch.Tensor]) -> None:
     module = torch.nn.Linear(3, 2)
     before = module.weight.detach().clone()
     with pytest.raises(WeightsError, match=r"^model\.safetensors: weights do not fit"):
-        load_weights(module, tensors, where="model.safetensors")
+        load_weights(module, Checkpoint("head", {}, (), tensors, path=Path("model.safetensors")))
     assert torch.equal(module.weight, before)

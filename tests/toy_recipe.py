@@ -18,7 +18,7 @@ from tadkit.config.loading import load_recipe
 from tadkit.extraction.extract_flow import extract_flow_of
 from tadkit.extraction.flow_video import PIECE_PAIRS
 from tadkit.extraction.results import ExtractionResult
-from tadkit.models.detector import Detector, new_joint_head, new_student
+from tadkit.models.detector import DetectorNet, new_joint_head, new_student
 from tadkit.progress import Quiet
 from tadkit.records import Annotation, Dataset, VideoRecord, write_dataset
 from tadkit.video import write_video
@@ -180,12 +180,12 @@ def tiny_settings() -> ModelSettings:
 
 
 @pytest.fixture(scope="session")
-def tiny_detector(tiny_settings: ModelSettings) -> Detector:
+def tiny_detector(tiny_settings: ModelSettings) -> DetectorNet:
     """A detector with random weights, in evaluation mode."""
     torch.manual_seed(3)
     labels = ("slide", "rest")
     student, joint = (make(tiny_settings, num_classes=len(labels)) for make in (new_student, new_joint_head))
-    detector = Detector(tiny_settings, labels=labels, student=student, joint=joint)
+    detector = DetectorNet(tiny_settings, labels=labels, student=student, joint=joint)
     with torch.no_grad():  # fresh norms and biases are all alike; no chunk could be told from another
         for parameter in detector.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -193,7 +193,7 @@ def tiny_detector(tiny_settings: ModelSettings) -> Detector:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(tiny_detector: DetectorNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of :func:`tiny_detector`."""
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     settings = tiny_detector.settings.model_dump(mode="json")

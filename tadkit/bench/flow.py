@@ -24,8 +24,8 @@ from tadkit.config import (
     Tvl1Settings,
     VideoSettings,
 )
+from tadkit.devices import torch_device
 from tadkit.errors import UsageError
-from tadkit.extraction.results import torch_device
 from tadkit.flow import FlowMethod, build_flow
 from tadkit.flow.threads import same_threads
 from tadkit.flow.truth import FlowError, TruthPair, end_point_distance, flow_error, read_truth

@@ -64,6 +64,16 @@ def set_option(function: Function) -> Function:
     )(function)
 
 
+def video_scores_option(function: Function) -> Function:
+    """``--video-scores``, of the commands that detect."""
+    return click.option(
+        "--video-scores",
+        type=PATH,
+        metavar="FILE",
+        help="JSON of another classifier's scores of whole videos, {video: {label: score}}; they weight detections.",
+    )(function)
+
+
 def workers_options(function: Function) -> Function:
     """``--workers`` and ``--retry-failed``, of what extracts flow."""
     workers = click.option(

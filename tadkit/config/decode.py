@@ -32,8 +32,6 @@ class DecodeSettings(Settings):
     """Overlap that gives a candidate a vote; class by class unless class_agnostic."""
     clip_first: bool = True
     """Clip segments to the video before suppression; the peers clip after it."""
-    video_scores: str | None = None
-    """JSON file of scores of whole videos, {video: {label: score}}, that weigh candidates; from the recipe on."""
     video_rule: Literal["product", "geometric-mean"] = "product"
     """How a candidate's score and that of its video are combined."""
     video_labels: int = Field(0, ge=0, le=1000)

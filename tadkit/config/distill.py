@@ -29,6 +29,16 @@ class DistillSettings(Settings):
     stop_gradient: Literal["none", "motion", "both"] = "none"
     """Branches that the joint loss does not reach, when joint."""
 
+    @property
+    def two_branches(self) -> bool:
+        """Whether the student has a motion branch beside the appearance branch."""
+        return self.method in ("decomposed", "rgb-matched")
+
+    @property
+    def taught(self) -> bool:
+        """Whether the student is trained on the teacher's outputs."""
+        return self.method in ("decomposed", "direct")
+
 
 class FusionSettings(Settings):
     """How motion and appearance are joined."""

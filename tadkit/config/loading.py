@@ -189,6 +189,11 @@ def _words(error: dict[str, Any], keys: Sequence[str], models: Sequence[type[Bas
     return re.sub("^Input should be", "must be", message[0].lower() + message[1:], flags=re.IGNORECASE)
 
 
+def setting_name(kind: type[BaseModel], values: Any, location: Sequence[str | int]) -> str:
+    """Dotted name of the setting at a pydantic error's location, without the union tags that pydantic mixes in."""
+    return ".".join(_place(kind, values, location)[0])
+
+
 def _place(kind: Any, values: Any, location: Sequence[str | int]) -> tuple[list[str], list[type[BaseModel]]]:
     """The keys of a mistake without the union tags that pydantic mixes in, and the settings classes it may lie in."""
     keys: list[str] = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from tadkit.config.anchor_free_heads import ActionFormerSettings
@@ -64,8 +67,18 @@ class Recipe(ModelSettings):
     """Store the detector's matrices and filters as float16: half the file; it runs in float32 all the same."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How detections are judged."""
+    video_scores: str | None = None
+    """JSON file of scores of whole videos, {video: {label: score}}, that weight the detections of the final table."""
     compare: tuple[ComparedRow, ...] = ("teacher", "rgb", "decomposed")
     """Rows of the final table; each student among them is trained. With features, their head is the only row."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _video_scores_has_moved(cls, values: Any) -> Any:
+        decode = values.get("decode") if isinstance(values, Mapping) else None
+        if isinstance(decode, Mapping) and "video_scores" in decode:
+            raise ValueError("decode.video_scores is called video_scores now; put it before the first [section]")
+        return values
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:

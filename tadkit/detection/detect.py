@@ -14,20 +14,17 @@ from jaxtyping import Float32
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.config.loading import check_settings, merged
+from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, video_scores_for
+from tadkit.devices import torch_device
 from tadkit.errors import SettingsError, TadkitError
 from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
-from tadkit.extraction.results import named, torch_device
-from tadkit.models.decode.decode import named_detections
-from tadkit.models.decode.video_scores import VideoScores, video_scores_of
-from tadkit.models.detector import Detector, build_detector
+from tadkit.models.decode.video_scores import VideoScoresFile
+from tadkit.models.detector import DetectorNet, build_detector
 from tadkit.progress import Progress
 from tadkit.records import Detection
-from tadkit.timeline import Timeline
 from tadkit.video import SampledVideo, open_sampled
+from tadkit.video.discovery import named
 from tadkit.zoo import bundled_model
-
-CORE_STEPS = 2048
-"""Feature steps that the joint head reads at a time; it does not show in the result."""
 
 
 @dataclass
@@ -48,7 +45,13 @@ class DetectResult:
 
 
 def detect(
-    videos: Sequence[Path], *, model: Path | None, device: str, overrides: Mapping[str, Any], progress: Progress
+    videos: Sequence[Path],
+    *,
+    model: Path | None,
+    device: str,
+    overrides: Mapping[str, Any],
+    progress: Progress,
+    video_scores: Path | None = None,
 ) -> DetectResult:
     """Detect actions in ``videos``.
 
@@ -58,23 +61,27 @@ def detect(
         device: ``auto``, ``cpu``, ``cuda`` ...
         overrides: settings under ``decode``, and ``video.reader``, that replace the model's own.
         progress: told of every video.
+        video_scores: JSON file of scores of whole videos, {video: {label: score}}, that weight the detections.
 
     Raises:
         WeightsError: the model cannot be loaded.
+        AnnotationError: ``video_scores`` cannot be read or does not fit the model.
         SettingsError: an override is unknown or wrong.
     """
     path = model or bundled_model()
     checkpoint = load_checkpoint(path, kind="detector")
-    detector = build_detector(checkpoint, where=str(path)).to(torch_device(device))
+    detector = build_detector(checkpoint).to(torch_device(device))
     video, decoding = _overridden(detector, overrides)
+    scores = video_scores_for(detector.joint.head, detector.labels, path=video_scores, decoding=decoding)
     result = DetectResult()
     items = named(videos)
     progress.start("detect", total=len(items), unit="videos")
     for name, file in items.items():
         try:
             with open_sampled(file, video) as sampled:
-                scores = video_scores_of(name, decoding, detector.labels, nameless=detector.nameless)
-                result.detections[name] = detections_of(detector, sampled, decoding=decoding, video_scores=scores)
+                result.detections[name] = detections_in_video(
+                    detector, sampled, name=name, decoding=decoding, video_scores=scores
+                )
                 result.durations_s[name] = sampled.duration_s
         except TadkitError as error:
             result.failed[name] = error
@@ -88,7 +95,7 @@ def detect(
     return result
 
 
-def _overridden(detector: Detector, overrides: Mapping[str, Any]) -> tuple[VideoSettings, DecodeSettings]:
+def _overridden(detector: DetectorNet, overrides: Mapping[str, Any]) -> tuple[VideoSettings, DecodeSettings]:
     video = overrides.get("video", {})
     strange = [name for name in overrides if name not in ("decode", "video")]
     strange += [f"video.{name}" for name in video if name != "reader"] if isinstance(video, Mapping) else []
@@ -99,51 +106,49 @@ def _overridden(detector: Detector, overrides: Mapping[str, Any]) -> tuple[Video
     return changed.video, changed.decode
 
 
-def detections_of(
-    detector: Detector,
+def detections_in_video(
+    detector: DetectorNet,
     video: SampledVideo,
     *,
+    name: str,
     decoding: DecodeSettings,
-    video_scores: VideoScores | None = None,
+    video_scores: VideoScoresFile | None = None,
     core_frames: int = CORE_FRAMES,
     core_steps: int = CORE_STEPS,
 ) -> list[Detection]:
     """Detections of one open video, best score first; the sizes of windows do not show in the result."""
-    features = branch_features(detector.student, video, core_frames=core_frames)["original"]
-    timeline = video.timeline.strided(detector.student.backbone.stride)
-    return decoded_features(
+    return detections_in_branches(
         detector,
-        features,
-        timeline=timeline,
-        duration_s=video.duration_s,
+        branch_features(detector.student, video, core_frames=core_frames)["original"],
+        Track(name, video.timeline.strided(detector.student.backbone.stride), video.duration_s),
         decoding=decoding,
         video_scores=video_scores,
         core_steps=core_steps,
     )
 
 
-def decoded_features(
-    detector: Detector,
+def detections_in_branches(
+    detector: DetectorNet,
     features: BranchFeatures,
+    track: Track,
     *,
-    timeline: Timeline,
-    duration_s: float,
     decoding: DecodeSettings,
-    video_scores: VideoScores | None = None,
+    video_scores: VideoScoresFile | None = None,
     core_steps: int = CORE_STEPS,
 ) -> list[Detection]:
-    """Detections of one video from its branch features."""
+    """Detections of one video, best score first, from its branch features."""
     device = next(detector.parameters()).device
 
     def channels_first(x: Float32[np.ndarray, "steps channels"]) -> torch.Tensor:
         return torch.from_numpy(x).T.to(device)
 
     motion = None if features.motion is None else channels_first(features.motion)
-    best = detector.candidates(
-        motion,
-        channels_first(features.appearance),
+    return detections_in_features(
+        detector.joint.head,
+        detector.fused(motion, channels_first(features.appearance)),
+        track,
+        labels=detector.labels,
+        decoding=decoding,
+        video_scores=video_scores,
         core_steps=core_steps,
-        min_score=decoding.min_score,
-        limit=decoding.top_candidates,
     )
-    return named_detections(best, timeline, duration_s, decoding, labels=detector.labels, video_scores=video_scores)

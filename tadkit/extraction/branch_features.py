@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float32
 
 from tadkit.config import View
-from tadkit.extraction.results import core_steps
 from tadkit.models.student import Student
 from tadkit.video import SampledVideo, windows
 from tadkit.views import view_frames
@@ -43,7 +42,7 @@ def branch_features(
     for window in windows(len(video), core=-(-core_frames // stride) * stride, halo=student.halo_frames):
         frames = torch.from_numpy(video.frames(window.start, window.stop)).movedim(-1, 1)
         mask = torch.ones(1, len(frames), dtype=torch.bool, device=device)
-        core = core_steps(window, stride)
+        core = window.core_steps(stride)
         for view in views:
             seen = view_frames(frames, view).movedim(1, -1)[None].to(device)
             motion, appearance = (None if x is None else x[0, :, core].T.cpu().numpy() for x in student(seen, mask))

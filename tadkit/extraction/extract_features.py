@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tadkit.checkpoint import Checkpoint, load_checkpoint
+from tadkit.checkpoint import Checkpoint, load_checkpoint, read_kind
 from tadkit.config import VideoSettings, View
-from tadkit.errors import VideoError, WeightsError
+from tadkit.devices import torch_device
+from tadkit.errors import VideoError
 from tadkit.extraction.branch_features import branch_features
-from tadkit.extraction.results import ExtractionResult, description, named, source_digest, torch_device
-from tadkit.files import digest_of
-from tadkit.keys import CODE
+from tadkit.extraction.results import ExtractionResult, description
+from tadkit.keys import features_key
 from tadkit.models.detector import build_detector, build_student
 from tadkit.models.student import Student
 from tadkit.progress import Progress
 from tadkit.store import TrackStore, open_store
 from tadkit.video import open_sampled
+from tadkit.video.digests import source_digest
+from tadkit.video.discovery import named
 from tadkit.zoo import bundled_model
 
 
@@ -43,14 +45,13 @@ def extract_features(
 
 
 def _student_of(path: Path) -> tuple[Checkpoint, Student, VideoSettings]:
-    try:
+    if read_kind(path) == "student":
         checkpoint = load_checkpoint(path, kind="student")
-    except WeightsError:
-        checkpoint = load_checkpoint(path, kind="detector")
-        detector = build_detector(checkpoint, where=str(path))
-        return checkpoint, detector.student, detector.settings.video
-    settings, student = build_student(checkpoint, where=str(path))
-    return checkpoint, student, settings.video
+        settings, student = build_student(checkpoint)
+        return checkpoint, student, settings.video
+    checkpoint = load_checkpoint(path, kind="detector")
+    detector = build_detector(checkpoint)
+    return checkpoint, detector.student, detector.settings.video
 
 
 def extract_features_of(
@@ -82,12 +83,6 @@ def extract_features_of(
                 result.failed[name] = error
             progress.advance(note=name)
     return result
-
-
-def features_key(source_sha256: str, *, model: str, video: VideoSettings, views: Sequence[View]) -> str:
-    """What a video's features depend on; ``model`` is the digest of the student's or detector's file."""
-    frames = video.model_dump(mode="json", exclude={"reader"})
-    return digest_of({"source": source_sha256, "model": model, "video": frames, "views": list(views), "code": CODE})
 
 
 def _features_of_video(

@@ -12,19 +12,21 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import FlowSettings, RaftSettings, VideoSettings
-from tadkit.errors import TadkitError, UsageError, VideoError, WeightsError
+from tadkit.devices import torch_device
+from tadkit.errors import TadkitError, UsageError, VideoError
 from tadkit.extraction.flow_video import Advanced, Done, Event, Failed, FlowJob
 from tadkit.extraction.flow_workers import flow_of_jobs
 from tadkit.extraction.quarantine import Quarantine
-from tadkit.extraction.results import ExtractionResult, named, source_digest, torch_device
-from tadkit.extraction.teacher_tracks import extract_teacher_tracks
-from tadkit.files import digest_of, digest_of_file
+from tadkit.extraction.results import ExtractionResult
+from tadkit.extraction.teacher_outputs import extract_teacher_outputs
+from tadkit.files import digest_of
 from tadkit.flow import build_flow
-from tadkit.flow.methods import METHOD_CODE
-from tadkit.keys import CODE
+from tadkit.keys import flow_key
 from tadkit.models.detector import build_teacher
 from tadkit.progress import Progress
 from tadkit.store import TrackStore, open_store
+from tadkit.video.digests import source_digest
+from tadkit.video.discovery import named
 from tadkit.video.index import build_index
 from tadkit.video.sampling import sample_indices
 
@@ -53,7 +55,7 @@ def extract_flow(
     """
     items, flow_path = named(videos), out
     if teacher is not None:
-        settings, _ = build_teacher(load_checkpoint(teacher, kind="teacher"), where=str(teacher))
+        settings, _ = build_teacher(load_checkpoint(teacher, kind="teacher"))
         flow, video = settings.flow, settings.video
         flow_path = out.with_name(f"{out.stem}-flow{out.suffix}")
     extracted = extract_flow_of(
@@ -70,31 +72,10 @@ def extract_flow(
         return extracted
     names = [name for name in items if name not in extracted.failed]
     first = device.split(",")[0]
-    tracks = extract_teacher_tracks(
+    tracks = extract_teacher_outputs(
         names, flow_path, out, teacher=teacher, views=("original",), device=first, progress=progress
     )
     return ExtractionResult(tracks.done, tracks.reused, extracted.failed | tracks.failed, extracted.clipped)
-
-
-def flow_key(source_sha256: str, flow: FlowSettings, video: VideoSettings) -> str:
-    """What a video's flow depends on; settings that only change speed are left out.
-
-    Raises:
-        WeightsError: the file of the method's weights cannot be read.
-    """
-    method = flow.model_dump(mode="json", exclude={"batch_pairs", "compile"})
-    if isinstance(flow, RaftSettings) and flow.weights is not None:
-        method["weights"] = _weights_digest(flow.weights)
-    frames = video.model_dump(mode="json", exclude={"reader"})
-    code = [CODE, METHOD_CODE[flow.method]]
-    return digest_of({"source": source_sha256, "flow": method, "video": frames, "code": code})
-
-
-def _weights_digest(path: Path) -> str:
-    try:
-        return digest_of_file(path)
-    except OSError as error:
-        raise WeightsError(f"flow.weights {path}: cannot be read ({error.strerror}); name a state-dict file") from error
 
 
 def extract_flow_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol, assert_never
 
 import numpy as np
@@ -18,16 +17,6 @@ from tadkit.config import (
     TemporalGradientSettings,
     Tvl1Settings,
 )
-
-METHOD_CODE: Mapping[str, int] = {
-    "tvl1": 2,
-    "opencv-tvl1": 1,
-    "opencv-dis": 1,
-    "temporal-gradient": 1,
-    "raft-small": 1,
-    "raft-large": 1,
-}
-"""Raised when a change of a method's code makes its flow differ; part of the key of stored flow."""
 
 
 class FlowMethod(Protocol):

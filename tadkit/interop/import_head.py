@@ -22,7 +22,7 @@ from tadkit.interop.actionformer import Source, settings_of, translated
 from tadkit.interop.configurations import read_config
 from tadkit.interop.opentad import from_opentad, opentad_kind
 from tadkit.interop.tadtr import from_authors
-from tadkit.models.heads import UNNAMED, Head, build_head, is_nameless
+from tadkit.models.heads import AGNOSTIC_LABEL, Head, build_head, is_class_agnostic
 from tadkit.models.heads.head_file import head_settings, save_head
 
 _SECTIONS = (
@@ -219,9 +219,9 @@ def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(path: Path | None, head: Head) -> tuple[str, ...]:
-    count, nameless = head.num_classes, is_nameless(head.settings)
+    count, class_agnostic = head.num_classes, is_class_agnostic(head.settings)
     if path is None:
-        return (UNNAMED,) if nameless else tuple(str(n) for n in range(count))
+        return (AGNOSTIC_LABEL,) if class_agnostic else tuple(str(n) for n in range(count))
     try:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except OSError as error:
@@ -233,6 +233,6 @@ def _labels(path: Path | None, head: Head) -> tuple[str, ...]:
     if len(numbered) == len(names) and numbers == sorted(set(numbers)):
         names = tuple(match[2] for match in numbered)  # a class list such as THUMOS14's
     if len(names) != count or len(set(names)) != count:
-        out = " and no classifier; leave --labels out: decode.video_scores names what it finds" if nameless else ""
+        out = " and no classifier; leave --labels out: --video-scores names what it finds" if class_agnostic else ""
         raise UsageError(f"{path}: {len(set(names))} different classes; the head has {count}{out}")
     return names

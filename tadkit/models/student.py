@@ -13,8 +13,6 @@ from tadkit.models.branches import BranchMapping, prepare_rgb
 from tadkit.models.heads import build_head
 from tadkit.models.teacher import halo_frames
 
-TWO_BRANCHES = frozenset({"decomposed", "rgb-matched"})
-
 
 class StudentFeatures(NamedTuple):
     """Branch features, each (batch, channels, steps); ``motion`` is None where the method has one stream."""
@@ -39,7 +37,7 @@ class Student(nn.Module):
         super().__init__()
         self.backbone = TemporalShiftBackbone(backbone, in_channels=3, pretrained=pretrained)
         channels = self.backbone.channels
-        self.motion = BranchMapping(inputs=channels, outputs=distill.dim) if distill.method in TWO_BRANCHES else None
+        self.motion = BranchMapping(inputs=channels, outputs=distill.dim) if distill.two_branches else None
         self.appearance = BranchMapping(inputs=channels, outputs=distill.dim)
         self.head = build_head(head, in_channels=distill.dim, num_classes=num_classes)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,29 +14,32 @@ from jaxtyping import Float64
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import HeadSettings, Recipe
-from tadkit.detection.detect import decoded_features
+from tadkit.detection.detect import detections_in_branches
+from tadkit.detection.detect_features import HeadFile, track_of
+from tadkit.detection.tail import detections_of, video_scores_for
+from tadkit.devices import torch_device
 from tadkit.evaluation import Interval, bootstrap_map, mean_average_precision
 from tadkit.extraction.branch_features import BranchFeatures
-from tadkit.extraction.results import torch_device
-from tadkit.models.decode.decode import named_detections
-from tadkit.models.decode.video_scores import video_scores_of
+from tadkit.files import digest_of, digest_of_file, write_text
 from tadkit.models.decode.windows import track_candidates
 from tadkit.models.detector import build_detector, build_teacher
 from tadkit.models.heads import (
-    UNNAMED,
+    AGNOSTIC_LABEL,
     Candidates,
     Head,
     HeadPredictions,
     candidates,
     head_labels,
-    is_nameless,
+    is_class_agnostic,
     pyramid_levels,
 )
-from tadkit.recipe.features_head import detections_of_held_out
+from tadkit.models.heads.head_file import load_head
 from tadkit.recipe.workspace import Workspace
 from tadkit.records import Annotation, Detection, write_detections
 from tadkit.store import TrackReader, read_store
-from tadkit.timeline import Timeline
+
+JUDGED_BY = 1
+"""Raised when a change of decoding or evaluation changes the figures of the same models."""
 
 
 @dataclass(frozen=True)
@@ -58,38 +64,87 @@ class Row:
     pooled_interval: tuple[float, float]
     per_class: Mapping[str, float]
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Row:
+        """The row that a report holds; JSON has text for thresholds, and lists for intervals."""
+        by_threshold = {name: {float(at): value for at, value in values[name].items()} for name in ("map", "pooled")}
+        intervals = {name: tuple(values[name]) for name in ("map_interval", "pooled_interval")}
+        return cls(**{**values, **by_threshold, **intervals})
+
 
 def judged(workspace: Workspace, device: str) -> list[Row]:
-    """Detections of the held-out videos by every row, written and scored."""
-    rows = []
-    for row in workspace.rows:
-        found = _found(workspace, row, device)
-        write_detections(workspace.detections(row), found, external={"recipe": workspace.recipe.name, "row": row})
-        rows.append(_row(workspace, row, found))
+    """Figures of every row on the held-out videos; read back from the last run's report where nothing has changed."""
+    key = _key(workspace)
+    rows = _rows_of_report(workspace.report, key)
+    if rows is None:
+        rows = []
+        for row in workspace.rows:
+            found = _found(workspace, row, device)
+            write_detections(workspace.detections(row), found, external={"recipe": workspace.recipe.name, "row": row})
+            rows.append(_row(workspace, row, found))
+        write_text(workspace.report, json.dumps({"key": key, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     return rows
+
+
+def _key(workspace: Workspace) -> str:
+    """What the figures depend on: model files, held-out features and ground truth, decoding and evaluation."""
+    recipe, held_out = workspace.recipe, workspace.held_out
+    models = {row: digest_of_file(workspace.model(row)) for row in workspace.rows}
+    stores = {row: workspace.judged_store(row) for row in workspace.rows}
+    tracks = {}
+    for row, path in stores.items():
+        with read_store(path, kind="features") as store:
+            tracks[row] = [store.key(item.name) for item in held_out]
+    scores = None if workspace.video_scores is None else digest_of_file(workspace.video_scores)
+    settings = recipe.model_dump(mode="json", include={"labels", "decode", "evaluation"})
+    truth = [item.truth_digest for item in held_out]
+    return digest_of([JUDGED_BY, models, tracks, truth, settings, scores])
+
+
+def _rows_of_report(path: Path, key: str) -> list[Row] | None:
+    """Rows of a report with this key; None where it is missing, damaged or of another key."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return [Row.from_json(row) for row in report["rows"]] if report["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _found(workspace: Workspace, row: str, device: str) -> dict[str, list[Detection]]:
     if workspace.from_features:
-        return detections_of_held_out(workspace, device)
-    return _teacher_detections(workspace) if row == "teacher" else _detections(workspace, row, device)
+        return _by_head(workspace, device)
+    return _by_teacher(workspace) if row == "teacher" else _by_detector(workspace, row, device)
 
 
-def _teacher_detections(workspace: Workspace) -> dict[str, list[Detection]]:
-    recipe = workspace.recipe
+def _by_head(workspace: Workspace, device: str) -> dict[str, list[Detection]]:
+    """Detections by the head that was trained on the features of a source."""
+    head, labels = load_head(workspace.features_head)
+    model, decoding = HeadFile(workspace.features_head, head.to(torch_device(device)), labels), workspace.recipe.decode
+    scores = video_scores_for(head, labels, path=workspace.video_scores, decoding=decoding)
+    with read_store(workspace.features_source, kind="features") as store:
+        return {
+            item.name: model.detections(store, track_of(store, item.name), decoding=decoding, video_scores=scores)
+            for item in workspace.held_out
+        }
+
+
+def _by_teacher(workspace: Workspace) -> dict[str, list[Detection]]:
+    """Detections by the teacher, from its stored outputs."""
+    recipe, decoding = workspace.recipe, workspace.recipe.decode
     labels = head_labels(recipe.head, recipe.labels)
-    found: dict[str, list[Detection]] = {}
-    head = build_teacher(load_checkpoint(workspace.teacher, kind="teacher"), where=str(workspace.teacher))[1].head
-    with read_store(workspace.teacher_tracks, kind="features") as tracks:
-        for item in workspace.held_out:
-            best = _teacher_candidates(tracks, item.name, recipe, head)
-            timeline = Timeline(tracks.stamps_s(item.name))
-            duration_s = float(tracks.attributes(item.name)["duration_s"])
-            scores = video_scores_of(item.name, workspace.decoding, labels, nameless=is_nameless(recipe.head))
-            found[item.name] = named_detections(
-                best, timeline, duration_s, workspace.decoding, labels=labels, video_scores=scores
+    head = build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
+    scores = video_scores_for(head, labels, path=workspace.video_scores, decoding=decoding)
+    with read_store(workspace.teacher_tracks, kind="features") as store:
+        return {
+            item.name: detections_of(
+                _teacher_candidates(store, item.name, recipe, head),
+                track_of(store, item.name),
+                labels=labels,
+                decoding=decoding,
+                video_scores=scores,
             )
-    return found
+            for item in workspace.held_out
+        }
 
 
 def _teacher_candidates(tracks: TrackReader, name: str, recipe: Recipe, head: Head) -> Candidates:
@@ -108,9 +163,12 @@ def _teacher_candidates(tracks: TrackReader, name: str, recipe: Recipe, head: He
     return candidates(head, HeadPredictions(logits, offsets, masks), min_score=least, limit=limit)
 
 
-def _detections(workspace: Workspace, method: str, device: str) -> dict[str, list[Detection]]:
-    path = workspace.detector(method)
-    detector = build_detector(load_checkpoint(path, kind="detector"), where=str(path)).to(torch_device(device))
+def _by_detector(workspace: Workspace, method: str, device: str) -> dict[str, list[Detection]]:
+    """Detections by a student's detector, from its stored features."""
+    decoding = workspace.recipe.decode
+    detector = build_detector(load_checkpoint(workspace.detector(method), kind="detector")).to(torch_device(device))
+    head, labels = detector.joint.head, detector.labels
+    scores = video_scores_for(head, labels, path=workspace.video_scores, decoding=decoding)
     found: dict[str, list[Detection]] = {}
     with read_store(workspace.features(method), kind="features") as store:
         for item in workspace.held_out:
@@ -119,15 +177,8 @@ def _detections(workspace: Workspace, method: str, device: str) -> dict[str, lis
                 motion=store.read(item.name, "original/motion") if has_motion else None,
                 appearance=store.read(item.name, "original/appearance"),
             )
-            found[item.name] = decoded_features(
-                detector,
-                features,
-                timeline=Timeline(store.stamps_s(item.name)),
-                duration_s=float(store.attributes(item.name)["duration_s"]),
-                decoding=workspace.decoding,
-                video_scores=video_scores_of(
-                    item.name, workspace.decoding, detector.labels, nameless=detector.nameless
-                ),
+            found[item.name] = detections_in_branches(
+                detector, features, track_of(store, item.name), decoding=decoding, video_scores=scores
             )
     return found
 
@@ -137,7 +188,7 @@ def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) 
     truth = _truth(workspace, recipe.head if name == "teacher" else recipe.detector_head)
     tiou, protocol = recipe.evaluation.tiou, recipe.evaluation.protocol
     there = {action.label for actions in truth.values() for action in actions}
-    labels = [label for label in dict.fromkeys((*recipe.labels, UNNAMED)) if label in there]
+    labels = [label for label in dict.fromkeys((*recipe.labels, AGNOSTIC_LABEL)) if label in there]
     judged = mean_average_precision(truth, found, labels=labels, tiou=tiou, protocol=protocol)
     by_class, pooled = (
         bootstrap_map(truth, found, tiou=tiou, labels=labels, seed=0, protocol=protocol, figure=figure)
@@ -157,9 +208,10 @@ def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) 
 
 def _truth(workspace: Workspace, head: HeadSettings) -> dict[str, list[Annotation]]:
     """Actions of the held-out videos; all of one class where neither the head nor scores of the videos name any."""
-    known, decoding = workspace.recipe.labels, workspace.decoding
+    known = workspace.recipe.labels
+    named_by_scores = workspace.video_scores is not None and workspace.recipe.decode.video_labels > 0
     truth = {item.name: [a for a in item.record.annotations if a.label in known] for item in workspace.held_out}
-    if not is_nameless(head) or (decoding.video_scores is not None and decoding.video_labels):
+    if not is_class_agnostic(head) or named_by_scores:
         return truth
     (label,) = head_labels(head, known)
     return {video: [replace(action, label=label) for action in actions] for video, actions in truth.items()}

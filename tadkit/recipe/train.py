@@ -1,49 +1,39 @@
-"""The three training stages: ``train-teacher``, ``distill`` and ``train-head``."""
+"""The training stages: ``train-teacher``, ``distill`` and ``train-head``, the latter on features of others, too."""
 
 from __future__ import annotations
 
-import math
-from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, save_checkpoint
-from tadkit.config import HeadSettings, ModelSettings, TrainSettings
+from tadkit.config import ModelSettings, TrainSettings
 from tadkit.config.loading import recipe_toml
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
-from tadkit.files import write_text
+from tadkit.errors import StoreError
+from tadkit.files import digest_of_file, write_text
+from tadkit.keys import features_head_key, head_key
 from tadkit.models.detector import (
-    Detector,
+    DetectorNet,
     build_student,
     build_teacher,
     new_joint_head,
     new_student,
     new_teacher,
 )
-from tadkit.models.heads import Head, pyramid_levels, whole_window_steps
+from tadkit.models.heads import Head, head_labels, pyramid_levels
+from tadkit.models.heads.head_file import save_head
 from tadkit.models.joint import JointHead
-from tadkit.models.student import TWO_BRANCHES
 from tadkit.progress import Progress
-from tadkit.recipe.freshness import (
-    TAUGHT,
-    current_student,
-    head_key,
-    is_up_to_date,
-    method_settings,
-    open_features,
-    open_flow,
-    open_teacher_tracks,
-    student_key,
-    teacher_key,
-)
+from tadkit.recipe.inputs import Inputs, is_up_to_date
 from tadkit.recipe.workspace import Workspace
-from tadkit.store import TrackReader
+from tadkit.store import TrackReader, read_store
 from tadkit.timeline import Timeline
 from tadkit.training import fit
 from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches
 from tadkit.training.frames import FrameCache
-from tadkit.training.windows import TrainingVideo, WindowPlan, training_video
+from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
 
 
 def _stage_folder(workspace: Workspace, name: str) -> Path:
@@ -52,13 +42,11 @@ def _stage_folder(workspace: Workspace, name: str) -> Path:
     return folder
 
 
-def _window_frames(rate_hz: float, train: TrainSettings, head: HeadSettings, *, stride: int) -> tuple[int, int]:
-    """Frames of a window and their alignment: whole steps of the coarsest pyramid level, or the head's own window."""
-    steps = whole_window_steps(head)
-    if steps is not None:
-        return steps * stride, stride
-    align = stride * 2 ** (pyramid_levels(head) - 1)
-    return max(1, math.ceil(train.window_s * rate_hz / align - 1e-9)) * align, align
+def _frame_plan(workspace: Workspace, videos: list[TrainingVideo], train: TrainSettings, *, stride: int) -> WindowPlan:
+    """Windows of frames; ``stride`` frames are one feature step."""
+    recipe = workspace.recipe
+    steps, align = window_steps(recipe.head, train, step_s=stride / recipe.video.rate_hz)
+    return WindowPlan(videos, train, window_frames=steps * stride, align_frames=align * stride)
 
 
 def _training_videos(workspace: Workspace, store: TrackReader, *, stride: int) -> list[TrainingVideo]:
@@ -78,13 +66,12 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
     """
     recipe, settings = workspace.recipe, workspace.model_settings
     train, stride = recipe.train.teacher, recipe.teacher_backbone.stride
-    with open_flow(workspace) as flow:
-        key = teacher_key(workspace, flow)
+    with Inputs(workspace) as inputs:
+        flow, key = inputs.flow, inputs.teacher_key
         if is_up_to_date(workspace.teacher, kind="teacher", key=key):
             return False
         videos = _training_videos(workspace, flow, stride=stride)
-        window, align = _window_frames(recipe.video.rate_hz, train, recipe.head, stride=stride)
-        plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
+        plan = _frame_plan(workspace, videos, train, stride=stride)
         torch.manual_seed(train.seed)
         weights = fit(
             TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels))),
@@ -107,15 +94,12 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
         StoreError: the flow, whose stamps it goes by, or what it hears of the teacher is missing or stale.
         WeightsError: the teacher that it hears is missing or stale.
     """
-    settings, train = method_settings(workspace, method), workspace.recipe.train.student
-    with (
-        open_flow(workspace) as flow,
-        open_teacher_tracks(workspace) if method in TAUGHT else nullcontext() as tracks,
-    ):
-        key = student_key(workspace, method, tracks)
+    settings, train = workspace.settings_of(method), workspace.recipe.train.student
+    with Inputs(workspace) as inputs:
+        flow, key = inputs.flow, inputs.student_key(method)
         if is_up_to_date(workspace.student(method), kind="student", key=key):
             return False
-        batches = _frame_batches(workspace, flow, tracks)
+        batches = _frame_batches(workspace, flow, inputs.teacher_outputs if settings.distill.taught else None)
         torch.manual_seed(train.seed)
         weights = fit(
             _student_objective(settings, train, num_classes=len(workspace.recipe.labels)),
@@ -128,7 +112,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             task=f"distill ({method})",
         )
     if settings.distill.joint:  # before the student, whose key vouches for both
-        _save(_joint_path(workspace, method), "joint-head", settings, workspace, _below(weights, "joint."), key=key)
+        _save(workspace.joint_head(method), "joint-head", settings, workspace, _below(weights, "joint."), key=key)
     _save(workspace.student(method), "student", settings, workspace, _below(weights, "model."), key=key)
     return True
 
@@ -136,10 +120,9 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
 def _frame_batches(workspace: Workspace, flow: TrackReader, tracks: TrackReader | None) -> FrameBatches:
     recipe = workspace.recipe
     train, stride = recipe.train.student, recipe.backbone.stride
-    window, align = _window_frames(recipe.video.rate_hz, train, recipe.head, stride=stride)
     videos = _training_videos(workspace, flow, stride=stride)
     return FrameBatches(
-        WindowPlan(videos, train, window_frames=window, align_frames=align),
+        _frame_plan(workspace, videos, train, stride=stride),
         stride=stride,
         cache=FrameCache(recipe.video, limit_bytes=train.cache_mb << 20),
         paths={item.name: item.path for item in workspace.training},
@@ -153,12 +136,7 @@ def _teacher_head(workspace: Workspace) -> Head | None:
     """The trained teacher's head, where its predictions are not stored."""
     if pyramid_levels(workspace.recipe.head):
         return None
-    where = str(workspace.teacher)
-    return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"), where=where)[1].head
-
-
-def _joint_path(workspace: Workspace, method: str) -> Path:
-    return workspace.folder / f"joint-head-{method}.safetensors"
+    return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
 
 
 def _student_objective(settings: ModelSettings, train: TrainSettings, *, num_classes: int) -> StudentObjective:
@@ -177,17 +155,24 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         StoreError: the features are missing or stale.
         WeightsError: the student is missing or stale.
     """
-    recipe, settings = workspace.recipe, method_settings(workspace, method)
+    recipe, settings = workspace.recipe, workspace.settings_of(method)
     train, stride, path = recipe.train.head, recipe.backbone.stride, workspace.detector(method)
-    checkpoint = current_student(workspace, method)
-    with open_features(workspace, method, student=checkpoint) as features:
-        key = head_key(workspace, method, features)
+    with Inputs(workspace) as inputs:
+        student_path = inputs.student(method)
+        features = inputs.features(method, student=digest_of_file(student_path))
+        key = head_key(
+            [features.key(item.name) for item in workspace.training],
+            model=settings,
+            train=train,
+            truth=workspace.training_truth,
+            half=recipe.half_precision,
+        )
         if is_up_to_date(path, kind="detector", key=key):
             return False
         videos = _training_videos(workspace, features, stride=1)
-        window, align = _window_frames(recipe.video.rate_hz, train, recipe.detector_head, stride=stride)
-        plan = WindowPlan(videos, train, window_frames=window // stride, align_frames=align // stride)
-        tracks = ("motion", "appearance") if method in TWO_BRANCHES else ("appearance",)
+        window, align = window_steps(recipe.detector_head, train, step_s=stride / recipe.video.rate_hz)
+        plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
+        tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
         joint = _joint_to_train(workspace, method, settings)
         weights = fit(
             JointHeadObjective(joint),
@@ -199,9 +184,9 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
             progress=progress,
             task=f"train-head ({method})",
         )
-    _, student = build_student(checkpoint, where=str(workspace.student(method)))
+    _, student = build_student(load_checkpoint(student_path, kind="student"))
     joint.load_state_dict(_below(weights, "model."))
-    detector = Detector(settings, labels=recipe.labels, student=student, joint=joint)
+    detector = DetectorNet(settings, labels=recipe.labels, student=student, joint=joint)
     _save(path, "detector", settings, workspace, detector.state_dict(), key=key, half=recipe.half_precision)
     return True
 
@@ -211,8 +196,7 @@ def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings) 
     torch.manual_seed(workspace.recipe.train.head.seed)
     joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels))
     if settings.distill.joint:
-        path = _joint_path(workspace, method)
-        load_weights(joint, load_checkpoint(path, kind="joint-head").tensors, where=str(path))
+        load_weights(joint, load_checkpoint(workspace.joint_head(method), kind="joint-head"))
     return joint
 
 
@@ -247,3 +231,66 @@ def _save(
         ),
         half=half,
     )
+
+
+def train_on_features(workspace: Workspace, *, device: torch.device, progress: Progress) -> bool:
+    """Train a head on the recipe's feature store and write it; returns False where it was up to date.
+
+    Raises:
+        StoreError: videos have features of different numbers of channels.
+    """
+    recipe, path = workspace.recipe, workspace.features_head
+    train = recipe.train.head.model_copy(update={"views": ("original",)})  # features have no other
+    with read_store(workspace.features_source, kind="features") as store:
+        key = features_head_key(
+            [store.key(item.name) for item in workspace.training],
+            model=workspace.model_settings,
+            train=recipe.train.head,
+            truth=workspace.training_truth,
+        )
+        if is_up_to_date(path, kind="head", key=key):
+            return False
+        channels = _channels(store, [item.name for item in workspace.items])
+        torch.manual_seed(train.seed)
+        model = JointHead(
+            fusion=recipe.fusion,
+            head=recipe.detector_head,
+            dim=channels,
+            num_classes=len(recipe.labels),
+            two_branches=False,
+        )
+        weights = fit(
+            JointHeadObjective(model),
+            FeatureBatches(_features_plan(workspace, store, train), features=store, tracks=("appearance",)),
+            train,
+            folder=_stage_folder(workspace, "train-head-features"),
+            key=key,
+            device=device,
+            progress=progress,
+            task="train-head (features)",
+        )
+    model.head.load_state_dict({name.removeprefix("model.head."): value for name, value in weights.items()})
+    parts = {"training_videos": workspace.training, "held_out_videos": workspace.held_out}
+    names = {part: [item.name for item in items] for part, items in parts.items()}
+    labels = head_labels(recipe.detector_head, recipe.labels)
+    save_head(path, model.head, labels=labels, provenance={"key": key, "recipe": recipe.name, **names})
+    return True
+
+
+def _features_plan(workspace: Workspace, store: TrackReader, train: TrainSettings) -> WindowPlan:
+    """Windows of feature steps over the training videos."""
+    videos = _training_videos(workspace, store, stride=1)
+    step_s = float(np.median([Timeline(store.stamps_s(item.name)).step_s for item in workspace.training]))
+    window, align = window_steps(workspace.recipe.detector_head, train, step_s=step_s)
+    return WindowPlan(videos, train, window_frames=window, align_frames=align)
+
+
+def _channels(store: TrackReader, videos: list[str]) -> int:
+    found = {video: store.channels(video, "original/appearance") for video in videos}
+    counts = sorted(set(found.values()))
+    if len(counts) > 1:
+        names = [next(video for video, channels in found.items() if channels == count) for count in counts[:2]]
+        raise StoreError(
+            f"{store.path}: '{names[0]}' has {counts[0]} channels and '{names[1]}' {counts[1]}; import them together"
+        )
+    return counts[0]

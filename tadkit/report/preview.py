@@ -13,15 +13,15 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from tadkit.errors import StoreError, UsageError, VideoError
-from tadkit.extraction.results import source_digest
 from tadkit.files import whole_file
 from tadkit.flow.panels import Panels, encoded
+from tadkit.flow.stored import read_flow
 from tadkit.progress import Progress
 from tadkit.report.inspect import StoreSummary, inspect_store
 from tadkit.store import TrackReader, read_store
 from tadkit.timeline import Timeline
-from tadkit.training.batches import read_flow
 from tadkit.video import SampledVideo, open_video, write_video
+from tadkit.video.digests import source_digest
 
 MOVING = (".mp4", ".mov", ".mkv")
 STILL = (".jpg", ".jpeg", ".png")

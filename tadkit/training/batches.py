@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from tadkit.config import View
 from tadkit.distill import Batch, TeacherTargets, Truth
-from tadkit.flow import decode as decode_motion
+from tadkit.flow.stored import read_flow
 from tadkit.models.backbones import step_mask
 from tadkit.models.heads import Head, HeadPredictions
 from tadkit.store import TrackReader
@@ -161,22 +161,6 @@ class FeatureBatches(WindowBatches):
 
     def _read(self, name: str, window: Window, track: str) -> Tensor:
         return torch.from_numpy(self.features.read(name, f"{window.view}/{track}", window.start, window.stop)).float()
-
-
-def read_flow(
-    store: TrackReader, name: str, start: int, stop: int
-) -> Float[np.ndarray, "frames channels height width"]:
-    """Motion of frames ``start`` to ``stop``; the last frame of a video, which has none, repeats the one before it."""
-    count = store.length(name, "motion")
-    bound = store.bound(name, "motion")
-    coded = store.read(name, "motion", min(start, max(0, count - 1)), min(stop, count))
-    if len(coded) == 0:  # a video of one frame has no flow: it stands still
-        return np.zeros((stop - start, *coded.shape[1:]), dtype=np.float32)
-    motion = coded.astype(np.float32) if bound is None else decode_motion(coded, bound)
-    missing = stop - max(start, count)
-    if start >= count:  # only the last frame was asked for
-        return np.repeat(motion[-1:], stop - start, axis=0)
-    return np.concatenate([motion, np.repeat(motion[-1:], missing, axis=0)]) if missing > 0 else motion
 
 
 def pad_time(x: Tensor, length: int) -> Tensor:

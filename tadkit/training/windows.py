@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tadkit.config import TrainSettings, View
+from tadkit.config import HeadSettings, TrainSettings, View
+from tadkit.models.heads import pyramid_levels, whole_window_steps
 from tadkit.records import VideoRecord
 from tadkit.timeline import Timeline
 
@@ -54,6 +56,19 @@ def training_video(
         segments=frame_timeline.strided(stride).positions(seconds),
         labels=np.array([labels.index(a.label) for a in known], dtype=np.int64),
     )
+
+
+def window_steps(head: HeadSettings, train: TrainSettings, *, step_s: float) -> tuple[int, int]:
+    """Feature steps of a training window, and the number of steps that windows start at multiples of.
+
+    A window is at least ``train.window_s`` long and holds whole steps of the coarsest pyramid level; a head that sees a
+    fixed window is trained on just that.
+    """
+    fixed = whole_window_steps(head)
+    if fixed is not None:
+        return fixed, 1
+    align = 2 ** (pyramid_levels(head) - 1)
+    return max(1, math.ceil(train.window_s / step_s / align - 1e-9)) * align, align
 
 
 class WindowPlan:

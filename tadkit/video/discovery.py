@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,3 +50,24 @@ def videos_in(sources: Sequence[Path]) -> list[Path]:
             raise UsageError(f"{path}: named twice; name each video once")
         seen.add(path.resolve())
     return found
+
+
+def named(videos: Sequence[Path]) -> dict[str, Path]:
+    """A name for each video: its stem, or as many of its folders as it takes to be the only one of that name.
+
+    Where two differ in the suffix alone, they keep it.
+    """
+    paths = list(dict.fromkeys(path.absolute() for path in videos))
+    alike = Counter(path.with_suffix("") for path in paths)
+    last = {path: path.stem if alike[path.with_suffix("")] == 1 else path.name for path in paths}
+    names: dict[Path, str] = {}
+    depth = 1
+    while len(names) < len(paths):
+        candidates = {path: "/".join((*path.parts[1:][-depth:-1], last[path])) for path in paths}
+        counts = Counter([*names.values(), *(candidates[path] for path in paths if path not in names)])
+        deepest = depth > max(len(path.parts) for path in paths)
+        for path in [path for path in paths if path not in names]:
+            if deepest or counts[candidates[path]] == 1:
+                names[path] = str(path) if deepest else candidates[path]
+        depth += 1
+    return {names[path]: path for path in paths}

@@ -122,6 +122,11 @@ class Window(NamedTuple):
     core_start: int
     core_stop: int
 
+    def core_steps(self, stride: int) -> slice:
+        """Feature steps of ``stride`` samples in the core, counted from the window's first; the core starts on one."""
+        first = (self.core_start - self.start) // stride
+        return slice(first, first + -(-(self.core_stop - self.core_start) // stride))
+
 
 def windows(length: int, *, core: int, halo: int) -> Iterator[Window]:
     """Cut ``[0, length)`` into windows whose cores tile it without gap or overlap; the last core may be short.

@@ -17,10 +17,10 @@ import pytest
 from tadkit.checkpoint import Checkpoint, save_checkpoint
 from tadkit.detection.detect import DetectResult, detect
 from tadkit.errors import SettingsError, UsageError, VideoError, WeightsError
-from tadkit.extraction.results import named
-from tadkit.models.detector import Detector
+from tadkit.models.detector import DetectorNet
 from tadkit.progress import Quiet
 from tadkit.records import read_detections
+from tadkit.video.discovery import named
 
 WriteSquares = Callable[..., Path]
 LOW: Mapping[str, Any] = {"decode": {"min_score": 0.0}}
@@ -141,7 +141,7 @@ def test_a_setting_that_is_wrong_or_fixed_by_the_model_is_named(
     assert "\n" not in str(raised.value)
 
 
-def damaged(folder: Path, detector: Detector) -> dict[str, Path]:
+def damaged(folder: Path, detector: DetectorNet) -> dict[str, Path]:
     settings = detector.settings.model_dump(mode="json")
     weights = detector.state_dict()
     files = {
@@ -156,7 +156,7 @@ def damaged(folder: Path, detector: Detector) -> dict[str, Path]:
     return files
 
 
-def test_a_model_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, tiny_detector: Detector) -> None:
+def test_a_model_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, tiny_detector: DetectorNet) -> None:
     for name, path in damaged(tmp_path, tiny_detector).items():
         with pytest.raises(WeightsError) as raised:
             detected([], path)
@@ -165,7 +165,7 @@ def test_a_model_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, tiny
 
 
 def test_weights_that_are_not_finite_fail_every_video_and_say_so(
-    tmp_path: Path, tiny_detector: Detector, write_squares: WriteSquares
+    tmp_path: Path, tiny_detector: DetectorNet, write_squares: WriteSquares
 ) -> None:
     path = tmp_path / "nan.safetensors"
     weights = {name: value * float("nan") for name, value in tiny_detector.state_dict().items()}

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.config import DecodeSettings, VideoSettings
-from tadkit.detection.detect import detections_of
+from tadkit.detection.detect import detections_in_video
 from tadkit.extraction.branch_features import branch_features
-from tadkit.models.detector import Detector
+from tadkit.models.decode.chunks import predict_in_chunks
+from tadkit.models.detector import DetectorNet
+from tadkit.models.heads import HeadPredictions
 from tadkit.video import open_sampled
 
 WHOLE = 1 << 20
@@ -37,12 +39,16 @@ def videos(tmp_path_factory: pytest.TempPathFactory, write_squares: WriteSquares
 
 @settings(max_examples=6)
 @given(data=st.data())
-def test_detections_are_those_of_one_pass(tiny_detector: Detector, videos: list[Path], data: st.DataObject) -> None:
+def test_detections_are_those_of_one_pass(tiny_detector: DetectorNet, videos: list[Path], data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(videos))
     core_frames, core_steps = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 60))
     with open_sampled(path, tiny_detector.settings.video) as video:
-        small = detections_of(tiny_detector, video, decoding=DECODING, core_frames=core_frames, core_steps=core_steps)
-        whole = detections_of(tiny_detector, video, decoding=DECODING, core_frames=WHOLE, core_steps=WHOLE)
+        small = detections_in_video(
+            tiny_detector, video, name="squares", decoding=DECODING, core_frames=core_frames, core_steps=core_steps
+        )
+        whole = detections_in_video(
+            tiny_detector, video, name="squares", decoding=DECODING, core_frames=WHOLE, core_steps=WHOLE
+        )
     assert len(whole) > 10
     assert [d.label for d in small] == [d.label for d in whole]
     for a, b in zip(small, whole, strict=True):
@@ -53,7 +59,7 @@ def test_detections_are_those_of_one_pass(tiny_detector: Detector, videos: list[
 @settings(max_examples=6)
 @given(data=st.data())
 def test_features_of_every_view_are_those_of_one_pass(
-    tiny_detector: Detector, videos: list[Path], data: st.DataObject
+    tiny_detector: DetectorNet, videos: list[Path], data: st.DataObject
 ) -> None:
     path, core_frames = data.draw(st.sampled_from(videos)), data.draw(st.integers(1, 90))
     views = ("original", "mirror", "turn90")
@@ -72,21 +78,30 @@ def test_features_of_every_view_are_those_of_one_pass(
     assert not np.allclose(whole["mirror"].appearance, whole["original"].appearance, atol=1e-3)
 
 
-def test_predictions_in_chunks_are_those_of_one_pass(tiny_detector: Detector, videos: list[Path]) -> None:
+def predictions(
+    detector: DetectorNet, branches: tuple[torch.Tensor, torch.Tensor], *, core_steps: int
+) -> HeadPredictions:
+    fused = detector.fused(*branches)
+    mask = torch.ones(1, fused.shape[2], dtype=torch.bool)
+    return predict_in_chunks(detector.joint.head, fused, mask, core_steps=core_steps)
+
+
+@torch.inference_mode()
+def test_predictions_in_chunks_are_those_of_one_pass(tiny_detector: DetectorNet, videos: list[Path]) -> None:
     with open_sampled(videos[2], tiny_detector.settings.video) as video:
         features = branch_features(tiny_detector.student, video)["original"]
     assert features.motion is not None
     tracks = torch.from_numpy(features.motion.T), torch.from_numpy(features.appearance.T)
-    whole = tiny_detector.predict(*tracks, core_steps=WHOLE)
+    whole = predictions(tiny_detector, tracks, core_steps=WHOLE)
     for core_steps in (1, 8, 13, 50):
-        small = tiny_detector.predict(*tracks, core_steps=core_steps)
+        small = predictions(tiny_detector, tracks, core_steps=core_steps)
         for one, other in zip(small, whole, strict=True):
             for a, b in zip(one, other, strict=True):
                 torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
 
 
 def test_a_video_shorter_than_a_step_has_one_step(
-    tiny_detector: Detector, tmp_path: Path, write_squares: WriteSquares
+    tiny_detector: DetectorNet, tmp_path: Path, write_squares: WriteSquares
 ) -> None:
     write_squares(tmp_path / "one.mp4", 1)
     with open_sampled(tmp_path / "one.mp4", VideoSettings(rate_hz=5, height_px=32, width_px=32)) as video:

@@ -13,7 +13,7 @@ from tadkit.errors import VideoError, WeightsError
 from tadkit.extraction.branch_features import branch_features
 from tadkit.extraction.extract_features import extract_features
 from tadkit.extraction.results import ExtractionResult
-from tadkit.models.detector import Detector
+from tadkit.models.detector import DetectorNet
 from tadkit.progress import Quiet
 from tadkit.store import read_store
 from tadkit.video import open_sampled
@@ -26,7 +26,7 @@ def extracted(videos: list[Path], out: Path, model: Path) -> ExtractionResult:
 
 
 def test_features_are_those_of_the_models_student_at_the_centres_of_its_steps(
-    tmp_path: Path, write_squares: WriteSquares, tiny_model: Path, tiny_detector: Detector
+    tmp_path: Path, write_squares: WriteSquares, tiny_model: Path, tiny_detector: DetectorNet
 ) -> None:
     video = write_squares(tmp_path / "v.mp4", 47)
     assert extracted([video], tmp_path / "f.h5", tiny_model).done == ["v"]
@@ -45,7 +45,7 @@ def test_features_are_those_of_the_models_student_at_the_centres_of_its_steps(
 
 
 def test_a_student_file_gives_what_its_detector_gives(
-    tmp_path: Path, write_squares: WriteSquares, tiny_model: Path, tiny_detector: Detector
+    tmp_path: Path, write_squares: WriteSquares, tiny_model: Path, tiny_detector: DetectorNet
 ) -> None:
     video, student = write_squares(tmp_path / "v.mp4", 20), tmp_path / "student.safetensors"
     settings = tiny_detector.settings.model_dump(mode="json")
@@ -79,7 +79,7 @@ def test_a_video_that_fails_is_reported_and_the_others_are_kept(
     assert all(isinstance(error, VideoError) for error in result.failed.values())
 
 
-def test_a_model_that_is_neither_student_nor_detector_is_refused(tmp_path: Path, tiny_detector: Detector) -> None:
+def test_a_model_that_is_neither_student_nor_detector_is_refused(tmp_path: Path, tiny_detector: DetectorNet) -> None:
     other = tmp_path / "joint.safetensors"
     settings = tiny_detector.settings.model_dump(mode="json")
     save_checkpoint(other, Checkpoint("joint-head", settings, tiny_detector.labels, tiny_detector.joint.state_dict()))

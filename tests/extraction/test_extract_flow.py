@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import torch
 from tadkit.checkpoint import Checkpoint, save_checkpoint
 from tadkit.config import ModelSettings, RaftSettings, TemporalGradientSettings, Tvl1Settings, VideoSettings
 from tadkit.errors import StoreError, VideoError, WeightsError
-from tadkit.extraction.extract_flow import extract_flow, flow_key
+from tadkit.extraction.extract_flow import extract_flow
 from tadkit.extraction.results import ExtractionResult
 from tadkit.flow import build_flow, decode
+from tadkit.keys import flow_key
 from tadkit.models.detector import new_teacher
 from tadkit.progress import Quiet
 from tadkit.store import read_store
@@ -202,3 +205,14 @@ def test_the_key_of_flow_depends_on_weights_and_not_on_speed(tmp_path: Path) -> 
     keys.add(flow_key("s", GRADIENT, VIDEO))
     keys.add(flow_key("s", GRADIENT.model_copy(update={"code": "float16"}), VIDEO))
     assert len(keys) == 4
+
+
+def test_flow_of_a_video_loads_no_recipe_machinery(tmp_path: Path, write_squares: WriteSquares) -> None:
+    video = write_squares(tmp_path / "clip.mp4", 6)
+    words = ["extract-flow", str(video), "--out", str(tmp_path / "f.h5"), "--set", "flow.method=temporal-gradient"]
+    code = (
+        f"import sys; from tadkit.cli import main; assert main({words!r}) == 0\n"
+        "print([n for n in sys.modules if n.startswith(('tadkit.recipe', 'tadkit.training', 'tadkit.distill'))])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"

@@ -13,8 +13,8 @@ import pytest
 from tadkit.config import OpencvDisSettings, TemporalGradientSettings
 from tadkit.extraction.flow_video import PIECE_PAIRS
 from tadkit.extraction.results import ExtractionResult
+from tadkit.flow.stored import read_flow
 from tadkit.store import read_store
-from tadkit.training.batches import read_flow
 
 Content = Callable[[Path], dict[str, Any]]
 Extracted = Callable[..., ExtractionResult]

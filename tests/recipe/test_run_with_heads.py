@@ -49,7 +49,7 @@ def test_the_detector_may_have_a_head_that_teacher_and_student_have_not(toy: Pat
     recipe = load_recipe(toy)
     run(recipe, base=toy.parent, device="cpu", progress=Quiet())
     made = load_checkpoint(toy.parent / "runs" / "toy" / "detector-decomposed.safetensors", kind="detector")
-    detector = build_detector(made, where="toy")
+    detector = build_detector(made)
     assert isinstance(detector.joint.head, BmnHead)
     assert isinstance(detector.student.head, ActionFormerHead)
     with pytest.raises(SettingsError, match="joint_head goes with"):

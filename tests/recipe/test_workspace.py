@@ -15,7 +15,8 @@ from tadkit.config import SplitSettings
 from tadkit.config.loading import load_recipe
 from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.progress import Quiet
-from tadkit.recipe.workspace import Workspace, _held_out, locked, open_workspace
+from tadkit.recipe.videos import _held_out
+from tadkit.recipe.workspace import Workspace, locked, open_workspace
 from tadkit.records import VideoRecord
 
 

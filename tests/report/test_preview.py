@@ -12,11 +12,11 @@ import pytest
 from tadkit.config import OpencvDisSettings, TemporalGradientSettings, VideoSettings
 from tadkit.errors import StoreError, TadkitError, UsageError, VideoError
 from tadkit.extraction.extract_flow import extract_flow
-from tadkit.extraction.results import source_digest
 from tadkit.progress import Quiet
 from tadkit.report.preview import parse_seconds, source_folders, write_preview
 from tadkit.store import open_store, read_store
 from tadkit.video import open_video, write_video
+from tadkit.video.digests import source_digest
 
 VIDEO = VideoSettings(rate_hz=5.0, height_px=32, width_px=32)
 FULL_PX = 4.0

@@ -21,7 +21,7 @@ SHOW_SCORE = 0.3
 
 def test_the_bundled_model_loads_and_has_a_card() -> None:
     path = bundled_model()
-    detector = build_detector(load_checkpoint(path, kind="detector"), where=str(path))
+    detector = build_detector(load_checkpoint(path, kind="detector"))
     assert set(detector.labels) == {"walk", "sitdown", "standup", "lying", "falling"}
     assert path.stat().st_size <= 20_000_000
     assert path.with_suffix(".md").read_text(encoding="utf-8").strip()

@@ -30,7 +30,7 @@ def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, 
     """
     from tadkit.bench.heads import bench_heads, report_json
     from tadkit.cli.console import TerminalProgress, print_table
-    from tadkit.extraction.results import torch_device
+    from tadkit.devices import torch_device
 
     with TerminalProgress() as progress:
         result = bench_heads(

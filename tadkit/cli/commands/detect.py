@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option
+from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option, video_scores_option
 
 if TYPE_CHECKING:
     from tadkit.records import Detection
@@ -34,6 +34,7 @@ STDOUT = Path("-")
     show_default=True,
     help="Lowest score in the table. The file also holds the less sure ones, down to decode.min_score.",
 )
+@video_scores_option
 @device_option
 @set_option
 @click.pass_context
@@ -43,6 +44,7 @@ def detect(
     out: Path | None,
     model: Path | None,
     show_score: float,
+    video_scores: Path | None,
     device: str,
     overrides: tuple[str, ...],
 ) -> None:
@@ -62,11 +64,13 @@ def detect(
 
     paths = videos_in(videos)
     if out is not None and out != STDOUT:
-        refuse_output(out, *paths, model)
+        refuse_output(out, *paths, model, video_scores)
     from tadkit.detection.detect import detect as run_detect
 
     with TerminalProgress() as progress:
-        result = run_detect(paths, model=model, device=device, overrides=changes, progress=progress)
+        result = run_detect(
+            paths, model=model, device=device, overrides=changes, progress=progress, video_scores=video_scores
+        )
     if out == STDOUT:
         click.echo(detections_json(result.detections, external=result.external), nl=False)
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option
+from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option, video_scores_option
 
 
 @click.command(
@@ -23,9 +23,12 @@ from tadkit.cli.options import PATH, device_option, example, refuse_output, set_
     required=True,
     help="Write detections as JSON, in place of what is there; - is stdout.",
 )
+@video_scores_option
 @device_option
 @set_option
-def detect_features(features: Path, head: Path, out: Path, device: str, overrides: tuple[str, ...]) -> None:
+def detect_features(
+    features: Path, head: Path, out: Path, video_scores: Path | None, device: str, overrides: tuple[str, ...]
+) -> None:
     """Find actions in the videos of FEATURES, a store of tadkit import features.
 
     A head comes from tadkit run on a recipe of features, or from tadkit import head. Settings under decode can be
@@ -36,12 +39,19 @@ def detect_features(features: Path, head: Path, out: Path, device: str, override
     from tadkit.records import detections_json, write_detections
 
     if str(out) != "-":
-        refuse_output(out, features, head)
+        refuse_output(out, features, head, video_scores)
     decoding = load_sections(overrides, "decode")["decode"]
-    from tadkit.recipe.features_head import detect_in_features
+    from tadkit.detection.detect_features import detect_features as run_detect_features
 
     with TerminalProgress() as progress:
-        result = detect_in_features(features, head=head, decoding=decoding, device=device, progress=progress)
+        result = run_detect_features(
+            features,
+            head=head,
+            decoding=decoding,
+            device=device,
+            progress=progress,
+            video_scores=video_scores,
+        )
     if str(out) == "-":
         click.echo(detections_json(result.detections, external=result.external), nl=False)
         return

@@ -7,14 +7,12 @@ two best), its score multiplied by that of the label or their geometric mean.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, assert_never
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tadkit.config import DecodeSettings
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json
 
@@ -33,42 +31,39 @@ class VideoScores(NamedTuple):
     values: Float64[np.ndarray, " classes"]
 
 
-def video_scores_of(
-    video: str, settings: DecodeSettings, labels: tuple[str, ...], *, nameless: bool
-) -> VideoScores | None:
-    """Scores of one video by the file that the settings name; None where they name none. The file is read once.
+class VideoScoresFile:
+    """Scores of many videos, as a JSON file gives them to one model.
 
     Args:
-        video: its name.
-        settings: the file, and how many best labels of a video its candidates take.
-        labels: of the model, which the file keeps to.
-        nameless: whether the model has no classifier; its candidates take the file's labels.
+        path: the file.
+        labels: of the model; the file may name no others, unless the model is class-agnostic.
+        class_agnostic: whether the model has no classifier; its candidates then take the file's labels.
+        best_labels: how many best labels of its video a candidate takes (``decode.video_labels``).
 
     Raises:
-        AnnotationError: the file is not fit (:func:`read_video_scores`), has no scores for the video, or names classes
-            for a model without classifier whose candidates take no labels of their video.
+        AnnotationError: the file is not fit (:func:`read_video_scores`), or names classes for a class-agnostic model
+            whose candidates take no labels of their video.
     """
-    if settings.video_scores is None:
-        return None
-    path = Path(settings.video_scores)
-    changed_ns = path.stat().st_mtime_ns if path.exists() else 0
-    scores = _read_once(path, None if nameless else labels, changed_ns)
-    if video not in scores:
-        raise AnnotationError(f"{path}: no scores for '{video}'; add them, or leave decode.video_scores out")
-    found = scores[video]
-    if not nameless or settings.video_labels or set(found.labels) <= set(labels):
-        return found
-    raise AnnotationError(
-        f"{path}: names classes such as '{found.labels[0]}', and the model has no classifier; let its proposals take "
-        "the best labels of their video: --set decode.video_labels=2"
-    )
 
+    def __init__(self, path: Path, labels: tuple[str, ...], *, class_agnostic: bool, best_labels: int) -> None:
+        self.path = path
+        self._scores = read_video_scores(path, None if class_agnostic else labels)
+        strange = sorted({label for scores in self._scores.values() for label in scores.labels} - set(labels))
+        if class_agnostic and strange and not best_labels:
+            raise AnnotationError(
+                f"{path}: names classes such as '{strange[0]}', but the model is class-agnostic; let its proposals "
+                "take the best labels of their video: --set decode.video_labels=2"
+            )
 
-@lru_cache(maxsize=1)
-def _read_once(path: Path, labels: tuple[str, ...] | None, changed_ns: int) -> dict[str, VideoScores]:
-    """The file as it was at ``changed_ns``."""
-    del changed_ns
-    return read_video_scores(path, labels)
+    def of(self, video: str) -> VideoScores:
+        """Scores of one video.
+
+        Raises:
+            AnnotationError: the file has none.
+        """
+        if video not in self._scores:
+            raise AnnotationError(f"{self.path}: no scores for '{video}'; add them, or do not give this file")
+        return self._scores[video]
 
 
 def read_video_scores(path: Path, labels: tuple[str, ...] | None = None) -> dict[str, VideoScores]:

@@ -13,13 +13,13 @@ from tadkit.models.heads.families import (
 )
 from tadkit.models.heads.head import Candidates, Head, HeadLoss, PredictionDistillation
 from tadkit.models.heads.losses import anchor_free_distillation, anchor_free_loss, diou_loss_1d, sigmoid_focal_loss
-from tadkit.models.heads.naming import UNNAMED, head_labels, is_nameless
+from tadkit.models.heads.naming import AGNOSTIC_LABEL, head_labels, is_class_agnostic
 from tadkit.models.heads.targets import Targets, assign_targets, regression_ranges
 from tadkit.models.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.models.heads.tridet import TriDetHead
 
 __all__ = [
-    "UNNAMED",
+    "AGNOSTIC_LABEL",
     "ActionFormerHead",
     "AnchorFreeHead",
     "Candidates",
@@ -40,7 +40,7 @@ __all__ = [
     "diou_loss_1d",
     "head_labels",
     "head_loss",
-    "is_nameless",
+    "is_class_agnostic",
     "prediction_distillation",
     "pyramid_levels",
     "regression_ranges",

@@ -39,11 +39,16 @@ def load_head(path: Path) -> tuple[Head, tuple[str, ...]]:
         WeightsError: the file is missing, damaged, from a newer tadkit, or no head.
     """
     checkpoint = load_checkpoint(path, kind="head")
-    settings = head_settings(checkpoint.settings.get("head", {}), where=str(path))
+    return build_head_of(checkpoint), checkpoint.labels
+
+
+def build_head_of(checkpoint: Checkpoint) -> Head:
+    """The head of a checkpoint, in evaluation mode."""
+    settings = head_settings(checkpoint.settings.get("head", {}), where=str(checkpoint.path))
     channels = int(checkpoint.settings["in_channels"])
     head = build_head(settings, in_channels=channels, num_classes=len(checkpoint.labels))
-    load_weights(head, checkpoint.tensors, where=str(path))
-    return head.eval(), checkpoint.labels
+    load_weights(head, checkpoint)
+    return head.eval()
 
 
 def head_settings(section: Mapping[str, Any], *, where: str) -> HeadSettings:

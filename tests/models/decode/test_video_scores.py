@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tadkit.config import DecodeSettings
 from tadkit.errors import AnnotationError
-from tadkit.models.decode.video_scores import read_video_scores, video_scores_of
+from tadkit.models.decode.video_scores import VideoScoresFile, read_video_scores
 
 
 def written(folder: Path, content: object) -> Path:
@@ -44,26 +43,21 @@ def test_what_is_no_scores_of_videos_is_refused(tmp_path: Path, content: object,
         read_video_scores(written(tmp_path, content), ("walk", "sit"))
 
 
-def test_a_video_is_looked_up_in_the_file_that_the_settings_name(tmp_path: Path) -> None:
+def test_a_video_is_looked_up_in_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, {"v": {"sit": 0.7}})
-    settings = DecodeSettings(video_scores=str(path))
-    found = video_scores_of("v", settings, ("walk", "sit"), nameless=False)
-    assert found is not None
-    assert (found.labels, found.values.tolist()) == (("walk", "sit"), [0.0, 0.7])
-    assert video_scores_of("v", DecodeSettings(), ("walk", "sit"), nameless=False) is None
+    scores = VideoScoresFile(path, ("walk", "sit"), class_agnostic=False, best_labels=0)
+    assert scores.of("v").labels == ("walk", "sit")
+    assert scores.of("v").values.tolist() == [0.0, 0.7]
     with pytest.raises(AnnotationError, match="no scores for 'w'"):
-        video_scores_of("w", settings, ("walk", "sit"), nameless=False)
+        scores.of("w")
 
 
-def test_a_model_without_classifier_takes_the_files_labels_or_keeps_to_its_own(tmp_path: Path) -> None:
-    settings = DecodeSettings(video_scores=str(written(tmp_path, {"v": {"sit": 0.7}, "w": {"fall": 1}})))
-    taking = settings.model_copy(update={"video_labels": 1})
-    found = video_scores_of("v", taking, ("action",), nameless=True)
-    assert found is not None
+def test_a_class_agnostic_model_takes_the_labels_of_the_file_or_keeps_its_own(tmp_path: Path) -> None:
+    path = written(tmp_path, {"v": {"sit": 0.7}, "w": {"fall": 1}})
+    found = VideoScoresFile(path, ("action",), class_agnostic=True, best_labels=1).of("v")
     assert (found.labels, found.values.tolist()) == (("fall", "sit"), [0.0, 0.7])
-    with pytest.raises(AnnotationError, match=r"such as 'fall', and the model has no classifier; .*video_labels=2"):
-        video_scores_of("v", settings, ("action",), nameless=True)
-    own = DecodeSettings(video_scores=str(written(tmp_path, {"v": {"action": 0.5}})))
-    found = video_scores_of("v", own, ("action",), nameless=True)
-    assert found is not None
+    with pytest.raises(AnnotationError, match=r"the model is class-agnostic.*--set decode.video_labels=2"):
+        VideoScoresFile(path, ("action",), class_agnostic=True, best_labels=0)
+    own = written(tmp_path, {"v": {"action": 0.5}})
+    found = VideoScoresFile(own, ("action",), class_agnostic=True, best_labels=0).of("v")
     assert (found.labels, found.values.tolist()) == (("action",), [0.5])

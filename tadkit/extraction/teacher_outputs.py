@@ -11,9 +11,10 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import ModelSettings, View
-from tadkit.extraction.results import ExtractionResult, core_steps, torch_device, views_of
-from tadkit.files import digest_of
-from tadkit.keys import CODE
+from tadkit.devices import torch_device
+from tadkit.extraction.results import ExtractionResult
+from tadkit.flow.stored import read_flow
+from tadkit.keys import teacher_outputs_key
 from tadkit.models.decode.chunks import predict_in_chunks
 from tadkit.models.detector import build_teacher
 from tadkit.models.heads import HeadPredictions, pyramid_levels
@@ -21,20 +22,14 @@ from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
 from tadkit.timeline import Timeline
-from tadkit.training.batches import read_flow
 from tadkit.video import windows
-from tadkit.views import view_motion
+from tadkit.views import view_motion, views_of
 
 _CORE_FRAMES = 256
 _CORE_STEPS = 4096
 
 
-def tracks_key(flow: str, *, teacher: str, views: Sequence[View]) -> str:
-    """What a teacher's tracks depend on: the key of the flow that it read and the digest of its own file."""
-    return digest_of({"flow": flow, "teacher": teacher, "views": list(views), "code": CODE})
-
-
-def extract_teacher_tracks(
+def extract_teacher_outputs(
     names: Sequence[str],
     flow_path: Path,
     out: Path,
@@ -47,7 +42,7 @@ def extract_teacher_tracks(
     """The teacher's feature f_T and predictions y_T of every view, from stored flow, to the store ``out``."""
     result = ExtractionResult()
     checkpoint = load_checkpoint(teacher, kind="teacher")
-    settings, model = build_teacher(checkpoint, where=str(teacher))
+    settings, model = build_teacher(checkpoint)
     model.to(torch_device(device))
     described = {"teacher": checkpoint.digest, "model": settings.model_dump(mode="json")}
     progress.start("teacher's features", total=len(names), unit="videos")
@@ -56,7 +51,7 @@ def extract_teacher_tracks(
         open_store(out, kind="features", settings=described, labels=checkpoint.labels) as store,
     ):
         for name in names:
-            key = tracks_key(flow.key(name), teacher=checkpoint.digest, views=views)
+            key = teacher_outputs_key(flow.key(name), teacher=checkpoint.digest, views=views)
             if store.has(name, key):
                 result.reused.append(name)
             else:
@@ -99,7 +94,7 @@ def teacher_tracks(
         motion = torch.from_numpy(read_flow(flow, name, window.start, window.stop))
         mask = torch.ones(1, len(motion), dtype=torch.bool, device=device)
         feature = model.features(view_motion(motion, view)[None].to(device), mask)
-        parts.append(feature[:, :, core_steps(window, stride)])
+        parts.append(feature[:, :, window.core_steps(stride)])
     feature = torch.cat(parts, dim=2)
     tracks = {"feature": feature[0].T.half().cpu().numpy()}
     if not pyramid_levels(model.head.settings):

@@ -53,7 +53,7 @@ def imported_head(tadkit, folder: Path, *more: str | Path) -> Path:
 
 def test_proposals_of_an_imported_head_are_named_written_and_judged(tadkit, imported):
     head, out = imported_head(tadkit, imported), imported / "dets.json"
-    naming = ("--set", f'decode.video_scores="{imported / "vs.json"}"', *TAKE_TWO)
+    naming = ("--video-scores", imported / "vs.json", *TAKE_TWO)
     call = ("detect-features", imported / "f.h5", "--head", head, "--out", out)
     assert tadkit(*call).code == 0
     alone = read_detections(out)
@@ -84,7 +84,7 @@ def test_a_list_of_classes_is_refused_with_the_way_out_and_one_name_taken(tadkit
     names.write_text("Archery\nDiving\n")
     ran = tadkit(*call, "--labels", names)
     assert ran.code == 2
-    assert "2 different classes; the head has 1 and no classifier; leave --labels out: decode.video_scores" in ran.err
+    assert "2 different classes; the head has 1 and no classifier; leave --labels out: --video-scores" in ran.err
     names.write_text("event\n")
     assert tadkit(*call, "--labels", names).code == 0
     assert load_head(out)[1] == ("event",)
@@ -92,10 +92,10 @@ def test_a_list_of_classes_is_refused_with_the_way_out_and_one_name_taken(tadkit
 
 def test_scores_with_other_names_need_to_be_taken(tadkit, imported):
     head, out = imported_head(tadkit, imported), imported / "none.json"
-    scores = ("--set", f'decode.video_scores="{imported / "vs.json"}"')
+    scores = ("--video-scores", imported / "vs.json")
     ran = tadkit("detect-features", imported / "f.h5", "--head", head, "--out", out, *scores)
     assert ran.code == 6
-    assert "the model has no classifier" in ran.err
+    assert "the model is class-agnostic" in ran.err
     assert "--set decode.video_labels=2" in ran.err
     assert not out.exists()
 
@@ -177,7 +177,7 @@ def test_a_single_label_stays_the_heads_own(data):
 def test_scores_that_a_recipe_names_lie_beside_it_and_name_what_is_judged(path, data, tadkit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TADKIT_SCORES", os.fspath(data / "scores"))
-    result = trained(data, f'decode.video_scores="{path}"', "decode.video_labels=1")
+    result = trained(data, f'video_scores="{path}"', "decode.video_labels=1")
     path = result.folder / "detections" / "features.json"
     labels = {name: {each.label for each in found} for name, found in read_detections(path).items()}
     assert labels == {"v2": {"jump"}, "v3": {"throw"}}
@@ -192,7 +192,9 @@ def test_teacher_and_detector_without_classifier_go_through_all_stages(toy, tadk
     text = toy.read_text().replace('"teacher", "rgb", "decomposed"', '"teacher", "decomposed"')
     before, after = text.index("[head]"), text.index("[distill]")
     head = RECIPE[RECIPE.index("[head]") : RECIPE.index("[train.head]")].replace("dim = 32", "dim = 16", 1)
-    decoding = '[decode]\nmin_score = 0.0\nvideo_scores = "vs.json"\nvideo_labels = 1\n'
+    decoding = "[decode]\nmin_score = 0.0\nvideo_labels = 1\n"
+    text, added = 'video_scores = "vs.json"\n' + text, len('video_scores = "vs.json"\n')
+    before, after = before + added, after + added
     toy.write_text(text[:before] + head + decoding + text[after:].replace("epochs = 2", "epochs = 1"))
     videos = sorted(path.stem for path in (toy.parent / "data" / "videos").glob("*.mp4"))
     (toy.parent / "vs.json").write_text(json.dumps({name: {"slide": 0.5, "rest": 0.4} for name in videos}))
@@ -201,19 +203,19 @@ def test_teacher_and_detector_without_classifier_go_through_all_stages(toy, tadk
         found = read_detections(result.folder / "detections" / f"{row}.json")
         assert {each.label for video in found.values() for each in video} == {"slide"}
     path, out = result.folder / "detector-decomposed.safetensors", toy.parent / "dets.json"
-    assert load_checkpoint(path, kind="detector").settings["decode"]["video_scores"] is None
+    assert "video_scores" not in str(load_checkpoint(path, kind="detector").settings)
     video = toy.parent / "data" / "videos" / f"{videos[0]}.mp4"
     call = ("detect", video, "--model", path, "--out", out)
     assert tadkit(*call).code == 0
     assert {each.label for each in read_detections(out)[videos[0]]} == {"action"}
-    assert tadkit(*call, "--set", f'decode.video_scores="{toy.parent / "vs.json"}"').code == 0
+    assert tadkit(*call, "--video-scores", toy.parent / "vs.json").code == 0
     assert {each.label for each in read_detections(out)[videos[0]]} == {"slide"}
 
 
 def test_scores_that_are_not_there_are_told_before_anything_is_trained(data, monkeypatch):
     monkeypatch.delenv("TADKIT_SCORES", raising=False)
-    with pytest.raises(AnnotationError, match=r"nowhere.json: no such file; decode.video_scores"):
-        trained(data, 'name="early"', 'decode.video_scores="nowhere.json"')
+    with pytest.raises(AnnotationError, match=r"nowhere.json: no such file; video_scores"):
+        trained(data, 'name="early"', 'video_scores="nowhere.json"')
     with pytest.raises(SettingsError, match="environment variable TADKIT_SCORES is not set"):
-        trained(data, 'name="early"', 'decode.video_scores="${TADKIT_SCORES}/vs.json"')
+        trained(data, 'name="early"', 'video_scores="${TADKIT_SCORES}/vs.json"')
     assert not (data / "runs" / "early" / "head.safetensors").exists()

@@ -1,0 +1,149 @@
+"""What a stage of a run reads: that it is there, and was made from what the recipe says now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tadkit.checkpoint import Kind, read_provenance
+from tadkit.errors import StoreError, TadkitError, WeightsError
+from tadkit.files import digest_of_file
+from tadkit.keys import features_key, flow_key, student_key, teacher_key, teacher_outputs_key
+from tadkit.recipe.workspace import Workspace
+from tadkit.store import TrackReader, read_store
+from tadkit.store.layout import Kind as StoreKind
+from tadkit.views import views_of
+
+
+def is_up_to_date(path: Path, *, kind: Kind, key: str) -> bool:
+    """Whether the checkpoint at ``path`` was made from what ``key`` stands for."""
+    try:
+        return read_provenance(path, kind=kind).get("key") == key
+    except WeightsError:
+        return False
+
+
+class Inputs:
+    """The checked inputs of one stage; each is opened and checked once, when it is first asked for.
+
+    Use it in a ``with`` block, which closes the stores. Every input raises StoreError or WeightsError where it is
+    missing or stale, and the message names the command that makes it.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        """The inputs themselves."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the stores."""
+        self._opened.close()
+
+    @cached_property
+    def flow(self) -> TrackReader:
+        """The flow store, with every training video."""
+        recipe = self.workspace.recipe
+        store = self._store(self.workspace.flow, "flow", what="flow", command="extract-flow")
+        expected = {
+            item.name: flow_key(item.source_sha256, recipe.flow, recipe.video) for item in self.workspace.training
+        }
+        _refuse_stale(store, expected, "extract-flow")
+        return store
+
+    @cached_property
+    def teacher_key(self) -> str:
+        """The key that a current teacher has."""
+        workspace = self.workspace
+        return teacher_key(
+            [self.flow.key(item.name) for item in workspace.training],
+            model=workspace.model_settings,
+            train=workspace.recipe.train.teacher,
+            truth=workspace.training_truth,
+        )
+
+    @cached_property
+    def teacher(self) -> Path:
+        """The teacher's checkpoint."""
+        path = self.workspace.teacher
+        return self._model(path, "teacher", lambda: self.teacher_key, what="teacher", command="train-teacher")
+
+    @cached_property
+    def teacher_outputs(self) -> TrackReader:
+        """The store of the teacher's features and predictions, with every training video."""
+        path, views = self.workspace.teacher_tracks, views_of(self.workspace.recipe.train.student.views)
+        teacher = digest_of_file(self.teacher)  # a stale teacher is reported before its outputs
+        store = self._store(path, "features", what="features of the teacher", command="extract-flow")
+        expected = {
+            item.name: teacher_outputs_key(self.flow.key(item.name), teacher=teacher, views=views)
+            for item in self.workspace.training
+        }
+        _refuse_stale(store, expected, "extract-flow")
+        return store
+
+    def student_key(self, method: str) -> str:
+        """The key that a current student of ``method`` has."""
+        workspace = self.workspace
+        settings, training = workspace.settings_of(method), workspace.training
+        return student_key(
+            [item.source_sha256 for item in training],
+            [self.teacher_outputs.key(item.name) for item in training] if settings.distill.taught else [],
+            model=settings,
+            train=workspace.recipe.train.student,
+            truth=workspace.training_truth,
+        )
+
+    def student(self, method: str) -> Path:
+        """The checkpoint of the student of ``method``."""
+        path, what = self.workspace.student(method), f"student ({method})"
+        return self._model(path, "student", lambda: self.student_key(method), what=what, command="distill")
+
+    def features(self, method: str, *, student: str) -> TrackReader:
+        """The store of the branch features of every training video; ``student`` is the digest of the student's file."""
+        path, recipe = self.workspace.features(method), self.workspace.recipe
+        store = self._store(path, "features", what=f"features ({method})", command="extract-features")
+        views = views_of(recipe.train.head.views)
+        expected = {
+            item.name: features_key(item.source_sha256, model=student, video=recipe.video, views=views)
+            for item in self.workspace.training
+        }
+        _refuse_stale(store, expected, "extract-features")
+        return store
+
+    def _store(self, path: Path, kind: StoreKind, *, what: str, command: str) -> TrackReader:
+        if not path.is_file():
+            _refuse_missing(path, what, command, StoreError)
+        return self._opened.enter_context(read_store(path, kind=kind))
+
+    def _model(self, path: Path, kind: Kind, key: Callable[[], str], *, what: str, command: str) -> Path:
+        if not path.is_file():
+            _refuse_missing(path, what, command, WeightsError)
+        if read_provenance(path, kind=kind).get("key") != key():
+            raise WeightsError(
+                f"{path}: made from other videos, annotations or settings than the recipe's; "
+                f"run tadkit {command} RECIPE first"
+            )
+        return path
+
+
+def _refuse_missing(path: Path, what: str, command: str, error: type[TadkitError]) -> None:
+    raise error(f"{path}: no {what} yet; run tadkit {command} RECIPE first")
+
+
+def _refuse_stale(store: TrackReader, expected: Mapping[str, str], command: str) -> None:
+    known = set(store.videos())
+    if missing := [name for name in expected if name not in known]:
+        raise StoreError(
+            f"{store.path}: lacks '{missing[0]}' ({len(missing)} videos in all); run tadkit {command} RECIPE first"
+        )
+    if stale := [name for name, key in expected.items() if store.key(name) != key]:
+        raise StoreError(
+            f"{store.path}: '{stale[0]}' ({len(stale)} videos in all) was made from another video, model or settings "
+            f"than the recipe's; run tadkit {command} RECIPE first"
+        )

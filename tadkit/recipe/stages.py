@@ -1,0 +1,180 @@
+"""The stages of a run, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tadkit.checkpoint import load_checkpoint
+from tadkit.config import View
+from tadkit.devices import torch_device
+from tadkit.errors import StoreError, WeightsError
+from tadkit.extraction.extract_features import extract_features_of
+from tadkit.extraction.extract_flow import extract_flow_of
+from tadkit.extraction.results import ExtractionResult
+from tadkit.extraction.teacher_outputs import extract_teacher_outputs
+from tadkit.models.detector import build_student
+from tadkit.progress import Progress
+from tadkit.recipe.inputs import Inputs
+from tadkit.recipe.train import distill, train_head, train_on_features, train_teacher
+from tadkit.recipe.videos import Item
+from tadkit.recipe.workspace import Workspace
+from tadkit.views import views_of
+
+_MUCH_CLIPPED = 0.01
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Attributes:
+        command: the tadkit command that runs it by itself; several stages may share one.
+        name: shown to the user.
+        run: does what is stale, and returns whether there was anything to do.
+        ready: whether a command that runs several stages has what this one reads; a whole run has made it by then.
+    """
+
+    command: str
+    name: str
+    run: Callable[[], bool]
+    ready: Callable[[], bool] = _always
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the stages may use.
+
+    Attributes:
+        device: name for torch; of several with commas between, only the extraction of flow uses more than the first.
+        workers: processes that compute flow.
+        retry_failed: compute the flow of videos that failed before.
+        progress: told of everything.
+    """
+
+    device: str
+    progress: Progress
+    workers: int = 1
+    retry_failed: bool = False
+
+    @property
+    def first_device(self) -> str:
+        """The device of all stages but flow."""
+        return self.device.split(",")[0]
+
+
+def stages_of(workspace: Workspace, resources: Resources) -> list[Stage]:
+    """The stages that a recipe needs, in order: a source of features needs only a head."""
+    device, progress = torch_device(resources.first_device), resources.progress
+    if workspace.from_features:
+        return [
+            Stage(
+                "train-head",
+                "train-head (features)",
+                partial(train_on_features, workspace, device=device, progress=progress),
+            )
+        ]
+    stages = [
+        Stage("extract-flow", "extract-flow", partial(_flow, workspace, resources)),
+        Stage("train-teacher", "train-teacher", partial(train_teacher, workspace, device=device, progress=progress)),
+        Stage(
+            "extract-flow",
+            "teacher's features",
+            partial(_teacher_outputs, workspace, resources),
+            ready=partial(_has_current_teacher, workspace),
+        ),
+    ]
+    for method in workspace.methods:
+        stages += [
+            Stage(
+                "distill", f"distill ({method})", partial(distill, workspace, method, device=device, progress=progress)
+            ),
+            Stage("extract-features", f"extract-features ({method})", partial(_features, workspace, method, resources)),
+            Stage(
+                "train-head",
+                f"train-head ({method})",
+                partial(train_head, workspace, method, device=device, progress=progress),
+            ),
+        ]
+    return stages
+
+
+def _has_current_teacher(workspace: Workspace) -> bool:
+    try:
+        with Inputs(workspace) as inputs:
+            return bool(inputs.teacher)
+    except (StoreError, WeightsError):
+        return False
+
+
+def _did_something(result: ExtractionResult) -> bool:
+    result.raise_if_failed()
+    return bool(result.done)
+
+
+def _flow(workspace: Workspace, resources: Resources) -> bool:
+    recipe = workspace.recipe
+    result = extract_flow_of(
+        {item.name: item.path for item in workspace.items},
+        workspace.flow,
+        flow=recipe.flow,
+        video=recipe.video,
+        device=resources.device,
+        progress=resources.progress,
+        workers=resources.workers,
+        retry_failed=resources.retry_failed,
+    )
+    name, share = max(result.clipped.items(), key=lambda pair: pair[1], default=("", 0.0))
+    if share > _MUCH_CLIPPED:
+        resources.progress.warn(
+            f"'{name}': {share:.1%} of the flow exceeds flow.bound_px and was clipped; raise the bound"
+        )
+    return _did_something(result)
+
+
+def _teacher_outputs(workspace: Workspace, resources: Resources) -> bool:
+    did = False
+    for items, views in _needed(workspace, workspace.recipe.train.student.views):
+        did |= _did_something(
+            extract_teacher_outputs(
+                [item.name for item in items],
+                workspace.flow,
+                workspace.teacher_tracks,
+                teacher=workspace.teacher,
+                views=views,
+                device=resources.first_device,
+                progress=resources.progress,
+            )
+        )
+    return did
+
+
+def _features(workspace: Workspace, method: str, resources: Resources) -> bool:
+    with Inputs(workspace) as inputs:
+        checkpoint = load_checkpoint(inputs.student(method), kind="student")
+    settings, student = build_student(checkpoint)
+    did = False
+    for items, views in _needed(workspace, workspace.recipe.train.head.views):
+        did |= _did_something(
+            extract_features_of(
+                {item.name: item.path for item in items},
+                workspace.features(method),
+                student=student,
+                video=settings.video,
+                checkpoint=checkpoint,
+                views=views,
+                device=resources.first_device,
+                progress=resources.progress,
+            )
+        )
+    return did
+
+
+def _needed(workspace: Workspace, views: Sequence[View]) -> list[tuple[tuple[Item, ...], tuple[View, ...]]]:
+    """Videos and the views they are needed in: training draws from all views, judging reads the original."""
+    return [(workspace.training, views_of(views)), (workspace.held_out, views_of(()))]

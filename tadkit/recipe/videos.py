@@ -1,0 +1,167 @@
+"""The videos of a recipe: found or made, and split into training and held-out ones."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+import numpy as np
+
+from tadkit.config import ComposeSource, FeaturesSource, FilesSource, Recipe, Source, SplitSettings, SynthSource
+from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
+from tadkit.files import digest_of
+from tadkit.progress import Progress
+from tadkit.records import VideoRecord, read_dataset
+from tadkit.store import read_store
+from tadkit.synth import write_dataset as write_synth
+from tadkit.synth.compose import compose_streams
+from tadkit.video.digests import source_digest
+from tadkit.video.discovery import VIDEO_SUFFIXES, find_video
+
+
+@dataclass(frozen=True)
+class Item:
+    """One annotated video of a recipe; ``path`` is its file, or the feature store that stands in for it."""
+
+    name: str
+    path: Path
+    record: VideoRecord
+    held_out: bool
+
+    @property
+    def source_sha256(self) -> str:
+        """Digest of the video file."""
+        return source_digest(self.path)
+
+    @property
+    def truth_digest(self) -> str:
+        """Digest of the annotations."""
+        return digest_of([self.name, [[a.start_s, a.end_s, a.label] for a in self.record.annotations]])
+
+
+def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -> tuple[Item, ...]:
+    """The videos of all sources of a recipe, by name.
+
+    Args:
+        recipe: names the sources and the split.
+        base: folder that relative paths of the recipe start from.
+        folder: run folder, where videos that have to be made are kept.
+        progress: told of videos that have to be made.
+
+    Raises:
+        SettingsError: an environment variable is not set, or no video is left to train on.
+        AnnotationError: annotations are missing, or two sources share a video name.
+        VideoError: a video of the annotations is missing.
+    """
+    found: list[tuple[VideoRecord, Path]] = []
+    for number, source in enumerate(recipe.sources):
+        made = folder / "data" / f"{number}-{source.kind}"
+        found += _videos_of(source, recipe.split, base=base, folder=made, progress=progress)
+    counts = Counter(record.name for record, _ in found)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
+        raise AnnotationError(f"recipe '{recipe.name}': two sources hold a video named '{twice[0]}'; rename one")
+    held_out = _held_out([record for record, _ in found], recipe.split)
+    if recipe.split.kind == "subset" and not held_out:
+        there = ", ".join(sorted({f"'{record.subset}'" for record, _ in found})) or "none"
+        raise SettingsError(
+            f"recipe '{recipe.name}': split.held_out names no subset of the annotations, which have {there}; "
+            "name one of them, or have them translated by tadkit data convert"
+        )
+    in_order = sorted(found, key=lambda pair: pair[0].name)
+    items = tuple(Item(record.name, path, record, record.name in held_out) for record, path in in_order)
+    if all(item.held_out for item in items):
+        count = len(items)
+        raise SettingsError(f"recipe '{recipe.name}': split holds out all {count} videos; none is left to train on")
+    return items
+
+
+def expanded(text: str, *, base: Path) -> Path:
+    """A path of a recipe: ``${NAME}`` from the environment, relative to ``base``.
+
+    Raises:
+        SettingsError: a variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise SettingsError(f"'{text}': the environment variable {match[1]} is not set; export {match[1]}=FOLDER")
+        return os.environ[match[1]]
+
+    return base / re.sub(r"\$\{(\w+)\}", value, text)
+
+
+def _videos_of(
+    source: Source, split: SplitSettings, *, base: Path, folder: Path, progress: Progress
+) -> list[tuple[VideoRecord, Path]]:
+    match source:
+        case FilesSource():
+            annotations, videos = expanded(source.annotations, base=base), expanded(source.videos, base=base)
+        case FeaturesSource():
+            annotations, store = expanded(source.annotations, base=base), expanded(source.features, base=base)
+            records = _of_split(annotations, split, progress)
+            return [(record, store) for record in _with_features(records, annotations, store, progress)]
+        case SynthSource():
+            annotations, videos = write_synth(folder, source, progress=progress), folder / "videos"
+        case ComposeSource():
+            clips = expanded(source.clips, base=base)
+            annotations, videos = compose_streams(source, clips, folder, progress=progress), folder / "videos"
+        case _:
+            assert_never(source)
+    return [(record, _file_of(record.name, videos)) for record in _of_split(annotations, split, progress)]
+
+
+def _of_split(annotations: Path, split: SplitSettings, progress: Progress) -> list[VideoRecord]:
+    """Annotated videos, but for those of subsets that the split does not name."""
+    records = list(read_dataset(annotations).videos.values())
+    if split.kind != "subset" or not split.training:
+        return records
+    wanted = {*split.training, *split.held_out}
+    kept = [record for record in records if record.subset in wanted]
+    if len(kept) < len(records):
+        others = ", ".join(sorted({f"'{record.subset}'" for record in records if record.subset not in wanted}))
+        progress.warn(f"{annotations}: {len(records) - len(kept)} videos of other subsets ({others}) are not used")
+    return kept
+
+
+def _with_features(
+    records: Sequence[VideoRecord], annotations: Path, store: Path, progress: Progress
+) -> list[VideoRecord]:
+    """Annotated videos that have features; the others are counted, for nothing can be said of them."""
+    with read_store(store, kind="features") as reader:
+        there = set(reader.videos())
+    missing = [record.name for record in records if record.name not in there]
+    if len(missing) == len(records):
+        raise StoreError(f"{store}: has features of none of the videos of {annotations}; tadkit import features them")
+    if missing:
+        progress.warn(f"{store}: lacks {len(missing)} of {len(records)} annotated videos, such as '{missing[0]}'")
+    return [record for record in records if record.name in there]
+
+
+def _file_of(name: str, folder: Path) -> Path:
+    path = find_video(name, folder)
+    if path is None:
+        others = " ".join(VIDEO_SUFFIXES[1:])
+        raise VideoError(f"{folder}: no video for '{name}' of the annotations; expected {name}.mp4 (or {others})")
+    return path
+
+
+def _held_out(records: Sequence[VideoRecord], split: SplitSettings) -> frozenset[str]:
+    """Names of the videos held out; a video is never in both parts."""
+    match split.kind:
+        case "all":
+            return frozenset()
+        case "subset":
+            return frozenset(r.name for r in records if r.subset in split.held_out)
+        case "group":
+            return frozenset(r.name for r in records if r.name.split("_")[0] in split.held_out)
+        case "folds":
+            names = sorted(r.name for r in records)
+            order = np.random.default_rng(split.seed).permutation(len(names))
+            return frozenset(names[i] for place, i in enumerate(order) if place % split.folds == split.fold)
+        case kind:
+            assert_never(kind)

@@ -1,0 +1,87 @@
+"""Keys stay what they were, so that stores and models of earlier runs stay up to date."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tadkit.config import (
+    FlowSettings,
+    ModelSettings,
+    OpencvDisSettings,
+    OpencvTvl1Settings,
+    RaftSettings,
+    TemporalGradientSettings,
+    TrainSettings,
+    Tvl1Settings,
+    VideoSettings,
+)
+from tadkit.keys import (
+    TrainingTruth,
+    features_head_key,
+    features_key,
+    flow_key,
+    head_key,
+    student_key,
+    teacher_key,
+    teacher_outputs_key,
+)
+
+KEYS = json.loads((Path(__file__).parent / "golden" / "keys-0.1.0.json").read_text())
+"""Of version 0.1.0's code, for the settings below."""
+TRUTH = TrainingTruth(["t-v", "t-w"], ("a", "b"))
+STORED = ["k-v", "k-w"]
+SOURCES = ["s-v", "s-w"]
+MODEL, TRAIN = ModelSettings(), TrainSettings()
+
+
+def student_of(method: str, *, joint: bool = False) -> str:
+    distill = MODEL.distill.model_copy(update={"method": method, "joint": joint})
+    outputs = STORED if distill.taught else []
+    model = MODEL.model_copy(update={"distill": distill})
+    return student_key(SOURCES, outputs, model=model, train=TRAIN, truth=TRUTH)
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        Tvl1Settings(),
+        TemporalGradientSettings(),
+        OpencvTvl1Settings(method="opencv-tvl1"),
+        OpencvDisSettings(method="opencv-dis"),
+        RaftSettings(method="raft-small"),
+    ],
+    ids=lambda flow: flow.method,
+)
+def test_keys_of_flow(flow: FlowSettings) -> None:
+    assert flow_key("s", flow, VideoSettings()) == KEYS[f"flow {flow.method}"]
+    assert flow_key("s", flow, VideoSettings(reader="pyav")) == KEYS[f"flow {flow.method}"]
+    assert flow_key("other", flow, VideoSettings()) != KEYS[f"flow {flow.method}"]
+
+
+def test_keys_of_features() -> None:
+    assert teacher_outputs_key("f", teacher="t", views=("original", "mirror")) == KEYS["teacher outputs"]
+    assert features_key("s", model="m", video=VideoSettings(), views=("original",)) == KEYS["features"]
+
+
+def test_keys_of_trainings() -> None:
+    rest = {"model": MODEL, "truth": TRUTH}
+    assert teacher_key(STORED, train=TRAIN, **rest) == KEYS["teacher"]
+    for method in ("decomposed", "direct", "rgb", "rgb-matched"):
+        assert student_of(method) == KEYS[f"student {method}"]
+    assert student_of("decomposed", joint=True) == KEYS["student joint"]
+    assert head_key(STORED, train=TRAIN, half=False, **rest) == KEYS["head"]
+    assert head_key(STORED, train=TRAIN, half=True, **rest) == KEYS["head half"]
+    assert features_head_key(STORED, train=TRAIN, **rest) == KEYS["features head"]
+    stepped = TRAIN.model_copy(update={"schedule": "actionformer-multistep"})
+    assert head_key(STORED, train=stepped, half=False, **rest) == KEYS["head multistep"]
+
+
+def test_settings_without_effect_on_the_result_do_not_change_a_key() -> None:
+    rest = {"model": MODEL, "truth": TRUTH}
+    quick = TRAIN.model_copy(update={"cache_mb": 1, "checkpoint_s": 1.0})
+    assert teacher_key(STORED, train=quick, **rest) == KEYS["teacher"]
+    longer = TRAIN.model_copy(update={"epochs": 99})
+    assert teacher_key(STORED, train=longer, **rest) != KEYS["teacher"]
