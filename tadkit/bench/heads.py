@@ -20,7 +20,7 @@ from tadkit.config import (
     TriDetSettings,
 )
 from tadkit.errors import UsageError
-from tadkit.models.heads import Head, build_head, head_loss, whole_window_steps
+from tadkit.models.heads import Head, build_head
 from tadkit.progress import Progress
 from tadkit.synth.tracks import make_track
 
@@ -150,7 +150,7 @@ def _figures(head: Head, forward_ms: np.ndarray[Any, Any], step_ms: np.ndarray[A
 
 def _windows(head: Head, steps: int, tracks: int) -> tuple[int, int]:
     """Windows that so many tracks make, and the steps of each."""
-    window = whole_window_steps(head.settings)
+    window = head.settings.fixed_window_steps
     return (tracks, steps) if window is None else (tracks * -(-steps // window), window)
 
 
@@ -178,6 +178,6 @@ def _training_step(head: Head, steps: int) -> Callable[[], None]:
 
     def run() -> None:
         head.train().zero_grad(set_to_none=True)
-        torch.autograd.backward(head_loss(head, head(features, mask), segments, labels).total)
+        torch.autograd.backward(head.loss(head(features, mask), segments, labels).total)
 
     return run

@@ -86,6 +86,21 @@ class AnchorFreeSettings(Settings):
             raise ValueError("embedding_kernel and head_kernel must be odd")
         return self
 
+    @property
+    def pyramid_levels(self) -> int:
+        """Levels of the predictions, which can be cut and stored step by step."""
+        return self.levels
+
+    @property
+    def fixed_window_steps(self) -> int | None:
+        """Feature steps of the windows that the head reads as a whole; None: it reads tracks of any length."""
+        return None
+
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether the head has no classifier, so that all its detections are of one class."""
+        return False
+
 
 class ActionFormerSettings(AnchorFreeSettings):
     """Anchor-free head in the manner of ActionFormer (Zhang, Wu, Li, ECCV 2022)."""

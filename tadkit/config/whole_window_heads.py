@@ -17,6 +17,21 @@ class WholeWindowSettings(Settings):
     prior_probability: float = Field(0.01, gt=0, lt=1)
     """Probability of each class that the classifier starts from."""
 
+    @property
+    def pyramid_levels(self) -> int:
+        """Levels of the predictions: none, because they are of a window as a whole."""
+        return 0
+
+    @property
+    def fixed_window_steps(self) -> int | None:
+        """Feature steps of the windows that the head reads as a whole."""
+        return self.window_steps
+
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether the head has no classifier, so that all its detections are of one class."""
+        return False
+
 
 class TadtrSettings(WholeWindowSettings):
     """Query head in the manner of TadTR (Liu et al., IEEE TIP 2022); its detections need no suppression."""
@@ -119,6 +134,11 @@ class BmnSettings(WholeWindowSettings):
         if self.dim % self.groups:
             raise ValueError(f"dim {self.dim} must be a multiple of groups {self.groups}")
         return self
+
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether the head has no classifier, so that all its detections are of one class."""
+        return not self.classifier
 
 
 class TagsSettings(WholeWindowSettings):

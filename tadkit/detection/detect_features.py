@@ -14,8 +14,8 @@ from tadkit.detection.tail import Track, detections_in_features, video_scores_fo
 from tadkit.devices import torch_device
 from tadkit.errors import WeightsError
 from tadkit.models.decode.video_scores import VideoScoresFile
+from tadkit.models.head_file import build_head_of
 from tadkit.models.heads import Head
-from tadkit.models.heads.head_file import build_head_of
 from tadkit.progress import Progress
 from tadkit.records import Detection
 from tadkit.store import TrackReader, read_store

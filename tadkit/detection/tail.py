@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tadkit.config import DecodeSettings
 from tadkit.models.decode.decode import named_detections
+from tadkit.models.decode.tracks import track_candidates
 from tadkit.models.decode.video_scores import VideoScoresFile
-from tadkit.models.decode.windows import track_candidates
-from tadkit.models.heads import Candidates, Head, is_class_agnostic
+from tadkit.models.heads import Candidates, Head
 from tadkit.records import Detection
 from tadkit.timeline import Timeline
 
@@ -39,7 +39,7 @@ def video_scores_for(
     """
     if path is None:
         return None
-    class_agnostic = is_class_agnostic(head.settings)
+    class_agnostic = head.settings.class_agnostic
     return VideoScoresFile(path, labels, class_agnostic=class_agnostic, best_labels=decoding.video_labels)
 
 

@@ -16,7 +16,7 @@ from tadkit.distill.batch import Batch, TeacherTargets, Truth
 from tadkit.distill.losses import feature_distance
 from tadkit.models.backbones import step_mask
 from tadkit.models.branches import jitter_colour
-from tadkit.models.heads import Head, Predictions, head_loss, prediction_distillation
+from tadkit.models.heads import Head, Predictions
 from tadkit.models.joint import JointHead
 from tadkit.models.student import Student, StudentFeatures
 from tadkit.models.teacher import Teacher
@@ -25,7 +25,7 @@ Losses = dict[str, Tensor]
 
 
 def _detection_loss(head: Head, predictions: Predictions, truth: Truth) -> Tensor:
-    return head_loss(head, predictions, truth.segments, truth.labels).total
+    return head.loss(predictions, truth.segments, truth.labels).total
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -101,7 +101,7 @@ class StudentObjective(nn.Module):
         self, feature: Tensor, predictions: Predictions, mask: Tensor, teacher: TeacherTargets | None
     ) -> Losses:
         assert teacher is not None, "distillation needs the teacher's outputs"
-        imitation = prediction_distillation(self.model.head, predictions, teacher.predictions)
+        imitation = self.model.head.distil(predictions, teacher.predictions)
         distance = feature_distance(feature, teacher.feature, mask, kind=self.distill.feature_loss)
         return {
             "feature": self.distill.feature_weight * distance,

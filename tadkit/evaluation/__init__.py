@@ -7,7 +7,6 @@ from tadkit.evaluation.matching import AMBIGUOUS, Protocol
 from tadkit.evaluation.picture import analysis_svg
 from tadkit.evaluation.recall import ProposalRecall, proposal_recall, recall_at_multiples
 from tadkit.evaluation.sensitivity import Group, Sensitivity
-from tadkit.evaluation.tables import temporal_iou
 
 __all__ = [
     "AMBIGUOUS",
@@ -29,5 +28,4 @@ __all__ = [
     "paired_difference",
     "proposal_recall",
     "recall_at_multiples",
-    "temporal_iou",
 ]

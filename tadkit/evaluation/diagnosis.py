@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float64, Int64
 from tadkit.evaluation.average_precision import average_precision, judged_labels
 from tadkit.evaluation.matching import Matched, Protocol, match_classes
 from tadkit.evaluation.sensitivity import Sensitivity, sensitivities
-from tadkit.evaluation.tables import Table, paired_iou, pairs_in_groups, picked, turns
+from tadkit.evaluation.tables import Table, pairs_in_groups, picked, turns
 from tadkit.records import Annotation, Detection
+from tadkit.segments import temporal_iou
 
 ERRORS = ("double detection", "wrong label", "localisation", "confusion", "background")
 """Types of false positives, in DETAD's order."""
@@ -96,7 +97,7 @@ def _nearest(matched: Matched) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarr
     found, actions = matched.found, matched.actions
     overlap, same_label = np.zeros(len(found)), np.zeros(len(found), bool)
     for row, action in pairs_in_groups(found.video, actions.video, groups=matched.videos):
-        every = paired_iou(picked(found.segment_s, row), picked(actions.segment_s, action))
+        every = temporal_iou(picked(found.segment_s, row), picked(actions.segment_s, action))
         first = np.flatnonzero(np.diff(row, prepend=-1))
         overlap[row[first]] = np.maximum.reduceat(every, first)
         nearest = np.flatnonzero(every == overlap[row])

@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
 from tadkit.evaluation.rules import Groups, match_by_detection, match_by_truth
-from tadkit.evaluation.tables import Table, action_table, detection_table, in_groups, paired_iou, small
+from tadkit.evaluation.tables import Table, action_table, detection_table, in_groups, small
 from tadkit.records import Annotation, Detection
+from tadkit.segments import temporal_iou
 
 Protocol = Literal["activitynet", "thumos14"]
 AMBIGUOUS = "Ambiguous"
@@ -154,7 +155,7 @@ def _touches(found: Table, stretches: Table, videos: int) -> Bool[np.ndarray, " 
     slots = in_groups(stretches.video, groups=videos)[found.video]
     if slots.shape[1] == 0:
         return np.zeros(len(found), bool)
-    overlap = paired_iou(found.segment_s[:, None], stretches.segment_s[slots])
+    overlap = temporal_iou(found.segment_s[:, None], stretches.segment_s[slots])
     return np.asarray(((overlap > 0) & (slots >= 0)).any(axis=1))
 
 

@@ -14,8 +14,9 @@ from jaxtyping import Float64, Int64
 
 from tadkit.evaluation.average_precision import judged_labels
 from tadkit.evaluation.matching import AMBIGUOUS
-from tadkit.evaluation.tables import Table, action_table, detection_table, paired_iou, pairs_in_groups, picked, turns
+from tadkit.evaluation.tables import Table, action_table, detection_table, pairs_in_groups, picked, turns
 from tadkit.records import Annotation, Detection
+from tadkit.segments import temporal_iou
 
 CURVE_POINTS = 100
 """Points of the curve of recall over the number of proposals."""
@@ -161,7 +162,7 @@ def _first_rank(
     first = np.full((len(actions_s), len(tiou)), _NEVER)
     rank = turns(found_group)
     for action, row in pairs_in_groups(group, found_group, groups=groups):
-        overlap = paired_iou(picked(actions_s, action), picked(found_s, row))
+        overlap = temporal_iou(picked(actions_s, action), picked(found_s, row))
         for level, threshold in enumerate(tiou):
             reached = np.flatnonzero(overlap >= threshold)[::-1]
             # Where several reach it the last value written stays: that of the best, as pairs go by falling rank.

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
-from tadkit.evaluation.tables import by_turn, counted_up, in_groups, paired_iou, picked
+from tadkit.evaluation.tables import by_turn, counted_up, in_groups, picked
+from tadkit.segments import temporal_iou
 
 _MOST_PAIRS = 4_000_000
 """Pairs whose overlap is held at a time."""
@@ -83,7 +84,7 @@ def _near(groups: Groups, least: float) -> _Pairs:
     for part in np.array_split(np.arange(len(rows)), int(sizes.sum()) // _MOST_PAIRS + 1):
         row = np.repeat(rows[part], sizes[part])
         action = np.repeat(ends[group[part]] - 1, sizes[part]) - counted_up(sizes[part])
-        overlap = paired_iou(picked(groups.found_s, row), picked(groups.actions_s, action))
+        overlap = temporal_iou(picked(groups.found_s, row), picked(groups.actions_s, action))
         near = np.flatnonzero(overlap >= least)
         kept.append((row[near], action[near], overlap[near]))
     row, action, overlap = (np.concatenate(field) for field in zip(*kept, strict=True))
@@ -126,7 +127,7 @@ def match_by_truth(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int32[np.
         for part in np.array_split(turn, turn.size * places.shape[1] * len(tiou) // _MOST_PAIRS + 1):
             place = places[groups.action_group[part]]
             mine = rows[place]
-            overlap = paired_iou(groups.actions_s[part, None], groups.found_s[mine])
+            overlap = temporal_iou(groups.actions_s[part, None], groups.found_s[mine])
             overlap[place < 0] = -1.0
             left = np.where(taken[mine] >= 0, -1.0, overlap[..., None])
             best = left.argmax(axis=1)

@@ -128,25 +128,3 @@ def pairs_in_groups(
     for rows in np.split(np.arange(len(group)), np.flatnonzero(np.diff(sizes.cumsum() // _MOST_PAIRS)) + 1):
         places = np.repeat(first[rows], sizes[rows]) + counted_up(sizes[rows])
         yield np.repeat(rows, sizes[rows]), order[places]
-
-
-def temporal_iou(
-    first_s: Float64[np.ndarray, "n 2"], second_s: Float64[np.ndarray, "m 2"]
-) -> Float64[np.ndarray, "n m"]:
-    """Intersection over union of every pair of segments [start, end]; 0 where both have no length, never NaN."""
-    return paired_iou(first_s[:, None], second_s[None])
-
-
-def paired_iou(
-    first_s: Float64[np.ndarray, "*#n 2"], second_s: Float64[np.ndarray, "*#n 2"]
-) -> Float64[np.ndarray, "*n"]:
-    """Intersection over union of segments that stand in the same place; 0 where both have no length."""
-    start_s, end_s = (np.ascontiguousarray(first_s[..., edge]) for edge in (0, 1))
-    others_start_s, others_end_s = (np.ascontiguousarray(second_s[..., edge]) for edge in (0, 1))
-    overlap: Float64[np.ndarray, "*n"] = np.minimum(end_s, others_end_s)
-    overlap -= np.maximum(start_s, others_start_s)
-    np.maximum(overlap, 0.0, out=overlap)
-    union_s = (end_s - start_s) + (others_end_s - others_start_s)
-    union_s -= overlap
-    overlap /= np.maximum(union_s, np.finfo(np.float64).tiny, out=union_s)
-    return overlap

@@ -15,9 +15,9 @@ from tadkit.devices import torch_device
 from tadkit.extraction.results import ExtractionResult
 from tadkit.flow.stored import read_flow
 from tadkit.keys import teacher_outputs_key
-from tadkit.models.decode.chunks import predict_in_chunks
+from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import build_teacher
-from tadkit.models.heads import HeadPredictions, pyramid_levels
+from tadkit.models.heads import HeadPredictions
 from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
@@ -97,7 +97,7 @@ def teacher_tracks(
         parts.append(feature[:, :, window.core_steps(stride)])
     feature = torch.cat(parts, dim=2)
     tracks = {"feature": feature[0].T.half().cpu().numpy()}
-    if not pyramid_levels(model.head.settings):
+    if not model.head.settings.pyramid_levels:
         return tracks
     mask = torch.ones(1, feature.shape[2], dtype=torch.bool, device=device)
     predictions = predict_in_chunks(model.head, feature, mask, core_steps=_CORE_STEPS)

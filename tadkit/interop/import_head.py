@@ -22,8 +22,8 @@ from tadkit.interop.actionformer import Source, settings_of, translated
 from tadkit.interop.configurations import read_config
 from tadkit.interop.opentad import from_opentad, opentad_kind
 from tadkit.interop.tadtr import from_authors
-from tadkit.models.heads import AGNOSTIC_LABEL, Head, build_head, is_class_agnostic
-from tadkit.models.heads.head_file import head_settings, save_head
+from tadkit.models.head_file import head_settings, save_head
+from tadkit.models.heads import AGNOSTIC_LABEL, Head, build_head
 
 _SECTIONS = (
     *("dataset", "model", "kwargs", "config", "train_cfg"),
@@ -219,7 +219,7 @@ def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(path: Path | None, head: Head) -> tuple[str, ...]:
-    count, class_agnostic = head.num_classes, is_class_agnostic(head.settings)
+    count, class_agnostic = head.num_classes, head.settings.class_agnostic
     if path is None:
         return (AGNOSTIC_LABEL,) if class_agnostic else tuple(str(n) for n in range(count))
     try:

@@ -21,19 +21,10 @@ from tadkit.devices import torch_device
 from tadkit.evaluation import Interval, bootstrap_map, mean_average_precision
 from tadkit.extraction.branch_features import BranchFeatures
 from tadkit.files import digest_of, digest_of_file, write_text
-from tadkit.models.decode.windows import track_candidates
+from tadkit.models.decode.tracks import track_candidates
 from tadkit.models.detector import build_detector, build_teacher
-from tadkit.models.heads import (
-    AGNOSTIC_LABEL,
-    Candidates,
-    Head,
-    HeadPredictions,
-    candidates,
-    head_labels,
-    is_class_agnostic,
-    pyramid_levels,
-)
-from tadkit.models.heads.head_file import load_head
+from tadkit.models.head_file import load_head
+from tadkit.models.heads import AGNOSTIC_LABEL, Candidates, Head, HeadPredictions, head_labels
 from tadkit.recipe.workspace import Workspace
 from tadkit.records import Annotation, Detection, write_detections
 from tadkit.store import TrackReader, read_store
@@ -149,7 +140,7 @@ def _by_teacher(workspace: Workspace) -> dict[str, list[Detection]]:
 
 def _teacher_candidates(tracks: TrackReader, name: str, recipe: Recipe, head: Head) -> Candidates:
     """Of one video, from the teacher's stored predictions, or from its stored feature where there are none."""
-    least, limit, levels = recipe.decode.min_score, recipe.decode.top_candidates, pyramid_levels(recipe.head)
+    least, limit, levels = recipe.decode.min_score, recipe.decode.top_candidates, recipe.head.pyramid_levels
 
     def read(track: str) -> torch.Tensor:
         return torch.from_numpy(tracks.read(name, f"original/{track}")).float()[None]
@@ -160,7 +151,7 @@ def _teacher_candidates(tracks: TrackReader, name: str, recipe: Recipe, head: He
         return track_candidates(head, feature, mask, core_steps=feature.shape[2], min_score=least, limit=limit)
     logits, offsets = (tuple(read(f"{field}_{n}") for n in range(levels)) for field in ("logits", "offsets"))
     masks = tuple(torch.ones(level.shape[:2], dtype=torch.bool) for level in logits)
-    return candidates(head, HeadPredictions(logits, offsets, masks), min_score=least, limit=limit)
+    return head.candidates(HeadPredictions(logits, offsets, masks), min_score=least, limit=limit)
 
 
 def _by_detector(workspace: Workspace, method: str, device: str) -> dict[str, list[Detection]]:
@@ -211,7 +202,7 @@ def _truth(workspace: Workspace, head: HeadSettings) -> dict[str, list[Annotatio
     known = workspace.recipe.labels
     named_by_scores = workspace.video_scores is not None and workspace.recipe.decode.video_labels > 0
     truth = {item.name: [a for a in item.record.annotations if a.label in known] for item in workspace.held_out}
-    if not is_class_agnostic(head) or named_by_scores:
+    if not head.class_agnostic or named_by_scores:
         return truth
     (label,) = head_labels(head, known)
     return {video: [replace(action, label=label) for action in actions] for video, actions in truth.items()}

@@ -22,8 +22,8 @@ from tadkit.models.detector import (
     new_student,
     new_teacher,
 )
-from tadkit.models.heads import Head, head_labels, pyramid_levels
-from tadkit.models.heads.head_file import save_head
+from tadkit.models.head_file import save_head
+from tadkit.models.heads import Head, head_labels
 from tadkit.models.joint import JointHead
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
@@ -127,14 +127,14 @@ def _frame_batches(workspace: Workspace, flow: TrackReader, tracks: TrackReader 
         cache=FrameCache(recipe.video, limit_bytes=train.cache_mb << 20),
         paths={item.name: item.path for item in workspace.training},
         teacher_tracks=tracks,
-        levels=pyramid_levels(recipe.head),
+        levels=recipe.head.pyramid_levels,
         teacher_head=_teacher_head(workspace) if tracks is not None else None,
     )
 
 
 def _teacher_head(workspace: Workspace) -> Head | None:
     """The trained teacher's head, where its predictions are not stored."""
-    if pyramid_levels(workspace.recipe.head):
+    if workspace.recipe.head.pyramid_levels:
         return None
     return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
 

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tadkit.config import HeadSettings, TrainSettings, View
-from tadkit.models.heads import pyramid_levels, whole_window_steps
 from tadkit.records import VideoRecord
 from tadkit.timeline import Timeline
 
@@ -64,10 +63,10 @@ def window_steps(head: HeadSettings, train: TrainSettings, *, step_s: float) -> 
     A window is at least ``train.window_s`` long and holds whole steps of the coarsest pyramid level; a head that sees a
     fixed window is trained on just that.
     """
-    fixed = whole_window_steps(head)
+    fixed = head.fixed_window_steps
     if fixed is not None:
         return fixed, 1
-    align = 2 ** (pyramid_levels(head) - 1)
+    align = 2 ** (head.pyramid_levels - 1)
     return max(1, math.ceil(train.window_s / step_s / align - 1e-9)) * align, align
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from tadkit.config import ActionFormerSettings
+from tadkit.models.head_file import save_head
 from tadkit.models.heads import build_head
-from tadkit.models.heads.head_file import save_head
 
 
 def test_a_head_finds_actions_in_imported_features(tadkit, tmp_path):

@@ -5,8 +5,8 @@ import pytest
 
 from tadkit.evaluation import ERRORS, diagnose, mean_average_precision
 from tadkit.evaluation.diagnosis import TOP
-from tadkit.evaluation.tables import temporal_iou
 from tadkit.records import Annotation, Detection
+from tadkit.segments import temporal_iou
 
 TRUTH = {"v": [Annotation(0, 10, "x"), Annotation(20, 30, "y"), Annotation(40, 50, "x")]}
 
@@ -95,7 +95,7 @@ def test_in_a_crowd_the_action_that_overlaps_most_decides_the_type():
     (actions_s, named), (found_s, guessed) = crowd(0, 500), crowd(1, 700)
     truth = {"v": [Annotation(*ends, label) for ends, label in zip(actions_s.tolist(), named, strict=True)]}
     found = {"v": [Detection(*ends, label, 0.5) for ends, label in zip(found_s.tolist(), guessed, strict=True)]}
-    overlap = temporal_iou(found_s, actions_s)
+    overlap = temporal_iou(found_s[:, None], actions_s[None])
     near, same = overlap.max(axis=1) >= 0.1, named[overlap.argmax(axis=1)] == guessed
     shares = dict(zip(ERRORS, diagnosed(found, truth=truth, tiou=(1.0,)).errors[0].shares[-1, 1:], strict=True))
     expected = {"localisation": near & same, "confusion": near & ~same, "background": ~near}

@@ -5,8 +5,8 @@ import pytest
 
 from tadkit.errors import AnnotationError
 from tadkit.evaluation import proposal_recall, recall_at_multiples
-from tadkit.evaluation.tables import temporal_iou
 from tadkit.records import Annotation, Detection
+from tadkit.segments import temporal_iou
 
 LEVELS = np.linspace(0.5, 0.95, 10)
 
@@ -48,7 +48,7 @@ def crowd(cls, seed, count, *score):
 def test_in_a_crowd_recall_is_that_of_the_matrix_of_overlaps_in_little_memory():
     (actions_s, actions), (found_s, _) = crowd(Annotation, 0, 400), crowd(Detection, 1, 2000, 0.5)
     found = [Detection(*ends, "x", 1 - place / 2000) for place, ends in enumerate(found_s.tolist())]
-    reached = temporal_iou(actions_s, found_s)[..., None] >= LEVELS
+    reached = temporal_iou(actions_s[:, None], found_s[None])[..., None] >= LEVELS
     expected = [reached[:, :400].any(axis=1).mean(axis=0), reached.any(axis=1).mean(axis=0)]
     truth = {f"v{number}": actions for number in range(4)}
     tracemalloc.start()

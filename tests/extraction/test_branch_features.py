@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tadkit.config import DecodeSettings, VideoSettings
 from tadkit.detection.detect import detections_in_video
 from tadkit.extraction.branch_features import branch_features
-from tadkit.models.decode.chunks import predict_in_chunks
+from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import DetectorNet
 from tadkit.models.heads import HeadPredictions
 from tadkit.video import open_sampled

@@ -16,7 +16,7 @@ from safetensors.torch import load, save_file
 
 from tadkit.errors import SettingsError, UsageError, WeightsError
 from tadkit.interop.import_head import flattened, import_head
-from tadkit.models.heads.head_file import load_head
+from tadkit.models.head_file import load_head
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden" / "models" / "af_two_stream.zip"
 

@@ -16,7 +16,7 @@ from safetensors.torch import load
 
 from tadkit.errors import WeightsError
 from tadkit.interop.import_head import import_head
-from tadkit.models.heads.head_file import load_head
+from tadkit.models.head_file import load_head
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden" / "models" / "ot_temporalmaxer.zip"
 

@@ -9,8 +9,8 @@ import torch
 from tadkit.errors import WeightsError
 from tadkit.interop.import_head import import_head
 from tadkit.interop.opentad import Kind, from_opentad, opentad_kind
+from tadkit.models.head_file import head_settings, load_head
 from tadkit.models.heads import build_head
-from tadkit.models.heads.head_file import head_settings, load_head
 
 CONFIG: dict[Kind, dict[str, Any]] = {
     "tadtr": {

@@ -10,7 +10,7 @@ import torch
 from tadkit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tadkit.config import ActionFormerSettings, BackboneSettings, DistillSettings, TemporalGradientSettings
 from tadkit.errors import WeightsError
-from tadkit.models.decode.chunks import predict_in_chunks
+from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import (
     DetectorNet,
     ModelSettings,

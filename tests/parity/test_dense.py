@@ -14,7 +14,7 @@ import torch.nn.functional as nnf
 from tadkit.config import DecodeSettings
 from tadkit.config.loading import load_recipe
 from tadkit.models.decode.decode import Decoded, decode
-from tadkit.models.heads import Candidates, candidates
+from tadkit.models.heads import Candidates
 from tadkit.timeline import Timeline
 
 EVERYTHING = 10**6
@@ -89,7 +89,7 @@ def test_segments_before_suppression_are_theirs(dense, head, seen, compared):
         theirs = dense.predicted(length)
         if "cand_scores" in theirs:
             told = dense.config["kwargs"]["test_cfg"]
-            best = candidates(head, found["out"], min_score=told["pre_nms_thresh"], limit=EVERYTHING)
+            best = head.candidates(found["out"], min_score=told["pre_nms_thresh"], limit=EVERYTHING)
             long = np.diff(best.positions, axis=1)[:, 0] > told["duration_thresh"]
             ours = Decoded(best.positions[long], best.scores[long], best.labels[long])
             wanted = {field: theirs[f"cand_{field}"] for field in ("segments", "scores", "labels")}
@@ -110,7 +110,7 @@ def test_detections_of_every_suppression_are_theirs(dense, head, seen, compared)
         timeline = Timeline((np.arange(length) * stride + first) / fps)
         least = dense.config.get("kwargs", {}).get("test_cfg", {}).get("pre_nms_thresh", 0.001)
         most = 2000 if dense.peer == "opentad" else EVERYTHING  # of the video; ActionFormer's 2000 are of each level
-        best = candidates(head, found["out"], min_score=least, limit=most)
+        best = head.candidates(found["out"], min_score=least, limit=most)
         for setting in dense.config.get("post") or dense.config["nms"]:
             ours = decode(best, timeline, duration_s, _settings(dense, setting))
             compared.detections(f"{setting} T{length}", ours, _lasting(theirs, setting), bars=BARS[dense.peer])

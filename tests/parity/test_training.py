@@ -11,7 +11,7 @@ import torch
 
 from tadkit.config import TrainSettings
 from tadkit.interop.actionformer import translated
-from tadkit.models.heads import HeadLoss, assign_targets, diou_loss_1d, head_loss, sigmoid_focal_loss
+from tadkit.models.heads import HeadLoss, assign_targets, diou_loss_1d, sigmoid_focal_loss
 from tadkit.training.schedule import AveragedWeights, learning_rate, parameter_groups
 
 BATCH = (37, 200, 256)
@@ -41,7 +41,7 @@ def loss_of(
     head.anchor_free = head.anchor_free.model_copy(update=update)
     head.zero_grad()
     head.running.train()
-    return head_loss(head, head(features, mask), segments, labels)
+    return head.loss(head(features, mask), segments, labels)
 
 
 def test_targets_are_theirs(dense, compared):

@@ -11,7 +11,6 @@ import torch
 from tadkit.config import DecodeSettings
 from tadkit.interop.opentad import name_from_opentad
 from tadkit.models.decode.decode import decode
-from tadkit.models.heads import candidates, head_loss
 from tadkit.timeline import Timeline
 
 BARS = (0.5e-2 + 1e-4, 0.5e-4 + 1e-6)
@@ -55,7 +54,7 @@ def test_detections_are_theirs(whole, head, seen, compared):
             wanted = {field: of[lasting] for field, of in wanted.items()}
             update = {"score": BOUNDARY[setting]} if whole.kind == "BMN" else {}
             head.settings = head.settings.model_copy(update=update)
-            best = candidates(head, found, min_score=0.0, limit=5000)
+            best = head.candidates(found, min_score=0.0, limit=5000)
             ours = decode(best, timeline, duration_s, _settings(whole, setting))
             compared.detections(f"{setting} T{length}", ours, wanted, bars=BARS)
 
@@ -82,7 +81,7 @@ def test_losses_and_gradients_are_theirs(whole, head, compared):
     if whole.kind == "BMN":  # it names nothing
         truth[1] = [torch.zeros_like(labels) for labels in truth[1]]
     head.zero_grad()
-    loss = head_loss(head, head(features, mask), *truth)
+    loss = head.loss(head(features, mask), *truth)
     if whole.kind == "BMN":  # its regression loss draws proposals at random, and is left out of theirs
         cost, wanted = loss.classification, told["losses"]["loss_tem"] + told["losses"]["loss_cls"]
     else:

@@ -15,7 +15,7 @@ from tadkit.checkpoint import load_checkpoint
 from tadkit.config.loading import load_recipe
 from tadkit.errors import AnnotationError, SettingsError
 from tadkit.interop.import_features import import_features
-from tadkit.models.heads.head_file import load_head
+from tadkit.models.head_file import load_head
 from tadkit.progress import Quiet
 from tadkit.recipe.run import RunResult, run
 from tadkit.records import Annotation, Dataset, VideoRecord, read_detections, write_dataset

@@ -13,7 +13,7 @@ from tadkit.config.loading import parse_recipe
 from tadkit.detection.detect_features import detect_features
 from tadkit.errors import SettingsError, StoreError, WeightsError
 from tadkit.interop.import_features import import_features
-from tadkit.models.heads.head_file import load_head
+from tadkit.models.head_file import load_head
 from tadkit.progress import Quiet
 from tadkit.recipe.run import DONE, UP_TO_DATE, RunResult, run
 from tadkit.records import Annotation, Dataset, VideoRecord, read_detections, write_dataset

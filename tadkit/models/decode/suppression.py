@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int64
 from numpy.typing import NDArray
 
+from tadkit.segments import Spans, spans_iou, spans_of
+
 PEER_MARGIN = 1e-6
 """What ActionFormer, TriDet and OpenTAD add to the length of every segment in suppression."""
 
@@ -26,14 +28,6 @@ _Suppressed = tuple[Int64[np.ndarray, " kept"], Float64[np.ndarray, " kept"]]
 _FEWEST_STEPS, _MOST_STEPS = 8, 64
 _TINY = 1e-30
 _VOTED_AT_ONCE = 256
-
-
-class _Segments(NamedTuple):
-    """Segments in rows; lengths hold the margin."""
-
-    start: _Floats
-    end: _Floats
-    length: _Floats
 
 
 class SoftGaussian(NamedTuple):
@@ -110,11 +104,11 @@ def voted(
         NaN there).
     """
     kept, segments, scores = (x.astype(np.float64) for x in (kept, segments, scores))
-    every = _Segments(segments[None, :, 0], segments[None, :, 1], (segments[:, 1] - segments[:, 0])[None])
+    every = spans_of(segments[None])
     moved = kept.copy()
     for rows in np.array_split(np.arange(len(kept)), len(kept) // _VOTED_AT_ONCE + 1):
         start, end = kept[rows, :1], kept[rows, 1:]
-        overlap = _overlap(_Segments(start, end, end - start), every)
+        overlap = spans_iou(Spans(start, end, end - start), every)
         votes = overlap >= iou
         if kept_labels is not None and labels is not None:
             votes &= kept_labels[rows, None] == labels[None, :]
@@ -156,7 +150,7 @@ def _take(
         index, real = _rows(alive, labels)
         rows = np.where(real, left[index], -np.inf)
         found, found_scores = _steps(
-            rows, _Segments(start[index], end[index], length[index]), rule, floor=floor, steps=steps
+            rows, Spans(start[index], end[index], length[index]), rule, floor=floor, steps=steps
         )
         taken = np.concatenate((taken, index.ravel()[found]))
         taken_scores = np.concatenate((taken_scores, found_scores))
@@ -182,7 +176,7 @@ def _rows(
 
 
 def _steps(
-    left: _Floats, segments: _Segments, rule: SuppressionRule, *, floor: float, steps: int
+    left: _Floats, segments: Spans, rule: SuppressionRule, *, floor: float, steps: int
 ) -> tuple[Int64[np.ndarray, " taken"], _Floats]:
     """Up to ``steps`` times the best of every row; lowers ``left`` in place. Returns flat indices and scores."""
     first = np.arange(len(left)) * left.shape[1]
@@ -196,8 +190,8 @@ def _steps(
             break
         found.append(best[going])
         scores.append(top[going])
-        one = _Segments(*(field.ravel()[best][:, None] for field in segments))
-        _lower(left, _overlap(one, segments), rule)
+        one = Spans(*(field.ravel()[best][:, None] for field in segments))
+        _lower(left, spans_iou(one, segments), rule)
         left.ravel()[best[going]] = -np.inf
     if not found:
         return np.zeros(0, np.int64), np.zeros(0)
@@ -217,15 +211,3 @@ def _lower(left: _Floats, overlap: _Floats, rule: SuppressionRule) -> None:
             left[overlap >= iou] = -np.inf
         case _:
             assert_never(rule)
-
-
-def _overlap(one: _Segments, many: _Segments) -> _Floats:
-    """Intersection over union of one segment a row with those of the row; 0 where they share nothing."""
-    intersection = np.minimum(one.end, many.end)
-    intersection -= np.maximum(one.start, many.start)
-    np.maximum(intersection, 0.0, out=intersection)
-    union = one.length + many.length
-    union -= intersection
-    np.maximum(union, np.finfo(union.dtype).tiny, out=union)
-    intersection /= union
-    return intersection

@@ -7,6 +7,7 @@ ends: :mod:`tadkit.models.heads.actionformer`, :mod:`~tadkit.models.heads.tridet
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,16 +15,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as nnf
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from tadkit.config import AnchorFreeSettings, HeadSettings
-from tadkit.models.heads.convolution import DenseConv1d
-from tadkit.models.heads.head import Candidates, Head
-from tadkit.models.heads.layers import ChannelNorm, zero_padding
-from tadkit.models.heads.necks import Level
-from tadkit.models.heads.pyramid import EmbeddedPyramid
-from tadkit.models.heads.ranking import best_of, check_finite
+from tadkit.config import AnchorFreeSettings, HeadSettings, TemporalMaxerSettings, TriDetSettings
+from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, best_of, check_finite
+from tadkit.models.heads.layers import ChannelNorm, DenseConv1d, zero_padding
+from tadkit.models.heads.pyramid import EmbeddedPyramid, Level
 
 _MOMENTUM = 0.9
 
@@ -86,7 +84,7 @@ class RunningPositives(nn.Module):
         return self.mean.clone()
 
 
-class AnchorFreeHead(Head):
+class AnchorFreeHead(HeadOf[HeadPredictions]):
     """Pyramid, then a classifier and a regressor that all levels share; subclasses bring the pyramid.
 
     Args:
@@ -163,6 +161,32 @@ class AnchorFreeHead(Head):
         """Steps of each level that are not made of padding alone, where there is padding."""
         return [-(-time // stride) for stride in self.strides]
 
+    def loss(
+        self,
+        predictions: HeadPredictions,
+        segments: Sequence[Float[Tensor, "actions 2"]],
+        labels: Sequence[Int[Tensor, " actions"]],
+        *,
+        normaliser: Tensor | None = None,
+    ) -> HeadLoss:
+        """:func:`anchor_free_loss` with the head's settings."""
+        return anchor_free_loss(
+            predictions,
+            segments,
+            labels,
+            settings=self.anchor_free,
+            strides=self.strides,
+            normaliser=self.running if normaliser is None else normaliser,
+        )
+
+    def candidates(self, predictions: HeadPredictions, *, min_score: float, limit: int) -> Candidates:
+        """:func:`anchor_free_candidates` with the head's settings."""
+        return anchor_free_candidates(predictions, strides=self.strides, min_score=min_score, limit=limit)
+
+    def distil(self, student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
+        """:func:`anchor_free_distillation` with the head's settings."""
+        return anchor_free_distillation(student, teacher)
+
 
 def anchor_free_candidates(
     predictions: HeadPredictions, *, strides: Sequence[int], min_score: float, limit: int
@@ -192,3 +216,276 @@ def anchor_free_candidates(
     ends = own[point, label if own.shape[1] > 1 else 0]
     positions = np.stack((points[point] - ends[:, 0], points[point] + ends[:, 1]), axis=1)
     return Candidates(positions.astype(np.float64), probabilities[point, label], label)
+
+
+SAME_LENGTH_STEPS = 1e-3
+"""Actions whose lengths differ by no more than this are all named where they overlap."""
+
+
+class Targets(NamedTuple):
+    """What each point should say; points are the steps of all levels, one level after the other, finest first.
+
+    Attributes:
+        classes: (batch, points, classes), 1.0 for each class that the point answers for.
+        offsets: (batch, points, 2), distance to start and end in strides of the point's level; 0 at negative points.
+        positive: (batch, points), True where the point answers for an action.
+    """
+
+    classes: Float[Tensor, "batch points classes"]
+    offsets: Float[Tensor, "batch points 2"]
+    positive: Bool[Tensor, "batch points"]
+
+
+class Points(NamedTuple):
+    """Position in feature steps, stride, and half-open range of regressed distances of each point."""
+
+    position: Float[Tensor, " points"]
+    stride: Float[Tensor, " points"]
+    shortest: Float[Tensor, " points"]
+    longest: Float[Tensor, " points"]
+
+
+def regression_ranges(settings: AnchorFreeSettings) -> tuple[tuple[float, float], ...]:
+    """Half-open range of the farther end's distance, in feature steps, that each level answers for."""
+    if settings.ranges_steps:
+        return settings.ranges_steps
+    bounds = [0.0, *(settings.first_range_steps * 2**level for level in range(settings.levels - 1)), math.inf]
+    return tuple(itertools.pairwise(bounds))
+
+
+def assign_targets(
+    lengths: Sequence[int],
+    strides: Sequence[int],
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    settings: AnchorFreeSettings,
+    num_classes: int,
+) -> Targets:
+    """Targets of a batch by centre sampling and regression ranges.
+
+    A point is positive for an action if it lies strictly inside it, within ``centre_radius`` strides of its centre
+    (anywhere inside, if that is 0), and if its distance to the farther end is in its level's range (half open, so that
+    one level answers; the paper's is closed, which is a setting). Where actions overlap the shortest wins, with the
+    classes of all that are as short within 1e-3 steps.
+
+    Args:
+        lengths: steps of each level.
+        strides: stride of each level in feature steps.
+        segments: for each track, starts and ends as fractional positions on it, any order, possibly none.
+        labels: for each track, the class of each segment.
+        settings: ranges and radius.
+        num_classes: classes.
+
+    Returns:
+        Targets on the device of the segments; masked points are assigned too and are the caller's to leave out.
+    """
+    device = segments[0].device if segments else torch.device("cpu")
+    points = points_of(lengths, strides, regression_ranges(settings), device)
+    assigned = [
+        _assign_one(points, ends.to(torch.float32), label, settings, num_classes)
+        for ends, label in zip(segments, labels, strict=True)
+    ]
+    return Targets(*(torch.stack(field) for field in zip(*assigned, strict=True)))
+
+
+def points_of(
+    lengths: Sequence[int], strides: Sequence[int], ranges: Sequence[tuple[float, float]], device: torch.device
+) -> Points:
+    """The points of all levels, one level after the other."""
+    counts = torch.tensor(list(lengths))
+    position = torch.cat([torch.arange(length) * stride for length, stride in zip(lengths, strides, strict=True)])
+    rows = torch.tensor([(stride, *bounds) for stride, bounds in zip(strides, ranges, strict=True)])
+    columns = (position, *rows.repeat_interleave(counts, dim=0).unbind(dim=1))
+    return Points(*(column.to(device=device, dtype=torch.float32) for column in columns))
+
+
+def _assign_one(
+    points: Points, segments: Tensor, labels: Tensor, settings: AnchorFreeSettings, num_classes: int
+) -> Targets:
+    """Targets of one track, without the batch dimension."""
+    count = len(points.position)
+    if len(segments) == 0:
+        blank = segments.new_zeros((count, num_classes + 2))
+        return Targets(blank[:, 2:], blank[:, :2], blank.new_zeros(count, dtype=torch.bool))
+    position, start, end = points.position[:, None], segments[:, 0], segments[:, 1]  # (points, 1), (actions,)
+    to_ends = torch.stack((position - start, end - position), dim=-1)  # (points, actions, 2)
+    inside = to_ends.amin(dim=-1) > 0
+    reach = settings.centre_radius * points.stride[:, None] if settings.centre_radius > 0 else math.inf
+    central = (position - (start + end) / 2).abs() < reach
+    farther, longest = to_ends.amax(dim=-1), points.longest[:, None]
+    in_range = (farther >= points.shortest[:, None]) & (farther < longest)
+    if settings.closed_ranges:
+        in_range |= farther == longest
+    length = (end - start).expand(count, -1).masked_fill(~(inside & central & in_range), math.inf)
+    shortest, winner = length.min(dim=1)
+    positive = shortest.isfinite()
+    chosen = (length <= shortest[:, None] + SAME_LENGTH_STEPS) & positive[:, None]
+    one_hot = nnf.one_hot(labels.long(), num_classes).to(segments.dtype)
+    offsets = to_ends[torch.arange(count, device=winner.device), winner] / points.stride[:, None]
+    return Targets((chosen.to(segments.dtype) @ one_hot).clamp(max=1.0), offsets * positive[:, None], positive)
+
+
+_TINY = 1e-8
+
+
+def sigmoid_focal_loss(
+    logits: Float[Tensor, "*shape"], targets: Float[Tensor, "*shape"], *, alpha: float = 0.25, gamma: float = 2.0
+) -> Float[Tensor, "*shape"]:
+    """Focal loss of each entry (Lin et al., ICCV 2017); targets lie in [0, 1]."""
+    probability = logits.sigmoid()
+    cross_entropy = nnf.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    miss = probability * (1 - targets) + (1 - probability) * targets
+    return (alpha * targets + (1 - alpha) * (1 - targets)) * cross_entropy * miss**gamma
+
+
+def iou_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """IoU of segments given as distances to start and end from one point; at least 1e-6, where its roots have slope."""
+    return _iou_around(predicted, target).clamp(min=1e-6)
+
+
+def _iou_around(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """IoU of segments around one point, given as distances to start and end: it needs no positions."""
+    intersection = torch.minimum(predicted, target).sum(dim=-1)
+    union = predicted.sum(dim=-1) + target.sum(dim=-1) - intersection
+    return intersection / union.clamp(min=_TINY)
+
+
+def diou_loss_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """Distance-IoU loss (Zheng et al., AAAI 2020) of segments given as distances to start and end from one point.
+
+    Distances are not negative. Segments of no length have no overlap: finite, never NaN, and so is the gradient.
+    """
+    hull = torch.maximum(predicted, target).sum(dim=-1)
+    centres_apart = 0.5 * ((predicted[:, 1] - predicted[:, 0]) - (target[:, 1] - target[:, 0]))
+    return 1 - _iou_around(predicted, target) + (centres_apart / hull.clamp(min=_TINY)) ** 2
+
+
+def anchor_free_loss(
+    predictions: HeadPredictions,
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    *,
+    settings: AnchorFreeSettings,
+    strides: Sequence[int],
+    normaliser: Tensor | RunningPositives | None = None,
+) -> HeadLoss:
+    """Loss of a batch against its ground truth: focal loss of the classes, distance-IoU loss of the segments.
+
+    Args:
+        predictions: of the batch.
+        segments: for each track, starts and ends as fractional feature positions.
+        labels: for each track, the class of each segment.
+        settings: of the head.
+        strides: of the head's levels.
+        normaliser: of the sums: a number, or the running mean that this batch joins; else the batch's positives.
+    """
+    logits, offsets, real = (torch.cat(field, dim=1) for field in predictions)
+    logits, offsets = logits.float(), offsets.float()  # sums over thousands of points overflow half precision
+    lengths = [level.shape[1] for level in predictions.logits]
+    targets = assign_targets(lengths, strides, segments, labels, settings, logits.shape[-1])
+    if isinstance(settings, TemporalMaxerSettings) and settings.regress_to == "cheapest":
+        cheapest = cheapest_offsets(lengths, strides, segments, labels, settings, logits.detach(), offsets.detach())
+        targets = targets._replace(offsets=cheapest)
+    classes, target_offsets, positive = (x.to(logits.device) for x in targets)
+    positive = positive & real
+    positives = positive.sum()
+    over = _divisor(normaliser, positives)
+    point, label = classes[positive].nonzero().unbind(dim=1)
+    own = offsets[positive].reshape(-1, offsets.shape[2] // 2, 2)  # (points, 1 or classes, 2)
+    chosen = own[point, label] if own.shape[1] > 1 else own[:, 0]
+    wanted = target_offsets[positive][point] if own.shape[1] > 1 else target_offsets[positive]
+    entries = sigmoid_focal_loss(logits, smoothed(classes, settings.label_smoothing))
+    if isinstance(settings, TriDetSettings) and settings.bins and settings.iou_power > 0:
+        entries = _weighted_by_iou(entries, classes, positive, iou_1d(chosen, wanted) ** settings.iou_power)
+    classification = entries[real].sum() / over
+    regression = diou_loss_1d(chosen, wanted).sum() / over
+    return HeadLoss(classification, regression, _total(classification, regression, settings), positives)
+
+
+def _divisor(normaliser: Tensor | RunningPositives | None, positives: Tensor) -> Tensor:
+    if isinstance(normaliser, RunningPositives):
+        mean: Tensor = normaliser(positives)
+        return mean
+    return positives.clamp(min=1) if normaliser is None else normaliser
+
+
+def _total(classification: Tensor, regression: Tensor, settings: AnchorFreeSettings) -> Tensor:
+    """Sum with the regression's weight; 0 makes both weigh the same, which is ActionFormer's automatic weight."""
+    weight: Tensor | float = settings.regression_weight
+    if weight == 0:
+        weight = classification.detach() / regression.detach().clamp(min=0.01)
+    return classification + weight * regression
+
+
+def smoothed(classes: Float[Tensor, "*batch classes"], smoothing: float) -> Float[Tensor, "*batch classes"]:
+    """Targets with a share of ``smoothing`` spread over all classes and background."""
+    return classes * (1 - smoothing) + smoothing / (classes.shape[-1] + 1) if smoothing else classes
+
+
+def _weighted_by_iou(entries: Tensor, classes: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
+    """Focal losses of which those of the positives' own classes, in the order of ``weights``, are multiplied by them.
+
+    The gradient goes through the weights too (TriDet, section 3.4, as its authors' code has it).
+    """
+    factor = torch.ones_like(entries)
+    factor[(classes > 0) & positive[..., None]] = weights
+    return entries * factor
+
+
+def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
+    """Distance of predictions (D_pred in docs/method.md, section 2; its exact form is open there, and this is ours).
+
+    Classification is KL(teacher || student) of each class's own sigmoid, weighted by the larger of the two
+    probabilities (without gradient), so that thousands of points that both call background do not drown the actions,
+    while what only one of the two sees counts in full. Regression is smooth L1 between the offsets, in strides,
+    weighted by the teacher's foreground score, its largest class probability. Both are sums over the points that are
+    real to both, divided by the teacher's foreground mass, the sum of those scores, at least 1. The teacher gets no
+    gradient. Where each class has its own ends, its offsets weigh as the teacher's probability of it.
+    """
+    real = torch.cat(student.masks, dim=1) & torch.cat(teacher.masks, dim=1)
+    logits, offsets = (torch.cat(field, dim=1)[real].float() for field in student[:2])
+    teacher_logits, teacher_offsets = (torch.cat(field, dim=1)[real].detach().float() for field in teacher[:2])
+    probability = teacher_logits.sigmoid()
+    foreground = probability.amax(dim=-1)
+    mass = foreground.sum().clamp(min=1.0)
+    divergence = probability * (nnf.logsigmoid(teacher_logits) - nnf.logsigmoid(logits))
+    divergence = divergence + (1 - probability) * (nnf.logsigmoid(-teacher_logits) - nnf.logsigmoid(-logits))
+    weight = torch.maximum(probability, logits.detach().sigmoid())
+    apart = nnf.smooth_l1_loss(offsets, teacher_offsets, reduction="none")
+    apart = apart.reshape(len(apart), -1, 2).sum(dim=-1)
+    wanted = probability if apart.shape[-1] > 1 else foreground[..., None]
+    return PredictionDistillation((weight * divergence).sum() / mass, (wanted * apart).sum() / mass)
+
+
+@torch.no_grad()
+def cheapest_offsets(
+    lengths: Sequence[int],
+    strides: Sequence[int],
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    settings: AnchorFreeSettings,
+    logits: Float[Tensor, "batch points classes"],
+    offsets: Float[Tensor, "batch points 2"],
+) -> Float[Tensor, "batch points 2"]:
+    """Distances in strides to the ends of the action around each point that its prediction costs least for.
+
+    The cost is that of SimOTA (Ge et al., 2021): focal loss against the action's class plus twice the distance-IoU
+    loss. TemporalMaxer's training in OpenTAD chooses so where actions overlap; classes are assigned as ever.
+    """
+    points = points_of(lengths, strides, regression_ranges(settings), logits.device)
+    chosen = []
+    for given, label, said, reach in zip(segments, labels, logits, offsets, strict=True):
+        if len(given) == 0:
+            chosen.append(torch.zeros_like(reach))
+            continue
+        ends = given.to(logits)
+        to_ends = torch.stack((points.position[:, None] - ends[:, 0], ends[:, 1] - points.position[:, None]), dim=-1)
+        to_ends = to_ends / points.stride[:, None, None]  # (points, actions, 2)
+        outside = (to_ends < 0).any(dim=-1)
+        one_hot = nnf.one_hot(label.long(), said.shape[-1]).to(said)
+        shape = (*outside.shape, said.shape[-1])
+        cost = sigmoid_focal_loss(said[:, None].expand(shape), one_hot.expand(shape)).sum(dim=-1)
+        apart = diou_loss_1d(reach[:, None].expand_as(to_ends).flatten(0, 1), to_ends.flatten(0, 1))
+        winner = (cost + 2 * apart.view_as(cost)).masked_fill(outside, math.inf).argmin(dim=1)
+        chosen.append(to_ends[torch.arange(len(winner), device=winner.device), winner])
+    return torch.stack(chosen)

@@ -9,19 +9,22 @@ map that start past the track stay zero, so that a padded window gives what its 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as nnf
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 
 from tadkit.config import BmnSettings
-from tadkit.models.heads.bmn_layers import BoundaryMatching, means_inside, valid_proposals
-from tadkit.models.heads.graph import GraphLayer
-from tadkit.models.heads.head import Candidates, Head
+from tadkit.models.heads.anchor_free import sigmoid_focal_loss
+from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, ranked
 from tadkit.models.heads.layers import ChannelNorm, MaskedConv1d, zero_padding
-from tadkit.models.heads.ranking import ranked
+from tadkit.segments import tensor_iou
 
 
 class BoundaryPredictions(NamedTuple):
@@ -44,7 +47,7 @@ class BoundaryPredictions(NamedTuple):
     mask: Bool[Tensor, "batch time"]
 
 
-class BmnHead(Head):
+class BmnHead(HeadOf[BoundaryPredictions]):
     """Convolutions, graph layers if asked for, edges of each step, boundary-matching map, confidence and classes.
 
     Args:
@@ -122,6 +125,25 @@ class BmnHead(Head):
             classes = classes + means_inside(steps, self.settings.durations)
         return BoundaryPredictions(start, end, self.confidence(judged), classes, mask)
 
+    def loss(
+        self,
+        predictions: BoundaryPredictions,
+        segments: Sequence[Float[Tensor, "actions 2"]],
+        labels: Sequence[Int[Tensor, " actions"]],
+        *,
+        normaliser: Tensor | None = None,
+    ) -> HeadLoss:
+        """:func:`boundary_loss` with the head's settings."""
+        return boundary_loss(predictions, segments, labels, settings=self.settings, normaliser=normaliser)
+
+    def candidates(self, predictions: BoundaryPredictions, *, min_score: float, limit: int) -> Candidates:
+        """:func:`boundary_candidates` with the head's settings."""
+        return boundary_candidates(predictions, settings=self.settings, min_score=min_score, limit=limit)
+
+    def distil(self, student: BoundaryPredictions, teacher: BoundaryPredictions) -> PredictionDistillation:
+        """:func:`boundary_distillation` with the head's settings."""
+        return boundary_distillation(student, teacher)
+
 
 def boundary_candidates(
     predictions: BoundaryPredictions, *, settings: BmnSettings, min_score: float, limit: int
@@ -170,3 +192,350 @@ def _likely(probability: Float[Tensor, " time"]) -> Bool[Tensor, " time"]:
         return probability > 0
     highest = nnf.max_pool1d(probability[None], kernel_size=3, stride=1, padding=1)[0]
     return (probability == highest) | (probability > 0.5 * probability.max())
+
+
+EDGE_COVERED, GOOD_IOU, NAMED_IOU = 0.5, 0.9, 0.5
+"""A step is a boundary if more than this of it is covered; a proposal is good, or named, from these overlaps."""
+HIGH_IOU, LOW_IOU = 0.7, 0.3
+"""Proposals of high, middle and low overlap weigh alike in the regression, by drawing from the last two."""
+
+
+class BoundaryTargets(NamedTuple):
+    """What steps and proposals should say.
+
+    Attributes:
+        start: (batch, time), share of a step that stretches around starts cover, the best of them.
+        end: (batch, time), the same of ends.
+        overlap: (batch, durations, time), intersection over union with the best action.
+        classes: (batch, classes, durations, time), 1.0 for each class with an action that overlaps by 0.5 or more.
+    """
+
+    start: Float[Tensor, "batch time"]
+    end: Float[Tensor, "batch time"]
+    overlap: Float[Tensor, "batch durations time"]
+    classes: Float[Tensor, "batch classes durations time"]
+
+
+def boundary_targets(
+    time: int,
+    durations: int,
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    num_classes: int,
+    *,
+    edge_steps: float,
+) -> BoundaryTargets:
+    """Targets of a batch; step ``t`` stands for the stretch from ``t`` to ``t + 1``, as in the paper.
+
+    Args:
+        time: steps of a track.
+        durations: rows of the map.
+        segments: for each track, starts and ends as fractional feature positions, possibly none.
+        labels: for each track, the class of each segment.
+        num_classes: classes.
+        edge_steps: length of the stretch around a boundary that counts as the boundary.
+    """
+    of_videos = []
+    for truth, label in zip(segments, labels, strict=True):
+        truth = truth.float()
+        steps = torch.arange(time, device=truth.device, dtype=torch.float32)
+        first = steps.expand(durations, time)
+        last = first + torch.arange(1, durations + 1, device=truth.device)[:, None]
+        if len(truth) == 0:
+            blank = first.new_zeros(num_classes, durations, time)
+            of_videos.append(BoundaryTargets(0 * steps, 0 * steps, 0 * first, blank))
+            continue
+        iou = tensor_iou(torch.stack((first, last), dim=-1).reshape(-1, 1, 2), truth[None])
+        named = (iou >= NAMED_IOU).float() @ nnf.one_hot(label.long(), num_classes).float()
+        start, end = (_covered(steps, truth[:, side], edge_steps) for side in (0, 1))
+        overlap = iou.amax(dim=1).reshape(durations, time)
+        of_videos.append(BoundaryTargets(start, end, overlap, named.clamp(max=1).T.reshape(-1, durations, time)))
+    return BoundaryTargets(*(torch.stack(field) for field in zip(*of_videos, strict=True)))
+
+
+def boundary_loss(
+    predictions: BoundaryPredictions,
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    *,
+    settings: BmnSettings,
+    normaliser: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> HeadLoss:
+    """Loss of a batch against its ground truth (BMN, section 4.2).
+
+    Classification is the balanced cross-entropy of starts, ends and good proposals, a mean each, plus the focal loss of
+    the proposals' classes over the normaliser; regression the weighted squared error of the overlap, over all proposals
+    of high overlap and as many drawn of middle and of low (of too few OpenTAD takes some twice, we take each once).
+
+    Args:
+        predictions: of the batch.
+        segments: for each track, starts and ends as fractional feature positions.
+        labels: for each track, the class of each segment; without a classifier all are one.
+        settings: of the head.
+        normaliser: what the classes' sum is divided by; without it the named proposals of this batch, at least 1.
+        generator: of the draw, on the CPU; without it torch's own.
+    """
+    durations, time = predictions.confidence.shape[2:]
+    num_classes = 1 if predictions.classes is None else predictions.classes.shape[1]
+    labels = [torch.zeros_like(label) for label in labels] if predictions.classes is None else labels
+    targets = boundary_targets(time, durations, segments, labels, num_classes, edge_steps=settings.edge_steps)
+    targets = BoundaryTargets(*(x.to(predictions.start.device) for x in targets))
+    real, valid = predictions.mask, valid_proposals(predictions.mask, durations)
+    starts = _balanced(predictions.start[real].float(), targets.start[real] > EDGE_COVERED)
+    ends = _balanced(predictions.end[real].float(), targets.end[real] > EDGE_COVERED)
+    overlap = targets.overlap[valid]
+    classification = starts + ends + _balanced(predictions.confidence[:, 0][valid].float(), overlap > GOOD_IOU)
+    positives = (targets.classes.amax(dim=1)[valid] > 0).sum()
+    if predictions.classes is not None:
+        said, wanted = (x.movedim(1, -1)[valid].float() for x in (predictions.classes, targets.classes))
+        naming = sigmoid_focal_loss(said, wanted).sum() / (positives.clamp(min=1) if normaliser is None else normaliser)
+        classification = classification + settings.classifier_weight * naming
+    predicted = predictions.confidence[:, 1][valid].float().sigmoid()
+    regression = settings.regression_weight * _balanced_square(predicted, overlap, generator)
+    return HeadLoss(classification, regression, classification + regression, positives)
+
+
+def boundary_distillation(student: BoundaryPredictions, teacher: BoundaryPredictions) -> PredictionDistillation:
+    """Distance of a student's maps to a teacher's, step by step and cell by cell; ours, for BMN has no distillation.
+
+    Classification is KL(teacher || student) of each sigmoid (starts, ends, first confidence, classes), regression the
+    squared distance of the second confidence, each weighted by the larger of the two probabilities (without gradient)
+    and divided by the teacher's sum of them, at least 1. The teacher gets no gradient.
+    """
+    real = student.mask & teacher.mask
+    valid = valid_proposals(real, student.confidence.shape[2])
+    pairs = [
+        (student.start[real], teacher.start[real]),
+        (student.end[real], teacher.end[real]),
+        (student.confidence[:, 0][valid], teacher.confidence[:, 0][valid]),
+    ]
+    if student.classes is not None and teacher.classes is not None:
+        pairs.append((student.classes.movedim(1, -1)[valid], teacher.classes.movedim(1, -1)[valid]))
+    classification = torch.stack([_divergence(ours.float(), theirs.detach().float()) for ours, theirs in pairs]).sum()
+    ours, theirs = (x.confidence[:, 1][valid].float().sigmoid() for x in (student, teacher))
+    theirs = theirs.detach()
+    weight = torch.maximum(ours.detach(), theirs)
+    regression = (weight * (ours - theirs).square()).sum() / theirs.sum().clamp(min=1.0)
+    return PredictionDistillation(classification, regression)
+
+
+def _covered(
+    steps: Float[Tensor, " time"], edges: Float[Tensor, " actions"], edge_steps: float
+) -> Float[Tensor, " time"]:
+    """Share of each step that the stretch around an edge covers, for the edge that covers most."""
+    latest = torch.maximum(steps[:, None], edges - edge_steps / 2)
+    earliest = torch.minimum(steps[:, None] + 1, edges + edge_steps / 2)
+    return (earliest - latest).clamp(min=0).amax(dim=1)
+
+
+def _balanced(logits: Float[Tensor, " n"], positive: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy in which positives and negatives weigh one half each, if there are both."""
+    loss = nnf.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
+    count, positives = positive.numel(), positive.sum()
+    weights = 0.5 * count / torch.where(positive, positives, count - positives).clamp(min=1)
+    both = (positives > 0) & (positives < count)
+    return (torch.where(both, weights, torch.ones_like(weights)) * loss).mean()
+
+
+def _balanced_square(
+    predicted: Float[Tensor, " n"], overlap: Float[Tensor, " n"], generator: torch.Generator | None
+) -> Float[Tensor, ""]:
+    """Mean squared error over all of high overlap and about as many of middle and of low."""
+    high, low = overlap > HIGH_IOU, overlap <= LOW_IOU
+    middle = ~high & ~low
+    square = (predicted - overlap).square()
+    wanted = high.sum()
+    draw = torch.rand(overlap.shape, generator=generator).to(overlap.device)
+    drawn = (middle & (draw * middle.sum() < wanted)) | (low & (draw * low.sum() < wanted))
+    taken = torch.where(wanted > 0, high | drawn, torch.ones_like(high))
+    return (square * taken).sum() / taken.sum().clamp(min=1)
+
+
+def _divergence(logits: Float[Tensor, "*shape"], told: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Weighted KL divergence of sigmoids over the teacher's mass."""
+    probability = told.sigmoid()
+    divergence = probability * (nnf.logsigmoid(told) - nnf.logsigmoid(logits))
+    divergence = divergence + (1 - probability) * (nnf.logsigmoid(-told) - nnf.logsigmoid(-logits))
+    weight = torch.maximum(probability, logits.detach().sigmoid())
+    return (weight * divergence).sum() / probability.sum().clamp(min=1.0)
+
+
+class BoundaryMatching(nn.Module):
+    """Reads ``samples`` features of every proposal and its surroundings, and mixes them to ``out_channels``.
+
+    Args:
+        in_channels: of the track.
+        out_channels: of the map.
+        durations: rows of the map; row ``d`` holds proposals of ``d + 1`` steps.
+        samples: features read of each proposal.
+        samples_per_bin: places averaged to one of them.
+        context: surroundings on either side, as a share of the proposal's length.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        durations: int,
+        samples: int,
+        samples_per_bin: int,
+        context: float,
+    ) -> None:
+        super().__init__()
+        self.durations, self.samples, self.samples_per_bin, self.context = durations, samples, samples_per_bin, context
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, samples))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(
+        self, x: Float[Tensor, "batch in_channels time"], valid: Bool[Tensor, "batch durations time"]
+    ) -> Float[Tensor, "batch out_channels durations time"]:
+        """Map of the proposals that start at each step; what is not ``valid`` holds the bias alone.
+
+        Args:
+            x: the track, zero at masked steps.
+            valid: True where a proposal ends inside the track.
+        """
+        batch, _, time = x.shape
+        mixed = torch.einsum("ocn,bct->ntbo", self.weight, x).reshape(self.samples * time, -1)
+        cells = (self.durations, time, self.samples, self.samples_per_bin, self.context, str(x.device))
+        read = _SparseProduct.apply(*_matrices(*cells), mixed)  # type: ignore[no-untyped-call]
+        out = read.reshape(self.durations, time, batch, -1).permute(2, 3, 0, 1)
+        return out * valid[:, None] + self.bias[:, None, None]  # type: ignore[no-any-return]
+
+
+class _SparseProduct(torch.autograd.Function):
+    """``matrix @ dense`` with a gradient for ``dense`` only; torch's own would transpose the matrix at every step.
+
+    In float32 under mixed precision too: torch has no sparse product in half precision.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
+        ctx.save_for_backward(transposed)
+        return _product(matrix, dense)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor]:
+        (transposed,) = ctx.saved_tensors
+        return None, None, _product(transposed, gradients[0])
+
+
+def _product(matrix: Float[Tensor, "rows inner"], dense: Float[Tensor, "inner cols"]) -> Float[Tensor, "rows cols"]:
+    """Product with a sparse matrix, in the type of ``dense``."""
+    with torch.autocast(dense.device.type, enabled=False):
+        result: Tensor = (matrix @ dense.float().contiguous()).to(dense.dtype)
+    return result
+
+
+@lru_cache(maxsize=8)
+def _matrices(
+    durations: int, time: int, samples: int, samples_per_bin: int, context: float, device: str
+) -> tuple[Float[Tensor, "cells places"], Float[Tensor, "places cells"]]:
+    """What each cell (duration, start) reads of each place (sample, step), and its transpose, both sparse by row.
+
+    Places before the track and beyond it read as zero; as in the authors' code, those between -1 and 0 read step 0.
+    """
+    duration, start = (x.ravel() for x in np.meshgrid(np.arange(durations), np.arange(time), indexing="ij"))
+    cell = np.flatnonzero(start + duration < time)
+    first, last = start[cell], start[cell] + duration[cell]
+    around = (duration[cell] + 1) * context
+    places = samples * samples_per_bin
+    spacing = (last - first + 2 * around) / max(places - 1, 1)
+    at = (first - around)[:, None] + spacing[:, None] * np.arange(places)
+    below = np.trunc(at)
+    share = at - below
+    steps = np.stack((below, np.ceil(at))).astype(np.int64)
+    weights = np.stack((1 - share, share)) / samples_per_bin
+    row = np.broadcast_to(cell[:, None], steps.shape)
+    column = np.repeat(np.arange(samples), samples_per_bin) * time + steps
+    kept = (steps >= 0) & (steps < time) & (weights != 0)
+    shape = (durations * time, samples * time)
+    with torch.inference_mode(False), warnings.catch_warnings():  # what is cached in use must serve in training
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        indices = torch.from_numpy(np.stack((row[kept], column[kept])))
+        values = torch.from_numpy(weights[kept].astype(np.float32))
+        matrix = torch.sparse_coo_tensor(indices, values, shape, check_invariants=False).coalesce().to(device)
+        return matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr()
+
+
+def valid_proposals(mask: Bool[Tensor, "batch time"], durations: int) -> Bool[Tensor, "batch durations time"]:
+    """True where the proposal of ``duration + 1`` steps from a start ends inside the real steps, which come first."""
+    steps = torch.arange(mask.shape[1], device=mask.device)
+    duration = torch.arange(durations, device=mask.device)[:, None]
+    return steps + duration < mask.sum(dim=1)[:, None, None]
+
+
+def means_inside(
+    x: Float[Tensor, "batch channels time"], durations: int
+) -> Float[Tensor, "batch channels durations time"]:
+    """Mean over the steps inside every proposal, in float32 at least; past the end of the track are zeros.
+
+    Args:
+        x: the track.
+        durations: rows of the map; row ``d`` holds proposals of ``d + 1`` steps.
+    """
+    time, precision = x.shape[-1], torch.promote_types(x.dtype, torch.float32)
+    sums = nnf.pad(x, (1, durations)).cumsum(dim=-1, dtype=precision)
+    rows = [(sums[..., steps : steps + time] - sums[..., :time]) / steps for steps in range(1, durations + 1)]
+    return torch.stack(rows, dim=2)
+
+
+_WIDTH = 4
+"""Channels of a group, in the bottlenecks of both paths."""
+
+
+class GraphLayer(nn.Module):
+    """Residual layer of two grouped bottlenecks: over time, and over edges to the most similar steps.
+
+    Args:
+        dim: channels.
+        neighbours: similar steps that a step hears, itself the first of them.
+        groups: groups of four channels in the bottlenecks.
+    """
+
+    def __init__(self, dim: int, *, neighbours: int, groups: int) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+        width = _WIDTH * groups
+        self.time = nn.ModuleList(
+            (
+                MaskedConv1d(dim, width, kernel=1),
+                MaskedConv1d(width, width, kernel=3, groups=groups),
+                MaskedConv1d(width, dim, kernel=1),
+            )
+        )
+        self.edges = nn.Sequential(
+            nn.Conv2d(2 * dim, width, 1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1, groups=groups),
+            nn.ReLU(),
+            nn.Conv2d(width, dim, 1),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch dim time"]:
+        """One layer; ``x`` is zero at masked steps and so is the result."""
+        first, grouped, last = self.time
+        in_time: Tensor = last(nnf.relu(grouped(nnf.relu(first(x, mask)), mask)), mask)
+        near = nearest_steps(x, mask, self.neighbours)
+        other = x.transpose(1, 2)[torch.arange(len(x), device=x.device)[:, None, None], near].permute(0, 3, 1, 2)
+        edges = torch.cat((other, x[..., None].expand_as(other)), dim=1)
+        heard = self.edges(edges).amax(dim=-1)
+        return zero_padding(nnf.relu(x + in_time + heard), mask)
+
+
+def nearest_steps(
+    x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"], count: int
+) -> Int64[Tensor, "batch time count"]:
+    """The real steps whose features are nearest to each step's, itself among them; itself again where there are few."""
+    with torch.no_grad():
+        track = x.float().transpose(1, 2)
+        distance = torch.cdist(track, track).masked_fill(~mask[:, None], torch.inf)
+        found = distance.topk(min(count, x.shape[2]), largest=False)
+        own = torch.arange(x.shape[2], device=x.device)[:, None]
+        near = torch.where(found.values.isfinite(), found.indices, own)
+        return torch.cat((near, own.expand(len(x), -1, count - near.shape[2])), dim=2)

@@ -1,18 +1,25 @@
-"""What all detection heads have in common: the module's surface, and what is made of its predictions."""
+"""What all detection heads have in common: their methods, and the types of losses and candidates."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor, nn
 
 from tadkit.config import HeadSettings
+from tadkit.errors import WeightsError
+
+Predictions = tuple[Any, ...]
+"""What a head predicts for a batch: a NamedTuple of its own, whose fields are tensors or tuples of tensors."""
+P = TypeVar("P", bound=Predictions)
 
 
-class Head(nn.Module):
-    """A detection head: ``head(features, mask)`` gives its predictions (:mod:`tadkit.models.heads.families`).
+class HeadOf(nn.Module, ABC, Generic[P]):
+    """A detection head: ``head(features, mask)`` predicts, and methods turn predictions into losses and candidates.
 
     Attributes:
         settings: the head section of the recipe.
@@ -28,6 +35,51 @@ class Head(nn.Module):
     def halo_steps(self) -> int | None:
         """Steps on one side that a prediction depends on; None where it depends on the whole window."""
         return None
+
+    @abstractmethod
+    def loss(
+        self,
+        predictions: P,
+        segments: Sequence[Float[Tensor, "actions 2"]],
+        labels: Sequence[Int[Tensor, " actions"]],
+        *,
+        normaliser: Tensor | None = None,
+    ) -> HeadLoss:
+        """Loss of a batch against its ground truth.
+
+        Args:
+            predictions: of the batch.
+            segments: for each track, starts and ends as fractional feature positions.
+            labels: for each track, the class of each segment.
+            normaliser: what sums are divided by; by default the head's running mean, or the batch's positives, at
+                least 1.
+        """
+
+    @abstractmethod
+    def candidates(self, predictions: P, *, min_score: float, limit: int) -> Candidates:
+        """The best candidates of one video, on the CPU.
+
+        Args:
+            predictions: of one video (batch 1).
+            min_score: candidates below it are left out.
+            limit: most candidates.
+
+        Raises:
+            WeightsError: a prediction is not a finite number.
+        """
+
+    @abstractmethod
+    def distil(self, student: P, teacher: P) -> PredictionDistillation:
+        """Distance of a student's predictions to a teacher's (D_pred in docs/method.md); the teacher gets no gradient.
+
+        Args:
+            student: predictions of this head.
+            teacher: predictions of a head of the same kind for the same windows.
+        """
+
+
+Head: TypeAlias = HeadOf[Any]
+"""Any detection head."""
 
 
 class HeadLoss(NamedTuple):
@@ -65,3 +117,55 @@ class Candidates(NamedTuple):
     positions: Float64[np.ndarray, "n 2"]
     scores: Float64[np.ndarray, " n"]
     labels: Int64[np.ndarray, " n"]
+
+
+def ranked(
+    positions: Float[Tensor, "n 2"], scores: Float[Tensor, "n classes"], *, min_score: float, limit: int
+) -> Candidates:
+    """Each segment once for each class, by falling score; ties go to the earlier segment, then to the lower class.
+
+    Args:
+        positions: starts and ends as fractional feature positions.
+        scores: of each segment for each class, in [0, 1].
+        min_score: candidates below it are left out.
+        limit: most candidates.
+
+    Raises:
+        WeightsError: a position or score is not a finite number.
+    """
+    segments, score = positions.detach().cpu().double().numpy(), scores.detach().cpu().double().numpy()
+    check_finite(segments, score)
+    segment, label = best_of(score, min_score=min_score, limit=limit)
+    return Candidates(segments[segment], score[segment, label], label)
+
+
+def best_of(
+    scores: Float64[np.ndarray, "n classes"], *, min_score: float, limit: int
+) -> tuple[Int64[np.ndarray, " best"], Int64[np.ndarray, " best"]]:
+    """Rows and classes of the best scores, best first; ties go to the earlier row, then to the lower class."""
+    flat = scores.ravel()
+    best = np.argsort(-flat, kind="stable")[:limit]
+    row, label = np.divmod(best[flat[best] >= min_score], max(scores.shape[1], 1))
+    return row.astype(np.int64), label.astype(np.int64)
+
+
+def check_finite(*predicted: Float64[np.ndarray, "*shape"]) -> None:
+    """Refuse predictions that are no numbers.
+
+    Raises:
+        WeightsError: one is not a finite number.
+    """
+    if not all(np.isfinite(values).all() for values in predicted):
+        raise WeightsError(
+            "the head predicts values that are not finite numbers: its weights or the features hold NaN or infinity; "
+            "use an earlier checkpoint, or train again with a lower learning rate or without mixed precision"
+        )
+
+
+AGNOSTIC_LABEL = "action"
+"""Label of what a head without classifier finds, where nothing else names it."""
+
+
+def head_labels(head: HeadSettings, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Labels of a head's classes; a class-agnostic head has the only one of ``labels``, or :data:`AGNOSTIC_LABEL`."""
+    return labels if len(labels) == 1 or not head.class_agnostic else (AGNOSTIC_LABEL,)

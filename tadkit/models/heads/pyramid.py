@@ -16,10 +16,16 @@ from torch import Tensor, nn
 
 from tadkit.config import ActionFormerSettings, AnchorFreeSettings
 from tadkit.errors import SettingsError
-from tadkit.models.heads.attention import ConvAttention
-from tadkit.models.heads.convolution import DenseConv1d
-from tadkit.models.heads.layers import ChannelNorm, MaskedConv1d, ResidualPath, max_pooled, strided_mask, zero_padding
-from tadkit.models.heads.necks import FeaturePyramidNeck, Level
+from tadkit.models.heads.layers import (
+    ChannelNorm,
+    ConvAttention,
+    DenseConv1d,
+    MaskedConv1d,
+    ResidualPath,
+    max_pooled,
+    strided_mask,
+    zero_padding,
+)
 
 
 class EmbeddedPyramid(nn.Module):
@@ -212,3 +218,40 @@ def sinusoids(steps: int, dim: int) -> Float[Tensor, "dim steps"]:
     angle = torch.arange(steps, dtype=torch.float64) / 10000 ** (2 * (channel[:, None] // 2) / dim)
     table: Tensor = torch.where(channel[:, None] % 2 == 0, angle.sin(), angle.cos())
     return table.float()
+
+
+Level = tuple[Float[Tensor, "batch dim level_time"], Bool[Tensor, "batch level_time"]]
+"""Features and mask of one level."""
+
+
+class FeaturePyramidNeck(nn.Module):
+    """Adds coarse levels to fine ones from the top down (Lin et al., CVPR 2017), in one dimension, and normalises.
+
+    Lateral 1x1 convolutions, nearest-neighbour upsampling by 2, depthwise convolutions of 3 steps, layer norm.
+    """
+
+    def __init__(self, dim: int, out_dim: int, *, levels: int, eps: float, masked: bool) -> None:
+        super().__init__()
+        self.masked = masked
+        self.laterals = nn.ModuleList(MaskedConv1d(dim, out_dim, kernel=1, bias=False) for _ in range(levels))
+        self.convs = nn.ModuleList(
+            MaskedConv1d(out_dim, out_dim, kernel=3, groups=out_dim, bias=False) for _ in range(levels)
+        )
+        self.norms = nn.ModuleList(ChannelNorm(out_dim, eps=eps, masked=masked) for _ in range(levels))
+
+    def forward(self, levels: list[Level]) -> list[Level]:
+        """The levels, finest first, with ``out_dim`` channels."""
+        merged: list[Level] = []
+        above: Tensor | None = None
+        for lateral, (x, mask) in zip(reversed(self.laterals), reversed(levels), strict=True):
+            y: Tensor = lateral(x, mask)
+            if above is not None:
+                y = y + torch.repeat_interleave(above, 2, dim=2)[..., : y.shape[2]]
+                # The last coarse step may reach over the end of the finer level.
+                y = zero_padding(y, mask) if self.masked else y
+            above = y
+            merged.append((y, mask))
+        return [
+            (norm(conv(y, mask), mask), mask)
+            for conv, norm, (y, mask) in zip(self.convs, self.norms, reversed(merged), strict=True)
+        ]

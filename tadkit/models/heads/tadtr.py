@@ -9,19 +9,21 @@ and actionness is predicted only where asked for (``actionness``).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as nnf
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Int64
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from tadkit.config import TadtrSettings
-from tadkit.models.heads.head import Candidates, Head
+from tadkit.models.heads.anchor_free import sigmoid_focal_loss
+from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, ranked
 from tadkit.models.heads.layers import TimeGroupNorm, zero_padding
-from tadkit.models.heads.ranking import ranked
-from tadkit.models.heads.tadtr_actionness import Actionness
-from tadkit.models.heads.tadtr_layers import DeformableLayer, sine_positions, three_layers
+from tadkit.segments import tensor_iou
 
 
 class QueryPredictions(NamedTuple):
@@ -44,7 +46,7 @@ class QueryPredictions(NamedTuple):
     actionness: Float[Tensor, "batch queries"] | None = None
 
 
-class TadtrHead(Head):
+class TadtrHead(HeadOf[QueryPredictions]):
     """Embedding, deformable encoder, decoder of queries whose segments each layer refines.
 
     Args:
@@ -135,6 +137,25 @@ class TadtrHead(Head):
             x = layer(x, positions, reference, x, mask)
         return x
 
+    def loss(
+        self,
+        predictions: QueryPredictions,
+        segments: Sequence[Float[Tensor, "actions 2"]],
+        labels: Sequence[Int[Tensor, " actions"]],
+        *,
+        normaliser: Tensor | None = None,
+    ) -> HeadLoss:
+        """:func:`query_loss` with the head's settings."""
+        return query_loss(predictions, segments, labels, settings=self.settings, normaliser=normaliser)
+
+    def candidates(self, predictions: QueryPredictions, *, min_score: float, limit: int) -> Candidates:
+        """:func:`query_candidates` with the head's settings."""
+        return query_candidates(predictions, min_score=min_score, limit=limit)
+
+    def distil(self, student: QueryPredictions, teacher: QueryPredictions) -> PredictionDistillation:
+        """:func:`query_distillation` with the head's settings."""
+        return query_distillation(student, teacher, settings=self.settings)
+
 
 def query_candidates(predictions: QueryPredictions, *, min_score: float, limit: int) -> Candidates:
     """The best candidates of one video: each query once for each class, by probability times actionness, if predicted.
@@ -177,3 +198,400 @@ def _segments(box: Float[Tensor, "*batch 2"], length: Float[Tensor, "batch 1 1"]
     """Start and end as positions, from centre and width as fractions of ``length``."""
     centre, half = box[..., :1] * length, box[..., 1:] * length / 2
     return torch.cat((centre - half, centre + half), dim=-1)
+
+
+_ALPHA, _GAMMA, _TINY = 0.25, 2.0, 1e-8
+
+
+def query_loss(
+    predictions: QueryPredictions,
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    *,
+    settings: TadtrSettings,
+    normaliser: Tensor | None = None,
+) -> HeadLoss:
+    """Loss of a batch against its ground truth (TadTR, section III-C, as in OpenTAD), summed over the decoder's layers.
+
+    Each layer is matched by itself. Classification is the focal loss of all queries, regression the L1 distance of
+    normalised centre and width plus ``1 - IoU`` of the matched ones, each with its weight in the settings, and the
+    distance of actionness to the overlap that it predicts. Only as many actions as there are queries can be matched.
+
+    Args:
+        predictions: of the batch.
+        segments: for each track, starts and ends as fractional feature positions.
+        labels: for each track, the class of each segment.
+        settings: of the head.
+        normaliser: what sums are divided by; without it the actions of this batch, at least 1.
+    """
+    actions = sum(len(of_video) for of_video in segments)
+    positives = torch.tensor(actions, device=predictions.logits.device)
+    over = positives.clamp(min=1) if normaliser is None else normaliser
+    lengths = predictions.mask.sum(dim=1).clamp(min=1)
+    classification = regression = predictions.logits.new_zeros((), dtype=torch.float32)
+    for logits, located in (*predictions.earlier, (predictions.logits, predictions.segments)):
+        for video, (truth, label) in enumerate(zip(segments, labels, strict=True)):
+            parts = logits[video].float(), located[video].float() / lengths[video]
+            of_class, of_place = _video_loss(*parts, truth.to(parts[1]) / lengths[video], label, settings)
+            classification, regression = classification + of_class, regression + of_place
+    classification, regression = settings.class_weight * classification / over, regression / over
+    if predictions.actionness is not None:
+        apart = (predictions.actionness.float() - overlaps(predictions.segments, segments)).abs()
+        regression = regression + settings.actionness_weight * apart.mean()
+    return HeadLoss(classification, regression, classification + regression, positives)
+
+
+def _video_loss(
+    logits: Float[Tensor, "queries classes"],
+    located: Float[Tensor, "queries 2"],
+    truth: Float[Tensor, "actions 2"],
+    labels: Int[Tensor, " actions"],
+    settings: TadtrSettings,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Sums of one layer's classification and weighted regression losses; places are fractions of the track."""
+    with torch.no_grad():
+        cost = settings.class_cost * _focal_cost(logits)[:, labels]
+        cost = cost + _place_cost(located, truth, settings.segment_cost, settings.iou_cost)
+        query, action = (torch.from_numpy(side).to(logits.device) for side in assign(cost.cpu().numpy()))
+    targets = torch.zeros_like(logits)
+    targets[query, labels[action]] = 1.0
+    matched, wanted = located[query], truth[action]
+    apart = (_centre_width(matched) - _centre_width(wanted)).abs().sum()
+    missed = (1 - tensor_iou(matched, wanted)).sum()
+    regression = settings.segment_weight * apart + settings.iou_weight * missed
+    return sigmoid_focal_loss(logits, targets, alpha=_ALPHA, gamma=_GAMMA).sum(), regression
+
+
+@torch.no_grad()
+def overlaps(
+    located: Float[Tensor, "batch queries 2"], segments: Sequence[Float[Tensor, "actions 2"]]
+) -> Float[Tensor, "batch queries"]:
+    """Overlap of each query's segment with the action of its own track that it overlaps with most; 0 without actions.
+
+    As in OpenTAD; the authors' code looks for actions in all tracks of the batch.
+    """
+    located = located.float()
+    none = located.new_zeros(1, 2)  # overlaps with nothing
+    truths = (torch.cat((truth.to(located), none)) for truth in segments)
+    return torch.stack(
+        [tensor_iou(one[:, None], truth[None]).amax(dim=1) for one, truth in zip(located, truths, strict=True)]
+    )
+
+
+def query_distillation(
+    student: QueryPredictions, teacher: QueryPredictions, *, settings: TadtrSettings
+) -> PredictionDistillation:
+    """Distance of a student's queries to a teacher's, after matching them; ours, for TadTR has no distillation.
+
+    The teacher's queries, at most as many as the student has and surest first, are matched one to one by divergence of
+    classes, distance and overlap, each weighted by the teacher's foreground score (its largest class probability), for
+    what the teacher calls background need not be found. Classification is KL(teacher || student) of each class's own
+    sigmoid, weighted by the larger of the two probabilities; a query of the student without a partner should say
+    background. Regression is L1 plus ``1 - IoU`` plus, where both predict it, L1 of actionness, with the settings'
+    weights, weighted by the foreground score. Both are divided by the teacher's foreground mass, at least 1. Earlier
+    decoder layers are held to the teacher's own, the last to the last and so on backwards, and the terms are summed.
+    The teacher gets no gradient.
+    """
+    lengths = student.mask.sum(dim=1).clamp(min=1)
+    classification = regression = student.logits.new_zeros((), dtype=torch.float32)
+    for ours, theirs in zip(_layers(student), _layers(teacher), strict=False):
+        mass = theirs.logits.detach().float().sigmoid().amax(dim=-1).sum().clamp(min=1.0)
+        for video, length in enumerate(lengths):
+            of_class, of_place = _video_distillation(
+                _of_video(ours, video, length), _of_video(theirs, video, length), settings
+            )
+            classification, regression = classification + of_class / mass, regression + of_place / mass
+    return PredictionDistillation(classification, regression)
+
+
+class _Layer(NamedTuple):
+    """What one layer of the decoder says."""
+
+    logits: Float[Tensor, "*batch queries classes"]
+    located: Float[Tensor, "*batch queries 2"]
+    actionness: Float[Tensor, "*batch queries"] | None = None
+
+
+def _layers(predictions: QueryPredictions) -> list[_Layer]:
+    """The decoder's layers, the last first; it alone tells of actionness."""
+    last = _Layer(predictions.logits, predictions.segments, predictions.actionness)
+    return [last, *(_Layer(*one) for one in reversed(predictions.earlier))]
+
+
+def _of_video(layer: _Layer, video: int, length: Tensor) -> _Layer:
+    """One video's part, places as fractions of its track."""
+    logits, located, actionness = layer
+    fit = None if actionness is None else actionness[video].float()
+    return _Layer(logits[video].float(), located[video].float() / length, fit)
+
+
+def _video_distillation(
+    ours: _Layer, theirs: _Layer, settings: TadtrSettings
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Sums of one layer's distances of classes and of places to the teacher's."""
+    logits, located, fit = ours
+    told, placed = theirs.logits.detach(), theirs.located.detach()
+    foreground, order = told.sigmoid().amax(dim=-1).sort(descending=True, stable=True)
+    foreground, order = foreground[: len(logits)], order[: len(logits)]
+    told, placed = told[order], placed[order]
+    with torch.no_grad():
+        cost = settings.class_cost * _divergence(told[:, None], logits[None]).sum(dim=-1)
+        cost = cost + _place_cost(placed, located, settings.segment_cost, settings.iou_cost)
+        pairs = assign((foreground[:, None] * cost).cpu().numpy())
+        from_them, of_us = (torch.from_numpy(side).to(logits.device) for side in pairs)
+    wanted = torch.full_like(logits, -torch.inf)
+    wanted[of_us] = told[from_them]
+    weight = torch.maximum(wanted.sigmoid(), logits.detach().sigmoid())
+    found, sought = located[of_us], placed[from_them]
+    apart = settings.segment_weight * (_centre_width(found) - _centre_width(sought)).abs().sum(dim=-1)
+    apart = apart + settings.iou_weight * (1 - tensor_iou(found, sought))
+    if fit is not None and theirs.actionness is not None:
+        fits = theirs.actionness.detach()[order]
+        apart = apart + settings.actionness_weight * (fit[of_us] - fits[from_them]).abs()
+    return (weight * _divergence(wanted, logits)).sum(), (foreground[from_them] * apart).sum()
+
+
+def _focal_cost(logits: Float[Tensor, "queries classes"]) -> Float[Tensor, "queries classes"]:
+    """How much dearer a query gets by being told each class (Deformable DETR, appendix A.4)."""
+    probability = logits.sigmoid()
+    named = _ALPHA * (1 - probability) ** _GAMMA * -(probability + _TINY).log()
+    silent = (1 - _ALPHA) * probability**_GAMMA * -(1 - probability + _TINY).log()
+    return named - silent
+
+
+def _place_cost(
+    one: Float[Tensor, "m 2"], other: Float[Tensor, "n 2"], segment_cost: float, iou_cost: float
+) -> Float[Tensor, "m n"]:
+    """Weighted L1 distance of centre and width, less the weighted overlap, of each pair."""
+    apart = (_centre_width(one)[:, None] - _centre_width(other)[None]).abs().sum(dim=-1)
+    return segment_cost * apart - iou_cost * tensor_iou(one[:, None], other[None])
+
+
+def _divergence(told: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """KL divergence of ``logits`` from ``told``, of each sigmoid by itself; ``told`` may be minus infinity."""
+    probability = told.sigmoid()
+    present = torch.where(probability > 0, probability * (nnf.logsigmoid(told) - nnf.logsigmoid(logits)), 0.0)
+    return present + (1 - probability) * (nnf.logsigmoid(-told) - nnf.logsigmoid(-logits))
+
+
+def _centre_width(segments: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n 2"]:
+    start, end = segments.unbind(dim=-1)
+    return torch.stack(((start + end) / 2, end - start), dim=-1)
+
+
+def assign(cost: Float[np.ndarray, "rows cols"]) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]:
+    """Pairs of distinct rows and columns with the least sum of costs; as many as the shorter side has entries.
+
+    Args:
+        cost: any finite numbers; entries that are not finite count as dearer than all others.
+
+    Returns:
+        Row indices in rising order and the column of each.
+    """
+    finite = np.isfinite(cost)
+    dear = 2 * (1 + float(np.abs(cost[finite]).max(initial=0.0))) * (1 + min(cost.shape))
+    rows, columns = linear_sum_assignment(np.where(finite, cost, dear).astype(np.float64))
+    return rows.astype(np.int64), columns.astype(np.int64)
+
+
+class DeformableAttention(nn.Module):
+    """Each query reads ``points`` places a head around its reference, and weighs what it finds there.
+
+    Args:
+        dim: channels, a multiple of ``heads``.
+        heads: attention heads.
+        points: places a head.
+        dropout: on the result.
+    """
+
+    def __init__(self, dim: int, *, heads: int, points: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.points = heads, points
+        self.offsets, self.weights = nn.Linear(dim, heads * points), nn.Linear(dim, heads * points)
+        self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        for layer in (self.value, self.out):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        for layer in (self.offsets, self.weights):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.weights.bias)
+        # Heads look to the right and left in turn, their points one to ``points`` steps away.
+        direction = torch.cos(torch.arange(heads) * (4 * math.pi / heads))
+        with torch.no_grad():
+            self.offsets.bias.copy_((direction[:, None] * torch.arange(1, points + 1)).flatten())
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch queries dim"],
+        reference: Float[Tensor, "batch queries _"],
+        memory: Float[Tensor, "batch time dim"],
+        mask: Bool[Tensor, "batch time"],
+    ) -> Float[Tensor, "batch queries dim"]:
+        """Read ``memory``.
+
+        Args:
+            query: what asks.
+            reference: centre of what each asks for, or centre and width, as fractions of the real length; offsets count
+                steps around a centre, and halves of the width over ``points`` where there is one.
+            memory: what is read.
+            mask: True where memory is real; real steps come first.
+        """
+        length = mask.sum(dim=1).clamp(min=1).to(query.dtype)[:, None, None, None]
+        offsets = self.offsets(query).unflatten(2, (self.heads, self.points))
+        centre = reference[..., :1, None]
+        if reference.shape[-1] == 1:
+            places = centre + offsets / length
+        else:
+            places = centre + offsets / self.points * reference[..., 1:, None] * 0.5
+        weights = self.weights(query).unflatten(2, (self.heads, self.points)).softmax(dim=-1)
+        value = self.value(memory).masked_fill(~mask[..., None], 0.0).unflatten(2, (self.heads, -1))
+        read = sampled(value, places * length - 0.5)
+        mixed = (read * weights.permute(0, 2, 1, 3)[:, :, None]).sum(dim=-1)
+        result: Tensor = self.dropout(self.out(mixed.flatten(1, 2).transpose(1, 2)))
+        return result
+
+
+def sampled(
+    value: Float[Tensor, "batch time heads part"], place: Float[Tensor, "batch queries heads points"]
+) -> Float[Tensor, "batch heads part queries points"]:
+    """``value`` at fractional steps, by linear interpolation; zero outside the track."""
+    batch, time, heads, part = value.shape
+    track = value.permute(0, 2, 3, 1).reshape(batch * heads, part, 1, time)
+    x = ((2 * place + 1) / time - 1).permute(0, 2, 1, 3).flatten(0, 1)
+    grid = torch.stack((x, torch.zeros_like(x)), dim=-1)
+    read = nnf.grid_sample(track, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return read.reshape(batch, heads, part, *read.shape[2:])
+
+
+class DeformableLayer(nn.Module):
+    """Deformable attention to a track, then a two-layer perceptron; norms after each.
+
+    Args:
+        dim: channels.
+        heads: attention heads.
+        points: places that a head reads.
+        mlp_dim: hidden channels of the perceptron.
+        dropout: after each linear layer of the perceptron and on attention.
+        queries: attend to each other first, as queries do in the decoder.
+    """
+
+    def __init__(self, dim: int, *, heads: int, points: int, mlp_dim: int, dropout: float, queries: bool) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if queries else None
+        self.self_norm = nn.LayerNorm(dim) if queries else None
+        self.attention = DeformableAttention(dim, heads=heads, points=points, dropout=dropout)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.mlp = perceptron(dim, mlp_dim, dropout)
+        self.mlp_norm = nn.LayerNorm(dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch queries dim"],
+        positions: Float[Tensor, "batch queries dim"],
+        reference: Float[Tensor, "batch queries _"],
+        memory: Float[Tensor, "batch time dim"],
+        mask: Bool[Tensor, "batch time"],
+    ) -> Float[Tensor, "batch queries dim"]:
+        """One layer; in the encoder ``memory`` is ``x``, whose masked steps hold nothing of use."""
+        if self.self_attention is not None and self.self_norm is not None:
+            placed = x + positions
+            x = self.self_norm(x + self.self_attention(placed, placed, x, need_weights=False)[0])
+        x = self.attention_norm(x + self.attention(x + positions, reference, memory, mask))
+        result: Tensor = self.mlp_norm(x + self.mlp(x))
+        return result
+
+
+def perceptron(dim: int, hidden: int, dropout: float) -> nn.Sequential:
+    """Linear, ReLU, linear, with dropout after each."""
+    return nn.Sequential(
+        nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, dim), nn.Dropout(dropout)
+    )
+
+
+def three_layers(in_dim: int, dim: int, out_dim: int) -> nn.Sequential:
+    """Three linear layers with ReLU between them."""
+    return nn.Sequential(nn.Linear(in_dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, out_dim))
+
+
+def sine_positions(mask: Bool[Tensor, "batch time"], dim: int, *, at: float = 0.5) -> Float[Tensor, "batch time dim"]:
+    """Sines and cosines in turn of a place in each step as a share of the real length times 2 pi (DETR, section 3).
+
+    Args:
+        mask: True where a step is real; real steps come first.
+        dim: channels.
+        at: the place, 0 at the step's start and 1 at its end.
+    """
+    steps = torch.arange(mask.shape[1], device=mask.device, dtype=torch.float32) + at
+    share = 2 * math.pi * steps / (mask.sum(dim=1, keepdim=True) + 1e-6)
+    pair = torch.arange(dim, device=mask.device, dtype=torch.float32).div(2, rounding_mode="floor")
+    angle = share[..., None] / 10000 ** (2 * pair / dim)
+    even = torch.arange(dim, device=mask.device) % 2 == 0
+    return torch.where(even, angle.sin(), angle.cos())
+
+
+class Actionness(nn.Module):
+    """Features of a segment and its surroundings, then a perceptron to the overlap that it may have with an action.
+
+    Args:
+        dim: channels of the memory.
+        bins: parts that a segment is cut into.
+        context: surroundings on either side, as a share of the segment's length.
+    """
+
+    def __init__(self, dim: int, *, bins: int, context: float) -> None:
+        super().__init__()
+        self.bins, self.context = bins, context
+        self.mlp = three_layers(bins * dim, dim, 1)
+
+    def forward(
+        self,
+        memory: Float[Tensor, "batch time dim"],
+        segments: Float[Tensor, "batch queries 2"],
+        length: Float[Tensor, "batch 1 1"],
+    ) -> Float[Tensor, "batch queries"]:
+        """Predicted overlap, in [0, 1].
+
+        Args:
+            memory: the track after the encoder; it learns from this, too.
+            segments: starts and ends as fractional positions; they get no gradient from this.
+            length: steps of each track that are read.
+        """
+        start, end = segments.detach().unbind(dim=-1)
+        around = (end - start) * self.context
+        spans = torch.stack((start - around, end + around), dim=-1)
+        read = segment_features(memory, torch.minimum(spans.clamp(min=0), length), length, bins=self.bins)
+        overlap: Tensor = self.mlp(read.flatten(2)).sigmoid()
+        return overlap.squeeze(-1)
+
+
+def segment_features(
+    memory: Float[Tensor, "batch time dim"],
+    spans: Float[Tensor, "batch queries 2"],
+    length: Float[Tensor, "batch 1 1"],
+    *,
+    bins: int,
+) -> Float[Tensor, "batch queries dim bins"]:
+    """Mean features of ``bins`` equal parts of each span, read by linear interpolation (RoIAlign in one dimension).
+
+    After He et al., Mask R-CNN (ICCV 2017, section 3), as TadTR and OpenTAD read segments: at least one step is read, a
+    part at as many evenly spread places as it has steps, rounded up; a place before the first step or past the last
+    reads that step. OpenTAD rounds features and spans to half precision first, which we do not.
+
+    Args:
+        memory: steps past ``length`` are never read.
+        spans: starts and ends as fractional positions, from 0 to ``length``.
+        length: real steps of each track, which come first.
+        bins: parts.
+    """
+    start, end = spans.unbind(dim=-1)
+    part = (end - start).clamp(min=1)[..., None, None] / bins
+    number = part.ceil()
+    nth = torch.arange(-(-memory.shape[1] // bins), device=memory.device)
+    place = start[..., None, None] + part * (torch.arange(bins, device=memory.device)[:, None] + (nth + 0.5) / number)
+    # Only a span of less than a step, made one, can reach past the track; the peers read zeros there.
+    weight = ((nth < number) & (place <= length[..., None])) / number
+    inside = torch.minimum(place.clamp(min=0), (length[..., None] - 1).clamp(min=0))
+    read = sampled(memory.float()[:, :, None], inside.flatten(2)[:, :, None])[:, 0]  # half precision has no such places
+    mean = (read.reshape(*read.shape[:3], bins, -1) * weight[:, None]).sum(dim=-1)
+    return mean.transpose(1, 2).to(memory.dtype)

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from tadkit.config import TemporalMaxerSettings
 from tadkit.models.heads.anchor_free import AnchorFreeHead
 from tadkit.models.heads.layers import TimeGroupNorm, max_pooled, strided_mask, zero_padding
-from tadkit.models.heads.necks import Level
-from tadkit.models.heads.pyramid import EmbeddedPyramid
+from tadkit.models.heads.pyramid import EmbeddedPyramid, Level
 
 
 class MaxPyramid(EmbeddedPyramid):

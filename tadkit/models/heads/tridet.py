@@ -23,8 +23,7 @@ from tadkit.models.heads.layers import (
     strided_mask,
     zero_padding,
 )
-from tadkit.models.heads.necks import Level
-from tadkit.models.heads.pyramid import EmbeddedPyramid
+from tadkit.models.heads.pyramid import EmbeddedPyramid, Level
 
 _GROUPS = 16
 

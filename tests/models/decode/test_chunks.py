@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.config import ActionFormerSettings, AnchorFreeSettings, TemporalMaxerSettings, TriDetSettings
-from tadkit.models.decode.chunks import predict_in_chunks
+from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.heads import ActionFormerHead, build_head
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tadkit.config import ActionFormerSettings, BmnSettings, HeadSettings, TadtrSettings, TagsSettings
-from tadkit.models.decode.windows import candidates_in_windows, core_of, merged, track_candidates, window_starts
-from tadkit.models.heads import Candidates, build_head, candidates
+from tadkit.models.decode.tracks import candidates_in_windows, core_of, merged, track_candidates, window_starts
+from tadkit.models.heads import Candidates, build_head
 
 
 @pytest.mark.parametrize("steps", [1, 9, 10, 11, 17, 18, 25, 100])
@@ -33,7 +33,7 @@ def test_one_window_is_the_whole_track() -> None:
     features, mask = torch.randn(1, 8, 30), torch.ones(1, 30, dtype=torch.bool)
     windows = candidates_in_windows(head, features, mask, window=30, overlap=8, min_score=0.0, limit=50)
     with torch.no_grad():
-        whole = candidates(head, head(features, mask), min_score=0.0, limit=50)
+        whole = head.candidates(head(features, mask), min_score=0.0, limit=50)
     for ours, expected in zip(windows, whole, strict=True):
         np.testing.assert_array_equal(ours, expected)
 
@@ -55,7 +55,7 @@ def test_an_action_in_an_overlap_is_found_once() -> None:
     head = build_head(ActionFormerSettings(dim=16, levels=1), in_channels=8, num_classes=1).eval()
     features, mask = torch.randn(1, 8, 24), torch.ones(1, 24, dtype=torch.bool)
     found = candidates_in_windows(head, features, mask, window=16, overlap=8, min_score=0.0, limit=500)
-    whole = candidates(head, head(features, mask), min_score=0.0, limit=500)
+    whole = head.candidates(head(features, mask), min_score=0.0, limit=500)
     assert len(found.scores) == pytest.approx(len(whole.scores), abs=4)  # one of each step, whose middle may move
     first, last = core_of(8, 24, window=16, overlap=8)
     middles = np.sort(found.positions.mean(axis=1))
@@ -81,5 +81,5 @@ def test_heads_of_whole_windows_take_tracks_of_any_length_window_by_window(setti
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     short = track_candidates(head, features[..., :9], mask[:, :9], core_steps=8, min_score=0.0, limit=4000)
-    whole = candidates(head, head(features[..., :9], mask[:, :9]), min_score=0.0, limit=4000)
+    whole = head.candidates(head(features[..., :9], mask[:, :9]), min_score=0.0, limit=4000)
     np.testing.assert_allclose(short.positions, whole.positions, rtol=1e-5)

@@ -4,7 +4,7 @@ import torch
 
 from tadkit.config import ActionFormerSettings, DecodeSettings
 from tadkit.models.decode.decode import decode
-from tadkit.models.heads import ActionFormerHead, anchor_free_loss, candidates
+from tadkit.models.heads import ActionFormerHead, anchor_free_loss
 from tadkit.timeline import Timeline
 
 SMALL = ActionFormerSettings(dim=16, levels=4, attention_heads=2, attention_window=3, dropout=0.0)
@@ -72,7 +72,7 @@ def test_head_learns_a_tiny_problem_to_the_last_action() -> None:
     for track, truth, classes in zip(tracks, segments, labels, strict=True):
         with torch.no_grad():
             predictions = head(track[None], mask[:1])
-        best = candidates(head, predictions, min_score=0.4, limit=100)
+        best = head.candidates(predictions, min_score=0.4, limit=100)
         found = decode(best, timeline, 12.8, DecodeSettings(min_score=0.4))
         order = np.argsort(found.segments_s[:, 0])
         assert found.labels[order].tolist() == classes.tolist()

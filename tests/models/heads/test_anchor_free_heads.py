@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from tadkit.config import ActionFormerSettings, AnchorFreeSettings, HeadSettings, TemporalMaxerSettings, TriDetSettings
-from tadkit.models.decode.chunks import predict_in_chunks
-from tadkit.models.heads import AnchorFreeHead, HeadPredictions, build_head, candidates, head_loss
-from tadkit.models.heads.attention import global_attention, sliding_attention
-from tadkit.models.heads.layers import StepConv1d, TimeGroupNorm
+from tadkit.models.decode.tracks import predict_in_chunks
+from tadkit.models.heads import AnchorFreeHead, HeadPredictions, build_head
+from tadkit.models.heads.layers import StepConv1d, TimeGroupNorm, global_attention, sliding_attention
 from tadkit.models.heads.tridet import boundary_offsets
 
 SMALL = {"dim": 16, "levels": 3, "dropout": 0.0}
@@ -80,7 +79,7 @@ def test_every_parameter_learns(name: str) -> None:
     head = built(name).train()
     features, mask = torch.randn(2, CHANNELS, 40, dtype=torch.float64), torch.ones(2, 40, dtype=torch.bool)
     segments = [torch.tensor([[3.0, 9.5], [12.0, 35.0]]), torch.zeros(0, 2)]
-    loss = head_loss(head, head(features, mask), segments, [torch.tensor([0, 2]), torch.zeros(0, dtype=torch.long)])
+    loss = head.loss(head(features, mask), segments, [torch.tensor([0, 2]), torch.zeros(0, dtype=torch.long)])
     loss.total.backward()
     still = [n for n, p in head.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert still == []
@@ -111,7 +110,7 @@ def test_running_positives_move_in_training_alone() -> None:
     features, mask = torch.randn(1, CHANNELS, 16), torch.ones(1, 16, dtype=torch.bool)
     for training, mean in ((False, 100.0), (True, 90.1)):
         head.train(training)
-        head_loss(head, head(features, mask), [torch.zeros(0, 2)], [torch.zeros(0, dtype=torch.long)])
+        head.loss(head(features, mask), [torch.zeros(0, 2)], [torch.zeros(0, dtype=torch.long)])
         assert head.running.mean.item() == pytest.approx(mean)
 
 
@@ -130,7 +129,7 @@ def test_a_boundary_is_expected_where_its_logit_stands_out() -> None:
 def test_each_class_has_its_own_ends_among_the_candidates() -> None:
     head = built("tridet").float()
     predictions = head(torch.randn(1, CHANNELS, 16), torch.ones(1, 16, dtype=torch.bool))
-    best = candidates(head, predictions, min_score=0.0, limit=10_000)
+    best = head.candidates(predictions, min_score=0.0, limit=10_000)
     logits, offsets = predictions.logits[0][0], predictions.offsets[0][0]
     step, label = 5, 2
     row = int(abs(best.scores - float(logits[step, label].double().sigmoid())).argmin())

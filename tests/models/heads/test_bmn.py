@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from tadkit.config import BmnSettings, DecodeSettings
 from tadkit.interop.opentad import name_from_opentad, state_from_opentad
 from tadkit.models.decode.decode import decode
-from tadkit.models.heads.bmn import BmnHead, BoundaryPredictions, boundary_candidates
-from tadkit.models.heads.bmn_layers import BoundaryMatching, means_inside, valid_proposals
-from tadkit.models.heads.bmn_losses import boundary_loss
+from tadkit.models.heads.bmn import (
+    BmnHead,
+    BoundaryMatching,
+    BoundaryPredictions,
+    boundary_candidates,
+    boundary_loss,
+    means_inside,
+    valid_proposals,
+)
 from tadkit.timeline import Timeline
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "opentad_bmn.npz"))

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from tadkit.config import BmnSettings
-from tadkit.models.heads.bmn import BoundaryPredictions
-from tadkit.models.heads.bmn_losses import boundary_distillation, boundary_loss, boundary_targets
+from tadkit.models.heads.bmn import BoundaryPredictions, boundary_distillation, boundary_loss, boundary_targets
 
 SETTINGS = BmnSettings(durations=6)
 TRUTH = [torch.tensor([[2.0, 6.0], [7.0, 8.0]])], [torch.tensor([1, 0])]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from tadkit.models.heads.convolution import DenseConv1d
+from tadkit.models.heads.layers import DenseConv1d
 
 
 def together(x: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
 import torch
 
 from tadkit.config import BmnSettings
-from tadkit.models.heads.bmn import BmnHead
-from tadkit.models.heads.graph import GraphLayer, nearest_steps
+from tadkit.models.heads.bmn import BmnHead, GraphLayer, nearest_steps
 
 
 def test_a_step_hears_those_that_look_like_it() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tadkit.errors import WeightsError
-from tadkit.models.heads.head_file import head_settings
+from tadkit.models.head_file import head_settings
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tadkit.config import (
 )
 from tadkit.evaluation import mean_average_precision
 from tadkit.models.decode.decode import decode
-from tadkit.models.heads import Head, build_head, candidates, head_loss, prediction_distillation
+from tadkit.models.heads import Head, build_head
 from tadkit.records import Annotation, Detection
 from tadkit.synth.tracks import make_track
 from tadkit.timeline import Timeline
@@ -53,11 +53,11 @@ def train(head: Head, *, steps: int, lr: float, batch: int, teacher: Head | None
         features, segments, labels = (list(field) for field in zip(*chosen, strict=True))
         predictions = head(torch.stack(features), real)
         if teacher is None:
-            loss = head_loss(head, predictions, segments, labels).total
+            loss = head.loss(predictions, segments, labels).total
         else:
             with torch.no_grad():
                 told = teacher(torch.stack(features), real)
-            loss = torch.stack(list(prediction_distillation(head, predictions, told))).sum()
+            loss = torch.stack(list(head.distil(predictions, told))).sum()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -72,7 +72,7 @@ def map_at_half(head: Head, settings: DecodeSettings) -> float:
     for seed in range(10_000, 10_024):
         features, segments, labels = track(seed)
         predictions = head(features[None], torch.ones(1, STEPS, dtype=torch.bool))
-        best = candidates(head, predictions, min_score=settings.min_score, limit=settings.top_candidates)
+        best = head.candidates(predictions, min_score=settings.min_score, limit=settings.top_candidates)
         spans_s, scores, kinds = decode(best, timeline, STEPS, settings)
         truth[str(seed)] = [
             Annotation(*span, str(kind)) for span, kind in zip(segments.tolist(), labels.tolist(), strict=True)
@@ -128,10 +128,10 @@ def test_mixed_precision_gives_nearly_the_same_loss_and_finite_gradients(setting
     head = build_head(settings, in_channels=CHANNELS, num_classes=CLASSES).eval()
     features, segments, labels = track(0)
     real = torch.ones(1, STEPS, dtype=torch.bool)
-    exact = head_loss(head, head(features[None], real), [segments], [labels])
+    exact = head.loss(head(features[None], real), [segments], [labels])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         predictions = head(features[None], real)
-    loss = head_loss(head, predictions, [segments], [labels])
+    loss = head.loss(predictions, [segments], [labels])
     loss.total.backward()
     torch.testing.assert_close(loss.classification, exact.classification, rtol=0.03, atol=0.03)
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in head.parameters())

@@ -1,12 +1,11 @@
 import itertools
 
 import numpy as np
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tadkit.models.heads.matching import assign, pairwise_iou
+from tadkit.models.heads.tadtr import assign
 
 SIDES = st.integers(0, 5)
 COSTS = st.tuples(SIDES, SIDES).flatmap(
@@ -41,9 +40,3 @@ def test_a_permutation_among_hundreds_is_found() -> None:
 def test_entries_that_are_no_numbers_are_avoided() -> None:
     cost = np.array([[np.nan, 5.0, 1.0], [2.0, np.inf, 1.5]])
     assert [side.tolist() for side in assign(cost)] == [[0, 1], [2, 0]]
-
-
-def test_overlap_of_segments_without_length_is_zero() -> None:
-    segments = torch.tensor([[0.0, 4.0], [2.0, 6.0], [3.0, 3.0]])
-    expected = torch.tensor([[1.0, 1 / 3, 0.0], [1 / 3, 1.0, 0.0], [0.0, 0.0, 0.0]])
-    torch.testing.assert_close(pairwise_iou(segments, segments), expected)

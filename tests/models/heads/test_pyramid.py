@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 
 from tadkit.config import ActionFormerSettings
 from tadkit.errors import SettingsError
-from tadkit.models.heads.attention import sliding_attention
-from tadkit.models.heads.layers import max_pooled, strided_mask
+from tadkit.models.heads.layers import max_pooled, sliding_attention, strided_mask
 from tadkit.models.heads.pyramid import Pyramid
 
 SMALL = ActionFormerSettings(dim=16, levels=3, attention_heads=2, attention_window=5)

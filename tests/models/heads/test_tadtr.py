@@ -8,9 +8,7 @@ from tadkit.config import DecodeSettings, TadtrSettings
 from tadkit.errors import WeightsError
 from tadkit.interop.opentad import name_from_opentad, state_from_opentad
 from tadkit.models.decode.decode import decode
-from tadkit.models.heads.tadtr import TadtrHead, query_candidates
-from tadkit.models.heads.tadtr_layers import sine_positions
-from tadkit.models.heads.tadtr_losses import query_loss
+from tadkit.models.heads.tadtr import TadtrHead, query_candidates, query_loss, sine_positions
 from tadkit.timeline import Timeline
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "opentad_tadtr.npz"))

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tadkit.models.heads.tadtr_actionness import Actionness, segment_features
+from tadkit.models.heads.tadtr import Actionness, segment_features
 
 RAMP = torch.arange(40.0)[None, :, None]
 WHOLE = torch.full((1, 1, 1), 40.0)

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from tadkit.config import TadtrSettings
-from tadkit.models.heads.tadtr import QueryPredictions
-from tadkit.models.heads.tadtr_losses import overlaps, query_distillation, query_loss
+from tadkit.models.heads.tadtr import QueryPredictions, overlaps, query_distillation, query_loss
 
 SETTINGS = TadtrSettings()
 LENGTH = 40

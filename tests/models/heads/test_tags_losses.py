@@ -1,8 +1,7 @@
 import torch
 
 from tadkit.config import TagsSettings
-from tadkit.models.heads.tags import MaskPredictions
-from tadkit.models.heads.tags_losses import mask_distillation, mask_loss, mask_targets
+from tadkit.models.heads.tags import MaskPredictions, mask_distillation, mask_loss, mask_targets
 
 SETTINGS = TagsSettings()
 

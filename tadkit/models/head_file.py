@@ -10,7 +10,7 @@ from tadkit.checkpoint import Checkpoint, load_checkpoint, load_weights, save_ch
 from tadkit.config import HeadSettings, Settings
 from tadkit.config.loading import check_settings
 from tadkit.errors import SettingsError, WeightsError
-from tadkit.models.heads.families import build_head
+from tadkit.models.heads.build import build_head
 from tadkit.models.heads.head import Head
 
 

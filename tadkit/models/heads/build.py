@@ -1,0 +1,37 @@
+"""The choice of a head by its settings."""
+
+from __future__ import annotations
+
+from tadkit.config import (
+    ActionFormerSettings,
+    BmnSettings,
+    HeadSettings,
+    TadtrSettings,
+    TagsSettings,
+    TemporalMaxerSettings,
+    TriDetSettings,
+)
+from tadkit.models.heads.actionformer import ActionFormerHead
+from tadkit.models.heads.bmn import BmnHead
+from tadkit.models.heads.head import Head
+from tadkit.models.heads.tadtr import TadtrHead
+from tadkit.models.heads.tags import TagsHead
+from tadkit.models.heads.temporal_maxer import TemporalMaxerHead
+from tadkit.models.heads.tridet import TriDetHead
+
+
+def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int) -> Head:
+    """The head that ``settings`` ask for, with fresh weights."""
+    match settings:
+        case ActionFormerSettings():
+            return ActionFormerHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case TriDetSettings():
+            return TriDetHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case TemporalMaxerSettings():
+            return TemporalMaxerHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case TadtrSettings():
+            return TadtrHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case BmnSettings():
+            return BmnHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case TagsSettings():
+            return TagsHead(settings, in_channels=in_channels, num_classes=num_classes)
