@@ -327,3 +327,10 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolution over the last axis; in two dimensions, which alone know a layout with the channels together."""
     flat = nnf.conv2d(x.unsqueeze(2), weight.unsqueeze(2), bias, padding=(0, weight.shape[2] // 2))
     return flat.squeeze(2)
+
+
+def sinusoids(positions: Float[Tensor, "*batch steps"], dim: int) -> Float[Tensor, "*batch steps dim"]:
+    """Positional encoding of Vaswani et al. (NeurIPS 2017): sines in even channels, cosines in odd ones."""
+    channel = torch.arange(dim, device=positions.device, dtype=positions.dtype)
+    angle = positions[..., None] / 10000 ** (2 * channel.div(2, rounding_mode="floor") / dim)
+    return torch.where(channel % 2 == 0, angle.sin(), angle.cos())

@@ -23,6 +23,7 @@ from tadkit.models.heads.layers import (
     MaskedConv1d,
     ResidualPath,
     max_pooled,
+    sinusoids,
     strided_mask,
     zero_padding,
 )
@@ -87,7 +88,8 @@ class EmbeddedPyramid(nn.Module):
             raise SettingsError(
                 f"head.positions_steps is {made}, shorter than a training window of {time} steps; raise it"
             )
-        table: Tensor = sinusoids(made, x.shape[1]).to(x) / x.shape[1] ** 0.5
+        steps = torch.arange(made, dtype=torch.float64)
+        table: Tensor = sinusoids(steps, x.shape[1]).T.to(x) / x.shape[1] ** 0.5
         if time > made:
             table = nnf.interpolate(table[None], time, mode="linear", align_corners=False)[0]
         return table[:, :time].expand_as(x)
@@ -210,14 +212,6 @@ class Pyramid(EmbeddedPyramid):
         reach = len(self.embedding) * (settings.embedding_kernel // 2) + len(self.stem) * (1 + wings[0])
         reach += sum((1 << level) + wing * (2 << level) for level, wing in enumerate(wings[1:]))
         return reach + self.neck_reach_steps(settings.levels)
-
-
-def sinusoids(steps: int, dim: int) -> Float[Tensor, "dim steps"]:
-    """Positional encoding of Vaswani et al. (NeurIPS 2017): sines in even channels, cosines in odd ones."""
-    channel = torch.arange(dim, dtype=torch.float64)
-    angle = torch.arange(steps, dtype=torch.float64) / 10000 ** (2 * (channel[:, None] // 2) / dim)
-    table: Tensor = torch.where(channel[:, None] % 2 == 0, angle.sin(), angle.cos())
-    return table.float()
 
 
 Level = tuple[Float[Tensor, "batch dim level_time"], Bool[Tensor, "batch level_time"]]

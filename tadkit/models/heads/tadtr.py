@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tadkit.config import TadtrSettings
 from tadkit.models.heads.anchor_free import sigmoid_focal_loss
 from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, ranked
-from tadkit.models.heads.layers import TimeGroupNorm, zero_padding
+from tadkit.models.heads.layers import TimeGroupNorm, sinusoids, zero_padding
 from tadkit.segments import tensor_iou
 
 
@@ -524,10 +524,7 @@ def sine_positions(mask: Bool[Tensor, "batch time"], dim: int, *, at: float = 0.
     """
     steps = torch.arange(mask.shape[1], device=mask.device, dtype=torch.float32) + at
     share = 2 * math.pi * steps / (mask.sum(dim=1, keepdim=True) + 1e-6)
-    pair = torch.arange(dim, device=mask.device, dtype=torch.float32).div(2, rounding_mode="floor")
-    angle = share[..., None] / 10000 ** (2 * pair / dim)
-    even = torch.arange(dim, device=mask.device) % 2 == 0
-    return torch.where(even, angle.sin(), angle.cos())
+    return sinusoids(share, dim)
 
 
 class Actionness(nn.Module):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tadkit.config import TagsSettings
 from tadkit.models.heads.anchor_free import SAME_LENGTH_STEPS, sigmoid_focal_loss
 from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, ranked
-from tadkit.models.heads.layers import ChannelNorm, MaskedConv1d, zero_padding
+from tadkit.models.heads.layers import ChannelNorm, MaskedConv1d, sinusoids, zero_padding
 
 
 class MaskPredictions(NamedTuple):
@@ -106,7 +106,7 @@ class TagsHead(HeadOf[MaskPredictions]):
         for conv, norm in zip(self.embedding, self.embedding_norms, strict=True):
             x = nnf.relu(norm(conv(x, mask), mask))
         x = x.transpose(1, 2)
-        x = x + _positions(x)
+        x = x + sinusoids(torch.arange(x.shape[1], device=x.device, dtype=torch.float32), x.shape[2]).to(x.dtype)
         for layer in self.layers:
             x = layer(x, mask)
         x = self.norm(x)
@@ -192,14 +192,6 @@ def _crossing(
     """Where between two steps each row crosses the threshold, as a share of the way from ``outer`` to ``inner``."""
     low, high = (covered.gather(1, at[:, None].clamp(0, covered.shape[1] - 1))[:, 0] for at in (outer, inner))
     return ((threshold - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
-
-
-def _positions(x: Float[Tensor, "batch time dim"]) -> Float[Tensor, "time dim"]:
-    """Sines and cosines in turn of the step's number (Vaswani et al., NeurIPS 2017)."""
-    step = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)[:, None]
-    channel = torch.arange(x.shape[2], device=x.device)
-    angle = step / 10000 ** (2 * channel.div(2, rounding_mode="floor") / x.shape[2])
-    return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).to(x.dtype)
 
 
 class MaskTargets(NamedTuple):
