@@ -27,7 +27,7 @@ from tadkit.config import (
 from tadkit.devices import torch_device
 from tadkit.errors import UsageError
 from tadkit.flow import FlowMethod, build_flow
-from tadkit.flow.threads import same_threads
+from tadkit.flow.opencv import same_threads
 from tadkit.flow.truth import FlowError, TruthPair, end_point_distance, flow_error, read_truth
 from tadkit.progress import Progress
 from tadkit.torchvision_import import import_torchvision

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from tadkit.flow.threads import OPENCV_VERSION
+from tadkit.flow.opencv import OPENCV_VERSION
 from tadkit.progress import Progress
 
 Calls = Sequence[Callable[[], object]]

@@ -3,17 +3,10 @@
 A default is written here and nowhere else; the command line's help and that page read it from here.
 """
 
-from tadkit.config.anchor_free_heads import (
-    ActionFormerSettings,
-    AnchorFreeSettings,
-    TemporalMaxerSettings,
-    TriDetSettings,
-)
 from tadkit.config.backbones import BackboneSettings
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import DistillSettings, FusionSettings, Method
-from tadkit.config.evaluation import ComparedRow, EvaluationSettings
 from tadkit.config.flow import (
     FlowMethodSettings,
     FlowSettings,
@@ -23,12 +16,21 @@ from tadkit.config.flow import (
     TemporalGradientSettings,
     Tvl1Settings,
 )
-from tadkit.config.heads import HeadSettings
-from tadkit.config.recipe import ModelSettings, Recipe
+from tadkit.config.heads import (
+    ActionFormerSettings,
+    AnchorFreeSettings,
+    BmnSettings,
+    HeadSettings,
+    TadtrSettings,
+    TagsSettings,
+    TemporalMaxerSettings,
+    TriDetSettings,
+    WholeWindowSettings,
+)
+from tadkit.config.recipe import ComparedRow, EvaluationSettings, ModelSettings, Recipe
 from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
 from tadkit.config.training import StageTraining, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
-from tadkit.config.whole_window_heads import BmnSettings, TadtrSettings, TagsSettings, WholeWindowSettings
 
 __all__ = [
     "SQUARE_VIEWS",

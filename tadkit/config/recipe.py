@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tadkit.config.anchor_free_heads import ActionFormerSettings
 from tadkit.config.backbones import BackboneSettings
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import DistillSettings, FusionSettings
-from tadkit.config.evaluation import ComparedRow, EvaluationSettings
 from tadkit.config.flow import FlowSettings, Tvl1Settings
-from tadkit.config.heads import HeadSettings
+from tadkit.config.heads import ActionFormerSettings, HeadSettings
 from tadkit.config.sources import FeaturesSource, Source, SplitSettings
 from tadkit.config.training import StageTraining
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings
+
+ComparedRow = Literal["teacher", "decomposed", "direct", "rgb", "rgb-matched"]
+
+
+class EvaluationSettings(Settings):
+    """How detections are judged."""
+
+    protocol: Literal["activitynet", "thumos14"] = "activitynet"
+    """activitynet is the official evaluator; thumos14 the kit of that challenge."""
+    tiou: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((0.1, 0.2, 0.3, 0.4, 0.5), min_length=1)
+    """Thresholds of temporal intersection over union."""
 
 
 class ModelSettings(Settings):

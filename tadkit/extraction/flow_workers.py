@@ -24,7 +24,7 @@ from tadkit.config import FlowSettings
 from tadkit.errors import TadkitError
 from tadkit.extraction.flow_video import Advanced, Event, Failed, FlowJob, flow_events
 from tadkit.flow import build_flow
-from tadkit.flow.threads import same_threads
+from tadkit.flow.opencv import same_threads
 
 _log = logging.getLogger(__name__)
 _END_S = 5.0

@@ -13,7 +13,7 @@ from tadkit.checkpoint import load_checkpoint
 from tadkit.config import ModelSettings, View
 from tadkit.devices import torch_device
 from tadkit.extraction.results import ExtractionResult
-from tadkit.flow.stored import read_flow
+from tadkit.flow.codec import read_flow
 from tadkit.keys import teacher_outputs_key
 from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import build_teacher

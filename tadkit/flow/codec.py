@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
+from tadkit.store import TrackReader
+
 STEPS = 127
 
 Motion = TypeVar("Motion", np.ndarray, Tensor)
@@ -63,3 +65,19 @@ def decode(values: Motion, bound: float) -> Motion:
 def _check_bound(bound: float) -> None:
     if not bound > 0:
         raise ValueError(f"the bound of coded motion must be positive, got {bound}")
+
+
+def read_flow(
+    store: TrackReader, name: str, start: int, stop: int
+) -> Float[np.ndarray, "frames channels height width"]:
+    """Motion of frames ``start`` to ``stop``; the last frame of a video, which has none, repeats the one before it."""
+    count = store.length(name, "motion")
+    bound = store.bound(name, "motion")
+    coded = store.read(name, "motion", min(start, max(0, count - 1)), min(stop, count))
+    if len(coded) == 0:  # a video of one frame has no flow: it stands still
+        return np.zeros((stop - start, *coded.shape[1:]), dtype=np.float32)
+    motion = coded.astype(np.float32) if bound is None else decode(coded, bound)
+    missing = stop - max(start, count)
+    if start >= count:  # only the last frame was asked for
+        return np.repeat(motion[-1:], stop - start, axis=0)
+    return np.concatenate([motion, np.repeat(motion[-1:], missing, axis=0)]) if missing > 0 else motion

@@ -6,7 +6,8 @@ Source of DIS: Kroeger, Timofte, Dai, Van Gool, "Fast optical flow using dense i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -126,3 +127,19 @@ def _pair_by_pair(
     for flow, first, second in zip(flows, grey[:-1], grey[1:], strict=True):
         flow.copy_(torch.from_numpy(np.ascontiguousarray(solve(first, second))))
     return flows.permute(0, 3, 1, 2).contiguous()
+
+
+OPENCV_VERSION = str(cv2.__version__)
+
+
+@contextmanager
+def same_threads(count: int) -> Iterator[None]:
+    """Let torch and OpenCV each compute with ``count`` threads inside the block."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

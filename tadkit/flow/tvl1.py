@@ -11,7 +11,8 @@ of dense inverse search (Kroeger et al., ECCV 2016) instead of none.
 from __future__ import annotations
 
 import math
-from typing import assert_never
+from collections.abc import Callable
+from typing import Literal, NamedTuple, assert_never
 
 import numpy as np
 import torch
@@ -23,8 +24,6 @@ from tadkit.config import OpencvDisSettings, Tvl1Settings
 from tadkit.flow.frames import check_frames, grey_levels
 from tadkit.flow.fusing import Fused
 from tadkit.flow.median import median_filter, network_of
-from tadkit.flow.primal_dual import Inside, SolverState, Step, chambolle_pock_steps, zach_steps
-from tadkit.flow.warping import linearised, target_of, warped
 
 SMALLEST_LEVEL_PX = 16
 STEPS_A_CALL = 4
@@ -225,3 +224,173 @@ def _fields(
     flow = torch.stack([state.u[:-width], state.v[:-width]]).view_as(like)
     duals = [field[width:] for field in (state.u_across, state.u_down, state.v_across, state.v_down)]
     return flow, torch.stack(duals).view(4, *like.shape[1:])
+
+
+LEAST_GRADIENT_SQUARED = 1e-6
+
+
+class Target(NamedTuple):
+    """The second frame of each pair with its gradient, and the place of each pixel."""
+
+    levels: Float32[Tensor, "pairs 3 height width"]
+    """Grey, its central difference to the right, and down."""
+    grid: Float32[Tensor, "2 pairs height width"]
+    """Column and row."""
+
+
+def target_of(second: Float32[Tensor, "pairs 1 height width"]) -> Target:
+    """Central differences, one-sided and halved at the borders (as in IPOL 2013 and OpenCV)."""
+    padded = functional.pad(second, (1, 1, 1, 1), mode="replicate")
+    across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+    down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    pairs, _, height, width = second.shape
+    rows = torch.arange(height, dtype=torch.float32, device=second.device)
+    columns = torch.arange(width, dtype=torch.float32, device=second.device)
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))
+    return Target(torch.cat([second, across, down], dim=1), grid[:, None].repeat(1, pairs, 1, 1))
+
+
+def warped(
+    target: Target, flow: Float32[Tensor, "2 pairs height width"], *, sampling: Literal["bilinear", "bicubic"]
+) -> Float32[Tensor, "3 pairs height width"]:
+    """The second frame and its gradient at the ends of the flow; beyond the border they are its nearest."""
+    height, width = flow.shape[-2:]
+    x, y = (target.grid + flow).unbind()
+    places = torch.stack([x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1)
+    read = functional.grid_sample(target.levels, places, mode=sampling, padding_mode="border", align_corners=True)
+    return read.transpose(0, 1)
+
+
+def linearised(
+    first: Flat,
+    read: Float32[Tensor, "3 pixels"],
+    flow: Float32[Tensor, "2 pixels"],
+    grid: Float32[Tensor, "2 pixels"],
+    last: Float32[Tensor, " 2"],
+) -> DataTerm:
+    """The brightness difference as a linear function of the flow; ``last`` is the last column and the last row."""
+    x, y = grid[0] + flow[0], grid[1] + flow[1]
+    # Outside of the picture nothing was seen: a zero gradient there leaves the flow to its neighbours (as IPOL does).
+    seen = ((x >= 0) & (x <= last[0]) & (y >= 0) & (y <= last[1])).to(torch.float32)
+    across, down = read[1] * seen, read[2] * seen
+    residual = read[0] - first - across * flow[0] - down * flow[1]
+    over_squared = 1 / (across * across + down * down).clamp(min=LEAST_GRADIENT_SQUARED)
+    return DataTerm(residual, across, down, over_squared)
+
+
+Flat = Float32[Tensor, " pixels"]
+WithMargin = Float32[Tensor, " pixels+width"]
+
+
+class DataTerm(NamedTuple):
+    """The linearised brightness difference: residual + across * u + down * v, in grey levels."""
+
+    residual: Flat
+    across: Flat
+    """Gradient of the warped second frame, to the right; zero where it was read outside of the picture."""
+    down: Flat
+    over_squared: Flat
+    """1 / the squared gradient."""
+
+
+class Inside(NamedTuple):
+    """1.0, but 0.0 where there is no neighbour to the right (``across``) or below (``down``)."""
+
+    across: Flat
+    down: Flat
+
+
+class SolverState(NamedTuple):
+    """Flow and dual fields; the fields with a margin have it after the flow and before the dual fields."""
+
+    u: WithMargin
+    v: WithMargin
+    u_ahead: WithMargin
+    """Chambolle and Pock's extrapolation of u (Zach's scheme: u itself)."""
+    v_ahead: WithMargin
+    u_across: WithMargin
+    u_down: WithMargin
+    v_across: WithMargin
+    v_down: WithMargin
+
+
+Step = Callable[[SolverState, DataTerm, Inside, int], SolverState]
+
+
+def zach_steps(*, count: int, tau: float, lam: float, theta: float) -> Step:
+    """A function that carries out ``count`` steps of Zach's alternation; its last argument is the width in pixels."""
+
+    def steps(state: SolverState, data: DataTerm, inside: Inside, width: int) -> SolverState:
+        after, pixels = data.residual.new_zeros(width), len(data.residual)
+        for _ in range(count):
+            u, v = _towards_data(state.u[:pixels], state.v[:pixels], data, lam * theta)
+            u = torch.cat([u + theta * _divergence(state.u_across, state.u_down, width), after])
+            v = torch.cat([v + theta * _divergence(state.v_across, state.v_down, width), after])
+            of_u = _zach_dual(u, state.u_across, state.u_down, inside, width, tau / theta)
+            of_v = _zach_dual(v, state.v_across, state.v_down, inside, width, tau / theta)
+            state = SolverState(u, v, u, v, *of_u, *of_v)
+        return state
+
+    return steps
+
+
+def chambolle_pock_steps(*, count: int, tau: float, lam: float) -> Step:
+    """A function that carries out ``count`` primal-dual steps; primal step ``tau``, dual step 1 / (8 tau)."""
+    sigma = 1 / (8 * tau)
+
+    def steps(state: SolverState, data: DataTerm, inside: Inside, width: int) -> SolverState:
+        after, pixels = data.residual.new_zeros(width), len(data.residual)
+        for _ in range(count):
+            of_u = _projected_dual(state.u_ahead, state.u_across, state.u_down, inside, width, sigma)
+            of_v = _projected_dual(state.v_ahead, state.v_across, state.v_down, inside, width, sigma)
+            u, v = state.u[:pixels], state.v[:pixels]
+            new_u, new_v = u + tau * _divergence(*of_u, width), v + tau * _divergence(*of_v, width)
+            new_u, new_v = _towards_data(new_u, new_v, data, tau * lam)
+            flow = [torch.cat([field, after]) for field in (new_u, new_v, 2 * new_u - u, 2 * new_v - v)]
+            state = SolverState._make([*flow, *of_u, *of_v])
+        return state
+
+    return steps
+
+
+def _divergence(across: WithMargin, down: WithMargin, width: int) -> Flat:
+    """Backward differences; the margin is what lies before the first pixels."""
+    return across[width:] - across[width - 1 : -1] + down[width:] - down[:-width]
+
+
+def _towards_data(u: Flat, v: Flat, data: DataTerm, reach: float) -> tuple[Flat, Flat]:
+    """Move along the gradient to where the residual vanishes, but by no more than ``reach`` times the gradient."""
+    residual = data.residual + data.across * u + data.down * v
+    move = (residual * data.over_squared).clamp(-reach, reach)
+    return u - move * data.across, v - move * data.down
+
+
+def _zach_dual(
+    flow: WithMargin, across: WithMargin, down: WithMargin, inside: Inside, width: int, weight: float
+) -> tuple[WithMargin, WithMargin]:
+    """Return (p + weight grad u) / (1 + weight |grad u|) (DAGM 2007, equation 15)."""
+    to_right, to_below = _forward_differences(flow, inside, width)
+    to_right, to_below = weight * to_right, weight * to_below
+    shrink = 1 / (1 + torch.sqrt(to_right * to_right + to_below * to_below))
+    return _after_margin((across[width:] + to_right) * shrink, (down[width:] + to_below) * shrink, width)
+
+
+def _projected_dual(
+    flow: WithMargin, across: WithMargin, down: WithMargin, inside: Inside, width: int, sigma: float
+) -> tuple[WithMargin, WithMargin]:
+    """Bring p + sigma grad u back to the unit disc (JMIV 2011, section 6.2.1)."""
+    to_right, to_below = _forward_differences(flow, inside, width)
+    right, below = across[width:] + sigma * to_right, down[width:] + sigma * to_below
+    shrink = 1 / torch.sqrt(right * right + below * below).clamp(min=1)
+    return _after_margin(right * shrink, below * shrink, width)
+
+
+def _forward_differences(flow: WithMargin, inside: Inside, width: int) -> tuple[Flat, Flat]:
+    pixels = len(flow) - width
+    here = flow[:pixels]
+    return (flow[1 : pixels + 1] - here) * inside.across, (flow[width:] - here) * inside.down
+
+
+def _after_margin(across: Flat, down: Flat, width: int) -> tuple[WithMargin, WithMargin]:
+    before = across.new_zeros(width)
+    return torch.cat([before, across]), torch.cat([before, down])

@@ -14,8 +14,8 @@ from jaxtyping import Float, Float64
 
 from tadkit.errors import StoreError, UsageError, VideoError
 from tadkit.files import whole_file
+from tadkit.flow.codec import read_flow
 from tadkit.flow.panels import Panels, encoded
-from tadkit.flow.stored import read_flow
 from tadkit.progress import Progress
 from tadkit.report.inspect import StoreSummary, inspect_store
 from tadkit.store import TrackReader, read_store

@@ -16,7 +16,7 @@ from tadkit.errors import AnnotationError, UsageError
 from tadkit.files import digest_of_file
 from tadkit.progress import Progress
 from tadkit.records import Annotation, Dataset, VideoRecord, write_dataset
-from tadkit.synth.ledger import Ledger
+from tadkit.synth.dataset import Ledger
 from tadkit.video.writer import write_video
 
 Clip = UInt8[np.ndarray, "frames height width 3"]

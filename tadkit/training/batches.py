@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tadkit.config import View
 from tadkit.distill import Batch, TeacherTargets, Truth
-from tadkit.flow.stored import read_flow
+from tadkit.flow.codec import read_flow
 from tadkit.models.backbones import step_mask
 from tadkit.models.heads import Head, HeadPredictions
 from tadkit.store import TrackReader

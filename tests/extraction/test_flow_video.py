@@ -13,7 +13,7 @@ import pytest
 from tadkit.config import OpencvDisSettings, TemporalGradientSettings
 from tadkit.extraction.flow_video import PIECE_PAIRS
 from tadkit.extraction.results import ExtractionResult
-from tadkit.flow.stored import read_flow
+from tadkit.flow.codec import read_flow
 from tadkit.store import read_store
 
 Content = Callable[[Path], dict[str, Any]]

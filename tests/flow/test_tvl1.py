@@ -16,7 +16,7 @@ from torch._inductor.exc import InductorError
 from tadkit.config import OpencvTvl1Settings, Tvl1Settings
 from tadkit.flow import FlowMethod, build_flow, fusing
 from tadkit.flow.fusing import Fused
-from tadkit.flow.threads import same_threads
+from tadkit.flow.opencv import same_threads
 from tadkit.flow.truth import read_truth
 from tadkit.flow.tvl1 import Tvl1
 

@@ -1,7 +1,7 @@
 import cv2
 import torch
 
-from tadkit.flow.threads import same_threads
+from tadkit.flow.opencv import same_threads
 
 
 def test_threads_are_the_same_inside_and_as_before_outside() -> None:
