@@ -75,12 +75,9 @@ def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
 
 
 def _key(workspace: Workspace, parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings) -> str:
-    ineffective = {"checkpoint_s", "cache_mb"}
-    if train.schedule == "cosine":  # as before there was a choice
-        ineffective |= {"schedule", "milestones"}
     rest = {
         "model": dict(shape),
-        "train": train.model_dump(mode="json", exclude=ineffective),
+        "train": train.model_dump(mode="json", exclude=set(train.without_effect)),
         "truth": [item.truth_digest for item in workspace.training],
         "labels": list(workspace.recipe.labels),
         "code": CODE,
