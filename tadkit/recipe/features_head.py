@@ -59,7 +59,7 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
         )
         folder = workspace.stage("train-head-features")
         write_text(folder / "run.toml", recipe_toml(recipe))
-        weights = fit(
+        trained = fit(
             JointHeadObjective(model),
             FeatureBatches(_plan(workspace, store, train), features=store, tracks=(TRACK,)),
             train,
@@ -69,11 +69,12 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
             progress=progress,
             task="train-head (features)",
         )
-    model.head.load_state_dict({name.removeprefix("model.head."): value for name, value in weights.items()})
+    model.head.load_state_dict({name.removeprefix("model.head."): value for name, value in trained.tensors.items()})
     parts = {"training_videos": workspace.training, "held_out_videos": workspace.held_out}
     names = {part: [item.name for item in items] for part, items in parts.items()}
     labels = head_labels(recipe.detector_head, recipe.labels)
-    save_head(path, model.head, labels=labels, provenance={"key": key, "recipe": recipe.name, **names})
+    provenance = {"key": key, "recipe": recipe.name, **names, "trained": trained.provenance}
+    save_head(path, model.head, labels=labels, provenance=provenance)
     return True
 
 

@@ -40,9 +40,8 @@ from tadkit.recipe.freshness import (
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader
 from tadkit.timeline import Timeline
-from tadkit.training import fit
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches
-from tadkit.training.frames import FrameCache
+from tadkit.training import TrainedWeights, fit
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video
 
 
@@ -86,7 +85,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         window, align = _window_frames(recipe.video.rate_hz, train, recipe.head, stride=stride)
         plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
         torch.manual_seed(train.seed)
-        weights = fit(
+        trained = fit(
             TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels))),
             FlowBatches(plan, stride=stride, flow=flow),
             train,
@@ -96,7 +95,9 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
             progress=progress,
             task="train-teacher",
         )
-    _save(workspace.teacher, "teacher", settings, workspace, _below(weights, "model."), key=key)
+    _save(
+        workspace.teacher, "teacher", settings, workspace, _below(trained.tensors, "model."), key=key, trained=trained
+    )
     return True
 
 
@@ -117,7 +118,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             return False
         batches = _frame_batches(workspace, flow, tracks)
         torch.manual_seed(train.seed)
-        weights = fit(
+        trained = fit(
             _student_objective(settings, train, num_classes=len(workspace.recipe.labels)),
             batches,
             train,
@@ -128,8 +129,24 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             task=f"distill ({method})",
         )
     if settings.distill.joint:  # before the student, whose key vouches for both
-        _save(_joint_path(workspace, method), "joint-head", settings, workspace, _below(weights, "joint."), key=key)
-    _save(workspace.student(method), "student", settings, workspace, _below(weights, "model."), key=key)
+        _save(
+            _joint_path(workspace, method),
+            "joint-head",
+            settings,
+            workspace,
+            _below(trained.tensors, "joint."),
+            key=key,
+            trained=trained,
+        )
+    _save(
+        workspace.student(method),
+        "student",
+        settings,
+        workspace,
+        _below(trained.tensors, "model."),
+        key=key,
+        trained=trained,
+    )
     return True
 
 
@@ -189,7 +206,7 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         plan = WindowPlan(videos, train, window_frames=window // stride, align_frames=align // stride)
         tracks = ("motion", "appearance") if method in TWO_BRANCHES else ("appearance",)
         joint = _joint_to_train(workspace, method, settings)
-        weights = fit(
+        trained = fit(
             JointHeadObjective(joint),
             FeatureBatches(plan, features=features, tracks=tracks),
             train,
@@ -200,9 +217,18 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
             task=f"train-head ({method})",
         )
     _, student = build_student(checkpoint, where=str(workspace.student(method)))
-    joint.load_state_dict(_below(weights, "model."))
+    joint.load_state_dict(_below(trained.tensors, "model."))
     detector = Detector(settings, labels=recipe.labels, student=student, joint=joint)
-    _save(path, "detector", settings, workspace, detector.state_dict(), key=key, half=recipe.half_precision)
+    _save(
+        path,
+        "detector",
+        settings,
+        workspace,
+        detector.state_dict(),
+        key=key,
+        trained=trained,
+        half=recipe.half_precision,
+    )
     return True
 
 
@@ -228,6 +254,7 @@ def _save(
     tensors: dict[str, torch.Tensor],
     *,
     key: str,
+    trained: TrainedWeights,
     half: bool = False,
 ) -> None:
     provenance = {
@@ -235,6 +262,7 @@ def _save(
         "recipe": workspace.recipe.name,
         "training_videos": [item.name for item in workspace.training],
         "held_out_videos": [item.name for item in workspace.held_out],
+        "trained": trained.provenance,
     }
     save_checkpoint(
         path,

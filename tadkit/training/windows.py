@@ -69,13 +69,27 @@ class _Epoch(NamedTuple):
 
 
 class WindowPlan:
-    """Windows of every step: each epoch covers every video once, at jittered places, in shuffled order."""
+    """Windows of every step: each epoch covers every video once, at jittered places, in shuffled order.
+
+    Attributes:
+        videos: those to train on.
+        validation: plan of the videos that are set aside, in the original view; None without validation.
+    """
 
     def __init__(
         self, videos: Sequence[TrainingVideo], settings: TrainSettings, *, window_frames: int, align_frames: int
     ) -> None:
-        """``window_frames`` and all starts are multiples of ``align_frames``."""
+        """``window_frames`` and all starts are multiples of ``align_frames``.
+
+        Raises:
+            SettingsError: validation is on, and there are fewer than two videos to split.
+        """
         assert window_frames % align_frames == 0, (window_frames, align_frames)
+        videos, aside = set_aside(videos, settings)
+        as_it_is = settings.model_copy(update={"views": ("original",), "validate_every": 0})
+        self.validation: WindowPlan | None = (
+            WindowPlan(aside, as_it_is, window_frames=window_frames, align_frames=align_frames) if aside else None
+        )
         self.videos = videos
         self.settings = settings
         self.window_frames = window_frames
