@@ -12,7 +12,7 @@ from tadkit.config.anchor_free_heads import (
 from tadkit.config.backbones import BackboneSettings
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
-from tadkit.config.distill import DistillSettings, FusionSettings, Method
+from tadkit.config.distill import DistillSettings, FeatureLoss, FusionSettings, Method
 from tadkit.config.evaluation import ComparedRow, EvaluationSettings
 from tadkit.config.flow import (
     FlowMethodSettings,
@@ -41,6 +41,7 @@ __all__ = [
     "DecodeSettings",
     "DistillSettings",
     "EvaluationSettings",
+    "FeatureLoss",
     "FeaturesSource",
     "FilesSource",
     "FlowMethodSettings",

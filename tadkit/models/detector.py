@@ -15,8 +15,8 @@ from tadkit.config import ModelSettings
 from tadkit.errors import WeightsError
 from tadkit.models.decode.chunks import predict_in_chunks
 from tadkit.models.decode.windows import track_candidates
+from tadkit.models.fusion import JointHead
 from tadkit.models.heads import Candidates, Predictions, head_labels, is_nameless
-from tadkit.models.joint import JointHead
 from tadkit.models.student import TWO_BRANCHES, Student
 from tadkit.models.teacher import Teacher
 

@@ -19,10 +19,10 @@ from tadkit.files import write_text
 from tadkit.models.decode.decode import named_detections
 from tadkit.models.decode.video_scores import video_scores_of
 from tadkit.models.decode.windows import track_candidates
+from tadkit.models.fusion import JointHead
 from tadkit.models.heads import Head, head_labels, is_nameless
 from tadkit.models.heads.families import pyramid_levels
 from tadkit.models.heads.head_file import load_head, save_head
-from tadkit.models.joint import JointHead
 from tadkit.progress import Progress
 from tadkit.recipe.freshness import features_head_key, is_up_to_date
 from tadkit.recipe.workspace import Workspace

@@ -21,8 +21,8 @@ from tadkit.models.detector import (
     new_student,
     new_teacher,
 )
+from tadkit.models.fusion import JointHead
 from tadkit.models.heads import Head, pyramid_levels, whole_window_steps
-from tadkit.models.joint import JointHead
 from tadkit.models.student import TWO_BRANCHES
 from tadkit.progress import Progress
 from tadkit.recipe.freshness import (
