@@ -95,7 +95,7 @@ class TrainingBenchmark:
         stages: figures by stage: teacher, student and head.
         planning: cost of the windows.
         peak_memory_mb: most memory that was in use, of the GPU or of the process; None where it is not known.
-        steps: timed steps of each stage in a round.
+        steps: timed steps of teacher and student in a round; the head has ten times as many.
         rounds: how often each stage ran, in turn.
         threads: of torch.
         machine: see :func:`tadkit.bench.timing.machine_json`.
@@ -118,6 +118,8 @@ class _Stage:
     batches: BatchSource
     train: TrainSettings
     plan: WindowPlan
+    times: int = 1
+    """How many times as many steps as asked for; quick steps need more of them."""
 
 
 def bench_training(
@@ -128,7 +130,7 @@ def bench_training(
     Videos and stores are made up; frames are decoded before the clock starts, as they are after a run's first epoch.
 
     Args:
-        steps: timed steps of a stage in a round, after one that is not timed.
+        steps: timed steps of a stage in a round, after one that is not timed; ten times as many for the head.
         rounds: how often each stage runs.
         threads: of torch; None leaves them as they are.
         device: to train on.
@@ -141,19 +143,19 @@ def bench_training(
             stages = dict(_stages(Path(folder), stores))
             progress.start("bench training", total=len(stages) * (rounds + 1), unit="runs")
             for name, stage in stages.items():
-                for step in range(steps + 1):
+                for step in range(stage.times * steps + 1):
                     stage.batches.batch(step)
                 progress.advance(note=f"{name}: data")
             runs: dict[str, list[tuple[float, float]]] = {name: [] for name in stages}
             for number in range(rounds):
                 for name, stage in stages.items():
-                    runs[name].append(_run(stage, steps, device, Path(folder) / f"{name}-{number}"))
+                    runs[name].append(_run(stage, stage.times * steps, device, Path(folder) / f"{name}-{number}"))
                     progress.advance(note=name)
         used = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
     return TrainingBenchmark(
-        stages={name: _figures(stage, runs[name], steps) for name, stage in stages.items()},
+        stages={name: _figures(stage, runs[name], stage.times * steps) for name, stage in stages.items()},
         planning=planning(),
         peak_memory_mb=_peak_memory_mb(device),
         steps=steps,
@@ -299,7 +301,7 @@ def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
     features = _tracks_store(folder / "features.h5", names, {"motion": (1, dim), "appearance": (1, dim)})
     batches = FeatureBatches(plan, features=stores.enter_context(features), tracks=("motion", "appearance"))
     head = JointHeadObjective(new_joint_head(MODEL, num_classes=CLASSES))
-    yield "head", _Stage(head, batches, TRAIN.head, plan)
+    yield "head", _Stage(head, batches, TRAIN.head, plan, times=10)
 
 
 def _plan(videos: list[TrainingVideo], train: TrainSettings) -> WindowPlan:

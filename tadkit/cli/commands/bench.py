@@ -270,7 +270,13 @@ def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, 
     short_help="Time the training stages.",
     epilog=example("tadkit bench training --json", "tadkit bench training --steps 2 --rounds 1"),
 )
-@click.option("--steps", type=click.IntRange(1, 1000), default=4, show_default=True, help="Timed steps in a round.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    help="Timed steps in a round; the head has 10 times as many.",
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each stage, in turn.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; by default all cores.")
 @device_option
