@@ -107,12 +107,9 @@ def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
 
 
 def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:
-    without_effect = {"checkpoint_s", "cache_mb"}
-    if train.schedule == "cosine":  # keys of the time when it was the only schedule
-        without_effect |= {"schedule", "milestones"}
     rest = {
         "model": dict(shape),
-        "train": train.model_dump(mode="json", exclude=without_effect),
+        "train": train.model_dump(mode="json", exclude=set(train.without_effect)),
         "truth": list(truth.annotations),
         "labels": list(truth.labels),
         "code": CODE,

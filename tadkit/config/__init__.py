@@ -6,7 +6,7 @@ A default is written here and nowhere else; the command line's help and that pag
 from tadkit.config.backbones import BackboneSettings
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
-from tadkit.config.distill import DistillSettings, FusionSettings, Method
+from tadkit.config.distill import DistillSettings, FeatureLoss, FusionSettings, Method
 from tadkit.config.flow import (
     FlowMethodSettings,
     FlowSettings,
@@ -43,6 +43,7 @@ __all__ = [
     "DecodeSettings",
     "DistillSettings",
     "EvaluationSettings",
+    "FeatureLoss",
     "FeaturesSource",
     "FilesSource",
     "FlowMethodSettings",

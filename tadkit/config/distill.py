@@ -9,6 +9,7 @@ from pydantic import Field
 from tadkit.config.base import Settings
 
 Method = Literal["decomposed", "direct", "rgb", "rgb-matched"]
+FeatureLoss = Literal["mse", "mse-normalised", "cosine", "smooth-l1"]
 
 
 class DistillSettings(Settings):
@@ -18,7 +19,7 @@ class DistillSettings(Settings):
     """decomposed is the paper's; direct distils into one stream; rgb has no teacher; rgb-matched has two branches."""
     dim: int = Field(128, ge=8, le=4096)
     """Channels of each branch's feature."""
-    feature_loss: Literal["mse", "mse-normalised", "cosine", "smooth-l1"] = "mse-normalised"
+    feature_loss: FeatureLoss = "mse-normalised"
     """Distance of the motion feature to the teacher's."""
     feature_weight: float = Field(1.0, ge=0, le=1000)
     """Weight of the feature term (a in docs/method.md)."""

@@ -36,7 +36,7 @@ class TrainSettings(Settings):
     ema: float = Field(0.99, ge=0, lt=1)
     """Decay of the averaged weights, which are the ones saved as the model."""
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision (accelerate)."""
+    """Number format of the forward pass; bf16 and fp16 are mixed precision (autocast)."""
     views: tuple[View, ...] = Field(("original", "mirror"), min_length=1)
     """Views of the picture that training draws from; teacher outputs are cached for each."""
     colour_jitter: float = Field(0.3, ge=0, lt=1)
@@ -44,9 +44,25 @@ class TrainSettings(Settings):
     seed: int = Field(0, ge=0, le=2_147_483_647)
     """Seed of weights, windows and views."""
     checkpoint_s: float = Field(20.0, ge=0, le=1_000_000)
-    """Seconds between checkpoints that a killed run goes on from."""
+    """Seconds between checkpoints that a killed run resumes from."""
+    log_every: int = Field(10, ge=1, le=1_000_000)
+    """Steps between copies of the losses from the device to the log, which has a line for each step."""
+    validate_every: int = Field(0, ge=0, le=100_000)
+    """Epochs between validations on training videos that are set aside; 0 trains on all videos without validation."""
+    validation_share: float = Field(0.1, gt=0, lt=1)
+    """Share of the training videos that are set aside for validation, at least one; drawn by the seed."""
     cache_mb: int = Field(1024, ge=0, le=10_000_000)
     """Memory for decoded training frames, so that they are decoded once."""
+
+    @property
+    def without_effect(self) -> frozenset[str]:
+        """Names of the settings that the trained weights do not depend on, given the others."""
+        names = {"checkpoint_s", "cache_mb", "log_every"}
+        if self.schedule == "cosine":
+            names |= {"schedule", "milestones"}
+        if self.validate_every == 0:
+            names |= {"validate_every", "validation_share"}
+        return frozenset(names)
 
 
 class StageTraining(Settings):

@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import assert_never
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional
 
-from tadkit.config import DistillSettings
+from tadkit.config import DistillSettings, FeatureLoss
 from tadkit.distill.batch import Batch, TeacherTargets, Truth
-from tadkit.distill.losses import feature_distance
 from tadkit.models.backbones import step_mask
 from tadkit.models.branches import jitter_colour
+from tadkit.models.fusion import JointHead
 from tadkit.models.heads import Head, Predictions
-from tadkit.models.joint import JointHead
 from tadkit.models.student import Student, StudentFeatures
 from tadkit.models.teacher import Teacher
 
@@ -68,8 +69,10 @@ class StudentObjective(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Losses of windows of RGB."""
         batch = batch.to(_device(self))
-        generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
-        frames = jitter_colour(batch.inputs["frames"], batch.mask, self.colour_jitter, generator)
+        frames = batch.inputs["frames"]
+        if self.training:
+            generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+            frames = jitter_colour(frames, batch.mask, self.colour_jitter, generator)
         features: StudentFeatures = self.model(frames, batch.mask)
         mask = step_mask(batch.mask, self.model.backbone.stride)
         losses = self._branch_losses(features, mask, batch)
@@ -131,3 +134,30 @@ class JointHeadObjective(nn.Module):
         batch = batch.to(_device(self))
         predictions = self.model(batch.inputs.get("motion"), batch.inputs["appearance"], batch.mask)
         return {"total": _detection_loss(self.model.head, predictions, batch.truth)}
+
+
+def feature_distance(
+    student: Float[Tensor, "batch channels time"],
+    teacher: Float[Tensor, "batch channels time"],
+    mask: Bool[Tensor, "batch time"],
+    *,
+    kind: FeatureLoss,
+) -> Float[Tensor, ""]:
+    """D_feat: mean over the real steps of a distance between f_m and f_T.
+
+    ``mse-normalised`` compares layer-normalised features, so that the teacher's scale does not set the weight.
+    """
+    match kind:
+        case "mse":
+            distance = (student - teacher).square().mean(dim=1)
+        case "mse-normalised":
+            channels = (student.shape[1],)
+            a, b = (functional.layer_norm(x.transpose(1, 2), channels) for x in (student, teacher))
+            distance = (a - b).square().mean(dim=2)
+        case "cosine":
+            distance = 1 - functional.cosine_similarity(student, teacher, dim=1)
+        case "smooth-l1":
+            distance = functional.smooth_l1_loss(student, teacher, reduction="none").mean(dim=1)
+        case other:
+            assert_never(other)
+    return torch.where(mask, distance, 0.0).sum() / mask.sum().clamp(min=1)

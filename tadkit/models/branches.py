@@ -7,6 +7,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
+from tadkit.models.backbones import TemporalShiftBackbone
+
 _FLOW_UNIT_PX = 2.0
 _GRADIENT_UNIT = 32.0
 
@@ -32,6 +34,12 @@ class BranchMapping(nn.Module):
         real = mask[:, None].to(x.dtype)
         mapped = self.norm(self.conv(x * real).transpose(1, 2)).transpose(1, 2)
         return torch.relu(mapped) * real
+
+
+def halo_frames(backbone: TemporalShiftBackbone) -> int:
+    """Halo of backbone and branch mapping together, rounded up to whole steps."""
+    need = backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
+    return -(-need // backbone.stride) * backbone.stride
 
 
 def prepare_rgb(frames: UInt8[Tensor, "batch frames height width 3"]) -> Float[Tensor, "batch frames 3 height width"]:

@@ -13,8 +13,8 @@ from tadkit.checkpoint import Checkpoint, load_weights
 from tadkit.config import ModelSettings
 from tadkit.config.loading import setting_name
 from tadkit.errors import WeightsError
+from tadkit.models.fusion import JointHead
 from tadkit.models.heads import head_labels
-from tadkit.models.joint import JointHead
 from tadkit.models.student import Student
 from tadkit.models.teacher import Teacher
 

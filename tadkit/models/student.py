@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from tadkit.config import BackboneSettings, DistillSettings, HeadSettings
 from tadkit.models.backbones import TemporalShiftBackbone, step_mask
-from tadkit.models.branches import BranchMapping, prepare_rgb
+from tadkit.models.branches import BranchMapping, halo_frames, prepare_rgb
 from tadkit.models.heads import build_head
-from tadkit.models.teacher import halo_frames
 
 
 class StudentFeatures(NamedTuple):

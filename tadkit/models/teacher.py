@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tadkit.config import BackboneSettings, HeadSettings
 from tadkit.models.backbones import TemporalShiftBackbone, step_mask
-from tadkit.models.branches import BranchMapping, prepare_motion
+from tadkit.models.branches import BranchMapping, halo_frames, prepare_motion
 from tadkit.models.heads import Predictions, build_head
 
 
@@ -58,9 +58,3 @@ class Teacher(nn.Module):
         """Feature and predictions of a clip."""
         feature = self.features(motion, mask)
         return TeacherOutput(feature, self.head(feature, step_mask(mask, self.backbone.stride)))
-
-
-def halo_frames(backbone: TemporalShiftBackbone) -> int:
-    """Halo of backbone and branch mapping together, rounded up to whole steps."""
-    need = backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
-    return -(-need // backbone.stride) * backbone.stride

@@ -22,17 +22,16 @@ from tadkit.models.detector import (
     new_student,
     new_teacher,
 )
+from tadkit.models.fusion import JointHead
 from tadkit.models.head_file import save_head
 from tadkit.models.heads import Head, head_labels
-from tadkit.models.joint import JointHead
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, read_store
 from tadkit.timeline import Timeline
-from tadkit.training import fit
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches
-from tadkit.training.frames import FrameCache
+from tadkit.training import TrainedWeights, fit
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
 
 
@@ -73,7 +72,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         videos = _training_videos(workspace, flow, stride=stride)
         plan = _frame_plan(workspace, videos, train, stride=stride)
         torch.manual_seed(train.seed)
-        weights = fit(
+        trained = fit(
             TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels))),
             FlowBatches(plan, stride=stride, flow=flow),
             train,
@@ -83,7 +82,9 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
             progress=progress,
             task="train-teacher",
         )
-    _save(workspace.teacher, "teacher", settings, workspace, _below(weights, "model."), key=key)
+    _save(
+        workspace.teacher, "teacher", settings, workspace, _below(trained.tensors, "model."), key=key, trained=trained
+    )
     return True
 
 
@@ -101,7 +102,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             return False
         batches = _frame_batches(workspace, flow, inputs.teacher_outputs if settings.distill.taught else None)
         torch.manual_seed(train.seed)
-        weights = fit(
+        trained = fit(
             _student_objective(settings, train, num_classes=len(workspace.recipe.labels)),
             batches,
             train,
@@ -112,8 +113,24 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             task=f"distill ({method})",
         )
     if settings.distill.joint:  # before the student, whose key vouches for both
-        _save(workspace.joint_head(method), "joint-head", settings, workspace, _below(weights, "joint."), key=key)
-    _save(workspace.student(method), "student", settings, workspace, _below(weights, "model."), key=key)
+        _save(
+            workspace.joint_head(method),
+            "joint-head",
+            settings,
+            workspace,
+            _below(trained.tensors, "joint."),
+            key=key,
+            trained=trained,
+        )
+    _save(
+        workspace.student(method),
+        "student",
+        settings,
+        workspace,
+        _below(trained.tensors, "model."),
+        key=key,
+        trained=trained,
+    )
     return True
 
 
@@ -174,7 +191,7 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
         tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
         joint = _joint_to_train(workspace, method, settings)
-        weights = fit(
+        trained = fit(
             JointHeadObjective(joint),
             FeatureBatches(plan, features=features, tracks=tracks),
             train,
@@ -185,9 +202,18 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
             task=f"train-head ({method})",
         )
     _, student = build_student(load_checkpoint(student_path, kind="student"))
-    joint.load_state_dict(_below(weights, "model."))
+    joint.load_state_dict(_below(trained.tensors, "model."))
     detector = DetectorNet(settings, labels=recipe.labels, student=student, joint=joint)
-    _save(path, "detector", settings, workspace, detector.state_dict(), key=key, half=recipe.half_precision)
+    _save(
+        path,
+        "detector",
+        settings,
+        workspace,
+        detector.state_dict(),
+        key=key,
+        trained=trained,
+        half=recipe.half_precision,
+    )
     return True
 
 
@@ -212,6 +238,7 @@ def _save(
     tensors: dict[str, torch.Tensor],
     *,
     key: str,
+    trained: TrainedWeights,
     half: bool = False,
 ) -> None:
     provenance = {
@@ -219,6 +246,7 @@ def _save(
         "recipe": workspace.recipe.name,
         "training_videos": [item.name for item in workspace.training],
         "held_out_videos": [item.name for item in workspace.held_out],
+        "trained": trained.provenance,
     }
     save_checkpoint(
         path,
@@ -259,7 +287,7 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
             num_classes=len(recipe.labels),
             two_branches=False,
         )
-        weights = fit(
+        trained = fit(
             JointHeadObjective(model),
             FeatureBatches(_features_plan(workspace, store, train), features=store, tracks=("appearance",)),
             train,
@@ -269,11 +297,12 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
             progress=progress,
             task="train-head (features)",
         )
-    model.head.load_state_dict({name.removeprefix("model.head."): value for name, value in weights.items()})
+    model.head.load_state_dict({name.removeprefix("model.head."): value for name, value in trained.tensors.items()})
     parts = {"training_videos": workspace.training, "held_out_videos": workspace.held_out}
     names = {part: [item.name for item in items] for part, items in parts.items()}
     labels = head_labels(recipe.detector_head, recipe.labels)
-    save_head(path, model.head, labels=labels, provenance={"key": key, "recipe": recipe.name, **names})
+    provenance = {"key": key, "recipe": recipe.name, **names, "trained": trained.provenance}
+    save_head(path, model.head, labels=labels, provenance=provenance)
     return True
 
 

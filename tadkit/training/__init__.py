@@ -1,5 +1,5 @@
 """The only training loop."""
 
-from tadkit.training.loop import BatchSource, fit
+from tadkit.training.loop import BatchSource, TrainedWeights, fit
 
-__all__ = ["BatchSource", "fit"]
+__all__ = ["BatchSource", "TrainedWeights", "fit"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,17 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tadkit.config import View
+from tadkit.config import VideoSettings, View
 from tadkit.distill import Batch, TeacherTargets, Truth
 from tadkit.flow.codec import read_flow
 from tadkit.models.backbones import step_mask
 from tadkit.models.heads import Head, HeadPredictions
 from tadkit.store import TrackReader
-from tadkit.training.frames import FrameCache
 from tadkit.training.windows import TrainingVideo, Window, WindowPlan, window_truth
+from tadkit.video import open_sampled
 from tadkit.views import view_frames, view_motion
+
+_CHUNK = 256
 
 
 class WindowBatches(ABC):
@@ -30,6 +33,15 @@ class WindowBatches(ABC):
         self.plan = plan
         self.stride = stride
         self.steps_per_epoch = plan.steps_per_epoch
+
+    @property
+    def validation(self) -> WindowBatches | None:
+        """Batches of the videos that the plan sets aside, from the same sources."""
+        if self.plan.validation is None:
+            return None
+        aside = copy(self)
+        aside.plan, aside.steps_per_epoch = self.plan.validation, self.plan.validation.steps_per_epoch
+        return aside
 
     @abstractmethod
     def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
@@ -72,6 +84,32 @@ class FlowBatches(WindowBatches):
         """``flow`` (frames, channels, height, width); the last frame of a video repeats the flow before it."""
         flow = read_flow(self.flow, video.name, window.start, window.stop)
         return {"flow": pad_time(view_motion(torch.from_numpy(flow), window.view), self.plan.window_frames)}
+
+
+class FrameCache:
+    """Decoded frames of videos, kept in memory up to a limit; a video that does not fit is decoded again each time."""
+
+    def __init__(self, settings: VideoSettings, *, limit_bytes: int) -> None:
+        """Keep at most ``limit_bytes`` of frames."""
+        self.settings = settings
+        self.free_bytes = limit_bytes
+        self.videos: dict[Path, UInt8[np.ndarray, "frames height width 3"]] = {}
+
+    def read(self, path: Path, start: int, stop: int) -> UInt8[np.ndarray, "frames height width 3"]:
+        """Sampled frames ``start`` to ``stop`` (half open).
+
+        Raises:
+            VideoError: the video cannot be read.
+        """
+        if path not in self.videos:
+            with open_sampled(path, self.settings) as video:
+                height, width = self.settings.size_hw
+                if len(video) * height * width * 3 > self.free_bytes:
+                    return video.frames(start, stop)
+                chunks = [video.frames(at, min(at + _CHUNK, len(video))) for at in range(0, len(video), _CHUNK)]
+            self.videos[path] = np.concatenate(chunks)
+            self.free_bytes -= self.videos[path].nbytes
+        return self.videos[path][start:stop]
 
 
 class FrameBatches(WindowBatches):

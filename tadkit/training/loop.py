@@ -1,39 +1,64 @@
-"""The one training loop: AdamW, warm-up and cosine, clipping, mixed precision, averaged weights, resume."""
+"""The one training loop: AdamW, warm-up and cosine, clipping, mixed precision, averaged weights, validation, resume.
+
+A stage's folder holds ``last.safetensors`` (what a killed run resumes from), ``best.safetensors`` (the averaged weights
+with the lowest validation loss) and ``metrics.jsonl`` (one line a step).
+"""
 
 from __future__ import annotations
 
+import ctypes
 import json
+import logging
 import math
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from tadkit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tadkit.config import TrainSettings
-from tadkit.errors import TadkitError
-from tadkit.files import whole_file, write_text
+from tadkit.errors import TadkitError, WeightsError
+from tadkit.files import write_text
 from tadkit.progress import Progress
-from tadkit.training.memory import keep_freed_memory
 from tadkit.training.schedule import AveragedWeights, learning_rate, parameter_groups
-from tadkit.training.state import load_state, save_state
 
-_STATE = "last.safetensors"
-_METRICS = "metrics.jsonl"
+LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
+_DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_LOG = logging.getLogger(__name__)
 
 
 class BatchSource(Protocol):
-    """Batches by number: one number is always one batch, so that a resumed run sees what it would have seen."""
+    """Batches by number: a number always stands for the same batch, so that a resumed run reads the same batches."""
 
     steps_per_epoch: int
 
+    @property
+    def validation(self) -> BatchSource | None:
+        """Batches of the videos set aside for validation; None without validation."""
+
     def batch(self, step: int) -> Any:
         """Batch of step ``step``, counted from 0 over all epochs."""
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """What a training run returns.
+
+    Attributes:
+        tensors: averaged weights, on the CPU.
+        provenance: which these are: ``weights`` is ``best`` or ``last``, ``step`` counts the steps done, and
+            ``validation_loss`` is there for the best.
+    """
+
+    tensors: dict[str, Tensor]
+    provenance: dict[str, Any]
 
 
 def fit(
@@ -46,111 +71,249 @@ def fit(
     device: torch.device,
     progress: Progress,
     task: str,
-) -> dict[str, Tensor]:
-    """Train ``objective`` and return its averaged weights, on the CPU.
+) -> TrainedWeights:
+    """Train ``objective``; return the averaged weights of the best validation, or without validation the last ones.
 
     Args:
         objective: a module whose ``forward(batch)`` returns named losses; the one called ``total`` is minimised.
-        batches: where batches come from.
+        batches: source of the batches.
         settings: schedule and optimiser.
-        folder: where the state to resume from and ``metrics.jsonl`` are kept.
+        folder: of the stage; keeps the last and the best weights and ``metrics.jsonl``.
         key: digest of all that the run depends on; a state with another key is not resumed.
-        device: where to train.
-        progress: told of every step.
+        device: where to train, index included.
+        progress: receives every step.
         task: name of the work for ``progress``.
 
     Raises:
         TadkitError: the loss is no longer finite.
     """
     torch.manual_seed(settings.seed)
-    accelerator = _accelerator(settings, device)
-    optimizer = torch.optim.AdamW(parameter_groups(objective, settings), foreach=True)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    objective.to(accelerator.device)
-    averaged = AveragedWeights(objective, decay=settings.ema)
-    state = folder / _STATE
-    first = load_state(state, module=objective, averaged=averaged, optimizer=optimizer, key=key)
-    prepared, optimizer = accelerator.prepare(objective, optimizer)
-    total_steps = settings.epochs * batches.steps_per_epoch
-    progress.start(task, total=total_steps, unit="step")
+    run = _Run(objective, settings, batches.steps_per_epoch, device, folder, key)
+    first = run.resume()
+    progress.start(task, total=run.total_steps, unit="step")
     progress.advance(first)
-    log = _MetricsLog(folder / _METRICS, first_step=first)
-    prepared.train()
-    saved_at = time.monotonic()
-    for step, batch in _prefetched(batches, first, total_steps):
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = learning_rate(step, peak=peak, total_steps=total_steps, settings=settings)
-        factor = optimizer.param_groups[0]["lr"] / peaks[0]
-        torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout of a resumed run is that of an undisturbed one
-        losses = _one_step(accelerator, prepared, optimizer, batch, settings, step)
-        averaged.update(accelerator.unwrap_model(prepared), step=step)
-        log.write(step, epoch=step // batches.steps_per_epoch, factor=factor, losses=losses)
-        progress.advance(note=f"loss {losses['total']:.3f}")
-        last = step + 1 == total_steps
-        if accelerator.is_main_process and (last or time.monotonic() - saved_at >= settings.checkpoint_s):
-            log.flush()
-            save_state(state, module=objective, averaged=averaged, optimizer=optimizer, step=step + 1, key=key)
-            saved_at = time.monotonic()
-    return {name: value.cpu() for name, value in averaged.items()}
+    log = _MetricsLog(folder / METRICS, first_step=first)
+    validation, saved_at = batches.validation, time.monotonic()
+    # One thread reads all batches, training and validation alike: stores and caches need not be thread-safe.
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        for step, batch in _prefetched(reader, batches, first, run.total_steps):
+            rate, losses = run.step(step, batch)
+            last = step + 1 == run.total_steps
+            figures: dict[str, Any] = {"step": step, "epoch": step // batches.steps_per_epoch, "rate": round(rate, 6)}
+            if validation is not None and (last or (step + 1) % run.validate_every_steps == 0):
+                figures["validation"] = run.validate(step, reader, validation)
+            log.add(figures, losses)
+            if last or (step + 1) % settings.log_every == 0:
+                log.flush()
+            progress.advance(note=log.note)
+            if last or time.monotonic() - saved_at >= settings.checkpoint_s:
+                log.flush(durable=True)
+                run.save(step + 1)
+                saved_at = time.monotonic()
+    trained = run.result(use_best=validation is not None)
+    _LOG.info("%s: weights used: %s", task, trained.provenance)
+    progress.advance(0, note=f"used the {trained.provenance['weights']} weights, of step {trained.provenance['step']}")
+    return trained
 
 
-def _one_step(
-    accelerator: Accelerator,
-    objective: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Any,
-    settings: TrainSettings,
-    step: int,
-) -> dict[str, float]:
-    losses: Mapping[str, Tensor] = objective(batch)
-    figures = {name: float(value.detach()) for name, value in losses.items()}
-    if not math.isfinite(figures["total"]):
-        parts = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
-        raise TadkitError(f"training: loss is not finite at step {step} ({parts}); lower lr or set precision = 'no'")
-    optimizer.zero_grad(set_to_none=True)
-    accelerator.backward(losses["total"])
-    accelerator.clip_grad_norm_(objective.parameters(), settings.clip_norm)
-    optimizer.step()
-    return figures
+class _Run:
+    """Everything that changes while training, apart from the log."""
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        settings: TrainSettings,
+        steps_per_epoch: int,
+        device: torch.device,
+        folder: Path,
+        key: str,
+    ) -> None:
+        if device.type == "cpu":
+            _keep_freed_memory()
+        self.objective, self.settings, self.device = objective.to(device).train(), settings, device
+        self.folder, self.key = folder, key
+        self.total_steps = settings.epochs * steps_per_epoch
+        self.validate_every_steps = max(1, settings.validate_every) * steps_per_epoch
+        self.optimizer = torch.optim.AdamW(parameter_groups(objective, settings), foreach=True)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.averaged = AveragedWeights(objective, decay=settings.ema)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+
+    def step(self, step: int, batch: Any) -> tuple[float, dict[str, Tensor]]:
+        """One update; returns the share of the peak learning rate, and the losses, still on the device."""
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = learning_rate(step, peak=peak, total_steps=self.total_steps, settings=self.settings)
+        torch.manual_seed(self.settings.seed * 1_000_003 + step)  # a resumed run draws the same dropout
+        with self._autocast():
+            losses: Mapping[str, Tensor] = self.objective(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.scaler.scale(losses["total"].float()))
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.objective.parameters(), self.settings.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.averaged.update(self.objective, step=step)
+        factor = self.optimizer.param_groups[0]["lr"] / self.peaks[0]
+        return factor, {name: value.detach() for name, value in losses.items()}
+
+    def _autocast(self) -> torch.autocast:
+        precision = self.settings.precision
+        return torch.autocast(self.device.type, dtype=_DTYPES[precision], enabled=precision != "no")
+
+    @torch.no_grad()
+    def validate(self, step: int, reader: ThreadPoolExecutor, batches: BatchSource) -> dict[str, float]:
+        """Mean losses of the averaged weights over one epoch of ``batches``; keeps the weights if they are the best."""
+        self.objective.eval()
+        sums: dict[str, Tensor] = {}
+        for _, batch in _prefetched(reader, batches, 0, batches.steps_per_epoch):
+            with self._autocast():
+                losses = torch.func.functional_call(self.objective, self.averaged.tensors, (batch,))
+            sums = {name: value + sums.get(name, 0) for name, value in losses.items()}
+        self.objective.train()
+        means = {name: float(value) / batches.steps_per_epoch for name, value in sums.items()}
+        best = self._read(BEST)
+        lowest = math.inf if best is None else best.provenance["validation_loss"]
+        if means["total"] < lowest:
+            provenance = {"step": step + 1, "key": self.key, "validation_loss": means["total"]}
+            self._write(BEST, dict(self.averaged.items()), provenance)
+        return {name: round(value, 6) for name, value in means.items()}
+
+    def result(self, *, use_best: bool) -> TrainedWeights:
+        """The weights to use; the last where no validation gave a finite loss."""
+        best = self._read(BEST) if use_best else None
+        if best is None:
+            tensors = {name: value.cpu() for name, value in self.averaged.items()}
+            return TrainedWeights(tensors, {"weights": "last", "step": self.total_steps})
+        used = {name: best.provenance[name] for name in ("step", "validation_loss")}
+        return TrainedWeights(dict(best.tensors), {"weights": "best", **used})
+
+    def save(self, steps: int) -> None:
+        """Write weights, averaged weights and optimiser moments after ``steps`` steps."""
+        tensors: dict[str, Tensor] = {f"module.{name}": value for name, value in self.objective.state_dict().items()}
+        tensors |= {f"averaged.{name}": value for name, value in self.averaged.items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+        provenance: dict[str, Any] = {"step": steps, "key": self.key}
+        if self.scaler.is_enabled():
+            provenance["scaler"] = self.scaler.state_dict()
+        self._write(LAST, tensors, provenance)
+
+    def resume(self) -> int:
+        """Restore the last state; returns the steps done, 0 where there is no state of this run."""
+        saved = self._read(LAST)
+        if saved is None:
+            return 0
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "averaged": {}, "optimizer": {}}
+        for name, value in saved.tensors.items():
+            part, rest = name.split(".", 1)
+            parts[part][rest] = value
+        self.objective.load_state_dict(parts["module"])
+        for name, value in parts["averaged"].items():
+            self.averaged.tensors[name].copy_(value)
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in parts["optimizer"].items():
+            index, moment = name.split(".", 1)
+            state.setdefault(int(index), {})[moment] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        if self.scaler.is_enabled() and "scaler" in saved.provenance:
+            self.scaler.load_state_dict(dict(saved.provenance["scaler"]))
+        return int(saved.provenance["step"])
+
+    def _write(self, name: str, tensors: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
+        kept = Checkpoint(kind="training", settings={}, labels=(), tensors=tensors, provenance=provenance)
+        save_checkpoint(self.folder / name, kept)
+
+    def _read(self, name: str) -> Checkpoint | None:
+        """A file of this run; None where it is missing, damaged, or of another run."""
+        try:
+            saved = load_checkpoint(self.folder / name, kind="training")
+        except WeightsError:
+            return None
+        return saved if saved.provenance.get("key") == self.key else None
 
 
-def _prefetched(batches: BatchSource, first: int, total: int) -> Iterator[tuple[int, Any]]:
-    """Steps and their batches, the next one being made while the current one trains."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = pool.submit(batches.batch, first) if first < total else None
-        for step in range(first, total):
-            assert coming is not None
-            batch = coming.result()
-            coming = pool.submit(batches.batch, step + 1) if step + 1 < total else None
-            yield step, batch
-
-
-def _accelerator(settings: TrainSettings, device: torch.device) -> Accelerator:
-    """Each stage of a run has its own precision, where accelerate keeps the first one of a process for good."""
-    if device.type == "cpu":
-        keep_freed_memory()
-    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    return Accelerator(mixed_precision=settings.precision, cpu=device.type == "cpu")
+def _prefetched(reader: ThreadPoolExecutor, batches: BatchSource, first: int, stop: int) -> Iterator[tuple[int, Any]]:
+    """Steps and their batches; ``reader`` makes the next one while the current one trains."""
+    coming = reader.submit(batches.batch, first) if first < stop else None
+    for step in range(first, stop):
+        assert coming is not None
+        batch = coming.result()
+        coming = reader.submit(batches.batch, step + 1) if step + 1 < stop else None
+        yield step, batch
 
 
 class _MetricsLog:
-    """One JSON line a step; lines of steps that will be done again are dropped."""
+    """One JSON line a step, appended to a file; losses stay on the device until a flush copies them all at once.
+
+    Attributes:
+        note: the latest loss that was copied, for people to read.
+    """
 
     def __init__(self, path: Path, *, first_step: int) -> None:
+        """Keep the whole lines of steps before ``first_step``; drop those of steps that will be run again."""
         self.path = path
+        self.note = ""
         self.started = time.monotonic()
-        self.pending: list[str] = []
-        kept = path.read_text(encoding="utf-8").splitlines()[:first_step] if path.exists() else []
-        write_text(path, "".join(line + "\n" for line in kept))
+        self.pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        write_text(path, "".join(f"{line}\n" for line in lines if _step_of(line) < first_step))
 
-    def write(self, step: int, *, epoch: int, factor: float, losses: Mapping[str, float]) -> None:
-        """Add a step's figures."""
+    def add(self, figures: Mapping[str, Any], losses: Mapping[str, Tensor]) -> None:
+        """Add a step; its line starts with ``figures``."""
         elapsed_s = round(time.monotonic() - self.started, 3)
-        figures = {"step": step, "epoch": epoch, "rate": round(factor, 6), "elapsed_s": elapsed_s}
-        self.pending.append(json.dumps(figures | {name: round(value, 6) for name, value in losses.items()}))
+        self.pending.append(({**figures, "elapsed_s": elapsed_s}, dict(losses)))
 
-    def flush(self) -> None:
-        """Append what is pending to the file."""
-        with whole_file(self.path) as temporary:
-            temporary.write_text(self.path.read_text(encoding="utf-8") + "".join(line + "\n" for line in self.pending))
-        self.pending.clear()
+    def flush(self, *, durable: bool = False) -> None:
+        """Append what is pending; ``durable`` waits for the disk.
+
+        Raises:
+            TadkitError: a loss is not finite; the lines of the steps before it are written.
+        """
+        if self.pending:
+            scalars = [value.float() for _, losses in self.pending for value in losses.values()]
+            values = iter(torch.stack(scalars).tolist())
+            rows = [(figures, {name: next(values) for name in losses}) for figures, losses in self.pending]
+            self.pending.clear()
+            with self.path.open("a", encoding="utf-8") as file:
+                for figures, losses in rows:
+                    _refuse_not_finite(figures["step"], losses)
+                    rounded = {name: round(value, 6) for name, value in losses.items()}
+                    file.write(json.dumps(figures | rounded) + "\n")
+            self.note = f"loss {rows[-1][1]['total']:.3f}"
+        if durable:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _refuse_not_finite(step: int, losses: Mapping[str, float]) -> None:
+    if not math.isfinite(losses["total"]):
+        parts = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        raise TadkitError(f"training: loss is not finite at step {step} ({parts}); lower lr or set precision = 'no'")
+
+
+def _step_of(line: str) -> float:
+    """Step of a line of the log; infinite for one that a kill has cut short."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_NEVER = 2**31 - 1
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc to keep freed memory for the next step instead of giving it back to the kernel.
+
+    A step allocates and frees gigabytes of activations in large blocks. By default each block is mapped afresh and its
+    pages are cleared at first touch: four steps of the room's teacher took 12.9 s of system time beside 17.8 s of user
+    time, and 4.7 s beside 18.7 s with this. Memory is held until the process ends. Other systems than Linux with glibc
+    are left alone.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)

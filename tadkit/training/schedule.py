@@ -63,6 +63,8 @@ def parameter_groups(objective: nn.Module, settings: TrainSettings) -> list[dict
     ]
 
 
+# Not torch.optim.swa_utils.AveragedModel: it copies the weights after the first step where we average them with the
+# initial ones, and it counts steps in a tensor, so that a decay that depends on the step would wait for the device.
 class AveragedWeights:
     """Exponential moving average of every floating-point entry of a state dict."""
 

@@ -11,10 +11,13 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tadkit.config import HeadSettings, TrainSettings, View
+from tadkit.errors import SettingsError
 from tadkit.records import VideoRecord
 from tadkit.timeline import Timeline
 
 _KEPT_SHARE = 0.5
+_SET_ASIDE = 2**32 - 1
+"""Stands where an epoch's number stands in the seed of its windows; no run has so many epochs."""
 
 
 class Window(NamedTuple):
@@ -70,43 +73,98 @@ def window_steps(head: HeadSettings, train: TrainSettings, *, step_s: float) -> 
     return max(1, math.ceil(train.window_s / step_s / align - 1e-9)) * align, align
 
 
+class _Epoch(NamedTuple):
+    """All windows of an epoch, in the order of their steps; one row each."""
+
+    number: int
+    videos: Int64[np.ndarray, " windows"]
+    starts: Int64[np.ndarray, " windows"]
+    views: Int64[np.ndarray, " windows"]
+
+
 class WindowPlan:
-    """Windows of every step: each epoch covers every video once, at jittered places, in shuffled order."""
+    """Windows of every step: each epoch covers every video once, at jittered places, in shuffled order.
+
+    Attributes:
+        videos: those to train on.
+        validation: plan of the videos that are set aside, in the original view; None without validation.
+    """
 
     def __init__(
         self, videos: Sequence[TrainingVideo], settings: TrainSettings, *, window_frames: int, align_frames: int
     ) -> None:
-        """``window_frames`` and all starts are multiples of ``align_frames``."""
+        """``window_frames`` and all starts are multiples of ``align_frames``.
+
+        Raises:
+            SettingsError: validation is on, and there are fewer than two videos to split.
+        """
         assert window_frames % align_frames == 0, (window_frames, align_frames)
+        videos, aside = set_aside(videos, settings)
+        as_it_is = settings.model_copy(update={"views": ("original",), "validate_every": 0})
+        self.validation: WindowPlan | None = (
+            WindowPlan(aside, as_it_is, window_frames=window_frames, align_frames=align_frames) if aside else None
+        )
         self.videos = videos
         self.settings = settings
         self.window_frames = window_frames
         self.align_frames = align_frames
-        count = sum(self._windows_of(video) for video in videos)
-        self.steps_per_epoch = max(1, -(-count // settings.batch_windows))
-
-    def _windows_of(self, video: TrainingVideo) -> int:
-        return max(1, -(-video.frames // self.window_frames))
+        self._frames = np.array([video.frames for video in videos], dtype=np.int64)
+        self._counts = np.maximum(1, -(-self._frames // window_frames))
+        self.steps_per_epoch = max(1, -(-int(self._counts.sum()) // settings.batch_windows))
+        self._planned: _Epoch | None = None
 
     def windows(self, step: int) -> list[Window]:
-        """The windows of one step, counted over all epochs."""
-        epoch, within = divmod(step, self.steps_per_epoch)
-        generator = np.random.default_rng([self.settings.seed, epoch])
-        order = self._epoch(generator)
+        """The windows of one step, counted over all epochs; safe to call from several threads."""
+        number, within = divmod(step, self.steps_per_epoch)
+        epoch = self._planned
+        if epoch is None or epoch.number != number:
+            # Two threads may plan the same epoch at once; both get the same plan.
+            self._planned = epoch = self._plan(number)
         size = self.settings.batch_windows
-        return [order[i % len(order)] for i in range(within * size, (within + 1) * size)]
+        return [self._window(epoch, i % len(epoch.videos)) for i in range(within * size, (within + 1) * size)]
 
-    def _epoch(self, generator: np.random.Generator) -> list[Window]:
-        windows = []
-        for index, video in enumerate(self.videos):
-            count = self._windows_of(video)
-            slack = max(0, video.frames - self.window_frames)
-            for number in range(count):
-                place = (number + generator.random()) / count * slack
-                start = round(place / self.align_frames) * self.align_frames
-                view = self.settings.views[generator.integers(len(self.settings.views))]
-                windows.append(Window(index, start, min(start + self.window_frames, video.frames), view))
-        return [windows[i] for i in generator.permutation(len(windows))]
+    def _window(self, epoch: _Epoch, row: int) -> Window:
+        video, start = int(epoch.videos[row]), int(epoch.starts[row])
+        stop = min(start + self.window_frames, self.videos[video].frames)
+        return Window(video, start, stop, self.settings.views[epoch.views[row]])
+
+    def _plan(self, number: int) -> _Epoch:
+        """Draw the windows of an epoch; place and view of each window are drawn in turn, then the order."""
+        generator = np.random.default_rng([self.settings.seed, number])
+        choices, total = len(self.settings.views), int(self._counts.sum())
+        drawn = [(generator.random(), generator.integers(choices)) for _ in range(total)]
+        jitter, views = np.array([place for place, _ in drawn]), np.array([view for _, view in drawn])
+        videos = np.repeat(np.arange(len(self.videos)), self._counts)
+        first = np.cumsum(self._counts) - self._counts
+        within = np.arange(total) - first[videos]
+        slack = np.maximum(0, self._frames - self.window_frames)[videos]
+        places = (within + jitter) / self._counts[videos] * slack
+        starts = np.round(places / self.align_frames).astype(np.int64) * self.align_frames
+        order = generator.permutation(total)
+        return _Epoch(number, videos[order], starts[order], views[order])
+
+
+def set_aside(
+    videos: Sequence[TrainingVideo], settings: TrainSettings
+) -> tuple[list[TrainingVideo], list[TrainingVideo]]:
+    """Videos to train on and videos to validate on, drawn by the seed; none of the latter without validation.
+
+    Raises:
+        SettingsError: there are fewer than two videos to split.
+    """
+    if not settings.validate_every:
+        return list(videos), []
+    if len(videos) < 2:
+        raise SettingsError(
+            f"validate_every: needs two training videos or more to set one aside, but there are {len(videos)}; "
+            "set it to 0"
+        )
+    count = min(len(videos) - 1, max(1, round(settings.validation_share * len(videos))))
+    chosen = set(np.random.default_rng([settings.seed, _SET_ASIDE]).permutation(len(videos))[:count].tolist())
+    return (
+        [video for number, video in enumerate(videos) if number not in chosen],
+        [video for number, video in enumerate(videos) if number in chosen],
+    )
 
 
 def window_truth(

@@ -13,7 +13,7 @@ import pytest
 from tadkit import __version__
 from tadkit.cli import app
 
-HEAVY = ("torch", "h5py", "cv2", "av", "decord", "rich", "accelerate")
+HEAVY = ("torch", "h5py", "cv2", "av", "decord", "rich")
 ROOMS = ("tadkit.recipe", "tadkit.detection", "tadkit.extraction")
 
 

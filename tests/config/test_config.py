@@ -117,3 +117,18 @@ def test_paths_are_read_from_text():
     settings = recipe(flow={"method": "raft-small", "weights": "w.pth"}).flow
     assert isinstance(settings, config.RaftSettings)
     assert settings.weights == Path("w.pth")
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({}, {"checkpoint_s", "cache_mb", "log_every", "schedule", "milestones", "validate_every", "validation_share"}),
+        ({"validate_every": 2}, {"checkpoint_s", "cache_mb", "log_every", "schedule", "milestones"}),
+        (
+            {"schedule": "actionformer-multistep"},
+            {"checkpoint_s", "cache_mb", "log_every", "validate_every", "validation_share"},
+        ),
+    ],
+)
+def test_settings_without_effect_on_the_weights_depend_on_the_others(changed, named):
+    assert TrainSettings.model_validate(changed).without_effect == named

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tadkit.config import ActionFormerSettings, BackboneSettings, DistillSettings, FusionSettings
 from tadkit.distill import Batch, StudentObjective, TeacherTargets, Truth
-from tadkit.models.joint import JointHead
+from tadkit.models.fusion import JointHead
 from tadkit.models.student import Student
 from tadkit.models.teacher import Teacher
 

@@ -78,9 +78,28 @@ def test_flow_settings_redo_all_that_hears_flow(finished: Path, run_toy: RunToy)
 
 def test_speed_and_decoding_settings_redo_nothing(finished: Path, run_toy: RunToy) -> None:
     states = run_toy(
-        finished, "decode.keep=5", "train.head.checkpoint_s=9", "train.student.cache_mb=0", "video.reader=pyav"
+        finished,
+        "decode.keep=5",
+        "train.head.checkpoint_s=9",
+        "train.teacher.log_every=3",
+        "train.head.validation_share=0.5",
+        "train.student.cache_mb=0",
+        "video.reader=pyav",
     )
     assert redone(states) == set()
+
+
+def test_validation_redoes_a_stage_whose_checkpoint_says_which_weights_it_holds(
+    finished: Path, run_toy: RunToy
+) -> None:
+    path = finished.parent / "runs" / "toy" / "detector-decomposed.safetensors"
+    assert load_checkpoint(path, kind="detector").provenance["trained"] == {"weights": "last", "step": 8}
+    states = run_toy(finished, "train.head.validate_every=1")
+    assert redone(states) == {"train-head (decomposed)", "train-head (rgb)"}
+    trained = load_checkpoint(path, kind="detector").provenance["trained"]
+    assert trained["weights"] == "best"
+    assert trained["validation_loss"] > 0
+    assert (path.parent / "stages" / "train-head-decomposed" / "best.safetensors").exists()
 
 
 def test_views_of_the_head_redo_features_and_head(finished: Path, run_toy: RunToy) -> None:

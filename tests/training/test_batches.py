@@ -16,8 +16,7 @@ from tadkit.config import TrainSettings, VideoSettings, View
 from tadkit.errors import VideoError
 from tadkit.flow import encode
 from tadkit.store import TrackReader, open_store, read_store
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, pad_time, read_flow
-from tadkit.training.frames import FrameCache
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, pad_time, read_flow
 from tadkit.training.windows import TrainingVideo, WindowPlan
 from tadkit.video import write_video
 
@@ -265,6 +264,27 @@ def test_feature_windows_are_channels_by_steps(world: World, tracks: tuple[str, 
             expected = [-2 * (window.start + 1 + k) for k in range(real)] + [0] * (8 - real)
             assert batch.inputs["appearance"].shape == (2, 4, 8)
             assert batch.inputs["appearance"][number, 3].tolist() == expected
+
+
+def test_validation_batches_are_of_the_videos_set_aside_in_the_original_view(world: World) -> None:
+    train = TrainSettings(views=("mirror",), batch_windows=2, validate_every=1, validation_share=0.34)
+    plan = WindowPlan(world.videos, train, window_frames=WINDOW, align_frames=ALIGN)
+    batches = FlowBatches(plan, stride=STRIDE, flow=world.flow)
+    aside = batches.validation
+    assert aside is not None
+    assert aside.validation is None
+    trained, validated = ({video.name for video in it.plan.videos} for it in (batches, aside))
+    assert trained | validated == LENGTHS.keys()
+    assert not trained & validated
+    assert len(validated) == 1
+    windows = [window for step in range(aside.steps_per_epoch) for window in aside.plan.windows(step)]
+    assert {window.view for window in windows} == {"original"}
+    assert aside.batch(0).inputs["flow"].shape == (2, WINDOW, 2, SIZE, SIZE)
+    assert {window.view for window in plan.windows(0)} == {"mirror"}
+
+
+def test_without_validation_there_are_no_validation_batches(world: World) -> None:
+    assert FlowBatches(plan_of(world), stride=STRIDE, flow=world.flow).validation is None
 
 
 def test_a_batch_is_the_same_whenever_it_is_asked_for(world: World) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.config import TrainSettings
+from tadkit.errors import SettingsError
 from tadkit.records import Annotation, VideoRecord
 from tadkit.timeline import Timeline
-from tadkit.training.windows import TrainingVideo, Window, WindowPlan, training_video, window_truth
+from tadkit.training.windows import TrainingVideo, Window, WindowPlan, set_aside, training_video, window_truth
 
 
 def video(frames: int, segments: list[tuple[float, float]] | None = None, *, name: str = "v") -> TrainingVideo:
@@ -60,6 +65,60 @@ def test_a_step_has_its_windows_in_whatever_order_steps_are_asked(
     plan = plan_of(lengths, seed=seed)
     found = {step: plan.windows(step) for step in order}
     assert [found[step] for step in range(7)] == forward
+
+
+@pytest.mark.parametrize("case", json.loads((Path(__file__).parent / "golden" / "windows.json").read_text()))
+def test_windows_of_a_seed_stay_what_they_were(case: dict[str, Any]) -> None:
+    plan = plan_of(case["lengths"], window=case["window"], align=case["align"], **case["train"])
+    found = [[list(window) for window in plan.windows(step)] for step in range(len(case["steps"]))]
+    assert found == case["steps"]
+
+
+def test_threads_that_read_different_epochs_get_the_windows_of_their_steps() -> None:
+    plan, again = plan_of([100, 7, 64] * 20), plan_of([100, 7, 64] * 20)
+    steps = [epoch * plan.steps_per_epoch + step for step in range(20) for epoch in range(4)]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        found = list(pool.map(plan.windows, steps))
+    assert found == [again.windows(step) for step in steps]
+
+
+def test_an_epoch_is_planned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of([100, 90, 80])
+    planned: list[int] = []
+    draw = plan._plan
+    monkeypatch.setattr(plan, "_plan", lambda number: planned.append(number) or draw(number))
+    for step in range(2 * plan.steps_per_epoch):
+        plan.windows(step)
+    assert planned == [0, 1]
+
+
+@given(count=st.integers(2, 40), share=st.floats(0.01, 0.99), seed=st.integers(0, 100))
+def test_videos_set_aside_are_a_share_of_all_and_the_same_for_a_seed(count: int, share: float, seed: int) -> None:
+    videos = [video(10, name=str(number)) for number in range(count)]
+    train = TrainSettings(validate_every=1, validation_share=share, seed=seed)
+    kept, aside = set_aside(videos, train)
+    assert sorted([*kept, *aside], key=videos.index) == videos
+    assert kept
+    assert len(aside) == min(count - 1, max(1, round(share * count)))
+    assert set_aside(videos, train) == (kept, aside)
+
+
+def test_without_validation_no_video_is_set_aside() -> None:
+    videos = [video(10), video(20)]
+    assert set_aside(videos, TrainSettings()) == (videos, [])
+
+
+def test_another_seed_sets_other_videos_aside() -> None:
+    videos = [video(10, name=str(number)) for number in range(40)]
+    names = {
+        tuple(v.name for v in set_aside(videos, TrainSettings(validate_every=1, seed=seed))[1]) for seed in range(5)
+    }
+    assert len(names) > 1
+
+
+def test_one_video_cannot_be_split() -> None:
+    with pytest.raises(SettingsError, match="validate_every: needs two training videos"):
+        set_aside([video(10)], TrainSettings(validate_every=1))
 
 
 def test_epochs_and_seeds_differ() -> None:

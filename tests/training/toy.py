@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tadkit.config import TrainSettings
-from tadkit.progress import Quiet
-from tadkit.training import fit
+from tadkit.progress import Progress, Quiet
+from tadkit.training import BatchSource, TrainedWeights, fit
 
 STEPS_PER_EPOCH = 5
 SETTINGS = TrainSettings(epochs=3, lr=0.02, backbone_lr=0.01, checkpoint_s=0.0, ema=0.8, seed=4)
@@ -38,7 +39,8 @@ class Source:
 
     steps_per_epoch = STEPS_PER_EPOCH
 
-    def __init__(self, stop: int | None = None, *, kill: bool = False) -> None:
+    def __init__(self, stop: int | None = None, *, kill: bool = False, validation: BatchSource | None = None) -> None:
+        self.validation = validation
         self.stop = stop
         self.kill = kill
         self.asked: list[int] = []
@@ -53,20 +55,27 @@ class Source:
         return x, x @ torch.tensor([1.0, -2.0, 0.5, 0.0])
 
 
-def run(
+def train(
     folder: Path,
     source: Source,
     *,
     settings: TrainSettings = SETTINGS,
     key: str = "key",
     objective: nn.Module | None = None,
-) -> dict[str, Tensor]:
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> TrainedWeights:
     """One training run, always from the same weights."""
     torch.set_num_threads(1)  # sums of another number of threads differ in the last bit
     torch.manual_seed(1)
-    objective = objective or Objective()
-    cpu = torch.device("cpu")
-    return fit(objective, source, settings, folder=folder, key=key, device=cpu, progress=Quiet(), task="toy")
+    objective, where = objective or Objective(), torch.device(device)
+    progress = progress or Quiet()
+    return fit(objective, source, settings, folder=folder, key=key, device=where, progress=progress, task="toy")
+
+
+def run(folder: Path, source: Source, **options: Any) -> dict[str, Tensor]:
+    """The weights of :func:`train`."""
+    return train(folder, source, **options).tensors
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tadkit.cli.commands.bench_evaluate import evaluate
-from tadkit.cli.commands.bench_heads import heads
 from tadkit.cli.options import PATH, InOrder, device_option, example
 
 if TYPE_CHECKING:
@@ -20,10 +18,6 @@ if TYPE_CHECKING:
 @click.group(cls=InOrder, epilog=example("tadkit bench flow --truth chairs"))
 def bench() -> None:
     """Measure accuracy and cost on this machine."""
-
-
-bench.add_command(evaluate)
-bench.add_command(heads)
 
 
 class _Size(click.ParamType[tuple[int, int]]):
@@ -168,3 +162,158 @@ def _print_methods(
             )
         )
     print_table(headings, rows, right=headings[1:])
+
+
+@bench.command(
+    short_help="Time the evaluator and suppression.",
+    epilog=example("tadkit bench evaluate --videos 20 --rounds 1 --json"),
+)
+@click.option("--videos", type=click.IntRange(min=1), default=200, show_default=True, help="Made-up videos.")
+@click.option("--detections", type=click.IntRange(min=1), default=200, show_default=True, help="Detections a video.")
+@click.option("--classes", type=click.IntRange(min=1), default=20, show_default=True, help="Classes.")
+@click.option(
+    "--candidates", type=click.IntRange(min=1), default=2000, show_default=True, help="Candidates to suppress."
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each, in turn.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the made-up data.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
+def evaluate(
+    videos: int, detections: int, classes: int, candidates: int, rounds: int, seed: int, as_json: bool
+) -> None:
+    """Time average precision and soft-NMS beside plain loops of the same rules, on made-up data.
+
+    The loops are also what the results are held to. Both take turns, round after round; figures are medians.
+    """
+    from tadkit.bench.evaluate import bench_evaluate, report_json
+    from tadkit.cli.console import TerminalProgress, print_table
+
+    with TerminalProgress() as progress:
+        result = bench_evaluate(
+            videos=videos,
+            detections=detections,
+            classes=classes,
+            candidates=candidates,
+            rounds=rounds,
+            seed=seed,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(report_json(result), indent=1))
+        return
+    click.echo(f"{result.machine['cpu']}, {result.threads} threads of torch; {rounds} rounds")
+    named = {
+        f"evaluator: {videos} videos x {detections} detections, {classes} classes": result.evaluator,
+        f"soft-NMS: {candidates} candidates in {classes} classes": result.suppression,
+    }
+    headings = ("work", "tadkit ms", "loop ms", "times faster", "largest difference")
+    rows = [
+        (
+            name,
+            f"{1000 * one.tadkit_s:.2f}",
+            f"{1000 * one.loop_s:.1f}",
+            f"{one.times_faster:.1f}",
+            f"{one.largest_difference:.1e}",
+        )
+        for name, one in named.items()
+    ]
+    print_table(headings, rows, right=headings[1:])
+
+
+@bench.command(
+    short_help="Time the anchor-free heads.",
+    epilog=example("tadkit bench heads --json", "tadkit bench heads --head actionformer --steps 256 --rounds 1"),
+)
+@click.option("--head", "names", multiple=True, metavar="NAME", help="Only this head. May be given again.")
+@click.option(
+    "--steps", type=click.IntRange(64, 65536), default=2304, show_default=True, help="Feature steps of a window."
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timed runs of each, in turn.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; by default all cores.")
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
+def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, device: str, as_json: bool) -> None:
+    """Time the heads on tracks of THUMOS14's form: 2048 channels, 20 classes.
+
+    A forward pass of one track, and a training step of two (forward, losses, backward; no optimiser). ActionFormer,
+    TriDet and TemporalMaxer have their authors' sizes, the heads that see windows tadkit's defaults; those take a
+    track's windows as a batch. Heads take turns, round after round; figures are medians.
+    """
+    from tadkit.bench.heads import bench_heads, report_json
+    from tadkit.cli.console import TerminalProgress, print_table
+    from tadkit.devices import torch_device
+
+    with TerminalProgress() as progress:
+        result = bench_heads(
+            heads=names, steps=steps, rounds=rounds, threads=threads, device=torch_device(device), progress=progress
+        )
+    if as_json:
+        click.echo(json.dumps(report_json(result), indent=1))
+        return
+    machine = result.machine
+    click.echo(
+        f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}; windows of "
+        f"{result.steps} steps, {result.batch} a training step; {result.rounds} rounds"
+    )
+    rows = [
+        (
+            name,
+            *(f"{ms:.0f}" for ms in (it.forward_ms, it.forward_ms_min, it.step_ms, it.step_ms_min)),
+            f"{it.parameters:,}",
+        )
+        for name, it in result.heads.items()
+    ]
+    headings = ("head", "forward ms", "min", "step ms", "min", "parameters")
+    print_table(headings, rows, right=headings[1:])
+
+
+@bench.command(
+    short_help="Time the training stages.",
+    epilog=example("tadkit bench training --json", "tadkit bench training --steps 2 --rounds 1"),
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    help="Timed steps in a round; the head has 10 times as many.",
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each stage, in turn.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; by default all cores.")
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
+def training(steps: int, rounds: int, threads: int | None, device: str, as_json: bool) -> None:
+    """Time training steps of teacher, student and head at the sizes of examples/room.toml, on made-up data.
+
+    Also measures the share of the time that training waits for data, and what it costs to choose the windows of a step
+    among 10,000 videos. Stages take turns, round after round; figures are medians.
+    """
+    from tadkit.bench.training import bench_training, report_json
+    from tadkit.cli.console import TerminalProgress, print_table
+    from tadkit.devices import torch_device
+
+    with TerminalProgress() as progress:
+        result = bench_training(
+            steps=steps, rounds=rounds, threads=threads, device=torch_device(device), progress=progress
+        )
+    if as_json:
+        click.echo(json.dumps(report_json(result), indent=1))
+        return
+    machine, planning = result.machine, result.planning
+    click.echo(
+        f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}; "
+        f"{result.steps} steps a round, {result.rounds} rounds"
+    )
+    rows = [
+        (
+            name,
+            f"{it.batch_windows} x {it.window_frames}",
+            *(f"{rate:.3g}" for rate in (it.steps_per_s, it.steps_per_s_min, it.steps_per_s_max)),
+            f"{it.waiting_share:.1%}",
+        )
+        for name, it in result.stages.items()
+    ]
+    headings = ("stage", "windows x length", "steps/s", "min", "max", "waiting for data")
+    print_table(headings, rows, right=headings[1:])
+    click.echo(f"\nplanning: {planning.ms_per_step:.4f} ms a step with {planning.videos:,} videos")
+    if result.peak_memory_mb is not None:
+        click.echo(f"peak memory: {result.peak_memory_mb:,.0f} MiB")

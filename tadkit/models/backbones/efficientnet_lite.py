@@ -97,14 +97,12 @@ class MobileBlock(nn.Module):
         self.project = ConvNorm(hidden, outputs, 1, active=False)
         self.residual = stride == 1 and inputs == outputs
 
-    @property
-    def branch(self) -> ConvNorm:
-        """First layer of the residual branch."""
-        return self.expand if self.expand is not None else self.depthwise
-
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
-        """Apply the block to a batch of frames."""
-        hidden = self.expand(x) if self.expand is not None else x
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"], branch_input: Tensor | None = None
+    ) -> Float[Tensor, "batch out height2 width2"]:
+        """Apply the block to a batch of frames; ``branch_input`` takes the place of ``x`` in the residual branch."""
+        x_in = x if branch_input is None else branch_input
+        hidden = self.expand(x_in) if self.expand is not None else x_in
         out: Tensor = self.project(self.depthwise(hidden))
         return x + out if self.residual else out
 

@@ -50,9 +50,6 @@ class TemporalShiftBackbone(nn.Module):
         self.frozen_blocks = min(settings.frozen_blocks, count)
         for block in self.blocks[: self.frozen_blocks]:
             block.requires_grad_(False)
-        self._mask: Tensor | None = None
-        for block in self.blocks[self.first_shift :]:
-            _branch(block).register_forward_pre_hook(self._shift)
 
     def train(self, mode: bool = True) -> TemporalShiftBackbone:
         """Training mode leaves pretrained batch norm frozen: windows of one video are no fair sample of statistics."""
@@ -68,42 +65,62 @@ class TemporalShiftBackbone(nn.Module):
         """Features of every step; ``mask`` is false at padding, which neither shifts nor averages into real frames."""
         batch, frames = clip.shape[:2]
         x = rearrange(clip, "b t c h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
-        self._mask = mask
-        for block in self.blocks:
-            x = block(x)
-        self._mask = None
+        # An exported graph cannot depend on what is in the mask.
+        real = mask if torch.compiler.is_exporting() or not bool(mask.all()) else None
+        for number, block in enumerate(self.blocks):
+            if number < self.first_shift:
+                x = block(x)
+            else:
+                x = _shifted_block(block, x, shift(x, frames=frames, real=real, fraction=self.shift_fraction))
         pooled = x.mean(dim=(2, 3)).view(batch, frames, -1) * mask[..., None]
         return _average_groups(pooled, mask, self.stride).transpose(1, 2)
 
-    def _shift(self, _layer: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-        """Shift what enters the residual branch of a block."""
-        assert self._mask is not None, "blocks are called through the backbone"
-        return _shifted(inputs[0], self._mask, self.shift_fraction)
 
+def _shifted_block(block: nn.Module, x: Tensor, shifted: Tensor) -> Tensor:
+    """Apply a block with ``x`` on its identity path and ``shifted`` in its residual branch.
 
-def _branch(block: nn.Module) -> nn.Module:
-    """The first layer of a block that the identity path passes by."""
+    A block without an identity path reads ``shifted`` alone.
+    """
     match block:
         case efficientnet_lite.MobileBlock():
-            return block.branch
-        case nn.Module(conv1=nn.Module() as first):  # torchvision's BasicBlock
-            return first
-        case nn.Module(block=nn.Module() as first):  # torchvision's InvertedResidual
-            return first
+            out: Tensor = block(x, shifted)
+        case nn.Module(conv1=nn.Module(), conv2=nn.Module()):
+            out = _shifted_basic_block(block, x, shifted)
+        case nn.Module(block=nn.Module() as branch, use_res_connect=bool() as has_identity):
+            out = branch(shifted)  # torchvision's InvertedResidual
+            out = x + out if has_identity else out
         case _:
-            return block
+            out = block(shifted)
+    return out
 
 
-def _shifted(
-    x: Float[Tensor, "frames_in_all channels height width"], mask: Bool[Tensor, "batch frames"], fraction: float
+def _shifted_basic_block(block: Any, x: Tensor, shifted: Tensor) -> Tensor:
+    """The forward pass of torchvision's BasicBlock, of ResNet-18."""
+    out = block.bn2(block.conv2(block.relu(block.bn1(block.conv1(shifted)))))
+    identity = x if block.downsample is None else block.downsample(x)
+    added: Tensor = block.relu(out + identity)
+    return added
+
+
+def shift(
+    x: Float[Tensor, "frames_in_all channels height width"],
+    *,
+    frames: int,
+    real: Bool[Tensor, "batch frames"] | None,
+    fraction: float,
 ) -> Float[Tensor, "frames_in_all channels height width"]:
-    """Take some channels from the frame before and as many from the frame after; beyond the ends is zero."""
-    video = x.reshape(*mask.shape, *x.shape[1:])
-    real = None if bool(mask.all()) else mask[:, :, None, None, None].to(x.dtype)
-    shifted: Tensor = _Shift.apply(  # type: ignore[no-untyped-call]
-        video, real, max(1, int(x.shape[1] * fraction))
-    )
-    return shifted.reshape(x.shape)
+    """Take some channels from the frame before and as many from the frame after; beyond the ends is zero.
+
+    Args:
+        x: the frames of all clips, one clip after the other.
+        frames: of a clip.
+        real: false at padding, from which nothing is taken; None where there is no padding.
+        fraction: share of the channels that come from the frame before.
+    """
+    clip = x.reshape(-1, frames, *x.shape[1:])
+    weight = None if real is None else real[:, :, None, None, None].to(x.dtype)
+    shifted: Tensor = _Shift.apply(clip, weight, max(1, int(x.shape[1] * fraction)))  # type: ignore[no-untyped-call]
+    return shifted.flatten(0, 1)
 
 
 class _Shift(torch.autograd.Function):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 from tadkit.config import BackboneSettings
 from tadkit.errors import SettingsError
 from tadkit.models.backbones import TemporalShiftBackbone, step_mask
-from tadkit.models.backbones.temporal_shift import _shifted
+from tadkit.models.backbones.temporal_shift import shift
 
 NETS = ("tiny", "efficientnet-lite0", "resnet18", "mobilenet-v3-small")
 
@@ -163,7 +166,7 @@ def test_the_shift_and_its_gradient_are_those_of_slices(frames: int, real: int, 
     mask = (torch.arange(frames) < real).expand(2, -1)
     video = torch.randn(2, frames, 6, 2, 2, dtype=torch.float64, requires_grad=True)
     upstream = torch.randn_like(video)
-    own = _shifted(video.flatten(0, 1), mask, fold / 6).unflatten(0, (2, frames))
+    own = shift(video.flatten(0, 1), frames=frames, real=mask, fraction=fold / 6).unflatten(0, (2, frames))
     expected = sliced(video, mask, fold)
     torch.testing.assert_close(own, expected)
     (found,), (wanted,) = (torch.autograd.grad(out, video, upstream) for out in (own, expected))
@@ -184,3 +187,41 @@ def test_the_identity_path_keeps_every_frame_to_itself() -> None:
     assert changed() == [1, 2, 3]
     nn.init.zeros_(net.blocks[-1].bn2.weight)  # the residual branch falls silent
     assert changed() == [2]
+
+
+@pytest.mark.parametrize("name", NETS)
+@torch.no_grad()
+def test_two_clips_go_through_one_backbone_from_two_threads_at_once(name: str) -> None:
+    net = backbone(name)
+    clips = [clip_of(length, seed=length) for length in (5, 9)]
+    masks = [torch.arange(clip.shape[1])[None] < real for clip, real in zip(clips, (3, 9), strict=True)]
+    alone = [net(clip, mask) for clip, mask in zip(clips, masks, strict=True)]
+    both_inside = threading.Barrier(2)
+
+    def wait(*_: object) -> None:
+        both_inside.wait(timeout=60)
+
+    waits = net.blocks[0].register_forward_pre_hook(wait)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        together = list(pool.map(net, clips, masks))
+    waits.remove()
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, atol=0, rtol=0)
+
+
+def test_a_backbone_has_no_hooks_and_keeps_nothing_of_a_clip() -> None:
+    net = backbone("tiny")
+    before = set(vars(net))
+    net(clip_of(3), all_real(clip_of(3)))
+    assert set(vars(net)) == before
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in net.modules())
+
+
+@torch.no_grad()
+def test_an_exported_backbone_gives_the_same_features_with_and_without_padding() -> None:
+    net = backbone("tiny")
+    clip = clip_of(6)
+    exported = torch.export.export(net, (clip, all_real(clip))).module()
+    for real in (6, 4):
+        mask = torch.arange(6)[None] < real
+        torch.testing.assert_close(exported(clip, mask), net(clip, mask))
