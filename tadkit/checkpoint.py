@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-import tadkit
 from tadkit.errors import WeightsError
 from tadkit.files import canonical_json, digest_of_file, whole_file
+from tadkit.version import __version__
 
 FORMAT = "tadkit-checkpoint"
 VERSION = 1
@@ -50,7 +50,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
     header = {
         "format": FORMAT,
         "version": str(VERSION),
-        "producer": f"tadkit {tadkit.__version__}",
+        "producer": f"tadkit {__version__}",
         "kind": checkpoint.kind,
         "settings": canonical_json(dict(checkpoint.settings)),
         "labels": canonical_json(list(checkpoint.labels)),

@@ -56,7 +56,9 @@ class Detection:
     score: float
 
 
-Detections = Mapping[str, Sequence[Detection]]
+DetectionsByVideo = Mapping[str, Sequence[Detection]]
+HIGH_CONFIDENCE = 0.3
+"""Score from which a detection is shown to a person, unless they choose another."""
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -150,7 +152,7 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
     write_text(path, json.dumps({"version": "tadkit 1", "taxonomy": [], "database": database}, indent=1) + "\n")
 
 
-def detections_json(detections: Detections, *, external: Mapping[str, Any]) -> str:
+def detections_json(detections: DetectionsByVideo, *, external: Mapping[str, Any]) -> str:
     """The text of a detections file: three keys, full precision, ``external`` under ``external_data``."""
     results = {
         video: [{"label": d.label, "score": d.score, "segment": [d.start_s, d.end_s]} for d in found]
@@ -160,7 +162,7 @@ def detections_json(detections: Detections, *, external: Mapping[str, Any]) -> s
     return json.dumps(content, indent=1) + "\n"
 
 
-def write_detections(path: Path, detections: Detections, *, external: Mapping[str, Any]) -> None:
+def write_detections(path: Path, detections: DetectionsByVideo, *, external: Mapping[str, Any]) -> None:
     """Write a detections file, whole or not at all."""
     write_text(path, detections_json(detections, external=external))
 

@@ -13,11 +13,9 @@ from pathlib import Path
 
 import click
 
-from tadkit import __version__
 from tadkit.cli.commands.bench import bench
 from tadkit.cli.commands.data import data
-from tadkit.cli.commands.detect import detect
-from tadkit.cli.commands.detect_features import detect_features
+from tadkit.cli.commands.detect import detect, detect_features
 from tadkit.cli.commands.doctor import doctor
 from tadkit.cli.commands.evaluate import evaluate
 from tadkit.cli.commands.extract import extract_features, extract_flow
@@ -27,6 +25,7 @@ from tadkit.cli.commands.stages import distill, run, train_head, train_teacher
 from tadkit.cli.console import show_error
 from tadkit.cli.options import InOrder, example
 from tadkit.errors import TadkitError, UsageError
+from tadkit.version import __version__
 
 INTERRUPTED = 130
 

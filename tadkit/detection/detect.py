@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -14,85 +13,157 @@ from jaxtyping import Float32
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.config.loading import check_settings, merged
+from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, video_scores_for
 from tadkit.devices import torch_device
-from tadkit.errors import SettingsError, TadkitError
+from tadkit.errors import SettingsError, TadkitError, VideoError
 from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector
-from tadkit.progress import Progress
+from tadkit.progress import Progress, Quiet
 from tadkit.records import Detection
 from tadkit.video import SampledVideo, open_sampled
-from tadkit.video.discovery import named
-from tadkit.zoo import bundled_model
+from tadkit.video.discovery import named, videos_in
+from tadkit.zoo import model_path
+
+OnError = Literal["raise", "collect"]
 
 
-@dataclass
-class DetectResult:
-    """What was found in each video.
+class Detector:
+    """A detector that is loaded and ready; :func:`load_detector` makes one.
 
     Attributes:
-        detections: by video name, best score first.
-        durations_s: length of each video that could be read.
-        failed: the error of each video that could not.
-        external: what the detections file says of the model, grid and decoder.
+        name: stem of its file.
+        labels: classes that it detects.
+        net: student, fusion and joint head.
+        video: how frames are read.
+        decoding: from candidates to detections.
+        device: where it runs.
+        origin: model, settings and decoder, as a detections file states them.
     """
 
-    detections: dict[str, list[Detection]] = field(default_factory=dict)
-    durations_s: dict[str, float] = field(default_factory=dict)
-    failed: dict[str, TadkitError] = field(default_factory=dict)
-    external: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, path: Path, *, device: str, overrides: Mapping[str, Any]) -> None:
+        """Load the detector of the checkpoint ``path``."""
+        checkpoint = load_checkpoint(path, kind="detector")
+        self.name = path.stem
+        self.device = torch_device(device)
+        self.net = build_detector(checkpoint).to(self.device)
+        self.labels = self.net.labels
+        self.video, self.decoding = _overridden(self.net, overrides)
+        self.origin: dict[str, Any] = {
+            "model": {"file": path.name, "sha256": checkpoint.digest, "labels": list(self.labels)},
+            "video": self.video.model_dump(mode="json"),
+            "decode": self.decoding.model_dump(mode="json"),
+        }
+
+    @overload
+    def detect(  # type: ignore[overload-overlap]  # a str is an iterable, too; the first fits before
+        self, videos: str | Path, *, video_scores: str | Path | None = None
+    ) -> Detections: ...
+
+    @overload
+    def detect(
+        self,
+        videos: Iterable[str | Path],
+        *,
+        video_scores: str | Path | None = None,
+        on_error: OnError = "raise",
+        progress: Progress | None = None,
+    ) -> VideoDetections: ...
+
+    def detect(
+        self,
+        videos: str | Path | Iterable[str | Path],
+        *,
+        video_scores: str | Path | None = None,
+        on_error: OnError = "raise",
+        progress: Progress | None = None,
+    ) -> Detections | VideoDetections:
+        """Detect actions in one video, or in several.
+
+        Args:
+            videos: one file gives its :class:`Detections`; several files, or folders of them, give
+                :class:`VideoDetections`, each video named by its stem, or by more of its path where stems are alike.
+            video_scores: JSON file of scores of whole videos, {video: {label: score}}, that weight the detections.
+            on_error: with several videos, ``raise`` stops at the first that fails; ``collect`` goes through all and
+                keeps the errors in ``failed``.
+            progress: told of every video.
+
+        Raises:
+            VideoError: a video cannot be read.
+            AnnotationError: ``video_scores`` cannot be read or does not fit the model.
+        """
+        scores = self._video_scores(video_scores)
+        if isinstance(videos, str | Path):
+            return self._detections(Path(videos).stem, Path(videos), scores)
+        progress = progress or Quiet()
+        found: dict[str, Detections] = {}
+        failed: dict[str, TadkitError] = {}
+        sources: list[Path] = []
+        for source in map(Path, videos):
+            try:
+                videos_in([source])
+                sources.append(source)
+            except VideoError as error:
+                if on_error == "raise":
+                    raise
+                failed[source.stem] = error
+        items = named(videos_in(sources))
+        progress.start("detect", total=len(items), unit="videos")
+        for name, path in items.items():
+            try:
+                found[name] = self._detections(name, path, scores)
+            except TadkitError as error:
+                if on_error == "raise":
+                    raise
+                failed[name] = error
+            progress.advance(note=name)
+        return VideoDetections(found, origin=self.origin, failed=failed)
+
+    def iter_detect(
+        self, videos: Iterable[str | Path], *, video_scores: str | Path | None = None
+    ) -> Iterator[Detections]:
+        """Detections of one video after the other, as each is done: memory does not grow with their number.
+
+        Raises:
+            VideoError: a video cannot be read.
+            AnnotationError: ``video_scores`` cannot be read or does not fit the model.
+        """
+        scores = self._video_scores(video_scores)
+        for name, path in named(videos_in([Path(video) for video in videos])).items():
+            yield self._detections(name, path, scores)
+
+    def _video_scores(self, path: str | Path | None) -> VideoScoresFile | None:
+        file = None if path is None else Path(path)
+        return video_scores_for(self.net.joint.head, self.labels, path=file, decoding=self.decoding)
+
+    def _detections(self, name: str, path: Path, scores: VideoScoresFile | None) -> Detections:
+        with open_sampled(path, self.video) as sampled:
+            found = detections_in_video(self.net, sampled, name=name, decoding=self.decoding, video_scores=scores)
+            return Detections(found, video=name, duration_s=sampled.duration_s, origin=self.origin)
+
+    def __repr__(self) -> str:
+        """Name, classes and device."""
+        return f"<Detector '{self.name}' on {self.device}: {', '.join(self.labels)}>"
 
 
-def detect(
-    videos: Sequence[Path],
-    *,
-    model: Path | None,
-    device: str,
-    overrides: Mapping[str, Any],
-    progress: Progress,
-    video_scores: Path | None = None,
-) -> DetectResult:
-    """Detect actions in ``videos``.
+def load_detector(
+    name_or_path: str | Path | None = None, *, device: str = "auto", overrides: Mapping[str, Any] | None = None
+) -> Detector:
+    """Load a detector.
 
     Args:
-        videos: files; each is named by its stem, or by more of its path where stems are alike.
-        model: detector checkpoint; None is the bundled one.
-        device: ``auto``, ``cpu``, ``cuda`` ...
-        overrides: settings under ``decode``, and ``video.reader``, that replace the model's own.
-        progress: told of every video.
-        video_scores: JSON file of scores of whole videos, {video: {label: score}}, that weight the detections.
+        name_or_path: name of a bundled model, or a detector's checkpoint; None is the bundled ``people-motion``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        overrides: settings under ``decode``, and ``video.reader``, in place of the model's own, as in
+            ``{"decode": {"min_score": 0.2}}``.
 
     Raises:
-        WeightsError: the model cannot be loaded.
-        AnnotationError: ``video_scores`` cannot be read or does not fit the model.
+        WeightsError: there is no such model, or it cannot be loaded.
         SettingsError: an override is unknown or wrong.
+        UsageError: the device is not available.
     """
-    path = model or bundled_model()
-    checkpoint = load_checkpoint(path, kind="detector")
-    detector = build_detector(checkpoint).to(torch_device(device))
-    video, decoding = _overridden(detector, overrides)
-    scores = video_scores_for(detector.joint.head, detector.labels, path=video_scores, decoding=decoding)
-    result = DetectResult()
-    items = named(videos)
-    progress.start("detect", total=len(items), unit="videos")
-    for name, file in items.items():
-        try:
-            with open_sampled(file, video) as sampled:
-                result.detections[name] = detections_in_video(
-                    detector, sampled, name=name, decoding=decoding, video_scores=scores
-                )
-                result.durations_s[name] = sampled.duration_s
-        except TadkitError as error:
-            result.failed[name] = error
-        progress.advance(note=name)
-    result.external = {
-        "model": {"file": path.name, "sha256": checkpoint.digest, "labels": list(detector.labels)},
-        "video": video.model_dump(mode="json"),
-        "decode": decoding.model_dump(mode="json"),
-        "durations_s": result.durations_s,
-    }
-    return result
+    return Detector(model_path(name_or_path), device=device, overrides=overrides or {})
 
 
 def _overridden(detector: DetectorNet, overrides: Mapping[str, Any]) -> tuple[VideoSettings, DecodeSettings]:
@@ -100,7 +171,9 @@ def _overridden(detector: DetectorNet, overrides: Mapping[str, Any]) -> tuple[Vi
     strange = [name for name in overrides if name not in ("decode", "video")]
     strange += [f"video.{name}" for name in video if name != "reader"] if isinstance(video, Mapping) else []
     if strange:
-        raise SettingsError(f"--set {strange[0]}: a trained model fixes it; detect takes decode.* and video.reader")
+        raise SettingsError(
+            f"--set {strange[0]}: fixed when the model was trained; detect takes decode.* and video.reader"
+        )
     own = detector.settings.model_dump(mode="json")
     changed = check_settings(ModelSettings, merged(own, overrides), name="--set")
     return changed.video, changed.decode

@@ -9,7 +9,7 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings
-from tadkit.detection.detect import DetectResult
+from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import Track, detections_in_features, video_scores_for
 from tadkit.devices import torch_device
 from tadkit.errors import WeightsError
@@ -33,7 +33,7 @@ def detect_features(
     device: str,
     progress: Progress,
     video_scores: Path | None = None,
-) -> DetectResult:
+) -> VideoDetections:
     """Detect actions in every video of a feature store, by a head that was trained here or imported.
 
     Raises:
@@ -44,22 +44,21 @@ def detect_features(
     checkpoint = load_checkpoint(head, kind="head")
     model = HeadFile(head, build_head_of(checkpoint).to(torch_device(device)), checkpoint.labels)
     scores = video_scores_for(model.head, model.labels, path=video_scores, decoding=decoding)
-    result = DetectResult()
+    origin = {
+        "model": {"file": head.name, "sha256": checkpoint.digest, "labels": list(model.labels)},
+        "features": features.name,
+        "decode": decoding.model_dump(mode="json"),
+    }
+    found: dict[str, Detections] = {}
     with read_store(features, kind="features") as store:
         videos = store.videos()
         progress.start("detect", total=len(videos), unit="videos")
         for video in videos:
             track = track_of(store, video)
-            result.durations_s[video] = track.duration_s
-            result.detections[video] = model.detections(store, track, decoding=decoding, video_scores=scores)
+            detections = model.detections(store, track, decoding=decoding, video_scores=scores)
+            found[video] = Detections(detections, video=video, duration_s=track.duration_s, origin=origin)
             progress.advance(note=video)
-    result.external = {
-        "model": {"file": head.name, "sha256": checkpoint.digest, "labels": list(model.labels)},
-        "features": features.name,
-        "decode": decoding.model_dump(mode="json"),
-        "durations_s": result.durations_s,
-    }
-    return result
+    return VideoDetections(found, origin=origin)
 
 
 def track_of(store: TrackReader, video: str) -> Track:

@@ -155,17 +155,21 @@ def _detections(
     path: Path, annotations_path: Path, truth: Mapping[str, Sequence[Annotation]]
 ) -> dict[str, list[Detection]]:
     detections = read_detections(path)
-    _refuse_strangers(path, detections, annotations_path, truth)
+    refuse_strangers(path, detections, annotations_path, truth)
     return detections
 
 
-def _refuse_strangers(
-    detections_path: Path,
+def refuse_strangers(
+    detections_path: Path | str,
     detections: Mapping[str, Sequence[Detection]],
-    annotations_path: Path,
+    annotations_path: Path | str,
     truth: Mapping[str, Sequence[Annotation]],
 ) -> None:
-    """A score of zero would hide that the files name their videos differently."""
+    """Refuse detections and annotations without a video in common: a score of zero would hide it.
+
+    Raises:
+        AnnotationError: no video with detections is annotated.
+    """
     found = [video for video, items in detections.items() if items]
     if found and truth and not any(video in truth for video in found):
         raise AnnotationError(

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tadkit import __version__, errors
+from tadkit import errors
 from tadkit.errors import StoreError, TadkitError
 from tadkit.files import write_text
+from tadkit.version import __version__
 
 FORMAT = "tadkit-failed"
 VERSION = 1

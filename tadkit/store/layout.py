@@ -18,9 +18,9 @@ from urllib.parse import quote, unquote
 
 import h5py
 
-from tadkit import __version__
 from tadkit.errors import StoreError
 from tadkit.files import canonical_json, whole_file
+from tadkit.version import __version__
 
 Kind = Literal["flow", "features"]
 

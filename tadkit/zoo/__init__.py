@@ -22,3 +22,12 @@ def bundled_model() -> Path:
             f"{path}: this installation has no bundled model; give one with --model, or install tadkit again"
         )
     return path
+
+
+def model_path(name_or_path: str | Path | None) -> Path:
+    """The file of a detector: of a bundled model by its name, else the path itself; None is the bundled one.
+
+    Raises:
+        WeightsError: the package was built without the bundled model.
+    """
+    return bundled_model() if name_or_path is None or str(name_or_path) == _BUNDLED else Path(name_or_path)

@@ -26,6 +26,6 @@ def test_a_head_finds_actions_in_imported_features(tadkit, tmp_path):
 
 
 def test_settings_of_other_sections_are_refused(tadkit, tmp_path):
-    ran = tadkit("detect-features", "f.h5", "--head", "h", "--out", tmp_path / "d", "--set", "video.rate_hz=5")
+    ran = tadkit("detect-features", "f.h5", "--head", "h", "--out", tmp_path / "d.json", "--set", "video.rate_hz=5")
     assert ran.code == 2
     assert "no such setting" in ran.err

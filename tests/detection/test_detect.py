@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
-from tadkit.detection.detect import DetectResult, detect
+from tadkit.detection.detect import load_detector
+from tadkit.detection.detections import VideoDetections
 from tadkit.errors import SettingsError, UsageError, VideoError, WeightsError
 from tadkit.models.detector import DetectorNet
-from tadkit.progress import Quiet
 from tadkit.records import read_detections
 from tadkit.video.discovery import named
 
@@ -26,8 +26,8 @@ WriteSquares = Callable[..., Path]
 LOW: Mapping[str, Any] = {"decode": {"min_score": 0.0}}
 
 
-def detected(videos: list[Path], model: Path, overrides: Mapping[str, Any] = LOW) -> DetectResult:
-    return detect(videos, model=model, device="cpu", overrides=overrides, progress=Quiet())
+def detected(videos: list[Path], model: Path, overrides: Mapping[str, Any] = LOW) -> VideoDetections:
+    return load_detector(model, device="cpu", overrides=overrides).detect(videos, on_error="collect")
 
 
 def write_sound(path: Path) -> Path:
@@ -55,7 +55,7 @@ def test_each_bad_file_is_one_failure_of_one_line_and_the_good_ones_are_kept(
 ) -> None:
     good = [write_squares(tmp_path / f"good{i}.mp4", 30, seed=i) for i in range(2)]
     result = detected([good[0], *bad_files.values(), good[1]], tiny_model)
-    assert set(result.detections) == set(result.durations_s) == {"good0", "good1"}
+    assert set(result) == {"good0", "good1"}
     assert set(result.failed) == set(bad_files)
     for name, error in result.failed.items():
         assert isinstance(error, VideoError), name
@@ -68,16 +68,16 @@ def test_awkward_videos_give_detections_inside_them_or_one_failure(
     shared_data: Path, tiny_model: Path, name: str
 ) -> None:
     result = detected([shared_data / "decode" / name], tiny_model)
-    assert len(result.detections) + len(result.failed) == 1
+    assert len(result) + len(result.failed) == 1
     for error in result.failed.values():
         assert isinstance(error, VideoError)
         assert "\n" not in str(error)
     assert_within(result)
 
 
-def assert_within(result: DetectResult) -> None:
-    for name, found in result.detections.items():
-        duration_s = result.durations_s[name]
+def assert_within(result: VideoDetections) -> None:
+    for name, found in result.items():
+        duration_s = result[name].duration_s
         scores = [d.score for d in found]
         assert scores == sorted(scores, reverse=True)
         assert all(0 <= d.start_s < d.end_s <= duration_s for d in found)
@@ -94,26 +94,25 @@ def test_detections_lie_inside_videos_of_any_length_best_first(
     stamps_s = [0.0, *np.cumsum(gaps_s)] if variable else None
     result = detected([write_squares(tmp_path / "v.mp4", frames, stamps_s=stamps_s)], tiny_model)
     assert not result.failed
-    assert result.detections["v"]
-    assert result.durations_s["v"] == pytest.approx((gaps_s.sum() if variable else (frames - 1) / 10) + 0.1, abs=1e-3)
+    assert result["v"]
+    assert result["v"].duration_s == pytest.approx((gaps_s.sum() if variable else (frames - 1) / 10) + 0.1, abs=1e-3)
     assert_within(result)
 
 
 def test_the_result_says_what_made_it(tmp_path: Path, write_squares: WriteSquares, tiny_model: Path) -> None:
     video = write_squares(tmp_path / "v.mp4", 20)
     result = detected([video], tiny_model, {"decode": {"keep": 3}, "video": {"reader": "pyav"}})
-    assert result.external["model"]["file"] == tiny_model.name
-    assert len(result.external["model"]["sha256"]) == 64
-    assert result.external["decode"]["keep"] == 3
-    assert result.external["video"]["reader"] == "pyav"
-    assert result.external["durations_s"] == {"v": 2.0}
-    json.dumps(result.external)
+    assert result.origin["model"]["file"] == tiny_model.name
+    assert len(result.origin["model"]["sha256"]) == 64
+    assert result.origin["decode"]["keep"] == 3
+    assert result.origin["video"]["reader"] == "pyav"
+    assert json.loads(result.to_json())["external_data"] == {**result.origin, "durations_s": {"v": 2.0}}
 
 
 def test_decode_settings_can_be_set(tmp_path: Path, write_squares: WriteSquares, tiny_model: Path) -> None:
     video = write_squares(tmp_path / "v.mp4", 60)
-    plenty = detected([video], tiny_model).detections["v"]
-    few = detected([video], tiny_model, {"decode": {"min_score": 0.0, "keep": 4}}).detections["v"]
+    plenty = detected([video], tiny_model)["v"]
+    few = detected([video], tiny_model, {"decode": {"min_score": 0.0, "keep": 4}})["v"]
     assert len(plenty) > 4
     assert few == plenty[:4]
 
@@ -128,9 +127,9 @@ def test_decode_settings_can_be_set(tmp_path: Path, write_squares: WriteSquares,
         ({"video": {"reader": "vlc"}}, r"video\.reader: "),
         (
             {"video": {"rate_hz": 3}},
-            r"video\.rate_hz: a trained model fixes it; detect takes decode\.\* and video\.reader",
+            r"video\.rate_hz: fixed when the model was trained; detect takes decode\.\* and video\.reader",
         ),
-        ({"head": {"dim": 8}}, r"head: a trained model fixes it"),
+        ({"head": {"dim": 8}}, r"head: fixed when the model was trained"),
     ],
 )
 def test_a_setting_that_is_wrong_or_fixed_by_the_model_is_named(
@@ -179,7 +178,7 @@ def test_weights_that_are_not_finite_fail_every_video_and_say_so(
 def test_a_device_that_is_not_here_is_refused(tiny_model: Path) -> None:
     for device in ("cuda:99", "abacus"):
         with pytest.raises(UsageError, match=f"--device {device}: not usable here"):
-            detect([], model=tiny_model, device=device, overrides={}, progress=Quiet())
+            load_detector(tiny_model, device=device)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from doctest import ELLIPSIS
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,7 @@ def blocks(language: str) -> list[object]:
 
 def python_blocks() -> list[object]:
     """One parameter for each block; blocks of a page share their names, as they do for its reader."""
-    sybil = Sybil(parsers=[PythonCodeBlockParser()], encoding="utf-8")
+    sybil = Sybil(parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)], encoding="utf-8")
     found = []
     for page in PAGES:
         document = sybil.parse(page)
@@ -38,9 +40,17 @@ def python_blocks() -> list[object]:
     return found
 
 
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the examples, where blocks may write."""
+    folder = tmp_path_factory.mktemp("pages")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    return folder
+
+
 @pytest.mark.parametrize("example", python_blocks())
-def test_python_blocks_run(example: Example, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_python_blocks_run(example: Example, monkeypatch, scratch: Path):
+    monkeypatch.chdir(scratch)
     example.evaluate()
 
 

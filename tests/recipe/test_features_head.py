@@ -107,8 +107,8 @@ def test_the_head_is_a_file_that_runs_on_any_store_of_such_features(finished):
     assert (head.in_channels, labels) == (CHANNELS, LABELS)
     decoding = DecodeSettings()
     found = detect_features(folder / "features.h5", head=path, decoding=decoding, device="cpu", progress=Quiet())
-    assert len(found.detections) == 10
-    assert found.detections["v0"] == read_detections(result.folder / "detections" / "features.json")["v0"]
+    assert len(found) == 10
+    assert found["v0"] == read_detections(result.folder / "detections" / "features.json")["v0"]
 
 
 def test_a_second_run_trains_nothing_and_a_changed_annotation_does(tmp_path):

@@ -8,15 +8,13 @@ import pytest
 
 import tadkit.zoo
 from tadkit.checkpoint import load_checkpoint
-from tadkit.detection.detect import detect
+from tadkit.detection.detect import load_detector
 from tadkit.errors import WeightsError
 from tadkit.models.detector import build_detector
-from tadkit.progress import Quiet
-from tadkit.records import Annotation, Detection, read_dataset
+from tadkit.records import HIGH_CONFIDENCE, Annotation, Detection, read_dataset
 from tadkit.zoo import bundled_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SHOW_SCORE = 0.3
 
 
 def test_the_bundled_model_loads_and_has_a_card() -> None:
@@ -29,11 +27,10 @@ def test_the_bundled_model_loads_and_has_a_card() -> None:
 
 def test_it_finds_at_least_four_of_five_actions_of_the_example() -> None:
     truth = read_dataset(EXAMPLES / "room.json").videos["room"].annotations
-    result = detect([EXAMPLES / "room.mp4"], model=None, device="cpu", overrides={}, progress=Quiet())
-    shown = [found for found in result.detections["room"] if found.score >= SHOW_SCORE]
+    shown = load_detector(device="cpu").detect(EXAMPLES / "room.mp4").above(HIGH_CONFIDENCE)
     met = [action for action in truth if any(_overlap(action, found) >= 0.5 for found in shown)]
     assert len(met) >= 0.8 * len(truth), [action for action in truth if action not in met]
-    assert len(shown) <= 3 * len(truth), "few sure detections, not many weak ones"
+    assert len(shown) <= 3 * len(truth), "few high-confidence detections, not many weak ones"
 
 
 def _overlap(action: Annotation, found: Detection) -> float:

@@ -1,17 +1,14 @@
-"""``tadkit detect``: from videos to detections."""
+"""``tadkit detect`` and ``tadkit detect-features``: from videos, or from their features, to detections."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option, video_scores_option
-
-if TYPE_CHECKING:
-    from tadkit.records import Detection
+from tadkit.records import HIGH_CONFIDENCE, Detection
 
 SHOWN_A_VIDEO = 50
 STDOUT = Path("-")
@@ -30,7 +27,7 @@ STDOUT = Path("-")
 @click.option(
     "--show-score",
     type=click.FloatRange(0, 1),
-    default=0.3,
+    default=HIGH_CONFIDENCE,
     show_default=True,
     help="Lowest score in the table. The file also holds the less sure ones, down to decode.min_score.",
 )
@@ -56,30 +53,29 @@ def detect(
     """
     from tadkit.cli.console import TerminalProgress, show_error
     from tadkit.config.loading import load_sections, parse_overrides
-    from tadkit.records import detections_json, write_detections
+    from tadkit.detection.detections import written_suffix
 
     load_sections(overrides, "decode", "video")
-    changes = parse_overrides(overrides)
     from tadkit.video.discovery import videos_in
 
     paths = videos_in(videos)
     if out is not None and out != STDOUT:
         refuse_output(out, *paths, model, video_scores)
-    from tadkit.detection.detect import detect as run_detect
+        written_suffix(out)
+    from tadkit.detection.detect import load_detector
 
     with TerminalProgress() as progress:
-        result = run_detect(
-            paths, model=model, device=device, overrides=changes, progress=progress, video_scores=video_scores
-        )
+        detector = load_detector(model, device=device, overrides=parse_overrides(overrides))
+        found = detector.detect(paths, video_scores=video_scores, on_error="collect", progress=progress)
     if out == STDOUT:
-        click.echo(detections_json(result.detections, external=result.external), nl=False)
+        click.echo(found.to_json(), nl=False)
     else:
-        if out is not None and result.detections:
-            write_detections(out, result.detections, external=result.external)
-        _print_detections(result.detections, show_score=show_score, file=out)
-    for error in result.failed.values():
+        if out is not None and found:
+            found.write(out)
+        _print_detections(found, show_score=show_score, file=out)
+    for error in found.failed.values():
         show_error(error)
-    ctx.exit(next((error.exit_code for error in result.failed.values()), 0))
+    ctx.exit(next((error.exit_code for error in found.failed.values()), 0))
 
 
 def _print_detections(detections: Mapping[str, Sequence[Detection]], *, show_score: float, file: Path | None) -> None:
@@ -101,3 +97,55 @@ def _print_detections(detections: Mapping[str, Sequence[Detection]], *, show_sco
         click.echo(f"{file}: {total} detections" + (f", {more} more than shown" if more else ""))
     elif more:
         click.echo(f"{more} more are not shown; --out PATH writes all of them")
+
+
+@click.command(
+    short_help="Find actions in features, by a head.",
+    epilog=example("tadkit detect-features features.h5 --head head.safetensors --out dets.json"),
+)
+@click.argument("features", type=PATH)
+@click.option("--head", type=PATH, metavar="PATH", required=True, help="Head, trained on features or imported.")
+@click.option(
+    "-o",
+    "--out",
+    type=PATH,
+    metavar="PATH",
+    required=True,
+    help="Write detections as JSON, in place of what is there; - is stdout.",
+)
+@video_scores_option
+@device_option
+@set_option
+def detect_features(
+    features: Path, head: Path, out: Path, video_scores: Path | None, device: str, overrides: tuple[str, ...]
+) -> None:
+    """Find actions in the videos of FEATURES, a store of tadkit import features.
+
+    A head comes from tadkit run on a recipe of features, or from tadkit import head. Settings under decode can be
+    --set.
+    """
+    from tadkit.cli.console import TerminalProgress
+    from tadkit.config.loading import load_sections
+    from tadkit.detection.detections import written_suffix
+
+    if str(out) != "-":
+        refuse_output(out, features, head, video_scores)
+        written_suffix(out)
+    decoding = load_sections(overrides, "decode")["decode"]
+    from tadkit.detection.detect_features import detect_features as run_detect_features
+
+    with TerminalProgress() as progress:
+        found = run_detect_features(
+            features,
+            head=head,
+            decoding=decoding,
+            device=device,
+            progress=progress,
+            video_scores=video_scores,
+        )
+    if str(out) == "-":
+        click.echo(found.to_json(), nl=False)
+        return
+    found.write(out)
+    total, videos = sum(len(detections) for detections in found.values()), len(found)
+    click.echo(f"{out}: {total} detections in {videos} video{'s' * (videos != 1)}")

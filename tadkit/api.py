@@ -1,0 +1,144 @@
+"""The front door: what ``import tadkit`` offers. The command line is a thin layer over the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import overload
+
+from tadkit.config.loading import load_recipe
+from tadkit.detection.detect import load_detector
+from tadkit.detection.detections import Detections, VideoDetections
+from tadkit.errors import AnnotationError
+from tadkit.evaluation import MeanAveragePrecision, Protocol, mean_average_precision
+from tadkit.evaluation.evaluate import parse_tiou, refuse_strangers
+from tadkit.progress import Progress, Quiet
+from tadkit.recipe.run import RunResult
+from tadkit.recipe.run import run as run_recipe
+from tadkit.records import Annotation, Dataset, Detection, read_dataset, read_detections
+
+Actions = Mapping[str, Sequence[Annotation]]
+
+
+@overload
+def detect(  # type: ignore[overload-overlap]  # a str is an iterable, too; the first fits before
+    videos: str | Path, *, model: str | Path | None = None, device: str = "auto"
+) -> Detections: ...
+
+
+@overload
+def detect(
+    videos: Iterable[str | Path], *, model: str | Path | None = None, device: str = "auto"
+) -> VideoDetections: ...
+
+
+def detect(
+    videos: str | Path | Iterable[str | Path], *, model: str | Path | None = None, device: str = "auto"
+) -> Detections | VideoDetections:
+    """Detect actions in a video, or in several videos and folders of them.
+
+    Loads the model at every call: to detect again and again, :func:`load_detector` once.
+
+    Args:
+        videos: one file gives its :class:`Detections`, a list gives :class:`VideoDetections`.
+        model: name of a bundled model, or a detector's checkpoint; None is the bundled ``people-motion``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+
+    Raises:
+        VideoError: a video cannot be read.
+        WeightsError: there is no such model, or it cannot be loaded.
+        UsageError: the device is not available.
+    """
+    return load_detector(model, device=device).detect(videos)
+
+
+def evaluate(
+    detections: str | Path | Mapping[str, Sequence[Detection]] | Detections,
+    annotations: str | Path | Dataset | Actions,
+    *,
+    tiou: Sequence[float] | str = "0.3:0.1:0.7",
+    protocol: Protocol = "activitynet",
+    subset: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> MeanAveragePrecision:
+    """Mean average precision of detections.
+
+    Args:
+        detections: a file, a mapping of video names to detections, or the :class:`Detections` of one video.
+        annotations: a file, what :func:`read_annotations` gave, or a mapping of video names to annotations.
+        tiou: thresholds, as numbers or as ``start:step:stop``; the default is THUMOS14's.
+        protocol: ``activitynet`` or ``thumos14``: their figures differ by up to five points on the same files.
+        subset: judge only this subset of annotated videos.
+        labels: judge only these classes; None judges all that are annotated.
+
+    Returns:
+        Fractions: ``average_map``, ``map`` by threshold, ``per_class`` and more.
+
+    Raises:
+        AnnotationError: a file cannot be read, there is no such subset, or no video is in both.
+        UsageError: ``tiou`` is not a list of thresholds.
+    """
+    found: Mapping[str, Sequence[Detection]]
+    match detections:
+        case str() | Path():
+            found = read_detections(Path(detections))
+        case Detections():
+            found = {detections.video: detections}
+        case _:
+            found = detections
+    dataset = read_dataset(Path(annotations)) if isinstance(annotations, str | Path) else annotations
+    truth = _truth(dataset, subset) if isinstance(dataset, Dataset) else dataset
+    refuse_strangers(_named(detections, "detections"), found, _named(annotations, "annotations"), truth)
+    thresholds = parse_tiou(tiou) if isinstance(tiou, str) else tuple(tiou)
+    return mean_average_precision(truth, found, labels=labels, tiou=thresholds, protocol=protocol)
+
+
+def _named(value: object, kind: str) -> str:
+    """What an error calls a value: the file's path, or what sort of value it is."""
+    return str(value) if isinstance(value, str | Path) else kind
+
+
+def _truth(dataset: Dataset, subset: str | None) -> Actions:
+    truth = {name: video.annotations for name, video in dataset.videos.items() if subset in (None, video.subset)}
+    if subset is not None and not truth:
+        names = ", ".join(sorted({f"'{video.subset}'" for video in dataset.videos.values()})) or "none"
+        raise AnnotationError(f"no subset '{subset}' in the annotations; choose one of those they have: {names}")
+    return truth
+
+
+def read_annotations(path: str | Path) -> Dataset:
+    """Read ActivityNet-style annotations: videos by name, each with duration, subset and actions.
+
+    Raises:
+        AnnotationError: not such a file; the message names the file, the video and the value.
+    """
+    return read_dataset(Path(path))
+
+
+def run(
+    recipe: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Run every stage of a recipe that is not up to date, and evaluate the result on the held-out videos.
+
+    Args:
+        recipe: a TOML file; relative paths in it start from its folder.
+        overrides: settings laid over the file, as in ``["train.head.epochs=5"]``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        workers: processes that compute flow.
+        progress: told of every step; None stays quiet.
+
+    Returns:
+        The run folder, what became of each stage, and the rows of the final table.
+
+    Raises:
+        SettingsError: the recipe or an override is wrong.
+        TadkitError: a stage failed; finished stages are kept, and the next run resumes from there.
+    """
+    path = Path(recipe)
+    loaded = load_recipe(path, overrides=overrides)
+    return run_recipe(loaded, base=path.parent, device=device, workers=workers, progress=progress or Quiet())
