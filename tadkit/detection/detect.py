@@ -87,7 +87,7 @@ class Detector:
             video_scores: JSON file of scores of whole videos, {video: {label: score}}, that weight the detections.
             on_error: with several videos, ``raise`` stops at the first that fails; ``collect`` goes through all and
                 keeps the errors in ``failed``.
-            progress: told of every video.
+            progress: counts videos.
 
         Raises:
             VideoError: a video cannot be read.
@@ -189,7 +189,7 @@ def detections_in_video(
     core_frames: int = CORE_FRAMES,
     core_steps: int = CORE_STEPS,
 ) -> list[Detection]:
-    """Detections of one open video, best score first; the sizes of windows do not show in the result."""
+    """Detections of one open video, best score first; the result does not depend on the sizes of windows."""
     return detections_in_branches(
         detector,
         branch_features(detector.student, video, core_frames=core_frames)["original"],

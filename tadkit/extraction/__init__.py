@@ -1,1 +1,1 @@
-"""Flow of videos, and what teacher and student make of them, kept in stores."""
+"""Flow of videos, and the features and predictions of teacher and student, kept in stores."""

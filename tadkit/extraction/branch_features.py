@@ -15,7 +15,7 @@ from tadkit.video import SampledVideo, windows
 from tadkit.views import view_frames
 
 CORE_FRAMES = 128
-"""Sampled frames computed at a time; with the halo they bound memory, and they do not show in the result."""
+"""Sampled frames computed at a time; with the halo they bound the memory, and the result does not depend on them."""
 
 
 class BranchFeatures(NamedTuple):
@@ -31,7 +31,7 @@ def branch_features(
 ) -> dict[View, BranchFeatures]:
     """Features of every view, decoding the video once.
 
-    Windows have the halo that the student's shifts and mappings need, so the result is that of one pass.
+    Windows have the halo that the student's shifts and mappings need, so the result equals that of one pass.
 
     Raises:
         VideoError: a frame cannot be decoded.

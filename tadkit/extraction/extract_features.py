@@ -25,7 +25,7 @@ from tadkit.zoo import bundled_model
 def extract_features(
     videos: Sequence[Path], out: Path, *, model: Path | None, device: str, progress: Progress
 ) -> ExtractionResult:
-    """Branch features of ``videos`` to the store ``out``, by a student, a detector's student, or the bundled one.
+    """Write branch features of ``videos`` to the store ``out``, by a student, a detector's student, or the bundled one.
 
     Raises:
         WeightsError: the model cannot be loaded.
@@ -65,7 +65,7 @@ def extract_features_of(
     device: str,
     progress: Progress,
 ) -> ExtractionResult:
-    """Branch features of videos by name to the store ``out``, in every view."""
+    """Write branch features of videos, given by name, to the store ``out``, in every view."""
     result = ExtractionResult()
     student = student.to(torch_device(device)).eval()
     settings = {"model": checkpoint.digest, "video": video.model_dump(mode="json")}

@@ -1,4 +1,4 @@
-"""``tadkit extract-flow``: optical flow of videos, and the teacher's view of it, to HDF5."""
+"""``tadkit extract-flow``: optical flow of videos, and the teacher's features and predictions, to HDF5."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def extract_flow(
     workers: int = 1,
     retry_failed: bool = False,
 ) -> ExtractionResult:
-    """Flow of ``videos`` to the store ``out``; with ``teacher``, its features and predictions instead.
+    """Write the flow of ``videos`` to the store ``out``; with ``teacher``, its features and predictions instead.
 
-    The teacher was trained on one kind of flow: its own settings are used then, and the flow is kept beside ``out``
-    with ``-flow`` at the end of its stem. Videos that are in the store already are not done again; one that fails is
-    left out and reported.
+    A teacher reads only the kind of flow that it was trained on, so its own flow settings are used. The flow is kept
+    beside ``out`` with ``-flow`` at the end of its stem. Videos already in the store are skipped; failed ones are
+    reported.
 
     Raises:
         WeightsError: the teacher, or RAFT's weights, cannot be loaded.
@@ -89,26 +89,26 @@ def extract_flow_of(
     workers: int = 1,
     retry_failed: bool = False,
 ) -> ExtractionResult:
-    """Flow of videos by name to the store ``out``.
+    """Write the flow of videos, given by name, to the store ``out``.
 
     A video that fails is listed in ``<out>.failed.json`` (:class:`Quarantine`). While its bytes and all settings stay
-    the same it is not tried again, but reported as failed.
+    the same it is not retried, but reported as failed.
 
     Args:
         items: the videos' files.
         out: the store.
         flow: the method.
         video: how frames are read.
-        device: a name for torch; several with commas between are dealt to the workers in turn.
-        progress: told of frame pairs.
-        workers: processes that each take a video at a time; the flow does not depend on them.
-        retry_failed: try videos again that failed before.
+        device: a torch device; several, separated by commas, are assigned to the workers in turn.
+        progress: counts frame pairs.
+        workers: processes that each take a video at a time; the flow does not depend on their number.
+        retry_failed: retry videos that failed before.
 
     Raises:
-        WeightsError: RAFT's weights cannot be loaded; then nothing is made or changed.
-        SettingsError: the method cannot be had here.
+        WeightsError: RAFT's weights cannot be loaded; nothing has been written then.
+        SettingsError: the method is not available here.
         StoreError: ``out`` is something else, or cannot be written.
-        UsageError: a device cannot be used, or there are more of them than workers.
+        UsageError: a device is not available, or there are more devices than workers.
     """
     devices = [torch_device(name) for name in device.split(",")]
     if len(devices) > workers:
@@ -119,7 +119,7 @@ def extract_flow_of(
     settings = {"flow": flow.model_dump(mode="json"), "video": video.model_dump(mode="json")}
     with open_store(out, kind="flow", settings=settings) as store:
         run = _Run(store, Quarantine(out), digest_of(settings), progress)
-        progress.start("looking at videos", total=len(items), unit="videos")
+        progress.start("check videos", total=len(items), unit="videos")
         for name, path in items.items():
             run.plan(name, path, flow=flow, video=video, retry_failed=retry_failed)
             progress.advance(note=name)
@@ -133,14 +133,14 @@ def extract_flow_of(
 
 
 def _refuse_unusable(flow: FlowSettings, device: torch.device, out: Path) -> None:
-    """Try the method before a file is made or changed; a store that is there may need no net that is downloaded."""
+    """Try the method before any file is written; an existing store may need no downloaded net."""
     if not out.exists() or (isinstance(flow, RaftSettings) and flow.weights is not None):
         build_flow(flow, device=device)
 
 
 @dataclass
 class _Run:
-    """One run: what is to be done, and what became of it."""
+    """One run: its jobs and their outcome."""
 
     store: TrackStore
     quarantine: Quarantine
@@ -153,7 +153,7 @@ class _Run:
     values: int = 0
 
     def plan(self, name: str, path: Path, *, flow: FlowSettings, video: VideoSettings, retry_failed: bool) -> None:
-        """Make a job of a video, unless its flow is there or it has failed before."""
+        """Add a job for a video, unless its flow is stored or it has failed before."""
         source_sha256 = ""
         try:
             source_sha256 = source_digest(path)
@@ -173,7 +173,7 @@ class _Run:
         self.jobs.append(FlowJob(name, path, source_sha256, key, pairs, flow, video, self.store.parts))
 
     def take(self, job: FlowJob, event: Event) -> None:
-        """Book what a worker tells."""
+        """Record an event of a worker."""
         match event:
             case Advanced(pairs, clipped, values):
                 self.pairs[job.name] = self.pairs.get(job.name, 0) + pairs
@@ -201,7 +201,7 @@ class _Run:
 
 
 def sampled_pairs(path: Path, video: VideoSettings) -> int:
-    """Frame pairs of a video as ``video`` samples it, from its index alone.
+    """Number of frame pairs of a video as ``video`` samples it, from its index alone.
 
     Raises:
         VideoError: the file cannot be read as a video.

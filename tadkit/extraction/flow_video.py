@@ -1,4 +1,4 @@
-"""Flow of one video: decoded once and ahead of the flow method, coded, and written in pieces that outlive a kill."""
+"""Flow of one video: decoded once, ahead of the flow method, coded, and written in pieces that survive a kill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tadkit.store import PartWriter, Pieces, VideoEntry
 from tadkit.video import SampledVideo, open_sampled
 
 PIECE_PAIRS = 512
-"""Pairs of a piece: what a kill costs at most. A video of no more than these is written without pieces."""
+"""Pairs in a piece: the most that a kill costs. A video with no more pairs is written in one go."""
 _TRACK = "motion"
 _BLOCK_PAIRS = 64
 _BLOCK_BYTES = 32 << 20
@@ -55,7 +55,7 @@ class FlowJob:
 
 
 class Advanced(NamedTuple):
-    """Some pairs of a video are done; ``clipped`` of their ``values`` lay past the bound."""
+    """Some pairs of a video are done; ``clipped`` of their ``values`` exceeded the bound."""
 
     pairs: int
     clipped: int
@@ -63,13 +63,13 @@ class Advanced(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A video's part is in its place; ``clipped`` is the share of values that lay past the bound."""
+    """A video's part is written; ``clipped`` is the share of values that exceeded the bound."""
 
     clipped: float
 
 
 class Failed(NamedTuple):
-    """A video has failed; nothing of it is in the store."""
+    """A video has failed; none of it is in the store."""
 
     error: TadkitError
 
@@ -78,7 +78,7 @@ Event = Advanced | Done | Failed
 
 
 class _Coded(NamedTuple):
-    """Flow of a block as it is stored, and how many of its values lay past the bound."""
+    """Flow of a block as it is stored, and how many of its values exceeded the bound."""
 
     values: Int8[np.ndarray, "pairs channels height width"] | Float16[np.ndarray, "pairs channels height width"]
     clipped: int
@@ -92,11 +92,11 @@ class _Span(NamedTuple):
 
 
 def flow_events(job: FlowJob, method: FlowMethod) -> Iterator[Event]:
-    """Compute a video's flow and tell how far it is; the last event is :class:`Done` or :class:`Failed`.
+    """Compute a video's flow and report progress; the last event is :class:`Done` or :class:`Failed`.
 
     Raises:
-        StoreError: the store cannot be written; no other video would fare better.
-        UsageError: as before, its folder cannot be.
+        StoreError: the store cannot be written, so that no other video would succeed.
+        UsageError: the store's folder cannot be written.
     """
     total = Advanced(0, 0, 0)
     try:
@@ -126,7 +126,7 @@ def _in_one_go(job: FlowJob, method: FlowMethod, sampled: SampledVideo) -> Itera
 
 
 def _in_pieces(job: FlowJob, method: FlowMethod, sampled: SampledVideo) -> Iterator[Advanced]:
-    """Compute the pieces that are not there, then put all of them together."""
+    """Compute the missing pieces, then join all of them."""
     pairs = len(sampled) - 1
     pieces = Pieces(job.parts.path, job.name, key=job.key)
     spans = [_Span(start, min(start + PIECE_PAIRS, pairs)) for start in range(0, pairs, PIECE_PAIRS)]
@@ -175,7 +175,7 @@ def _appended(entry: VideoEntry, computed: Iterable[_Coded], job: FlowJob) -> It
 
 
 def _blocks(span: _Span, job: FlowJob) -> list[_Span]:
-    """Pairs that are computed at once; where they begin depends on nothing but settings and the piece's own start."""
+    """Pairs that are computed at once; their starts depend only on the settings and the piece's own start."""
     height, width = job.video.size_hw
     wanted = max(_BLOCK_PAIRS, getattr(job.flow, "batch_pairs", 1))
     size = max(1, min(wanted, _BLOCK_BYTES // (height * width * 3)))
@@ -186,13 +186,13 @@ def _blocks(span: _Span, job: FlowJob) -> list[_Span]:
 def _computed(
     job: FlowJob, method: FlowMethod, sampled: SampledVideo, blocks: Sequence[_Span]
 ) -> Iterator[Iterator[_Coded]]:
-    """Flow of ``blocks`` one by one, while the frames of the next ones are decoded."""
+    """Flow of ``blocks`` one by one, while the frames of the next blocks are decoded."""
     with read_ahead(_frames(sampled, blocks), depth=_BLOCKS_AHEAD) as decoded:
         yield (_coded(job, method, frames, block) for block, frames in zip(blocks, decoded, strict=True))
 
 
 def _frames(sampled: SampledVideo, blocks: Iterable[_Span]) -> Iterator[UInt8[np.ndarray, "frames height width 3"]]:
-    """Frames of each block, one more than its pairs; the one that two blocks share is decoded once."""
+    """Frames of each block, one more than its pairs; a frame shared by two blocks is decoded once."""
     last, here = np.zeros((0, 0, 0, 3), dtype=np.uint8), -1
     for start, stop in blocks:
         if start == here:
@@ -211,7 +211,7 @@ def _coded(
         motion = method(torch.from_numpy(frames))
     except torch.OutOfMemoryError as error:
         raise TadkitError(
-            "its flow does not fit into the device's memory; lower flow.batch_pairs, or video.height_px and width_px"
+            "its flow does not fit in the device's memory; lower flow.batch_pairs, or video.height_px and width_px"
         ) from error
     if not bool(torch.isfinite(motion).all()):
         raise TadkitError(f"flow is not finite near frame {block.start}; try another flow.method")
@@ -223,7 +223,7 @@ def _coded(
 
 
 def _bound(flow: FlowSettings) -> float | None:
-    """The bound of the int8 code; float16 has none that flow could reach."""
+    """The bound of the int8 code; None for float16, whose range flow never exceeds."""
     return flow.bound_px if flow.code == "int8" else None
 
 

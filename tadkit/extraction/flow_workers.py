@@ -1,4 +1,4 @@
-"""Flow of many videos, here or by worker processes, of which any may die without harm to the others.
+"""Flow of many videos, in this process or in worker processes; a worker that dies costs only its own video.
 
 Each worker talks over a pipe of its own: a queue shared by all stays locked when one of them is killed while it writes.
 A worker ends when its parent does, however that ends.
@@ -29,27 +29,27 @@ from tadkit.flow.opencv import same_threads
 _log = logging.getLogger(__name__)
 _END_S = 5.0
 _STARTS = 3
-"""How often in a row workers may die before their first video."""
+"""How many workers in a row may die before their first video."""
 
 
 class _Ready(NamedTuple):
-    """The worker has its method and waits for a video."""
+    """The worker has loaded the flow method and waits for a video."""
 
 
 class _Logged(NamedTuple):
-    """A warning from the worker; from all of them it is told once."""
+    """A warning from a worker; the same one from several workers is logged once."""
 
     message: str
 
 
 class _Refused(NamedTuple):
-    """The worker cannot go on, and neither can others: the store or the weights."""
+    """The worker cannot continue, and neither can the others: the store or the weights are at fault."""
 
     error: TadkitError
 
 
 class _Crashed(NamedTuple):
-    """A mistake of ours in the worker."""
+    """A bug in the worker."""
 
     trace: str
 
@@ -60,12 +60,12 @@ def flow_of_jobs(
     """Compute the flow of ``jobs``, all of one method; each job's last event is ``Done`` or ``Failed``.
 
     Args:
-        jobs: what to compute; several workers begin with the longest.
-        devices: dealt to the workers in turn.
-        workers: processes; one works in this process. What they write does not depend on it.
+        jobs: what to compute; several workers start with the longest.
+        devices: assigned to the workers in turn.
+        workers: number of processes; with 1 the work is done in this process. The result does not depend on it.
 
     Raises:
-        TadkitError: the method cannot be built or the store not written.
+        TadkitError: the method cannot be built, or the store cannot be written.
     """
     if min(workers, len(jobs)) > 1:
         yield from _Pool(jobs, devices=devices, workers=min(workers, len(jobs))).events()
@@ -76,7 +76,7 @@ def flow_of_jobs(
 
 
 class _Worker:
-    """A process, this end of its pipe, and the job that it has."""
+    """A process, our end of its pipe, and its current job."""
 
     def __init__(self, flow: FlowSettings, device: torch.device, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -89,7 +89,7 @@ class _Worker:
         theirs.close()
 
     def end(self) -> None:
-        """Wait for its end, but not for long."""
+        """Wait briefly for it to end, then kill it."""
         self.process.join(_END_S)
         self.process.kill()
         self.connection.close()
@@ -104,7 +104,7 @@ class _Worker:
 
 
 class _Pool:
-    """The workers at work."""
+    """The running workers."""
 
     def __init__(self, jobs: Sequence[FlowJob], *, devices: Sequence[torch.device], workers: int) -> None:
         self._left = deque(sorted(jobs, key=lambda job: -job.pairs))
@@ -116,13 +116,13 @@ class _Pool:
         self._workers: list[_Worker] = []
 
     def events(self) -> Iterator[tuple[FlowJob, Event]]:
-        """What workers tell of their jobs, until all jobs are done."""
+        """Events of all jobs, until all are done."""
         try:
             self._workers = [self._start(device) for device in self._devices]
             while self._workers:
                 for connection in wait([worker.connection for worker in self._workers]):
                     worker = next(worker for worker in self._workers if worker.connection is connection)
-                    yield from self._heard(worker)
+                    yield from self._received(worker)
         finally:
             for worker in self._workers:
                 worker.process.terminate()
@@ -132,7 +132,7 @@ class _Pool:
     def _start(self, device: torch.device) -> _Worker:
         return _Worker(self._flow, device, self._threads)
 
-    def _heard(self, worker: _Worker) -> Iterator[tuple[FlowJob, Event]]:
+    def _received(self, worker: _Worker) -> Iterator[tuple[FlowJob, Event]]:
         try:
             message = worker.connection.recv()
         except (EOFError, OSError):
@@ -168,13 +168,13 @@ class _Pool:
             worker.end()
 
     def _lost(self, worker: _Worker) -> Iterator[tuple[FlowJob, Event]]:
-        """A worker has died: its video has failed, another takes its place while videos are left."""
+        """A worker has died: its video has failed, and a new worker replaces it if videos are left."""
         self._workers.remove(worker)
         worker.connection.close()
         death = worker.death()
         if worker.job is not None:
             reason = (
-                f"{worker.job.path}: the worker process died of it ({death}); is memory short, or the video damaged?"
+                f"{worker.job.path}: the worker process died on it ({death}); check for low memory or a damaged video"
             )
             yield worker.job, Failed(TadkitError(reason))
         else:
@@ -187,7 +187,7 @@ class _Pool:
 
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: the parent ends them in order."""
+    """Start processes that ignore Ctrl-C: the parent ends them in order."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -199,7 +199,7 @@ def _no_interrupt() -> Iterator[None]:
 
 
 class _ToParent(logging.Handler):
-    """Passes warnings on to the parent."""
+    """Forwards warnings to the parent."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(logging.WARNING)
@@ -211,7 +211,7 @@ class _ToParent(logging.Handler):
 
 
 def _work(connection: Connection, flow: FlowSettings, device: str, threads: int) -> None:
-    """A worker: takes jobs until there is none, and tells of them."""
+    """A worker: takes jobs until there are none, and reports on them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     logging.getLogger("tadkit").addHandler(_ToParent(connection))
@@ -231,7 +231,7 @@ def _work(connection: Connection, flow: FlowSettings, device: str, threads: int)
 
 
 def _end_with_parent() -> None:
-    """End at once, whatever is being computed; Python's own end would wait for it.
+    """Exit at once, whatever is being computed; a normal exit would wait for it.
 
     torch.compile's tqdm has a named semaphore, which multiprocessing's tracker then removes and tells of as leaked.
     """

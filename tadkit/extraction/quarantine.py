@@ -1,4 +1,4 @@
-"""Videos that failed, listed with the reason beside the store, so that they are not tried for nothing again."""
+"""Videos that failed, listed with the reason beside the store, so that they are not retried in vain."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ VERSION = 1
 
 
 class Quarantine:
-    """The list ``<store>.failed.json``; it is there while it names a video.
+    """The list ``<store>.failed.json``; it exists while it lists a video.
 
-    A video stays listed until it succeeds; it is :meth:`known` as long as its bytes and the settings are the same.
+    A video stays listed until it succeeds; it is :meth:`known` while its bytes and the settings stay the same.
 
     Raises:
         StoreError: the list is damaged or of a newer version.
@@ -35,13 +35,13 @@ class Quarantine:
         return {name: str(entry["reason"]) for name, entry in self._videos.items()}
 
     def known(self, name: str, *, source_sha256: str, settings: str) -> TadkitError | None:
-        """The error that ``name`` had failed with from the same bytes and settings, if it had."""
+        """The error that ``name`` failed with before, if its bytes and the settings are the same."""
         entry = self._videos.get(name)
         if entry is None or (entry["source_sha256"], entry["settings"]) != (source_sha256, settings):
             return None
         kind = getattr(errors, str(entry["error"]), TadkitError)
         known = kind if isinstance(kind, type) and issubclass(kind, TadkitError) else TadkitError
-        return known(f"{entry['reason']} (it failed {entry['when']}; --retry-failed tries it again)")
+        return known(f"{entry['reason']} (it failed {entry['when']}; add --retry-failed to try again)")
 
     def add(self, name: str, error: TadkitError, *, source_sha256: str, settings: str) -> None:
         """List ``name``.
@@ -63,7 +63,7 @@ class Quarantine:
         self._write()
 
     def remove(self, name: str) -> None:
-        """Take ``name`` off the list, if it is on it."""
+        """Remove ``name`` from the list."""
         if self._videos.pop(name, None) is not None:
             self._write()
 
@@ -83,9 +83,9 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: the list of failed videos cannot be read ({error}); delete it") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise StoreError(f"{path}: not a list of failed videos; move it away")
+        raise StoreError(f"{path}: not a list of failed videos; move it elsewhere")
     if found.get("version") != VERSION:
-        raise StoreError(f"{path}: version {found.get('version')}, this tadkit reads {VERSION}: upgrade tadkit")
+        raise StoreError(f"{path}: version {found.get('version')}, but this tadkit reads {VERSION}: upgrade tadkit")
     fields = {"source_sha256", "settings", "error", "reason", "when", "tadkit"}
     videos = found.get("videos")
     if not isinstance(videos, dict) or not all(isinstance(v, dict) and fields <= v.keys() for v in videos.values()):

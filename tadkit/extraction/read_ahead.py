@@ -1,4 +1,4 @@
-"""Work ahead in another thread, but never far: decoding runs while flow is computed, in constant memory."""
+"""Read ahead in another thread by a few items: frames are decoded while flow is computed, in constant memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Item = TypeVar("Item")
 
 
 class _End(NamedTuple):
-    """No item follows; ``error`` is what ended them, if anything did."""
+    """The end of the items; ``error`` is what ended them early, if anything."""
 
     error: BaseException | None
 
 
 @contextmanager
 def read_ahead(items: Iterable[Item], *, depth: int) -> Iterator[Iterator[Item]]:
-    """Take ``items`` in a thread of their own; at most ``depth`` wait to be used, and then the thread waits.
+    """Fetch ``items`` in a thread of their own, at most ``depth`` ahead of their use.
 
     The thread has ended when the block does, whether or not all items were used. An error among the items is raised
     where the item would have come.

@@ -1,4 +1,4 @@
-"""What became of each video of an extraction: failures do not cost the other videos."""
+"""The outcome for each video of an extraction; a failed video does not affect the others."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tadkit.video.digests import source_digest
 
 @dataclass
 class ExtractionResult:
-    """What became of each video.
+    """The outcome for each video.
 
     Attributes:
         done: extracted now.
-        reused: found in the store, made from the same bytes with the same settings.
-        failed: the error of each video that could not be read; nothing of it is stored.
-        clipped: share of values beyond the code's bound, of each video extracted now.
+        reused: already in the store, from the same bytes with the same settings.
+        failed: the error of each video that could not be processed; nothing of it is stored.
+        clipped: share of values clipped at the bound, for each video extracted now.
     """
 
     done: list[str] = field(default_factory=list)
@@ -27,7 +27,7 @@ class ExtractionResult:
     clipped: dict[str, float] = field(default_factory=dict)
 
     def in_order(self, names: Iterable[str]) -> ExtractionResult:
-        """The same, with the videos in the order of ``names``; workers are done in any order."""
+        """The same, with the videos in the order of ``names``; workers finish in any order."""
         order = list(names)
         return ExtractionResult(
             [name for name in order if name in set(self.done)],
@@ -37,7 +37,7 @@ class ExtractionResult:
         )
 
     def raise_if_failed(self) -> None:
-        """Make a partial failure a failure; the good results stay in the store."""
+        """Raise if a video failed; the results of the others stay in the store."""
         if self.failed:
             name, error = next(iter(self.failed.items()))
             more = f" (and {len(self.failed) - 1} more)" if len(self.failed) > 1 else ""
@@ -45,5 +45,5 @@ class ExtractionResult:
 
 
 def description(video: SampledVideo) -> dict[str, str | float | bool]:
-    """Attributes that a store keeps of a video."""
+    """Attributes that a store keeps for a video."""
     return {"source": video.path.name, "source_sha256": source_digest(video.path), "duration_s": video.duration_s}

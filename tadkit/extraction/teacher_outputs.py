@@ -1,4 +1,4 @@
-"""The teacher's view of stored flow: its feature f_T and predictions y_T of every video, to HDF5."""
+"""The teacher's outputs on stored flow, its feature f_T and predictions y_T, to HDF5."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def extract_teacher_outputs(
     device: str,
     progress: Progress,
 ) -> ExtractionResult:
-    """The teacher's feature f_T and predictions y_T of every view, from stored flow, to the store ``out``."""
+    """Write the teacher's feature f_T and predictions y_T in every view, from stored flow, to the store ``out``."""
     result = ExtractionResult()
     checkpoint = load_checkpoint(teacher, kind="teacher")
     settings, model = build_teacher(checkpoint)
@@ -85,7 +85,7 @@ def teacher_tracks(
 ) -> dict[str, np.ndarray[Any, Any]]:
     """``feature`` (steps, channels), and for each level ``logits_l`` and ``offsets_l``, of one video in one view.
 
-    Predictions of heads that see a window as a whole are made of the feature when they are needed.
+    Heads that read a window as a whole have no predictions here: they are computed from the feature when needed.
     """
     device = next(model.parameters()).device
     stride = model.backbone.stride

@@ -23,7 +23,7 @@ class DetectorNet(nn.Module):
     """The student with its two branches, their fusion and the joint head: everything from frames to predictions."""
 
     def __init__(self, settings: ModelSettings, *, labels: tuple[str, ...], student: Student, joint: JointHead) -> None:
-        """Put a trained student and joint head together."""
+        """Combine a trained student and joint head."""
         super().__init__()
         self.settings = settings
         self.labels = head_labels(joint.head.settings, labels)
@@ -40,7 +40,7 @@ class DetectorNet(nn.Module):
 
 
 def new_student(settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None) -> Student:
-    """A student with fresh weights; ``pretrained`` is what the settings say unless given."""
+    """A student with initial weights; ``pretrained`` overrides the settings."""
     return Student(
         backbone=settings.backbone,
         head=settings.head,
@@ -51,7 +51,7 @@ def new_student(settings: ModelSettings, *, num_classes: int, pretrained: bool |
 
 
 def new_joint_head(settings: ModelSettings, *, num_classes: int) -> JointHead:
-    """A joint head with fresh weights."""
+    """A joint head with initial weights."""
     return JointHead(
         fusion=settings.fusion,
         head=settings.detector_head,
@@ -62,7 +62,7 @@ def new_joint_head(settings: ModelSettings, *, num_classes: int) -> JointHead:
 
 
 def new_teacher(settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None) -> Teacher:
-    """A teacher with fresh weights."""
+    """A teacher with initial weights."""
     return Teacher(
         backbone=settings.teacher_backbone,
         head=settings.head,
@@ -87,7 +87,7 @@ def model_settings(checkpoint: Checkpoint) -> ModelSettings:
     except ValidationError as error:
         wrong = ", ".join(sorted({setting_name(ModelSettings, known, e["loc"]) for e in error.errors()}))
         raise WeightsError(
-            f"{checkpoint.path}: the header holds settings that this tadkit does not know ({wrong}); "
+            f"{checkpoint.path}: the header has settings that this tadkit does not know ({wrong}); "
             "use the version that wrote it"
         ) from error
 

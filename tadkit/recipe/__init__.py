@@ -1,1 +1,1 @@
-"""A run: every stage from videos and annotations to a detector, and its judgement."""
+"""``tadkit run``: every stage from videos and annotations to an evaluated detector."""

@@ -1,4 +1,4 @@
-"""What a stage of a run reads: that it is there, and was made from what the recipe says now."""
+"""Checks that what a stage of a run reads is there, and was made from what the recipe says now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tadkit.views import views_of
 
 
 def is_up_to_date(path: Path, *, kind: Kind, key: str) -> bool:
-    """Whether the checkpoint at ``path`` was made from what ``key`` stands for."""
+    """Whether the checkpoint at ``path`` has this key."""
     try:
         return read_provenance(path, kind=kind).get("key") == key
     except WeightsError:
@@ -28,7 +28,7 @@ def is_up_to_date(path: Path, *, kind: Kind, key: str) -> bool:
 
 
 class Inputs:
-    """The checked inputs of one stage; each is opened and checked once, when it is first asked for.
+    """The checked inputs of one stage; each is opened and checked once, when it is first used.
 
     Use it in a ``with`` block, which closes the stores. Every input raises StoreError or WeightsError where it is
     missing or stale, and the message names the command that makes it.
@@ -59,7 +59,7 @@ class Inputs:
 
     @cached_property
     def teacher_key(self) -> str:
-        """The key that a current teacher has."""
+        """The key of an up-to-date teacher."""
         workspace = self.workspace
         return teacher_key(
             [self.flow.key(item.name) for item in workspace.training],
@@ -88,7 +88,7 @@ class Inputs:
         return store
 
     def student_key(self, method: str) -> str:
-        """The key that a current student of ``method`` has."""
+        """The key of an up-to-date student of ``method``."""
         workspace = self.workspace
         settings, training = workspace.settings_of(method), workspace.training
         return student_key(
@@ -126,7 +126,7 @@ class Inputs:
             _refuse_missing(path, what, command, WeightsError)
         if read_provenance(path, kind=kind).get("key") != key():
             raise WeightsError(
-                f"{path}: made from other videos, annotations or settings than the recipe's; "
+                f"{path}: made from videos, annotations or settings other than the recipe's; "
                 f"run tadkit {command} RECIPE first"
             )
         return path
@@ -140,10 +140,10 @@ def _refuse_stale(store: TrackReader, expected: Mapping[str, str], command: str)
     known = set(store.videos())
     if missing := [name for name in expected if name not in known]:
         raise StoreError(
-            f"{store.path}: lacks '{missing[0]}' ({len(missing)} videos in all); run tadkit {command} RECIPE first"
+            f"{store.path}: '{missing[0]}' is missing ({len(missing)} videos in all); run tadkit {command} RECIPE first"
         )
     if stale := [name for name, key in expected.items() if store.key(name) != key]:
         raise StoreError(
-            f"{store.path}: '{stale[0]}' ({len(stale)} videos in all) was made from another video, model or settings "
-            f"than the recipe's; run tadkit {command} RECIPE first"
+            f"{store.path}: '{stale[0]}' ({len(stale)} videos in all) was made from a video, model or settings "
+            f"other than the recipe's; run tadkit {command} RECIPE first"
         )

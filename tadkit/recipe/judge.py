@@ -1,4 +1,4 @@
-"""The table at the end of a run: every row's detections of the held-out videos, written and scored."""
+"""The final table of a run: every row's detections in the held-out videos, written and evaluated."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JUDGED_BY = 1
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the final table: a model's figures on the held-out videos, as fractions.
+    """One row of the final table: a model's figures on the held-out videos, as fractions.
 
     Attributes:
         name: ``teacher`` or a distillation method.
@@ -64,7 +64,7 @@ class Row:
 
 
 def judged(workspace: Workspace, device: str) -> list[Row]:
-    """Figures of every row on the held-out videos; read back from the last run's report where nothing has changed."""
+    """Figures of every row on the held-out videos; read from the last run's report if nothing has changed."""
     key = _key(workspace)
     rows = _rows_of_report(workspace.report, key)
     if rows is None:
@@ -93,7 +93,7 @@ def _key(workspace: Workspace) -> str:
 
 
 def _rows_of_report(path: Path, key: str) -> list[Row] | None:
-    """Rows of a report with this key; None where it is missing, damaged or of another key."""
+    """Rows of a report with this key; None if it is missing, damaged or has another key."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         return [Row.from_json(row) for row in report["rows"]] if report["key"] == key else None
@@ -139,7 +139,7 @@ def _by_teacher(workspace: Workspace) -> dict[str, list[Detection]]:
 
 
 def _teacher_candidates(tracks: TrackReader, name: str, recipe: Recipe, head: Head) -> Candidates:
-    """Of one video, from the teacher's stored predictions, or from its stored feature where there are none."""
+    """Candidates of one video, from the teacher's stored predictions, or from its stored feature if there are none."""
     least, limit, levels = recipe.decode.min_score, recipe.decode.top_candidates, recipe.head.pyramid_levels
 
     def read(track: str) -> torch.Tensor:
@@ -198,7 +198,7 @@ def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) 
 
 
 def _truth(workspace: Workspace, head: HeadSettings) -> dict[str, list[Annotation]]:
-    """Actions of the held-out videos; all of one class where neither the head nor scores of the videos name any."""
+    """Actions of the held-out videos; all of one class if neither the head nor video scores name classes."""
     known = workspace.recipe.labels
     named_by_scores = workspace.video_scores is not None and workspace.recipe.decode.video_labels > 0
     truth = {item.name: [a for a in item.record.annotations if a.label in known] for item in workspace.held_out}

@@ -1,4 +1,4 @@
-"""``tadkit run``: every stage of a recipe that is stale, in order, and the table at the end."""
+"""``tadkit run``: every stage of a recipe that is out of date, in order, and the final table."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ DONE, UP_TO_DATE = "done", "up to date"
 
 @dataclass
 class RunResult:
-    """What a run did.
+    """The outcome of a run.
 
     Attributes:
         folder: the run folder.
         stages: name of each stage and ``done`` or ``up to date``.
-        rows: figures on the held-out videos, where all stages ran and videos are held out.
+        rows: figures on the held-out videos, if all stages ran and videos are held out.
     """
 
     folder: Path
@@ -43,21 +43,21 @@ def run(
     workers: int = 1,
     retry_failed: bool = False,
 ) -> RunResult:
-    """Run the stages of ``recipe`` that are stale.
+    """Run the stages of ``recipe`` that are out of date.
 
     Args:
         recipe: what to run.
         base: folder that relative paths of the recipe start from.
-        device: ``auto``, ``cpu``, ``cuda`` ...; of several with commas between, all stages but flow use the first.
-        progress: told of everything.
-        only: command of the only stages to run; what they read must be there already.
+        device: ``auto``, ``cpu``, ``cuda`` ...; of several, separated by commas, all stages but flow use the first.
+        progress: reports on every stage.
+        only: run only the stages of this command; what they read must exist.
         workers: processes that compute flow.
-        retry_failed: compute the flow of videos that failed before.
+        retry_failed: retry the flow of videos that failed before.
 
     Raises:
         UsageError: ``only`` names no stage of this recipe.
-        StoreError: another run is at work in the folder.
-        TadkitError: a stage failed; what was done before stays, and the next run resumes from it.
+        StoreError: another run is using the folder.
+        TadkitError: a stage failed; finished stages are kept, and the next run resumes from there.
     """
     workspace = open_workspace(recipe, base=base, progress=progress)
     result = RunResult(workspace.folder)

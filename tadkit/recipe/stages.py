@@ -36,8 +36,8 @@ class Stage:
     Attributes:
         command: the tadkit command that runs it by itself; several stages may share one.
         name: shown to the user.
-        run: does what is stale, and returns whether there was anything to do.
-        ready: whether a command that runs several stages has what this one reads; a whole run has made it by then.
+        run: does what is out of date, and returns whether there was anything to do.
+        ready: whether what the stage reads exists, for a command that covers several stages.
     """
 
     command: str
@@ -51,10 +51,10 @@ class Resources:
     """What the stages may use.
 
     Attributes:
-        device: name for torch; of several with commas between, only the extraction of flow uses more than the first.
+        device: torch device; of several, separated by commas, only the extraction of flow uses more than the first.
         workers: processes that compute flow.
-        retry_failed: compute the flow of videos that failed before.
-        progress: told of everything.
+        retry_failed: retry the flow of videos that failed before.
+        progress: reports on every stage.
     """
 
     device: str
@@ -69,7 +69,7 @@ class Resources:
 
 
 def stages_of(workspace: Workspace, resources: Resources) -> list[Stage]:
-    """The stages that a recipe needs, in order: a source of features needs only a head."""
+    """The stages of a recipe, in order; a source of features needs only a head."""
     device, progress = torch_device(resources.first_device), resources.progress
     if workspace.from_features:
         return [

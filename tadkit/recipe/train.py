@@ -1,4 +1,4 @@
-"""The training stages: ``train-teacher``, ``distill`` and ``train-head``, the latter on features of others, too."""
+"""The training stages: ``train-teacher``, ``distill`` and ``train-head`` (also on imported features)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _training_videos(workspace: Workspace, store: TrackReader, *, stride: int) -
 
 
 def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progress) -> bool:
-    """Train the motion teacher on stored flow; returns False where it was up to date.
+    """Train the motion teacher on stored flow; returns False if it was up to date.
 
     Raises:
         StoreError: the flow is missing or stale.
@@ -89,11 +89,11 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
 
 
 def distill(workspace: Workspace, method: str, *, device: torch.device, progress: Progress) -> bool:
-    """Train the RGB student by ``method``; returns False where it was up to date.
+    """Train the RGB student by ``method``; returns False if it was up to date.
 
     Raises:
-        StoreError: the flow, whose stamps it goes by, or what it hears of the teacher is missing or stale.
-        WeightsError: the teacher that it hears is missing or stale.
+        StoreError: the flow, whose time stamps it uses, or the teacher's outputs are missing or stale.
+        WeightsError: the teacher that it is trained on is missing or stale.
     """
     settings, train = workspace.settings_of(method), workspace.recipe.train.student
     with Inputs(workspace) as inputs:
@@ -112,7 +112,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             progress=progress,
             task=f"distill ({method})",
         )
-    if settings.distill.joint:  # before the student, whose key vouches for both
+    if settings.distill.joint:  # written first: the student's key stands for both
         _save(
             workspace.joint_head(method),
             "joint-head",
@@ -150,7 +150,7 @@ def _frame_batches(workspace: Workspace, flow: TrackReader, tracks: TrackReader 
 
 
 def _teacher_head(workspace: Workspace) -> Head | None:
-    """The trained teacher's head, where its predictions are not stored."""
+    """The teacher's head, if its predictions are not stored."""
     if workspace.recipe.head.pyramid_levels:
         return None
     return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
@@ -166,7 +166,7 @@ def _student_objective(settings: ModelSettings, train: TrainSettings, *, num_cla
 
 
 def train_head(workspace: Workspace, method: str, *, device: torch.device, progress: Progress) -> bool:
-    """Train fusion and joint head on cached features and write the detector; False where it was up to date.
+    """Train fusion and joint head on cached features and write the detector; returns False if it was up to date.
 
     Raises:
         StoreError: the features are missing or stale.
@@ -218,7 +218,7 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
 
 
 def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings) -> JointHead:
-    """A fresh joint head, or the one trained along with the student."""
+    """A new joint head, or the one trained together with the student."""
     torch.manual_seed(workspace.recipe.train.head.seed)
     joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels))
     if settings.distill.joint:
@@ -262,13 +262,13 @@ def _save(
 
 
 def train_on_features(workspace: Workspace, *, device: torch.device, progress: Progress) -> bool:
-    """Train a head on the recipe's feature store and write it; returns False where it was up to date.
+    """Train a head on the recipe's feature store and write it; returns False if it was up to date.
 
     Raises:
         StoreError: videos have features of different numbers of channels.
     """
     recipe, path = workspace.recipe, workspace.features_head
-    train = recipe.train.head.model_copy(update={"views": ("original",)})  # features have no other
+    train = recipe.train.head.model_copy(update={"views": ("original",)})  # features have no other view
     with read_store(workspace.features_source, kind="features") as store:
         key = features_head_key(
             [store.key(item.name) for item in workspace.training],

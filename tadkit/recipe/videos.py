@@ -1,4 +1,4 @@
-"""The videos of a recipe: found or made, and split into training and held-out ones."""
+"""The videos of a recipe: found or synthesised, and split into training and held-out ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tadkit.video.discovery import VIDEO_SUFFIXES, find_video
 
 @dataclass(frozen=True)
 class Item:
-    """One annotated video of a recipe; ``path`` is its file, or the feature store that stands in for it."""
+    """One annotated video of a recipe; ``path`` is its file, or the feature store that replaces it."""
 
     name: str
     path: Path
@@ -48,10 +48,10 @@ def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -
     """The videos of all sources of a recipe, by name.
 
     Args:
-        recipe: names the sources and the split.
+        recipe: its sources and split are used.
         base: folder that relative paths of the recipe start from.
-        folder: run folder, where videos that have to be made are kept.
-        progress: told of videos that have to be made.
+        folder: run folder, where made-up videos are kept.
+        progress: counts made-up videos.
 
     Raises:
         SettingsError: an environment variable is not set, or no video is left to train on.
@@ -64,24 +64,24 @@ def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -
         found += _videos_of(source, recipe.split, base=base, folder=made, progress=progress)
     counts = Counter(record.name for record, _ in found)
     if twice := sorted(name for name, count in counts.items() if count > 1):
-        raise AnnotationError(f"recipe '{recipe.name}': two sources hold a video named '{twice[0]}'; rename one")
+        raise AnnotationError(f"recipe '{recipe.name}': two sources have a video named '{twice[0]}'; rename one")
     held_out = _held_out([record for record, _ in found], recipe.split)
     if recipe.split.kind == "subset" and not held_out:
         there = ", ".join(sorted({f"'{record.subset}'" for record, _ in found})) or "none"
         raise SettingsError(
             f"recipe '{recipe.name}': split.held_out names no subset of the annotations, which have {there}; "
-            "name one of them, or have them translated by tadkit data convert"
+            "name one of them, or convert the annotations with tadkit data convert"
         )
     in_order = sorted(found, key=lambda pair: pair[0].name)
     items = tuple(Item(record.name, path, record, record.name in held_out) for record, path in in_order)
     if all(item.held_out for item in items):
         count = len(items)
-        raise SettingsError(f"recipe '{recipe.name}': split holds out all {count} videos; none is left to train on")
+        raise SettingsError(f"recipe '{recipe.name}': the split holds out all {count} videos; none is left to train on")
     return items
 
 
 def expanded(text: str, *, base: Path) -> Path:
-    """A path of a recipe: ``${NAME}`` from the environment, relative to ``base``.
+    """A path of a recipe, relative to ``base``, with ``${NAME}`` replaced from the environment.
 
     Raises:
         SettingsError: a variable is not set.
@@ -116,7 +116,7 @@ def _videos_of(
 
 
 def _of_split(annotations: Path, split: SplitSettings, progress: Progress) -> list[VideoRecord]:
-    """Annotated videos, but for those of subsets that the split does not name."""
+    """Annotated videos, without those of subsets that the split does not name."""
     records = list(read_dataset(annotations).videos.values())
     if split.kind != "subset" or not split.training:
         return records
@@ -131,12 +131,14 @@ def _of_split(annotations: Path, split: SplitSettings, progress: Progress) -> li
 def _with_features(
     records: Sequence[VideoRecord], annotations: Path, store: Path, progress: Progress
 ) -> list[VideoRecord]:
-    """Annotated videos that have features; the others are counted, for nothing can be said of them."""
+    """Annotated videos that have features; the others are reported."""
     with read_store(store, kind="features") as reader:
         there = set(reader.videos())
     missing = [record.name for record in records if record.name not in there]
     if len(missing) == len(records):
-        raise StoreError(f"{store}: has features of none of the videos of {annotations}; tadkit import features them")
+        raise StoreError(
+            f"{store}: has no features of the videos in {annotations}; import them with tadkit import features"
+        )
     if missing:
         progress.warn(f"{store}: lacks {len(missing)} of {len(records)} annotated videos, such as '{missing[0]}'")
     return [record for record in records if record.name in there]
@@ -146,12 +148,12 @@ def _file_of(name: str, folder: Path) -> Path:
     path = find_video(name, folder)
     if path is None:
         others = " ".join(VIDEO_SUFFIXES[1:])
-        raise VideoError(f"{folder}: no video for '{name}' of the annotations; expected {name}.mp4 (or {others})")
+        raise VideoError(f"{folder}: no file for the annotated video '{name}'; expected {name}.mp4 (or {others})")
     return path
 
 
 def _held_out(records: Sequence[VideoRecord], split: SplitSettings) -> frozenset[str]:
-    """Names of the videos held out; a video is never in both parts."""
+    """Names of the held-out videos; no video is in both parts."""
     match split.kind:
         case "all":
             return frozenset()

@@ -1,4 +1,4 @@
-"""The run folder of a recipe: where everything is kept, and which videos it is about."""
+"""The run folder of a recipe: which files it holds, and the videos that it uses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Workspace:
 
     Attributes:
         recipe: as it was written.
-        folder: where all is kept.
+        folder: the run folder.
         items: the videos.
         video_scores: file of scores of whole videos, where the recipe names one.
     """
@@ -35,12 +35,12 @@ class Workspace:
 
     @property
     def training(self) -> tuple[Item, ...]:
-        """Videos that models learn from."""
+        """Videos that models are trained on."""
         return tuple(item for item in self.items if not item.held_out)
 
     @property
     def held_out(self) -> tuple[Item, ...]:
-        """Videos that models are judged on."""
+        """Videos that models are evaluated on."""
         return tuple(item for item in self.items if item.held_out)
 
     @property
@@ -76,18 +76,18 @@ class Workspace:
 
     @property
     def from_features(self) -> bool:
-        """Whether videos come as features, so that a head alone is trained."""
+        """Whether the source has features instead of videos, so that only a head is trained."""
         return isinstance(self.recipe.sources[0], FeaturesSource)
 
     @property
     def features_source(self) -> Path:
-        """Feature store that the videos come in."""
+        """Feature store of the source."""
         assert self.from_features
         return self.items[0].path
 
     @property
     def features_head(self) -> Path:
-        """Head trained on the features of a source."""
+        """Head trained on the features of the source."""
         return self.folder / "head.safetensors"
 
     @property
@@ -110,13 +110,13 @@ class Workspace:
         return ("features",) if self.from_features else self.recipe.compare
 
     def model(self, row: str) -> Path:
-        """Checkpoint that a row of the final table judges."""
+        """Checkpoint that a row of the final table evaluates."""
         if self.from_features:
             return self.features_head
         return self.teacher if row == "teacher" else self.detector(row)
 
     def judged_store(self, row: str) -> Path:
-        """Store of what a row's model reads, or has predicted, of the held-out videos."""
+        """Store of what a row's model reads from, or has predicted for, the held-out videos."""
         if self.from_features:
             return self.features_source
         return self.teacher_tracks if row == "teacher" else self.features(row)
@@ -144,17 +144,17 @@ class Workspace:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Distillation methods that the recipe trains: its own first, then those it compares with."""
+        """Distillation methods that the recipe trains: its own first, then those that it compares with."""
         others = [row for row in self.recipe.compare if row not in ("teacher", self.recipe.distill.method)]
         return (self.recipe.distill.method, *others)
 
 
 @contextmanager
 def locked(workspace: Workspace) -> Iterator[None]:
-    """Keep other runs out of the run folder, and remove what killed ones had begun to write.
+    """Keep other runs out of the run folder, and remove the unfinished files of killed ones.
 
     Raises:
-        StoreError: another run is at work in it.
+        StoreError: another run uses it.
     """
     try:
         with FileLock(workspace.folder / ".lock", blocking=False):
@@ -164,7 +164,8 @@ def locked(workspace: Workspace) -> Iterator[None]:
             yield
     except Timeout as error:
         raise StoreError(
-            f"{workspace.folder}: another run is at work in it; let it end, or use another folder with --set out=FOLDER"
+            f"{workspace.folder}: another run is using this folder; wait for it to finish, "
+            "or choose another folder with --set out=FOLDER"
         ) from error
 
 
@@ -174,7 +175,7 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
     Args:
         recipe: what to run.
         base: folder that relative paths of the recipe start from.
-        progress: told of videos that have to be made first.
+        progress: counts made-up videos.
 
     Raises:
         SettingsError: an environment variable is not set, or no video is left to train on.

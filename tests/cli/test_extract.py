@@ -36,7 +36,7 @@ def test_one_bad_video_is_told_and_the_others_are_kept(tadkit, tmp_path):
     small = ["--set", "flow.method=temporal-gradient", "--set", "video.rate_hz=2"]
     first, second = tadkit(*words, *small), tadkit(*words, *small)
     assert (first.code, second.code) == (3, 3)
-    assert "--retry-failed tries it again" in second.err
+    assert "add --retry-failed to try again" in second.err
     assert "--retry-failed" not in tadkit(*words, *small, "--retry-failed").err
     assert (tmp_path / "flow.h5.failed.json").is_file()
     assert "1 extracted, 0 kept, 1 failed" in first.out

@@ -36,7 +36,7 @@ def test_a_video_that_failed_is_tried_again_only_when_something_changed(
     again = extracted({"bad": bad}, out).failed["bad"]
     assert isinstance(again, VideoError)
     assert str(again).startswith(str(first))
-    assert "--retry-failed tries it again" in str(again)
+    assert "add --retry-failed to try again" in str(again)
     for changed in (
         {"retry_failed": True},
         {"video": VideoSettings(rate_hz=100.0, height_px=32, width_px=32, reader="pyav")},

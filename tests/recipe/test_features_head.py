@@ -141,7 +141,7 @@ def test_annotated_videos_without_features_are_counted(tmp_path):
     trained(folder, "train.head.epochs=1", progress=told)
     assert "lacks 1 of 3 annotated videos, such as 'w2'" in told.warnings[0]
     (folder / "annotations.json").write_text(text.replace('"v', '"w'))
-    with pytest.raises(StoreError, match="has features of none of the videos"):
+    with pytest.raises(StoreError, match="has no features of the videos"):
         trained(folder)
 
 

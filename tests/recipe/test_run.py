@@ -165,13 +165,13 @@ def test_held_out_videos_leave_no_trace_in_the_weights(undisturbed: Path, tmp_pa
 
 
 def test_the_detector_finds_the_same_on_the_video_as_from_its_stored_features(undisturbed: Path) -> None:
-    from tadkit.detection.detect import detect
+    from tadkit.detection.detect import load_detector
 
     held_out = parts_of(undisturbed)[1]
     folder = undisturbed.parent / "runs" / "toy"
     videos = [undisturbed.parent / "data" / "videos" / f"{name}.mp4" for name in held_out]
     model = folder / "detector-decomposed.safetensors"
-    live = detect(videos, model=model, device="cpu", overrides={}, progress=Quiet()).detections
+    live = load_detector(model, device="cpu").detect(videos)
     stored = read_detections(folder / "detections" / "decomposed.json")
     assert live.keys() == stored.keys()
     assert any(stored.values())

@@ -88,7 +88,7 @@ def test_a_variable_that_is_set_is_filled_in(toy: Path, monkeypatch: pytest.Monk
 
 def test_a_video_that_is_missing_is_named_with_what_was_looked_for(toy: Path) -> None:
     (toy.parent / "data" / "videos" / "room1_2.mp4").unlink()
-    with pytest.raises(VideoError, match=r"no video for 'room1_2' of the annotations; expected room1_2\.mp4"):
+    with pytest.raises(VideoError, match=r"no file for the annotated video 'room1_2'; expected room1_2\.mp4"):
         opened(toy)
 
 
@@ -102,7 +102,7 @@ def test_a_video_may_have_another_suffix(toy: Path, suffix: str) -> None:
 def test_one_name_in_two_sources_is_refused(toy: Path) -> None:
     source = toy.read_text().split("[[sources]]")[1].split("[video]")[0]
     toy.write_text(toy.read_text().replace("[video]", f"[[sources]]{source}[video]"))
-    with pytest.raises(AnnotationError, match="two sources hold a video named 'room0_0'; rename one"):
+    with pytest.raises(AnnotationError, match="two sources have a video named 'room0_0'; rename one"):
         opened(toy)
 
 
@@ -124,7 +124,7 @@ def test_a_second_run_in_the_same_folder_is_refused(toy: Path) -> None:
     workspace = opened(toy)
     with (
         FileLock(workspace.folder / ".lock"),
-        pytest.raises(StoreError, match="another run is at work in it"),
+        pytest.raises(StoreError, match="another run is using this folder"),
         locked(workspace),
     ):
         raise AssertionError("two runs in one folder")

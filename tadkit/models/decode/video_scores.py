@@ -1,7 +1,7 @@
-"""Scores of whole videos by a classifier from elsewhere, and how the scores of candidates are combined with them.
+"""Scores of whole videos from another classifier, and how they are combined with the scores of candidates.
 
-ActivityNet's detectors are commonly judged so: a proposal takes the best labels of its video (BMN and ActionFormer: the
-two best), its score multiplied by that of the label or their geometric mean.
+Detectors for ActivityNet are commonly evaluated this way: a proposal takes the best labels of its video (BMN and
+ActionFormer: the two best), and its score is multiplied by that of the label, or their geometric mean is taken.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class VideoScores(NamedTuple):
 
 
 class VideoScoresFile:
-    """Scores of many videos, as a JSON file gives them to one model.
+    """Scores of many videos from a JSON file, for one model.
 
     Args:
         path: the file.
@@ -41,7 +41,7 @@ class VideoScoresFile:
         best_labels: how many best labels of its video a candidate takes (``decode.video_labels``).
 
     Raises:
-        AnnotationError: the file is not fit (:func:`read_video_scores`), or names classes for a class-agnostic model
+        AnnotationError: the file is invalid (:func:`read_video_scores`), or names classes for a class-agnostic model
             whose candidates take no labels of their video.
     """
 
@@ -62,7 +62,7 @@ class VideoScoresFile:
             AnnotationError: the file has none.
         """
         if video not in self._scores:
-            raise AnnotationError(f"{self.path}: no scores for '{video}'; add them, or do not give this file")
+            raise AnnotationError(f"{self.path}: no scores for '{video}'; add them, or omit the file")
         return self._scores[video]
 
 
@@ -71,11 +71,11 @@ def read_video_scores(path: Path, labels: tuple[str, ...] | None = None) -> dict
 
     Args:
         path: JSON file.
-        labels: names and order of the classes; without them all that videos of the file name, sorted.
+        labels: names and order of the classes; by default all that the file names, sorted.
 
     Raises:
         AnnotationError: the file is not ``{video: {label: score}}``, a score is negative or no number, or a label is
-            none of ``labels``.
+            not in ``labels``.
     """
     content = read_json(path, error=AnnotationError)
     if not isinstance(content, Mapping):
@@ -93,11 +93,13 @@ def _scores(where: str, named: object, labels: Sequence[str]) -> Float64[np.ndar
         raise AnnotationError(f"{where} is no object; expected {{label: score}}")
     strange = [label for label in named if label not in labels]
     if strange:
-        raise AnnotationError(f"{where} names '{strange[0]}', no label of the model; its labels: {', '.join(labels)}")
+        raise AnnotationError(
+            f"{where} names '{strange[0]}', which is not a label of the model; its labels: {', '.join(labels)}"
+        )
     scores = [named.get(label, 0.0) for label in labels]
     for label, score in zip(labels, scores, strict=True):
         if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score < float("inf"):
-            raise AnnotationError(f"{where} has {score!r} for '{label}'; expected a number not below 0")
+            raise AnnotationError(f"{where} has {score!r} for '{label}'; expected a number of 0 or more")
     return np.asarray(scores, dtype=np.float64)
 
 
@@ -119,7 +121,7 @@ def weighed(
         video_scores: of the video, by class.
         rule: ``product``, or its square root, ``geometric-mean``.
         best_labels: give every candidate the video's so many best labels instead of its own (the order is candidate by
-            candidate; one that classes share counts once, with its best score); 0 leaves it its own.
+            candidate; one that classes share counts once, with its best score); with 0 it keeps its own.
     """
     if best_labels:
         segments_s, scores = _once(segments_s, scores)

@@ -33,7 +33,7 @@ def test_without_labels_those_of_all_videos_count_sorted(tmp_path: Path) -> None
     [
         ([1], r"scores.json: not an object"),
         ({"v": 1}, r"'v' is no object"),
-        ({"v": {"fly": 0.5}}, r"'v' names 'fly', no label of the model; its labels: walk, sit"),
+        ({"v": {"fly": 0.5}}, r"'v' names 'fly', which is not a label of the model; its labels: walk, sit"),
         ({"v": {"sit": "0.5"}}, r"'v' has '0.5' for 'sit'"),
         ({"v": {"sit": -1}}, r"'v' has -1 for 'sit'"),
     ],
