@@ -1,1 +1,1 @@
-"""Timings beside other projects."""
+"""Timings of parts of tadkit, and comparisons with other implementations."""

@@ -1,4 +1,4 @@
-"""``tadkit bench evaluate``: the evaluator and suppression beside plain loops that do the same one row at a time."""
+"""``tadkit bench evaluate``: the evaluator and suppression against plain loops over single rows."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tadkit.records import Annotation, Detection
 
 TIOU = tuple(float(value) for value in np.linspace(0.5, 0.95, 10).round(2))
 ACTIONS = 10
-"""Actions of a made-up video."""
+"""Actions in a made-up video."""
 _VIDEO_S = 180.0
 _SIGMA, _MIN_SCORE, _KEEP = 0.5, 0.001, 200
 
 
 @dataclass(frozen=True)
-class Rivals:
-    """One piece of work, done by tadkit and by the loop.
+class Comparison:
+    """One piece of work, done by tadkit and by a plain loop.
 
     Attributes:
         tadkit_s: seconds, median over the rounds.
-        loop_s: of the plain loop.
+        loop_s: seconds of the plain loop, median over the rounds.
         times_faster: median over the rounds of the ratio within a round.
-        largest_difference: of the two results.
+        largest_difference: between the two results.
     """
 
     tadkit_s: float
@@ -49,17 +49,17 @@ class EvaluateBenchmark:
     Attributes:
         evaluator: average precision at ten tIoUs under the activitynet protocol.
         suppression: Gaussian soft-NMS class by class.
-        videos: of the evaluator's made-up data.
-        detections: a video.
-        classes: of both.
-        candidates: that suppression starts from; it keeps 200.
-        rounds: how often each rival ran, in turn.
-        threads: of torch; NumPy's are not used.
+        videos: number of made-up videos for the evaluator.
+        detections: detections per video.
+        classes: classes of both data sets.
+        candidates: candidates that suppression starts from; it keeps 200.
+        rounds: how often each implementation ran, in turn.
+        threads: threads of torch; NumPy does not use its own.
         machine: see :func:`tadkit.bench.timing.machine_json`.
     """
 
-    evaluator: Rivals
-    suppression: Rivals
+    evaluator: Comparison
+    suppression: Comparison
     videos: int
     detections: int
     classes: int
@@ -72,16 +72,16 @@ class EvaluateBenchmark:
 def bench_evaluate(
     *, videos: int, detections: int, classes: int, candidates: int, rounds: int, seed: int, progress: Progress
 ) -> EvaluateBenchmark:
-    """Time evaluator and suppression on made-up data; both rivals of a round run one after the other.
+    """Time evaluator and suppression on made-up data; in a round, both implementations run in turn.
 
     Args:
-        videos: of the evaluator's data, each with :data:`ACTIONS` actions.
-        detections: a video, half of them near an action of their class.
-        classes: that actions and detections are spread over.
-        candidates: that suppression starts from.
-        rounds: how often each runs.
-        seed: of the data.
-        progress: told of every run.
+        videos: number of videos for the evaluator, each with :data:`ACTIONS` actions.
+        detections: detections per video, half of them near an action of their class.
+        classes: number of classes of actions and detections.
+        candidates: candidates that suppression starts from.
+        rounds: how often each implementation runs.
+        seed: seed of the data.
+        progress: advances with every run.
     """
     rng = np.random.default_rng(seed)
     progress.start("bench evaluate", total=4 * rounds, unit="runs")
@@ -100,7 +100,7 @@ def bench_evaluate(
 
 def _evaluator(
     rng: np.random.Generator, videos: int, detections: int, classes: int, rounds: int, progress: Progress
-) -> Rivals:
+) -> Comparison:
     truth, found = _made_up(rng, videos, detections, classes)
     fast = mean_average_precision(truth, found, labels=None, tiou=TIOU).per_class
     slow = looped_average_precision(truth, found, tiou=TIOU)
@@ -113,13 +113,13 @@ def _evaluator(
         device=torch.device("cpu"),
         progress=progress,
     )
-    return _rivals(took_s, max(float(np.abs(fast[label] - slow[label]).max()) for label in slow))
+    return _comparison(took_s, max(float(np.abs(fast[label] - slow[label]).max()) for label in slow))
 
 
 def _made_up(
     rng: np.random.Generator, videos: int, detections: int, classes: int
 ) -> tuple[dict[str, list[Annotation]], dict[str, list[Detection]]]:
-    """Truth and detections, of which half lie near an action and have its label."""
+    """Ground truth and detections; half of these lie near an action and have its label."""
     truth: dict[str, list[Annotation]] = {}
     found: dict[str, list[Detection]] = {}
     for number in range(videos):
@@ -142,7 +142,9 @@ def _made_up(
     return truth, found
 
 
-def _suppression(rng: np.random.Generator, candidates: int, classes: int, rounds: int, progress: Progress) -> Rivals:
+def _suppression(
+    rng: np.random.Generator, candidates: int, classes: int, rounds: int, progress: Progress
+) -> Comparison:
     segments_s, scores = _segments(rng, candidates), rng.random(candidates)
     labels: Int64[np.ndarray, " n"] = rng.integers(classes, size=candidates)
     ours = partial(suppress, segments_s, scores, SoftGaussian(_SIGMA), labels=labels, min_score=_MIN_SCORE, keep=_KEEP)
@@ -155,7 +157,7 @@ def _suppression(rng: np.random.Generator, candidates: int, classes: int, rounds
         device=torch.device("cpu"),
         progress=progress,
     )
-    return _rivals(took_s, float(np.abs(lowered - [score for _, score in looped]).max(initial=0.0)))
+    return _comparison(took_s, float(np.abs(lowered - [score for _, score in looped]).max(initial=0.0)))
 
 
 def _segments(rng: np.random.Generator, count: int) -> Float64[np.ndarray, "count 2"]:
@@ -163,9 +165,9 @@ def _segments(rng: np.random.Generator, count: int) -> Float64[np.ndarray, "coun
     return np.stack((start_s, start_s + rng.uniform(2, 20, count)), axis=1)
 
 
-def _rivals(took_s: Mapping[str, Float64[np.ndarray, " rounds"]], difference: float) -> Rivals:
+def _comparison(took_s: Mapping[str, Float64[np.ndarray, " rounds"]], difference: float) -> Comparison:
     fast_s, slow_s = took_s.values()
-    return Rivals(float(np.median(fast_s)), float(np.median(slow_s)), float(np.median(slow_s / fast_s)), difference)
+    return Comparison(float(np.median(fast_s)), float(np.median(slow_s)), float(np.median(slow_s / fast_s)), difference)
 
 
 def report_json(result: EvaluateBenchmark) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``tadkit bench flow``: flow methods side by side, on pairs whose flow is known and on a real video."""
+"""``tadkit bench flow``: compare flow methods on pairs with known flow and on a real video."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WEIGHTLESS: Mapping[str, FlowSettings] = {
     "opencv-dis": OpencvDisSettings(method="opencv-dis"),
     "temporal-gradient": TemporalGradientSettings(),
 }
-"""Methods that are compared unless others are named."""
+"""Methods that are compared by default."""
 RaftName = Literal["raft-small", "raft-large"]
 RAFT: tuple[RaftName, ...] = ("raft-small", "raft-large")
 RANDOM = "random"
@@ -53,12 +53,12 @@ Flow = Float32[np.ndarray, "pairs channels height width"]
 
 
 class Timing(NamedTuple):
-    """How long a method takes; warm figures are the median, least and greatest over the rounds.
+    """How long a method takes; warm figures are the median, minimum and maximum over the rounds.
 
     Attributes:
-        cold_s: the first call in this process, compilation included. What methods before it loaded or compiled is
-            there already, and so is what an earlier process left in the compile cache.
-        speedup_over_opencv_tvl1: median over the rounds of the ratio within a round; None where opencv-tvl1 was not
+        cold_s: the first call in this process, compilation included, except what earlier methods have loaded or
+            compiled, or an earlier process has left in the compile cache.
+        speedup_over_opencv_tvl1: median over the rounds of the ratio within a round; None if opencv-tvl1 was not
             measured.
     """
 
@@ -71,7 +71,7 @@ class Timing(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """End-point difference to opencv-tvl1, over all pixels of all pairs."""
+    """End-point difference from opencv-tvl1, over all pixels of all pairs."""
 
     mean_difference_px: float
     median_difference_px: float
@@ -79,18 +79,18 @@ class Agreement(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodFigures:
-    """What was measured of one method; ``weights`` is a file, ``"random"``, or None where it needs none."""
+    """Figures of one method; ``weights`` is a file, ``"random"``, or None if the method has no weights."""
 
     method: str
     weights: str | None
     timing: Timing
     quality: FlowError | Agreement | None
-    """None where there is nothing to judge: random weights, grey levels, or no opencv-tvl1 to agree with."""
+    """None if it cannot be measured: random weights, grey levels, or no opencv-tvl1 to compare with."""
 
 
 @dataclass(frozen=True)
 class VideoFigures:
-    """The methods on one run of adjacent frames, given to each in one call."""
+    """The methods on one run of adjacent frames, passed to each in one call."""
 
     video: str
     start_s: float
@@ -102,7 +102,7 @@ class VideoFigures:
 
 @dataclass(frozen=True)
 class FlowBenchmark:
-    """The methods on truth pairs, one call a pair; and on a video, if one was given."""
+    """The methods on ground-truth pairs, one call per pair; and on a video, if one was given."""
 
     truth: str
     pairs: int
@@ -115,14 +115,14 @@ class FlowBenchmark:
 
 
 @dataclass(frozen=True)
-class _Contender:
+class _Candidate:
     name: str
     weights: str | None
     flow: FlowMethod
 
     @property
-    def judged(self) -> bool:
-        """Whether it gives flow, in pixels, that means something."""
+    def measurable(self) -> bool:
+        """Whether its output is meaningful flow in pixels."""
         return self.flow.channels == 2 and self.weights != RANDOM
 
 
@@ -140,20 +140,20 @@ def bench_flow(
     device: str,
     progress: Progress,
 ) -> FlowBenchmark:
-    """Measure flow methods in turn, round after round, so that a machine whose speed drifts is fair to all.
+    """Measure flow methods in turn, round after round, so that a drift in the machine's speed affects all of them.
 
     Args:
-        truth: folder that :func:`tadkit.flow.truth.read_truth` reads; each pair is one call of two frames.
-        video: also measure on adjacent frames from its middle, all in one call.
-        methods: names; by default all that need no weights.
+        truth: folder that :func:`tadkit.flow.truth.read_truth` reads; each pair is one call with two frames.
+        video: also measure on adjacent frames from the middle of this video, all in one call.
+        methods: names; by default all methods without weights.
         with_raft: add both RAFT nets.
-        raft_weights: state-dict files; a net without one gets random weights, which do for its cost alone.
-        pairs: pairs of the video.
+        raft_weights: state-dict files; a net without one gets random weights, which is enough to time it.
+        pairs: frame pairs of the video.
         frames: how frames of the video are read.
         rounds: warm calls of each method on the same frames.
-        threads: threads of torch and of OpenCV; None is one for each core.
+        threads: threads of torch and of OpenCV; None is one per core.
         device: for the methods in torch.
-        progress: told of each call.
+        progress: advances with each call.
 
     Raises:
         UsageError: the truth cannot be used, a method is unknown, or the video is shorter than ``pairs``.
@@ -167,18 +167,18 @@ def bench_flow(
     clip = None if video is None else _middle(video, frames, pairs)
     where = torch_device(device)
     with same_threads(threads):
-        contenders = _build(names, raft_weights, where)
-        on_truth = _on_truth(contenders, truths, rounds, where, progress)
+        candidates = _build(names, raft_weights, where)
+        on_truth = _on_truth(candidates, truths, rounds, where, progress)
         on_video = None
         if video is not None and clip is not None:
-            rows = _on_video(contenders, clip[1], rounds, where, progress)
+            rows = _on_video(candidates, clip[1], rounds, where, progress)
             on_video = VideoFigures(str(video), clip[0], frames.rate_hz, pairs, frames.size_hw, rows)
     sizes = tuple(sorted({(pair.flow.shape[1], pair.flow.shape[2]) for pair in truths}))
     return FlowBenchmark(str(truth), len(truths), sizes, on_truth, on_video, threads, rounds, machine_json(where))
 
 
 def report_json(result: FlowBenchmark) -> dict[str, Any]:
-    """The result as plain JSON values; a figure that was not measured is null."""
+    """The result as plain JSON values; figures that were not measured are null."""
     content = asdict(result) | {"methods": [_row(figures, FlowError._fields) for figures in result.methods]}
     if result.video is not None:
         content["video"]["methods"] = [_row(figures, Agreement._fields) for figures in result.video.methods]
@@ -198,8 +198,8 @@ def _names(methods: Sequence[str], raft: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*(methods or WEIGHTLESS), *raft]))
 
 
-def _build(names: Sequence[str], raft_weights: Mapping[RaftName, Path], device: torch.device) -> list[_Contender]:
-    contenders = []
+def _build(names: Sequence[str], raft_weights: Mapping[RaftName, Path], device: torch.device) -> list[_Candidate]:
+    candidates = []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             settings, weights = WEIGHTLESS.get(name), None
@@ -208,12 +208,12 @@ def _build(names: Sequence[str], raft_weights: Mapping[RaftName, Path], device: 
                 path = raft_weights.get(net)
                 weights = RANDOM if path is None else str(path)
                 settings = RaftSettings(method=net, weights=path or _random_weights(net, Path(folder)))
-            contenders.append(_Contender(name, weights, build_flow(settings, device=device)))
-    return contenders
+            candidates.append(_Candidate(name, weights, build_flow(settings, device=device)))
+    return candidates
 
 
 def _random_weights(name: RaftName, folder: Path) -> Path:
-    """A state dict as the net starts from."""
+    """The state dict of a freshly initialised net."""
     module = import_torchvision("torchvision.models.optical_flow")
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -224,7 +224,7 @@ def _random_weights(name: RaftName, folder: Path) -> Path:
 
 
 def _middle(path: Path, settings: VideoSettings, pairs: int) -> tuple[float, Frames]:
-    """Second of the first one of ``pairs`` + 1 adjacent frames around the middle, and the frames."""
+    """``pairs`` + 1 adjacent frames around the middle, preceded by the time of the first one in seconds."""
     with open_sampled(path, settings) as video:
         if len(video) <= pairs:
             raise UsageError(
@@ -236,47 +236,47 @@ def _middle(path: Path, settings: VideoSettings, pairs: int) -> tuple[float, Fra
 
 
 def _on_truth(
-    contenders: Sequence[_Contender], truths: Sequence[TruthPair], rounds: int, device: torch.device, progress: Progress
+    candidates: Sequence[_Candidate], truths: Sequence[TruthPair], rounds: int, device: torch.device, progress: Progress
 ) -> tuple[MethodFigures, ...]:
-    progress.start("truth", total=len(contenders) * (rounds + 1), unit="runs")
-    timings, flows = _measure(contenders, [pair.frames for pair in truths], rounds, device, progress)
+    progress.start("truth", total=len(candidates) * (rounds + 1), unit="runs")
+    timings, flows = _measure(candidates, [pair.frames for pair in truths], rounds, device, progress)
     return tuple(
         MethodFigures(
-            contender.name,
-            contender.weights,
-            timings[contender.name],
-            flow_error([flow[0] for flow in flows[contender.name]], truths) if contender.judged else None,
+            candidate.name,
+            candidate.weights,
+            timings[candidate.name],
+            flow_error([flow[0] for flow in flows[candidate.name]], truths) if candidate.measurable else None,
         )
-        for contender in contenders
+        for candidate in candidates
     )
 
 
 def _on_video(
-    contenders: Sequence[_Contender], frames: Frames, rounds: int, device: torch.device, progress: Progress
+    candidates: Sequence[_Candidate], frames: Frames, rounds: int, device: torch.device, progress: Progress
 ) -> tuple[MethodFigures, ...]:
-    progress.start("video", total=len(contenders) * (rounds + 1), unit="runs")
-    timings, flows = _measure(contenders, [frames], rounds, device, progress)
+    progress.start("video", total=len(candidates) * (rounds + 1), unit="runs")
+    timings, flows = _measure(candidates, [frames], rounds, device, progress)
     rows = []
-    for contender in contenders:
+    for candidate in candidates:
         agreement = None
-        if contender.judged and REFERENCE in flows:
-            difference_px = end_point_distance(flows[contender.name][0], flows[REFERENCE][0])
+        if candidate.measurable and REFERENCE in flows:
+            difference_px = end_point_distance(flows[candidate.name][0], flows[REFERENCE][0])
             agreement = Agreement(float(difference_px.mean(dtype=np.float64)), float(np.median(difference_px)))
-        rows.append(MethodFigures(contender.name, contender.weights, timings[contender.name], agreement))
+        rows.append(MethodFigures(candidate.name, candidate.weights, timings[candidate.name], agreement))
     return tuple(rows)
 
 
 def _measure(
-    contenders: Sequence[_Contender], clips: Sequence[Frames], rounds: int, device: torch.device, progress: Progress
+    candidates: Sequence[_Candidate], clips: Sequence[Frames], rounds: int, device: torch.device, progress: Progress
 ) -> tuple[dict[str, Timing], dict[str, list[Flow]]]:
     """Timings and motions by method; each clip is one call."""
     cold_s, flows, calls = {}, {}, {}
-    for contender in contenders:
-        calls[contender.name] = [partial(contender.flow, clip) for clip in clips]
-        cold_s[contender.name] = seconds_of(calls[contender.name][:1], device)
-        # Each size of picture is seen once before the warm clock runs: a method may compile for it.
-        flows[contender.name] = [call().cpu().numpy() for call in calls[contender.name]]
-        progress.advance(note=contender.name)
+    for candidate in candidates:
+        calls[candidate.name] = [partial(candidate.flow, clip) for clip in clips]
+        cold_s[candidate.name] = seconds_of(calls[candidate.name][:1], device)
+        # Run each picture size once before the warm timing: a method may compile for it.
+        flows[candidate.name] = [call().cpu().numpy() for call in calls[candidate.name]]
+        progress.advance(note=candidate.name)
     warm_s = interleaved_s(calls, rounds=rounds, device=device, progress=progress)
     pairs = sum(len(clip) - 1 for clip in clips)
     return {name: _timing(cold_s[name], warm_s[name], warm_s.get(REFERENCE), pairs) for name in calls}, flows

@@ -1,4 +1,4 @@
-"""``tadkit bench heads``: what a forward pass and a training step of each head cost on THUMOS14's features."""
+"""``tadkit bench heads``: time of a forward pass and of a training step of each head on THUMOS14-like features."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ HEADS: dict[str, HeadSettings] = {
     "bmn": BmnSettings(),
     "tags": TagsSettings(),
 }
-"""What is measured, by name: the pyramids at their authors' sizes, the heads that see windows at tadkit's defaults."""
+"""Heads by name: the pyramids at their authors' sizes, the whole-window heads at tadkit's defaults."""
 
 
 @dataclass(frozen=True)
 class HeadFigures:
-    """One head's cost, in milliseconds: medians over the rounds, and the least.
+    """One head's cost in milliseconds: median and minimum over the rounds.
 
     Attributes:
-        forward_ms: of one track, in evaluation mode without gradients; all its windows at once.
-        forward_ms_min: its fastest round.
+        forward_ms: forward pass of one track, in evaluation mode without gradients; all its windows at once.
+        forward_ms_min: fastest round of the forward pass.
         step_ms: forward, losses and backward of a batch, without the optimiser.
-        step_ms_min: its fastest round.
-        parameters: of the head.
+        step_ms_min: fastest round of the step.
+        parameters: number of parameters.
     """
 
     forward_ms: float
@@ -73,10 +73,10 @@ class HeadsBenchmark:
 
     Attributes:
         heads: figures by name.
-        steps: of a window.
-        batch: windows of a training step.
-        rounds: how often each was run, in turn.
-        threads: of torch.
+        steps: feature steps of a window.
+        batch: windows per training step.
+        rounds: how often each head ran, in turn.
+        threads: threads of torch.
         machine: see :func:`tadkit.bench.timing.machine_json`.
     """
 
@@ -91,23 +91,23 @@ class HeadsBenchmark:
 def bench_heads(
     *, heads: Sequence[str], steps: int, rounds: int, threads: int | None, device: torch.device, progress: Progress
 ) -> HeadsBenchmark:
-    """Measure heads, round after round, so that a machine whose speed drifts is fair to all.
+    """Measure heads in turn, round after round, so that a drift in the machine's speed affects all of them.
 
     Args:
-        heads: names in :data:`HEADS`; none is all.
-        steps: of a window.
-        rounds: timed runs of each, after one that is not.
-        threads: of torch; None leaves them as they are.
-        device: to run on.
-        progress: told of each run.
+        heads: names in :data:`HEADS`; empty for all.
+        steps: feature steps of a window.
+        rounds: timed runs of each head, after an untimed one.
+        threads: threads of torch; None does not change them.
+        device: where to run.
+        progress: advances with each run.
 
     Raises:
-        UsageError: a head that is not known.
+        UsageError: an unknown head.
     """
     names = tuple(dict.fromkeys(heads)) or tuple(HEADS)
     unknown = [name for name in names if name not in HEADS]
     if unknown:
-        raise UsageError(f"no head '{unknown[0]}' to measure; known are {', '.join(HEADS)}")
+        raise UsageError(f"--head {unknown[0]}: no such head; choose from {', '.join(HEADS)}")
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -129,7 +129,7 @@ def bench_heads(
 
 
 def report_json(result: HeadsBenchmark) -> dict[str, Any]:
-    """The same as plain JSON values."""
+    """The result as plain JSON values."""
     return asdict(result)
 
 
@@ -149,13 +149,13 @@ def _figures(head: Head, forward_ms: np.ndarray[Any, Any], step_ms: np.ndarray[A
 
 
 def _windows(head: Head, steps: int, tracks: int) -> tuple[int, int]:
-    """Windows that so many tracks make, and the steps of each."""
+    """Number of windows in ``tracks`` tracks, and the steps of each."""
     window = head.settings.fixed_window_steps
     return (tracks, steps) if window is None else (tracks * -(-steps // window), window)
 
 
 def _forward(head: Head, steps: int) -> Callable[[], None]:
-    """One track in evaluation mode."""
+    """Forward pass of one track in evaluation mode."""
     device, (batch, length) = next(head.parameters()).device, _windows(head, steps, 1)
     features = torch.randn(batch, CHANNELS, length, device=device)
     mask = torch.ones(batch, length, dtype=torch.bool, device=device)

@@ -1,4 +1,4 @@
-"""How long things take, measured fairly; and the machine that they took it on."""
+"""Timing of calls, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Calls = Sequence[Callable[[], object]]
 
 
 def seconds_of(calls: Calls, device: torch.device) -> float:
-    """Seconds that ``calls`` take one after the other, until the device has finished."""
+    """Seconds that ``calls`` take in sequence, until the device has finished."""
     start_s = time.perf_counter()
     for call in calls:
         call()
@@ -36,8 +36,8 @@ def interleaved_s(
 ) -> dict[str, Float64[np.ndarray, " rounds"]]:
     """Seconds of each of the named ``calls`` in each round.
 
-    A round goes once through all names, so that a machine whose speed drifts is fair to all: compare within a round.
-    ``progress`` is told of each name in each round.
+    A round goes once through all names, so that a drift in the machine's speed affects all of them: compare within a
+    round. ``progress`` advances with each name in each round.
     """
     took_s = {name: np.zeros(rounds) for name in calls}
     for number in range(rounds):
@@ -48,7 +48,7 @@ def interleaved_s(
 
 
 def machine_json(device: torch.device) -> dict[str, Any]:
-    """What timings depend on besides threads; ``compiler`` is None where torch.compile finds none for the CPU."""
+    """What timings depend on besides threads; ``compiler`` is None if torch.compile finds none for the CPU."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     return {
         "cpu": _cpu_model(),
@@ -62,7 +62,7 @@ def machine_json(device: torch.device) -> dict[str, Any]:
 
 
 def _cpu_model() -> str | None:
-    """Linux tells it in /proc/cpuinfo; elsewhere the platform may know."""
+    """Model name from /proc/cpuinfo on Linux, else from the platform module."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -59,9 +59,9 @@ class StageFigures:
         steps_per_s: median over the rounds.
         steps_per_s_min: slowest round.
         steps_per_s_max: fastest round.
-        waiting_share: share of the time in which the loop waited for a batch, median over the rounds.
+        waiting_share: share of the time that the loop waited for a batch, median over the rounds.
         window_frames: frames of a window; feature steps for the head.
-        batch_windows: windows a step.
+        batch_windows: windows per step.
     """
 
     steps_per_s: float
@@ -74,12 +74,12 @@ class StageFigures:
 
 @dataclass(frozen=True)
 class PlanningFigures:
-    """What it costs to choose the windows of a step, where there are many videos.
+    """What it costs to choose the windows of a step from many videos.
 
     Attributes:
         ms_per_step: mean over ``steps`` steps of one epoch.
-        steps: that were planned.
-        videos: that the windows are from.
+        steps: number of steps planned.
+        videos: number of videos.
     """
 
     ms_per_step: float
@@ -93,11 +93,11 @@ class TrainingBenchmark:
 
     Attributes:
         stages: figures by stage: teacher, student and head.
-        planning: cost of the windows.
-        peak_memory_mb: most memory that was in use, of the GPU or of the process; None where it is not known.
+        planning: cost of choosing the windows.
+        peak_memory_mb: peak memory of the GPU or of the process in MiB; None if it is not known.
         steps: timed steps of teacher and student in a round; the head has ten times as many.
         rounds: how often each stage ran, in turn.
-        threads: of torch.
+        threads: threads of torch.
         machine: see :func:`tadkit.bench.timing.machine_json`.
     """
 
@@ -112,29 +112,29 @@ class TrainingBenchmark:
 
 @dataclass(frozen=True)
 class _Stage:
-    """What :func:`tadkit.training.fit` needs to run a stage."""
+    """The arguments of :func:`tadkit.training.fit` for a stage."""
 
     objective: nn.Module
     batches: BatchSource
     train: TrainSettings
     plan: WindowPlan
     times: int = 1
-    """How many times as many steps as asked for; quick steps need more of them."""
+    """Factor on the number of timed steps; fast stages need more of them."""
 
 
 def bench_training(
     *, steps: int, rounds: int, threads: int | None, device: torch.device, progress: Progress
 ) -> TrainingBenchmark:
-    """Run a few steps of each stage, round after round, so that a machine whose speed drifts is fair to all.
+    """Run a few steps of each stage, round after round, so that a drift in the machine's speed affects all of them.
 
-    Videos and stores are made up; frames are decoded before the clock starts, as they are after a run's first epoch.
+    Videos and stores are made up. Frames are decoded before the timing starts, as they are after a run's first epoch.
 
     Args:
         steps: timed steps of a stage in a round, after one that is not timed; ten times as many for the head.
         rounds: how often each stage runs.
-        threads: of torch; None leaves them as they are.
-        device: to train on.
-        progress: receives each run of a stage.
+        threads: threads of torch; None does not change them.
+        device: where to train.
+        progress: advances with each run of a stage.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
@@ -195,7 +195,7 @@ def _figures(stage: _Stage, runs: list[tuple[float, float]], steps: int) -> Stag
 
 
 def _run(stage: _Stage, steps: int, device: torch.device, folder: Path) -> tuple[float, float]:
-    """Seconds that ``steps`` steps take after a first one, and the part of them spent waiting for batches."""
+    """Seconds that ``steps`` steps take after the first one, and the seconds of these spent waiting for batches."""
     clocked = _Clocked(stage.objective)
     clock = _Clock(steps, device)
     fit(
@@ -213,7 +213,7 @@ def _run(stage: _Stage, steps: int, device: torch.device, folder: Path) -> tuple
 
 
 class _Clocked(nn.Module):
-    """An objective that notes when the loop hands it a batch."""
+    """Records when the loop passes a batch to the objective."""
 
     def __init__(self, objective: nn.Module) -> None:
         super().__init__()
@@ -228,15 +228,15 @@ class _Clocked(nn.Module):
 
 
 class _Clock(Quiet):
-    """Notes when each step ends; the first and the last one wait for the device."""
+    """Records when each step ends; the first and the last one wait for the device."""
 
     def __init__(self, steps: int, device: torch.device) -> None:
         super().__init__()
         self.steps, self.device = steps, device
         self.ended_s: list[float] = []
 
-    def advance(self, amount: float = 1.0, *, note: str = "") -> None:  # noqa: ARG002 - the loop's note
-        """Note the time of a step; what the loop reports before its first and after its last step is no step."""
+    def advance(self, amount: float = 1.0, *, note: str = "") -> None:  # noqa: ARG002 - part of the protocol
+        """Record the time of a step; before the first and after the last step the loop reports an amount of zero."""
         if not amount:
             return
         if self.device.type != "cpu" and len(self.ended_s) in (0, self.steps):
@@ -268,7 +268,7 @@ def _align() -> int:
 
 
 def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
-    """The three stages on data made up in ``folder``; ``stores`` closes what they read."""
+    """The three stages on data made up in ``folder``; their stores are closed by ``stores``."""
     names = [f"video {number}" for number in range(_VIDEOS)]
     videos = [_annotated(name, _FRAMES, actions=_ACTIONS, seed=seed) for seed, name in enumerate(names)]
     torch.manual_seed(0)
@@ -329,7 +329,7 @@ def _flow_store(path: Path, names: list[str]) -> TrackReader:
 
 
 def _tracks_store(path: Path, names: list[str], tracks: Mapping[str, tuple[int, int]]) -> TrackReader:
-    """A feature store; a track has every so many steps, and so many channels."""
+    """A feature store; ``tracks`` holds the spacing in steps and the channels of every track."""
     rng = np.random.default_rng(0)
     with open_store(path, kind="features", settings={}) as store:
         for name in names:

@@ -1,4 +1,4 @@
-"""Decomposed cross-modal distillation: teacher, student, joint head and what they are trained on."""
+"""Decomposed cross-modal distillation: the objectives of teacher, student and joint head, and their batches."""
 
 from tadkit.distill.batch import Batch, TeacherTargets, Truth
 from tadkit.distill.objectives import JointHeadObjective, StudentObjective, TeacherObjective

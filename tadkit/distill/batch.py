@@ -1,4 +1,4 @@
-"""What one training step reads."""
+"""The batch of a training step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Truth:
     labels: list[Tensor]
 
     def to(self, device: torch.device) -> Truth:
-        """The same on another device."""
+        """Copy to another device."""
         return Truth([s.to(device) for s in self.segments], [n.to(device) for n in self.labels])
 
 
@@ -36,13 +36,13 @@ class TeacherTargets:
     predictions: Predictions
 
     def to(self, device: torch.device) -> TeacherTargets:
-        """The same on another device."""
+        """Copy to another device."""
         moved = type(self.predictions)(*(_moved(field, device) for field in self.predictions))
         return TeacherTargets(self.feature.to(device), moved)
 
 
 def _moved(field: Any, device: torch.device) -> Any:
-    """A field of predictions on another device: a tensor, tuples of tensors, or None."""
+    """Copy a field of predictions to another device: a tensor, tuples of tensors, or None."""
     if isinstance(field, tuple):
         return tuple(_moved(part, device) for part in field)
     return field if field is None else field.to(device)
@@ -56,7 +56,7 @@ class Batch:
         inputs: tensors by name; ``frames`` or ``flow`` at frame rate, ``motion`` and ``appearance`` at feature steps.
         mask: (batch, frames or steps), false at padding.
         truth: annotations.
-        teacher: what the student imitates, where it does.
+        teacher: outputs that the student is trained on; None without distillation.
     """
 
     inputs: dict[str, Tensor]
@@ -65,7 +65,7 @@ class Batch:
     teacher: TeacherTargets | None = field(default=None)
 
     def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
+        """Copy to another device."""
         return Batch(
             {name: tensor.to(device) for name, tensor in self.inputs.items()},
             self.mask.to(device),

@@ -1,7 +1,7 @@
 """The three training objectives, each a module whose ``forward(batch)`` returns named losses.
 
-Source: Lee et al., CVPR 2023 (re-implementation; docs/method.md). The motion branch hears only the teacher, the
-appearance branch only the ground truth, and both through one head.
+Source: Lee et al., CVPR 2023 (re-implementation; docs/method.md). The motion branch is trained on the teacher's
+outputs only, the appearance branch on the ground truth only; both share one head.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TeacherObjective(nn.Module):
 
 
 class StudentObjective(nn.Module):
-    """Decomposed distillation or one of its rivals; with ``joint`` also fusion and joint head."""
+    """Decomposed distillation or one of its baselines; with ``joint`` also fusion and joint head."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ def feature_distance(
 ) -> Float[Tensor, ""]:
     """D_feat: mean over the real steps of a distance between f_m and f_T.
 
-    ``mse-normalised`` compares layer-normalised features, so that the teacher's scale does not set the weight.
+    ``mse-normalised`` compares layer-normalised features, so that the loss does not depend on the teacher's scale.
     """
     match kind:
         case "mse":

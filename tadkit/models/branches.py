@@ -1,4 +1,4 @@
-"""Inputs and mappings that teacher and student share."""
+"""Inputs and branch mapping, shared by teacher and student."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ class BranchMapping(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch inputs time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch outputs time"]:
-        """Padding stays zero, going in and coming out."""
+        """Map; padding is set to zero in input and output."""
         real = mask[:, None].to(x.dtype)
         mapped = self.norm(self.conv(x * real).transpose(1, 2)).transpose(1, 2)
         return torch.relu(mapped) * real
 
 
 def halo_frames(backbone: TemporalShiftBackbone) -> int:
-    """Halo of backbone and branch mapping together, rounded up to whole steps."""
+    """Halo of backbone and branch mapping together in frames, rounded up to whole steps."""
     need = backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
     return -(-need // backbone.stride) * backbone.stride
 
 
 def prepare_rgb(frames: UInt8[Tensor, "batch frames height width 3"]) -> Float[Tensor, "batch frames 3 height width"]:
-    """Grey levels 0 to 255 to about -1 to 1, as EfficientNet-Lite's weights expect."""
+    """Scale pixel values from 0..255 to about -1..1, as EfficientNet-Lite's weights expect."""
     return (rearrange(frames, "b t h w c -> b t c h w").float() - 127.0) / 128.0
 
 
 def prepare_motion(
     motion: Float[Tensor, "batch frames channels height width"],
 ) -> Float[Tensor, "batch frames channels height width"]:
-    """Flow in pixels (2 channels) or temporal gradient in grey levels (3 channels) to about -1 to 1."""
+    """Scale flow in pixels (2 channels) or temporal gradient in grey levels (3 channels) to about -1..1."""
     return motion / (_FLOW_UNIT_PX if motion.shape[2] == 2 else _GRADIENT_UNIT)
 
 
@@ -60,9 +60,9 @@ def jitter_colour(
     amount: float,
     generator: torch.Generator,
 ) -> UInt8[Tensor, "batch frames height width 3"]:
-    """Change brightness, contrast and saturation by up to ``amount``, alike for all frames of a window.
+    """Change brightness, contrast and saturation by up to ``amount``, by the same factors in all frames of a window.
 
-    Contrast is about the mean of the window's real frames, so that padding does not show in them.
+    Contrast is relative to the mean of the window's real frames, so that padding does not affect them.
     """
     if amount == 0:
         return frames

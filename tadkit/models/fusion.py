@@ -1,7 +1,7 @@
 """Fusion of motion and appearance, and the joint head on top.
 
 Source: Lee et al., *Decomposed Cross-modal Distillation for RGB-based Temporal Action Detection*, CVPR 2023, local
-attentive fusion. This is a re-implementation from the published text; what it leaves open is said beside the line.
+attentive fusion. A re-implementation from the published text; comments mark the choices that it leaves open.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tadkit.models.heads import Predictions, build_head
 
 
 class AttentiveGate(nn.Module):
-    """One direction: channels of the target are weighed, step by step, by keys of the reference."""
+    """One direction: keys of the reference weight the channels of the target, step by step."""
 
     def __init__(self, channels: int) -> None:
-        """Queries and keys have the target's width, because their product weighs its channels."""
+        """Queries and keys have the target's width, because their product weights its channels."""
         super().__init__()
         self.query = nn.Linear(channels, channels)
         self.key = nn.Conv1d(channels, channels, 1)
@@ -37,7 +37,7 @@ class AttentiveGate(nn.Module):
 
 
 class LocalAttentiveFusion(nn.Module):
-    """Both directions with their own parameters, concatenated along channels; no two steps are mixed."""
+    """Both directions, each with its own parameters, concatenated along channels; steps are not mixed."""
 
     def __init__(self, settings: FusionSettings, *, channels: int) -> None:
         """``channels`` is the width of either branch; the output has twice as many."""
@@ -58,9 +58,9 @@ class LocalAttentiveFusion(nn.Module):
         appearance: Float[Tensor, "batch channels time"],
         mask: Bool[Tensor, "batch time"],
     ) -> Float[Tensor, "batch twice_channels time"]:
-        """Fuse; padding reaches neither the averages nor the output."""
+        """Fuse; padding affects neither the means nor the output."""
         if self.gates is not None:
-            # The pooling A is open in the text; ours is the mean over the real steps.
+            # The text leaves the pooling A open; ours is the mean over the real steps.
             motion_mean, appearance_mean = masked_mean(motion, mask), masked_mean(appearance, mask)
             motion, appearance = (
                 self.gates[0](motion, appearance, motion_mean),
@@ -75,7 +75,7 @@ class JointHead(nn.Module):
     def __init__(
         self, *, fusion: FusionSettings, head: HeadSettings, dim: int, num_classes: int, two_branches: bool
     ) -> None:
-        """With one branch there is nothing to fuse and J reads that branch."""
+        """With one branch there is no fusion, and J reads that branch."""
         super().__init__()
         self.fusion = LocalAttentiveFusion(fusion, channels=dim) if two_branches else None
         self.head = build_head(head, in_channels=2 * dim if two_branches else dim, num_classes=num_classes)
@@ -106,6 +106,6 @@ class JointHead(nn.Module):
 def masked_mean(
     x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"]
 ) -> Float[Tensor, "batch channels"]:
-    """Average over real steps; zero where there are none."""
+    """Mean over the real steps; zero if there are none."""
     weight = mask[:, None].to(x.dtype)
     return (x * weight).sum(dim=2) / weight.sum(dim=2).clamp(min=1)

@@ -14,7 +14,7 @@ from tadkit.models.heads import build_head
 
 
 class StudentFeatures(NamedTuple):
-    """Branch features, each (batch, channels, steps); ``motion`` is None where the method has one stream."""
+    """Branch features, each (batch, channels, steps); ``motion`` is None if the method has one branch."""
 
     motion: Tensor | None
     appearance: Tensor
@@ -32,7 +32,7 @@ class Student(nn.Module):
         num_classes: int,
         pretrained: bool,
     ) -> None:
-        """Build the student that ``distill.method`` asks for."""
+        """Build the student for ``distill.method``."""
         super().__init__()
         self.backbone = TemporalShiftBackbone(backbone, in_channels=3, pretrained=pretrained)
         channels = self.backbone.channels
@@ -48,7 +48,7 @@ class Student(nn.Module):
     def forward(
         self, frames: UInt8[Tensor, "batch frames height width 3"], mask: Bool[Tensor, "batch frames"]
     ) -> StudentFeatures:
-        """Branch features of a clip; a step stands for ``backbone.stride`` frames."""
+        """Branch features of a clip, one step for every ``backbone.stride`` frames."""
         x = self.backbone(prepare_rgb(frames), mask)
         steps = step_mask(mask, self.backbone.stride)
         return StudentFeatures(

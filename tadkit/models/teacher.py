@@ -1,4 +1,4 @@
-"""The motion teacher: a detector of its own on optical flow or temporal gradient."""
+"""The motion teacher: a detector on optical flow or temporal gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tadkit.models.heads import Predictions, build_head
 
 
 class TeacherOutput(NamedTuple):
-    """What the student learns from: f_T (batch, channels, steps) and y_T."""
+    """What the student is trained on: f_T (batch, channels, steps) and y_T."""
 
     feature: Tensor
     predictions: Predictions
@@ -47,7 +47,7 @@ class Teacher(nn.Module):
     def features(
         self, motion: Float[Tensor, "batch frames channels height width"], mask: Bool[Tensor, "batch frames"]
     ) -> Float[Tensor, "batch dim steps"]:
-        """f_T of a clip of flow; flow k stands at frame k."""
+        """f_T of a clip of flow; flow k belongs to frame k."""
         x = self.backbone(prepare_motion(motion), mask)
         mapped: Tensor = self.mapping(x, step_mask(mask, self.backbone.stride))
         return mapped

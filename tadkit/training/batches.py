@@ -26,7 +26,7 @@ _CHUNK = 256
 
 
 class WindowBatches(ABC):
-    """Batches by step number; subclasses say what a window holds."""
+    """Batches by step number; subclasses read the inputs of a window."""
 
     def __init__(self, plan: WindowPlan, *, stride: int) -> None:
         """``stride`` is frames per feature step."""
@@ -36,7 +36,7 @@ class WindowBatches(ABC):
 
     @property
     def validation(self) -> WindowBatches | None:
-        """Batches of the videos that the plan sets aside, from the same sources."""
+        """Batches of the videos that the plan sets aside, read from the same files."""
         if self.plan.validation is None:
             return None
         aside = copy(self)
@@ -47,8 +47,8 @@ class WindowBatches(ABC):
     def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
         """Tensors of one window, time first, padded to the plan's length."""
 
-    def teacher(self, windows: Sequence[Window]) -> TeacherTargets | None:  # noqa: ARG002 - for those that have one
-        """Teacher outputs of a batch; None where the objective needs none."""
+    def teacher(self, windows: Sequence[Window]) -> TeacherTargets | None:  # noqa: ARG002 - for subclasses
+        """Teacher outputs of a batch; None if the objective does not need them."""
         return None
 
     def batch(self, step: int) -> Batch:
@@ -113,7 +113,7 @@ class FrameCache:
 
 
 class FrameBatches(WindowBatches):
-    """Windows of RGB, with the teacher's cached outputs where ``teacher_tracks`` is given, for the student."""
+    """Windows of RGB for the student, with the teacher's cached outputs if ``teacher_tracks`` is given."""
 
     def __init__(
         self,
@@ -126,16 +126,16 @@ class FrameBatches(WindowBatches):
         levels: int,
         teacher_head: Head | None = None,
     ) -> None:
-        """Read frames by ``cache``.
+        """Read frames through ``cache``.
 
         Args:
-            plan: of windows.
+            plan: the windows of every step.
             stride: frames per feature step.
-            cache: of decoded frames.
-            paths: finds a video's file by its name.
-            teacher_tracks: what the teacher says of the videos; None for students that do not hear it.
-            levels: of the teacher's predictions in the tracks; 0 where these hold its feature alone.
-            teacher_head: makes predictions of the feature where the tracks hold none.
+            cache: decoded frames.
+            paths: video files by name.
+            teacher_tracks: the teacher's cached outputs; None for students that are trained without them.
+            levels: pyramid levels of the teacher's predictions in the tracks; 0 if the tracks hold the feature alone.
+            teacher_head: predicts from the teacher's feature if the tracks hold no predictions.
         """
         super().__init__(plan, stride=stride)
         self.cache = cache
@@ -165,7 +165,7 @@ class FrameBatches(WindowBatches):
     def _levels(
         self, tracks: TrackReader, windows: Sequence[Window], field: str
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """A field of the stored predictions and its masks, level by level."""
+        """One field of the stored predictions and its masks, for every level."""
         read = [
             [self._track(tracks, window, f"{field}_{level}", 2**level) for window in windows]
             for level in range(self.levels)
@@ -174,7 +174,7 @@ class FrameBatches(WindowBatches):
         return values, masks
 
     def _track(self, tracks: TrackReader, window: Window, track: str, scale: int) -> tuple[Tensor, Tensor]:
-        """A track of every ``scale``-th step in a window, padded to the plan's length, and where it is real."""
+        """A window of a track that has every ``scale``-th step, padded to the plan's length; and its mask."""
         first, last = window.start // self.stride, -(-window.stop // self.stride)
         name = self.plan.videos[window.video].name
         values = tracks.read(name, f"{window.view}/{track}", first // scale, -(-last // scale))
@@ -202,7 +202,7 @@ class FeatureBatches(WindowBatches):
 
 
 def pad_time(x: Tensor, length: int) -> Tensor:
-    """Zeros after the last step until there are ``length``."""
+    """Append zeros up to ``length`` steps."""
     assert x.shape[0] <= length, (x.shape, length)
     return torch.cat([x, x.new_zeros((length - x.shape[0], *x.shape[1:]))]) if x.shape[0] < length else x
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tadkit.config import TrainSettings
 
 _LOWEST = 1e-8
-"""Where ActionFormer's cosine ends, after a warm-up."""
+"""Last rate of ActionFormer's cosine after a warm-up."""
 
 
 def rate_factor(step: int, *, total_steps: int, warmup: float) -> float:
@@ -25,10 +25,10 @@ def rate_factor(step: int, *, total_steps: int, warmup: float) -> float:
 
 
 def learning_rate(step: int, *, peak: float, total_steps: int, settings: TrainSettings) -> float:
-    """Rate at ``step`` of ``total_steps`` as ``settings.schedule`` has it.
+    """Learning rate at ``step`` of ``total_steps`` under ``settings.schedule``.
 
-    Those of ActionFormer (Zhang et al., ECCV 2022; ``make_scheduler`` of its code) climb from zero at the first step to
-    the peak at the last one of the warm-up; its cosine ends at 1e-8, whatever the peak, or without warm-up at zero.
+    ActionFormer's schedules (Zhang et al., ECCV 2022; ``make_scheduler`` in its code) rise from zero at the first step
+    to the peak at the last warm-up step. Their cosine ends at 1e-8 for any peak, or at zero without warm-up.
     """
     warmup_steps = round(total_steps * settings.warmup)
     done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
@@ -47,7 +47,7 @@ def learning_rate(step: int, *, peak: float, total_steps: int, settings: TrainSe
 
 
 def parameter_groups(objective: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Groups for AdamW: the backbone at its own rate; vectors (biases, norms) without decay."""
+    """Parameter groups for AdamW: the backbone has its own rate; vectors (biases, norms) have no weight decay."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
@@ -69,13 +69,13 @@ class AveragedWeights:
     """Exponential moving average of every floating-point entry of a state dict."""
 
     def __init__(self, module: nn.Module, *, decay: float) -> None:
-        """Start from the module's weights as they are."""
+        """Start from the module's current weights."""
         self.decay = decay
         self.tensors = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module, *, step: int) -> None:
-        """Take one step towards the module's weights; early steps count for more, as (1 + n) / (10 + n)."""
+        """Move towards the module's weights; at step n the decay is at most (1 + n) / (10 + n)."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in module.state_dict().items():
             own = self.tensors[name]

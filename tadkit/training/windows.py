@@ -1,4 +1,4 @@
-"""Which windows a training run reads, in an order that depends on nothing but the seed."""
+"""The windows that a training run reads; they and their order depend on the seed alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tadkit.timeline import Timeline
 
 _KEPT_SHARE = 0.5
 _SET_ASIDE = 2**32 - 1
-"""Stands where an epoch's number stands in the seed of its windows; no run has so many epochs."""
+"""Replaces the epoch's number in the seed of its windows; no run has that many epochs."""
 
 
 class Window(NamedTuple):
@@ -31,11 +31,11 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TrainingVideo:
-    """An annotated video as training sees it.
+    """A training video with its annotations on feature steps.
 
     Attributes:
         name: key in the stores.
-        frames: sampled frames.
+        frames: number of sampled frames.
         segments: (n, 2) fractional positions on feature steps.
         labels: (n,) index in the recipe's labels.
     """
@@ -49,7 +49,7 @@ class TrainingVideo:
 def training_video(
     record: VideoRecord, frame_timeline: Timeline, *, labels: Sequence[str], stride: int
 ) -> TrainingVideo:
-    """Put a video's annotations on its feature steps; labels that the recipe does not name are background."""
+    """Convert a video's annotations to its feature steps; actions with other labels count as background."""
     known = [a for a in record.annotations if a.label in labels]
     seconds = np.array([(a.start_s, a.end_s) for a in known], dtype=np.float64).reshape(-1, 2)
     return TrainingVideo(
@@ -100,9 +100,9 @@ class WindowPlan:
         """
         assert window_frames % align_frames == 0, (window_frames, align_frames)
         videos, aside = set_aside(videos, settings)
-        as_it_is = settings.model_copy(update={"views": ("original",), "validate_every": 0})
+        unchanged = settings.model_copy(update={"views": ("original",), "validate_every": 0})
         self.validation: WindowPlan | None = (
-            WindowPlan(aside, as_it_is, window_frames=window_frames, align_frames=align_frames) if aside else None
+            WindowPlan(aside, unchanged, window_frames=window_frames, align_frames=align_frames) if aside else None
         )
         self.videos = videos
         self.settings = settings
@@ -129,7 +129,7 @@ class WindowPlan:
         return Window(video, start, stop, self.settings.views[epoch.views[row]])
 
     def _plan(self, number: int) -> _Epoch:
-        """Draw the windows of an epoch; place and view of each window are drawn in turn, then the order."""
+        """Draw the windows of an epoch: place and view of each window in turn, then the order."""
         generator = np.random.default_rng([self.settings.seed, number])
         choices, total = len(self.settings.views), int(self._counts.sum())
         drawn = [(generator.random(), generator.integers(choices)) for _ in range(total)]
@@ -147,7 +147,7 @@ class WindowPlan:
 def set_aside(
     videos: Sequence[TrainingVideo], settings: TrainSettings
 ) -> tuple[list[TrainingVideo], list[TrainingVideo]]:
-    """Videos to train on and videos to validate on, drawn by the seed; none of the latter without validation.
+    """Split videos into those to train on and those to validate on, by the seed; without validation none are set aside.
 
     Raises:
         SettingsError: there are fewer than two videos to split.
@@ -172,8 +172,8 @@ def window_truth(
 ) -> tuple[Float64[np.ndarray, "n 2"], Int64[np.ndarray, " n"]]:
     """Segments of a window in its own steps.
 
-    Segments are cut at the window's ends; one of which less than half is left is dropped, unless what is left fills
-    half the window.
+    Segments are clipped to the window. A segment that keeps less than half of its length is dropped, unless the rest
+    fills half of the window.
     """
     first, last = window.start / stride, -(-window.stop // stride)
     steps = last - first

@@ -1,4 +1,4 @@
-"""Methods are judged on the same frames, by their names, and only where there is something to judge."""
+"""Methods are compared on the same frames, and only if their output is flow in pixels."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_warm_figures_fit_together(result: FlowBenchmark) -> None:
     assert by_name(result.methods)[REFERENCE].timing.speedup_over_opencv_tvl1 == 1.0
 
 
-def test_json_tells_all_and_null_for_what_was_not_measured(result: FlowBenchmark) -> None:
+def test_json_has_every_figure_and_null_for_what_was_not_measured(result: FlowBenchmark) -> None:
     content = json.loads(json.dumps(report_json(result), allow_nan=False))
     assert (content["pairs"], content["sizes_hw"], content["threads"]) == (2, [[SIDE_PX, SIDE_PX]], 1)
     assert {"cpu", "cores", "torch", "opencv", "compiler"} <= set(content["machine"])
@@ -113,7 +113,7 @@ def test_json_tells_all_and_null_for_what_was_not_measured(result: FlowBenchmark
     assert "epe_px" not in seen["opencv-dis"]
 
 
-def test_without_opencvs_tvl1_nothing_is_set_against_it(truth: Path, video: Path) -> None:
+def test_without_opencvs_tvl1_nothing_is_compared_with_it(truth: Path, video: Path) -> None:
     result = run(truth, video, methods=["opencv-dis"], rounds=1)
     assert result.video is not None
     (on_truth,), (on_video,) = result.methods, result.video.methods
@@ -122,12 +122,12 @@ def test_without_opencvs_tvl1_nothing_is_set_against_it(truth: Path, video: Path
     assert on_video.quality is None
 
 
-def test_random_weights_are_said_and_not_judged(truth: Path) -> None:
+def test_random_weights_are_reported_and_not_compared(truth: Path) -> None:
     (row,) = report_json(run(truth, methods=["raft-small"], rounds=1))["methods"]
     assert (row["weights"], row["epe_px"]) == ("random", None)
 
 
-def test_weights_from_a_file_are_judged(truth: Path, tmp_path: Path) -> None:
+def test_weights_from_a_file_are_compared(truth: Path, tmp_path: Path) -> None:
     path = tmp_path / "small.pth"
     torch.save(import_torchvision("torchvision.models.optical_flow").raft_small().state_dict(), path)
     options = {"methods": ["temporal-gradient"], "raft_weights": {"raft-small": path}, "rounds": 1}

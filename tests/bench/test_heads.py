@@ -28,7 +28,7 @@ def test_every_head_is_timed_and_threads_are_left_as_they_were(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", ["tadtr", "bmn", "tags"])
-def test_heads_that_see_windows_are_given_all_windows_of_a_track(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_window_heads_are_given_all_windows_of_a_track(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_heads, "CHANNELS", 8)
     head = build_head(bench_heads.HEADS[name], in_channels=8, num_classes=bench_heads.CLASSES)
     seen: list[tuple[int, ...]] = []
@@ -38,13 +38,13 @@ def test_heads_that_see_windows_are_given_all_windows_of_a_track(name: str, monk
 
 
 def test_an_unknown_head_is_refused(tadkit: Callable[..., Any]) -> None:
-    with pytest.raises(UsageError, match="known are actionformer, tridet"):
+    with pytest.raises(UsageError, match="no such head; choose from actionformer, tridet"):
         bench_heads.bench_heads(
             heads=("gru",), steps=64, rounds=1, threads=None, device=torch.device("cpu"), progress=Quiet()
         )
     ran = tadkit("bench", "heads", "--head", "gru")
     assert ran.code == 2
-    assert "no head 'gru'" in ran.err
+    assert "--head gru: no such head" in ran.err
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("actionformer", 29_251_612), ("tridet", 15_989_604)])

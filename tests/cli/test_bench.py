@@ -42,7 +42,7 @@ def test_json_is_all_that_stdout_holds(tadkit, truth):
     assert (content["threads"], content["rounds"], content["video"]) == (1, 1, None)
 
 
-def test_the_table_tells_every_method_and_dashes_where_nothing_is_judged(tadkit, truth):
+def test_the_table_lists_every_method_with_dashes_for_what_was_not_compared(tadkit, truth):
     ran = tadkit("bench", "flow", "--truth", truth, *SMALL)
     rows = {cells[0]: cells[1:] for line in ran.out.splitlines() if (cells := line.split())}
     assert rows["opencv-dis"][:2] == ["0.000", "0.0%"]
@@ -81,7 +81,7 @@ def test_mistakes_have_the_exit_codes_of_the_documentation(tadkit, truth, tmp_pa
         assert "Traceback" not in ran.err
 
 
-def test_damaged_truth_is_told_in_one_line(tadkit, truth):
+def test_damaged_truth_is_reported_in_one_line(tadkit, truth):
     flow = truth / "a_flow.flo"
     flow.write_bytes(flow.read_bytes()[:100])
     ran = tadkit("bench", "flow", "--truth", truth, *SMALL)

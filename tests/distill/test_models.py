@@ -131,17 +131,17 @@ def test_padding_never_changes_real_steps(
 
 
 @pytest.mark.parametrize(("method", "branches"), [("decomposed", 2), ("rgb-matched", 2), ("direct", 1), ("rgb", 1)])
-def test_the_method_says_how_many_branches(new_student: NewStudent, method: str, branches: int) -> None:
+def test_the_method_sets_the_number_of_branches(new_student: NewStudent, method: str, branches: int) -> None:
     student = new_student(method=method)
     features = student(frames_of(4), torch.ones(1, 4, dtype=torch.bool))
     assert sum(feature is not None for feature in features) == branches
 
 
-def test_matched_rival_has_as_many_parameters_as_the_decomposed_student(new_student: NewStudent) -> None:
-    count, rival = (
+def test_the_matched_baseline_has_as_many_parameters_as_the_decomposed_student(new_student: NewStudent) -> None:
+    count, matched = (
         sum(p.numel() for p in new_student(method=method).parameters()) for method in ("decomposed", "rgb-matched")
     )
-    assert count == rival
+    assert count == matched
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Who hears what: the asymmetric objectives and their rivals."""
+"""What each part is trained on: the asymmetric objectives and their baselines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NewObjective = Callable[..., StudentObjective]
 BOTH = {"motion", "appearance"}
 
 
-def test_decomposed_motion_hears_only_the_teacher_and_appearance_only_the_truth(
+def test_decomposed_motion_is_trained_on_the_teacher_only_and_appearance_on_the_truth_only(
     new_objective: NewObjective, batch: Batch, reached: Reached
 ) -> None:
     objective = new_objective(method="decomposed")
@@ -33,7 +33,7 @@ def test_decomposed_motion_hears_only_the_teacher_and_appearance_only_the_truth(
     assert reached(losses["prediction"], objective.model) == {"backbone", "motion", "head"}
 
 
-def test_direct_distils_into_the_one_stream_that_hears_the_truth_too(
+def test_direct_distils_into_the_one_stream_that_is_trained_on_the_truth_too(
     new_objective: NewObjective, batch: Batch, reached: Reached
 ) -> None:
     objective = new_objective(method="direct")
@@ -44,7 +44,7 @@ def test_direct_distils_into_the_one_stream_that_hears_the_truth_too(
     assert reached(losses["prediction"], objective.model) == {"backbone", "appearance", "head"}
 
 
-def test_rgb_hears_only_the_truth(new_objective: NewObjective, batch: Batch, reached: Reached) -> None:
+def test_rgb_is_trained_on_the_truth_only(new_objective: NewObjective, batch: Batch, reached: Reached) -> None:
     objective = new_objective(method="rgb")
     losses = objective(replace(batch, teacher=None))
     assert losses.keys() == {"appearance", "total"}
@@ -103,15 +103,15 @@ def test_weights_scale_their_terms(new_objective: NewObjective, batch: Batch) ->
 
 
 @pytest.mark.parametrize("method", ["decomposed", "direct"])
-def test_a_teacher_that_says_what_the_student_says_asks_for_nothing(
+def test_a_teacher_that_agrees_with_the_student_gives_no_loss(
     new_objective: NewObjective, batch: Batch, method: str
 ) -> None:
     objective = new_objective(method=method)
     with torch.no_grad():
         motion, appearance = objective.model(batch.inputs["frames"], batch.mask)
-        heard = appearance if motion is None else motion
+        trained = appearance if motion is None else motion
         mask = torch.stack([torch.arange(8) < 8, torch.arange(8) < 6])
-        agreeing = TeacherTargets(heard, objective.model.head(heard, mask))
+        agreeing = TeacherTargets(trained, objective.model.head(trained, mask))
     losses = objective(replace(batch, teacher=agreeing))
     assert losses["feature"].item() == pytest.approx(0, abs=1e-6)
     assert losses["prediction"].item() == pytest.approx(0, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Batches from real stores and real videos: what stands at one place belongs together."""
+"""Batches from real stores and real videos: frames, flow and teacher outputs of a step belong together."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_the_last_frame_repeats_the_flow_before_it(world: World, start: int, sto
     np.testing.assert_allclose(read_flow(world.flow, "long", start, stop), expected, atol=BOUND / 254 + 1e-6)
 
 
-def test_a_video_of_one_frame_stands_still(world: World) -> None:
+def test_a_video_of_one_frame_has_zero_flow(world: World) -> None:
     flow = read_flow(world.flow, "still", 0, 1)
     assert flow.shape == (1, 2, SIZE, SIZE)
     assert not flow.any()
@@ -287,7 +287,7 @@ def test_without_validation_there_are_no_validation_batches(world: World) -> Non
     assert FlowBatches(plan_of(world), stride=STRIDE, flow=world.flow).validation is None
 
 
-def test_a_batch_is_the_same_whenever_it_is_asked_for(world: World) -> None:
+def test_a_batch_does_not_depend_on_the_order_of_requests(world: World) -> None:
     plan = plan_of(world, "original", "mirror")
     once, again = frame_batches(world, plan), frame_batches(world, plan)
     later = [again.batch(step) for step in (3, 1, 0)][-1]

@@ -1,4 +1,4 @@
-"""The training loop: what is stopped and resumed ends as if it had never been stopped."""
+"""The training loop: a stopped and resumed run ends with the weights of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_stopped_run_resumes_bit_by_bit(
     assert same(weights, undisturbed[0])
     assert log_of(tmp_path) == undisturbed[1]
     if step > 1:
-        assert source.asked[0] >= step - 1  # it resumed, and did not start again
+        assert source.requested[0] >= step - 1  # it resumed, and did not start again
 
 
 def test_a_run_stopped_twice_between_states_resumes_bit_by_bit(
@@ -96,7 +96,7 @@ def test_a_finished_run_is_not_done_again(tmp_path: Path, undisturbed: tuple[Wei
     toy.run(tmp_path, toy.Source())
     source = toy.Source()
     assert same(toy.run(tmp_path, source), undisturbed[0])
-    assert source.asked == []
+    assert source.requested == []
     assert log_of(tmp_path) == undisturbed[1]
 
 
@@ -106,7 +106,7 @@ def test_a_state_of_another_key_is_not_resumed(
     stopped_at(9, tmp_path, key="another")
     source = toy.Source()
     assert same(toy.run(tmp_path, source), undisturbed[0])
-    assert source.asked == list(range(TOTAL))
+    assert source.requested == list(range(TOTAL))
     assert log_of(tmp_path) == undisturbed[1]
 
 
@@ -120,7 +120,7 @@ def test_a_damaged_state_starts_again(
     state.write_bytes({"empty": b"", "cut": whole[:-100], "noise": b"\xff" * 500, "other file": b"{}"}[damage])
     source = toy.Source()
     assert same(toy.run(tmp_path, source), undisturbed[0])
-    assert source.asked == list(range(TOTAL))
+    assert source.requested == list(range(TOTAL))
     assert log_of(tmp_path) == undisturbed[1]
 
 
@@ -331,7 +331,7 @@ def test_a_loss_that_is_no_longer_finite_stops_the_run_within_a_log_interval(
     torch.manual_seed(1)
     with pytest.raises(TadkitError, match=r"not finite at step 7 \(error inf, size inf, total inf\); lower lr"):
         toy.run(tmp_path, source, settings=settings, objective=_DivergingLater())
-    assert max(source.asked) <= 10
+    assert max(source.requested) <= 10
     assert log_of(tmp_path) == undisturbed[1][:7]
     assert not (tmp_path / STATE).exists()
 
@@ -386,7 +386,7 @@ class _Placed(toy.Objective):
         return self
 
 
-def test_the_run_is_on_the_device_that_was_asked_for_index_included(tmp_path: Path) -> None:
+def test_the_run_is_on_the_device_that_was_requested_index_included(tmp_path: Path) -> None:
     objective = _Placed()
     toy.run(tmp_path, toy.Source(), objective=objective, device="cuda:1")
     assert objective.placed == torch.device("cuda:1")
@@ -408,7 +408,7 @@ class _OnItsDevice(nn.Module):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
-def test_the_second_gpu_trains_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_second_gpu_trains_when_it_is_requested(tmp_path: Path) -> None:
     objective = _OnItsDevice()
     torch.cuda.reset_peak_memory_stats(0)
     before = torch.cuda.max_memory_allocated(0)

@@ -35,16 +35,16 @@ def test_rate_is_never_zero_nor_above_the_peak(total: int, warmup: float) -> Non
 @pytest.mark.parametrize("name", ["warmup_cosine", "cosine", "warmup_multistep"])
 def test_schedules_of_actionformer_are_its_own_at_every_step(name: str) -> None:
     """Made by running happyharrycn/actionformer_release (commit 61ea7eb) step by step."""
-    peer = json.loads((Path(__file__).parent / "golden" / "lr_schedules.json").read_text())[name]
-    epochs = peer["epochs"] + peer["warmup_epochs"]
+    golden = json.loads((Path(__file__).parent / "golden" / "lr_schedules.json").read_text())[name]
+    epochs = golden["epochs"] + golden["warmup_epochs"]
     settings = TrainSettings(
-        schedule=f"actionformer-{peer['schedule_type']}",
-        warmup=peer["warmup_epochs"] / epochs,
-        milestones=[epoch / peer["epochs"] for epoch in peer.get("schedule_steps", ())],
+        schedule=f"actionformer-{golden['schedule_type']}",
+        warmup=golden["warmup_epochs"] / epochs,
+        milestones=[epoch / golden["epochs"] for epoch in golden.get("schedule_steps", ())],
     )
-    total = epochs * peer["iters_per_epoch"]
+    total = epochs * golden["iters_per_epoch"]
     rates = [learning_rate(step, peak=1e-3, total_steps=total, settings=settings) for step in range(total)]
-    assert rates == pytest.approx(peer["lr"], rel=1e-9, abs=1e-15)
+    assert rates == pytest.approx(golden["lr"], rel=1e-9, abs=1e-15)
 
 
 def test_the_usual_schedule_scales_with_the_peak() -> None:

@@ -1,4 +1,4 @@
-"""Which windows training reads, and what is true in them."""
+"""The windows that training reads, and their ground truth."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_epoch_covers_every_video_by_aligned_windows(
 
 @given(lengths=LENGTHS, seed=st.integers(0, 1000), order=st.permutations(list(range(7))))
 @settings(max_examples=30)
-def test_a_step_has_its_windows_in_whatever_order_steps_are_asked(
+def test_a_step_has_its_windows_in_whatever_order_steps_are_read(
     lengths: list[int], seed: int, order: list[int]
 ) -> None:
     forward = [plan_of(lengths, seed=seed).windows(step) for step in range(7)]

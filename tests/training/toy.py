@@ -43,10 +43,10 @@ class Source:
         self.validation = validation
         self.stop = stop
         self.kill = kill
-        self.asked: list[int] = []
+        self.requested: list[int] = []
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        self.asked.append(step)
+        self.requested.append(step)
         if step == self.stop:
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""``tadkit bench``: how good and how fast parts of tadkit are here, beside their rivals."""
+"""``tadkit bench``: accuracy and cost of parts of tadkit on this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Size(click.ParamType[tuple[int, int]]):
             return value
         width, _, height = str(value).partition("x")
         if not (width.isdecimal() and height.isdecimal()):
-            self.fail(f"'{value}' is no size in pixels; expected WIDTHxHEIGHT, such as 340x256", param, ctx)
+            self.fail(f"'{value}' is not a size in pixels; expected WIDTHxHEIGHT, such as 340x256", param, ctx)
         return int(width), int(height)
 
 
@@ -47,7 +47,7 @@ class _Size(click.ParamType[tuple[int, int]]):
     type=PATH,
     required=True,
     metavar="DIR",
-    help="Folder of <id>_img1.ppm, <id>_img2.ppm (or .png, .jpg) and their true flow, <id>_flow.flo.",
+    help="Folder of <id>_img1.ppm, <id>_img2.ppm (or .png, .jpg) and the known flow, <id>_flow.flo.",
 )
 @click.option("--video", type=PATH, metavar="PATH", help="Also measure on adjacent frames from this video's middle.")
 @click.option("--pairs", type=click.IntRange(min=1), default=32, show_default=True, help="Frame pairs of the video.")
@@ -89,10 +89,10 @@ def flow(
     device: str,
     as_json: bool,
 ) -> None:
-    """Compare optical flow methods: end-point error against the truth, and milliseconds a pair.
+    """Compare optical flow methods: end-point error on pairs with known flow, and milliseconds per pair.
 
-    Each truth pair is one call; the frames of a video are one call, which lets a method work on many pairs at once, and
-    are judged by their difference to opencv-tvl1. Methods take turns, round after round; figures are medians.
+    Each pair with known flow is one call. The frames of a video are one call, so that a method can process many pairs
+    at once, and are compared with opencv-tvl1. Methods take turns, round after round; figures are medians.
     """
     from tadkit.cli.console import TerminalProgress
     from tadkit.config import VideoSettings
@@ -129,7 +129,7 @@ def _print_flow(result: FlowBenchmark) -> None:
         f"{machine['opencv']}, compiler {machine['compiler'] or 'none'}; {result.rounds} rounds"
     )
     sizes = ", ".join(f"{width}x{height}" for height, width in result.sizes_hw)
-    click.echo(f"\n{result.truth}: {result.pairs} pairs of {sizes} px, one call a pair")
+    click.echo(f"\n{result.truth}: {result.pairs} pairs of {sizes} px, one call per pair")
     _print_methods(result.methods, ("EPE px", "> 3 px"), lambda error: (f"{error[0]:.3f}", f"{error[1]:.1%}"))
     if result.video is None:
         return
@@ -137,13 +137,13 @@ def _print_flow(result: FlowBenchmark) -> None:
     height, width = seen.size_hw
     click.echo(
         f"\n{seen.video}: {seen.pairs} adjacent pairs of {width}x{height} px from {seen.start_s:.1f} s on at "
-        f"{seen.rate_hz:g} Hz, all in one call; difference to opencv-tvl1"
+        f"{seen.rate_hz:g} Hz, all in one call; difference from opencv-tvl1"
     )
     _print_methods(seen.methods, ("mean px", "median px"), lambda apart: (f"{apart[0]:.3f}", f"{apart[1]:.3f}"))
 
 
 def _print_methods(
-    methods: Sequence[MethodFigures], quality: tuple[str, str], told: Callable[[Sequence[float]], tuple[str, str]]
+    methods: Sequence[MethodFigures], quality: tuple[str, str], figures_of: Callable[[Sequence[float]], tuple[str, str]]
 ) -> None:
     from tadkit.cli.console import print_table
 
@@ -154,7 +154,7 @@ def _print_methods(
         rows.append(
             (
                 f"{figures.method} (random weights)" if figures.weights == "random" else figures.method,
-                *(("-", "-") if figures.quality is None else told(figures.quality)),
+                *(("-", "-") if figures.quality is None else figures_of(figures.quality)),
                 *(f"{ms:.1f}" for ms in (timing.ms_per_pair, timing.ms_per_pair_min, timing.ms_per_pair_max)),
                 f"{timing.pairs_per_s:.1f}",
                 "-" if speedup is None else f"{speedup:.2f}",
@@ -169,7 +169,7 @@ def _print_methods(
     epilog=example("tadkit bench evaluate --videos 20 --rounds 1 --json"),
 )
 @click.option("--videos", type=click.IntRange(min=1), default=200, show_default=True, help="Made-up videos.")
-@click.option("--detections", type=click.IntRange(min=1), default=200, show_default=True, help="Detections a video.")
+@click.option("--detections", type=click.IntRange(min=1), default=200, show_default=True, help="Detections per video.")
 @click.option("--classes", type=click.IntRange(min=1), default=20, show_default=True, help="Classes.")
 @click.option(
     "--candidates", type=click.IntRange(min=1), default=2000, show_default=True, help="Candidates to suppress."
@@ -180,9 +180,9 @@ def _print_methods(
 def evaluate(
     videos: int, detections: int, classes: int, candidates: int, rounds: int, seed: int, as_json: bool
 ) -> None:
-    """Time average precision and soft-NMS beside plain loops of the same rules, on made-up data.
+    """Time average precision and soft-NMS against plain loops of the same rules, on made-up data.
 
-    The loops are also what the results are held to. Both take turns, round after round; figures are medians.
+    The results are checked against those of the loops. Both take turns, round after round; figures are medians.
     """
     from tadkit.bench.evaluate import bench_evaluate, report_json
     from tadkit.cli.console import TerminalProgress, print_table
@@ -220,7 +220,7 @@ def evaluate(
 
 
 @bench.command(
-    short_help="Time the anchor-free heads.",
+    short_help="Time the heads.",
     epilog=example("tadkit bench heads --json", "tadkit bench heads --head actionformer --steps 256 --rounds 1"),
 )
 @click.option("--head", "names", multiple=True, metavar="NAME", help="Only this head. May be given again.")
@@ -232,11 +232,11 @@ def evaluate(
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
 def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, device: str, as_json: bool) -> None:
-    """Time the heads on tracks of THUMOS14's form: 2048 channels, 20 classes.
+    """Time the heads on tracks like THUMOS14's: 2048 channels, 20 classes.
 
-    A forward pass of one track, and a training step of two (forward, losses, backward; no optimiser). ActionFormer,
-    TriDet and TemporalMaxer have their authors' sizes, the heads that see windows tadkit's defaults; those take a
-    track's windows as a batch. Heads take turns, round after round; figures are medians.
+    Times a forward pass of one track and a training step of two (forward, losses, backward; no optimiser).
+    ActionFormer, TriDet and TemporalMaxer have their authors' sizes; whole-window heads have tadkit's defaults and take
+    all windows of a track as a batch. Heads take turns, round after round; figures are medians.
     """
     from tadkit.bench.heads import bench_heads, report_json
     from tadkit.cli.console import TerminalProgress, print_table
@@ -284,8 +284,8 @@ def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, 
 def training(steps: int, rounds: int, threads: int | None, device: str, as_json: bool) -> None:
     """Time training steps of teacher, student and head at the sizes of examples/room.toml, on made-up data.
 
-    Also measures the share of the time that training waits for data, and what it costs to choose the windows of a step
-    among 10,000 videos. Stages take turns, round after round; figures are medians.
+    Also measures the share of the time spent waiting for data, and the cost of choosing the windows of a step from
+    10,000 videos. Stages take turns, round after round; figures are medians.
     """
     from tadkit.bench.training import bench_training, report_json
     from tadkit.cli.console import TerminalProgress, print_table

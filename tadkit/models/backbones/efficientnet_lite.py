@@ -32,7 +32,7 @@ OUT_CHANNELS = 320
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution padded as TensorFlow's SAME, which the published weights expect: odd rests go right and down."""
+    """Convolution padded as TensorFlow's SAME, which the published weights expect: an odd pixel goes right or down."""
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
         """Pad so that the output has ceil(size / stride) pixels."""
@@ -41,7 +41,7 @@ class SameConv2d(nn.Conv2d):
     def convolve(
         self, x: Float[Tensor, "batch channels height width"], weight: Tensor, bias: Tensor | None
     ) -> Float[Tensor, "batch out height2 width2"]:
-        """The same with other weights of the same shape."""
+        """Convolve with other weights of the same shape."""
         pads: list[int] = []
         for axis in (1, 0):
             size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
@@ -56,8 +56,8 @@ class SameConv2d(nn.Conv2d):
 class ConvNorm(nn.Sequential):
     """Convolution, batch norm and, if ``active``, ReLU6.
 
-    Where the norm is frozen it is folded into the convolution's weights on the fly: the same function and the same
-    gradients, in fewer passes over the activations.
+    A frozen norm is folded into the convolution's weights on the fly: the same function and the same gradients, with
+    fewer passes over the activations.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ConvNorm(nn.Sequential):
 
 
 class MobileBlock(nn.Module):
-    """Inverted residual: expand, depthwise, project; the input is added where shapes allow."""
+    """Inverted residual: expand, depthwise, project; the input is added if the shapes match."""
 
     def __init__(self, *, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         """Build the block; ``kernel`` and ``stride`` in pixels."""
@@ -100,7 +100,7 @@ class MobileBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels height width"], branch_input: Tensor | None = None
     ) -> Float[Tensor, "batch out height2 width2"]:
-        """Apply the block to a batch of frames; ``branch_input`` takes the place of ``x`` in the residual branch."""
+        """Apply the block to a batch of frames; ``branch_input`` replaces ``x`` in the residual branch."""
         x_in = x if branch_input is None else branch_input
         hidden = self.expand(x_in) if self.expand is not None else x_in
         out: Tensor = self.project(self.depthwise(hidden))
@@ -129,7 +129,7 @@ def efficientnet_lite0(*, in_channels: int = 3) -> nn.ModuleList:
 def imagenet_weights(*, in_channels: int = 3) -> dict[str, Tensor]:
     """The published ImageNet weights under the names of :func:`efficientnet_lite0`.
 
-    For other than three input channels the stem's filters are their mean over colours, as in TSN's cross-modality
+    For input other than RGB, the stem's filters are averaged over colours, as in TSN's cross-modality
     initialisation (Wang et al., ECCV 2016, section 3.2).
 
     Raises:

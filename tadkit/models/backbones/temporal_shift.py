@@ -1,7 +1,7 @@
 """A 2-D net on every frame, with shifts of channels between neighbouring frames.
 
 Source: Lin, Gan, Han, *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019 (bidirectional; the
-shift is inside the residual branch, so that the identity path keeps every frame's own features). We leave it in three
+shift is inside the residual branch, so that the identity path keeps every frame's own features). We differ in three
 places: only the deepest blocks shift, space is averaged, and neighbouring frames are averaged to one feature step.
 """
 
@@ -23,7 +23,7 @@ _TINY_CHANNELS = (16, 32, 64, 128)
 
 
 class TemporalShiftBackbone(nn.Module):
-    """Frames to features.
+    """From frames to features.
 
     Attributes:
         channels: width of a feature step.
@@ -35,8 +35,8 @@ class TemporalShiftBackbone(nn.Module):
         """Build the net for ``in_channels`` (3 for RGB, 2 for flow); ``pretrained`` loads ImageNet weights.
 
         Raises:
-            SettingsError: pretrained weights are asked of a net that has none.
-            WeightsError: they are not installed.
+            SettingsError: ``pretrained`` with a net that has no ImageNet weights.
+            WeightsError: the weights are not installed.
         """
         super().__init__()
         self.blocks, self.channels = _build_blocks(settings, in_channels=in_channels, pretrained=pretrained)
@@ -52,7 +52,7 @@ class TemporalShiftBackbone(nn.Module):
             block.requires_grad_(False)
 
     def train(self, mode: bool = True) -> TemporalShiftBackbone:
-        """Training mode leaves pretrained batch norm frozen: windows of one video are no fair sample of statistics."""
+        """Keep pretrained batch norm frozen: the frames of a few windows are too alike to estimate statistics from."""
         super().train(mode)
         for module in self.modules() if self.frozen_norm else ():
             if isinstance(module, nn.BatchNorm2d):
@@ -62,11 +62,11 @@ class TemporalShiftBackbone(nn.Module):
     def forward(
         self, clip: Float[Tensor, "batch frames channels height width"], mask: Bool[Tensor, "batch frames"]
     ) -> Float[Tensor, "batch features steps"]:
-        """Features of every step; ``mask`` is false at padding, which neither shifts nor averages into real frames."""
+        """Features of every step; ``mask`` is false at padding, which does not reach the features of real frames."""
         batch, frames = clip.shape[:2]
         x = rearrange(clip, "b t c h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
-        # An exported graph cannot depend on what is in the mask.
-        real = mask if torch.compiler.is_exporting() or not bool(mask.all()) else None
+        # A compiled or exported graph cannot branch on the mask's content.
+        real = mask if torch.compiler.is_compiling() or not bool(mask.all()) else None
         for number, block in enumerate(self.blocks):
             if number < self.first_shift:
                 x = block(x)
@@ -109,13 +109,13 @@ def shift(
     real: Bool[Tensor, "batch frames"] | None,
     fraction: float,
 ) -> Float[Tensor, "frames_in_all channels height width"]:
-    """Take some channels from the frame before and as many from the frame after; beyond the ends is zero.
+    """Take some channels from the previous frame and as many from the next one; zeros beyond the ends.
 
     Args:
         x: the frames of all clips, one clip after the other.
-        frames: of a clip.
-        real: false at padding, from which nothing is taken; None where there is no padding.
-        fraction: share of the channels that come from the frame before.
+        frames: number of frames of a clip.
+        real: false at padding, whose channels are not taken; None if there is no padding.
+        fraction: share of the channels taken from the previous frame.
     """
     clip = x.reshape(-1, frames, *x.shape[1:])
     weight = None if real is None else real[:, :, None, None, None].to(x.dtype)
@@ -124,7 +124,7 @@ def shift(
 
 
 class _Shift(torch.autograd.Function):
-    """The shift, with a backward pass that is a shift too: one copy each way where slicing would make many."""
+    """The shift; its backward pass is a shift too: one copy each way, where autograd through slices makes many."""
 
     @staticmethod
     def forward(ctx: Any, video: Tensor, real: Tensor | None, fold: int) -> Tensor:
@@ -155,7 +155,7 @@ class _Shift(torch.autograd.Function):
 def _average_groups(
     x: Float[Tensor, "batch frames channels"], mask: Bool[Tensor, "batch frames"], stride: int
 ) -> Float[Tensor, "batch steps channels"]:
-    """Mean over groups of ``stride`` real frames; a short last group counts its own frames only."""
+    """Mean over groups of ``stride`` real frames; a short last group is averaged over the frames that it has."""
     batch, frames, channels = x.shape
     rest = -frames % stride
     x = nn.functional.pad(x, (0, 0, 0, rest)).view(batch, -1, stride, channels).sum(dim=2)
@@ -164,14 +164,16 @@ def _average_groups(
 
 
 def step_mask(mask: Bool[Tensor, "batch frames"], stride: int) -> Bool[Tensor, "batch steps"]:
-    """Feature steps that hold at least one real frame."""
+    """Feature steps with at least one real frame."""
     padded = nn.functional.pad(mask, (0, -mask.shape[1] % stride))
     return padded.view(mask.shape[0], -1, stride).any(dim=2)
 
 
 def _build_blocks(settings: BackboneSettings, *, in_channels: int, pretrained: bool) -> tuple[nn.ModuleList, int]:
     if pretrained and settings.name != "efficientnet-lite0":
-        raise SettingsError(f"backbone.pretrained: no weights for '{settings.name}' can be installed; set it to false")
+        raise SettingsError(
+            f"backbone.pretrained: there are no ImageNet weights for '{settings.name}'; set it to false"
+        )
     match settings.name:
         case "efficientnet-lite0":
             blocks = efficientnet_lite.efficientnet_lite0(in_channels=in_channels)
@@ -194,7 +196,7 @@ def _build_blocks(settings: BackboneSettings, *, in_channels: int, pretrained: b
 
 
 def _tiny_blocks(in_channels: int) -> nn.ModuleList:
-    """Four strided convolutions: a net that trains from nothing in minutes."""
+    """Four strided convolutions: a net that trains from scratch in minutes."""
     blocks = []
     for inputs, outputs in zip((in_channels, *_TINY_CHANNELS), _TINY_CHANNELS, strict=False):
         blocks.append(

@@ -140,13 +140,13 @@ def test_pretrained_batch_norm_keeps_its_statistics_in_training() -> None:
     assert all(torch.equal(before[name], value) for name, value in net.named_buffers())
 
 
-def test_a_net_without_published_weights_says_so_in_one_line() -> None:
+def test_pretrained_weights_of_a_net_without_any_are_refused_in_one_line() -> None:
     with pytest.raises(SettingsError, match=r"^backbone\.pretrained: .*'tiny'.*$"):
         TemporalShiftBackbone(BackboneSettings(name="tiny"), in_channels=3, pretrained=True)
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_every_net_takes_flow_and_tells_its_width(name: str) -> None:
+def test_every_net_takes_flow_and_reports_its_width(name: str) -> None:
     net = backbone(name, channels=2)
     clip = clip_of(2, channels=2)
     assert net(clip, all_real(clip)).shape == (1, net.channels, 1)
@@ -185,7 +185,7 @@ def test_the_identity_path_keeps_every_frame_to_itself() -> None:
         return (difference > 0).nonzero().flatten().tolist()
 
     assert changed() == [1, 2, 3]
-    nn.init.zeros_(net.blocks[-1].bn2.weight)  # the residual branch falls silent
+    nn.init.zeros_(net.blocks[-1].bn2.weight)  # the residual branch adds nothing
     assert changed() == [2]
 
 
