@@ -78,7 +78,7 @@ class Recipe(ModelSettings):
     """How detections are judged."""
     video_scores: str | None = None
     """JSON file of scores of whole videos, {video: {label: score}}, that weight the detections of the final table."""
-    compare: tuple[ComparedRow, ...] = ("teacher", "rgb", "decomposed")
+    compare: tuple[ComparedRow, ...] = ("teacher", "decomposed")
     """Rows of the final table; each student among them is trained. With features, their head is the only row."""
 
     @model_validator(mode="before")

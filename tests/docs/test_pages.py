@@ -92,3 +92,19 @@ def test_generated_pages_are_what_the_code_says():
     command = [sys.executable, "-m", "cogapp", "--check", "-P", "-I", "docs", *pages]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, f"write them anew: cog -r -P -I docs {' '.join(pages)}\n{ran.stdout}{ran.stderr}"
+
+
+def shown_output(page: Path, command: str) -> str:
+    """The text block that follows the shell block that ends with a command."""
+    text = page.read_text(encoding="utf-8")
+    found = re.search(rf"^```sh\n[^`]*{re.escape(command)}\n```\n\n```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"{page.name} shows no output of: {command}"
+    return found[1]
+
+
+@pytest.mark.parametrize("page", ["README.md"])
+def test_the_output_of_detect_is_the_one_shown(page, tadkit, scratch, monkeypatch):
+    monkeypatch.chdir(scratch)
+    ran = tadkit("detect", "examples/room.mp4", "--out", "dets.json")
+    shown = shown_output(ROOT / page, "tadkit detect examples/room.mp4 --out dets.json")
+    assert [line.rstrip() for line in ran.out.strip("\n").splitlines()] == shown.rstrip("\n").splitlines()
