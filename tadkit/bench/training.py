@@ -286,7 +286,7 @@ def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
         stride=1,
         cache=FrameCache(MODEL.video, limit_bytes=TRAIN.student.cache_mb << 20),
         paths=_write_videos(folder, names),
-        teacher_tracks=stores.enter_context(tracks),
+        teacher_outputs=stores.enter_context(tracks),
         levels=_levels(),
     )
     student = StudentObjective(

@@ -75,12 +75,12 @@ def _tracks_of_video(
     steps = Timeline(stamps_s).strided(settings.teacher_backbone.stride).centres_s
     with store.video(name, key=key, stamps_s=steps, attributes=flow.attributes(name)) as entry:
         for view in views_of(views):
-            for track, values in teacher_tracks(flow, name, len(stamps_s), model=model, view=view).items():
+            for track, values in teacher_outputs(flow, name, len(stamps_s), model=model, view=view).items():
                 entry.append(f"{view}/{track}", values)
 
 
 @torch.inference_mode()
-def teacher_tracks(
+def teacher_outputs(
     flow: TrackReader, name: str, frames: int, *, model: Teacher, view: View
 ) -> dict[str, np.ndarray[Any, Any]]:
     """``feature`` (steps, channels), and for each level ``logits_l`` and ``offsets_l``, of one video in one view.

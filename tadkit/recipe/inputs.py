@@ -77,7 +77,7 @@ class Inputs:
     @cached_property
     def teacher_outputs(self) -> TrackReader:
         """The store of the teacher's features and predictions, with every training video."""
-        path, views = self.workspace.teacher_tracks, views_of(self.workspace.recipe.train.student.views)
+        path, views = self.workspace.teacher_outputs, views_of(self.workspace.recipe.train.student.views)
         teacher = digest_of_file(self.teacher)  # a stale teacher is reported before its outputs
         store = self._store(path, "features", what="features of the teacher", command="extract-flow")
         expected = {

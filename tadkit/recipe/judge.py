@@ -125,7 +125,7 @@ def _by_teacher(workspace: Workspace) -> dict[str, list[Detection]]:
     labels = head_labels(recipe.head, recipe.labels)
     head = build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
     scores = video_scores_for(head, labels, path=workspace.video_scores, decoding=decoding)
-    with read_store(workspace.teacher_tracks, kind="features") as store:
+    with read_store(workspace.teacher_outputs, kind="features") as store:
         return {
             item.name: detections_of(
                 _teacher_candidates(store, item.name, recipe, head),

@@ -144,7 +144,7 @@ def _teacher_outputs(workspace: Workspace, resources: Resources) -> bool:
             extract_teacher_outputs(
                 [item.name for item in items],
                 workspace.flow,
-                workspace.teacher_tracks,
+                workspace.teacher_outputs,
                 teacher=workspace.teacher,
                 views=views,
                 device=resources.first_device,

@@ -54,7 +54,7 @@ class Workspace:
         return self.folder / "teacher.safetensors"
 
     @property
-    def teacher_tracks(self) -> Path:
+    def teacher_outputs(self) -> Path:
         """Store of the teacher's features and predictions."""
         return self.folder / "teacher.h5"
 
@@ -119,7 +119,7 @@ class Workspace:
         """Store of what a row's model reads from, or has predicted for, the held-out videos."""
         if self.from_features:
             return self.features_source
-        return self.teacher_tracks if row == "teacher" else self.features(row)
+        return self.teacher_outputs if row == "teacher" else self.features(row)
 
     def stage(self, name: str) -> Path:
         """Folder where a training stage keeps its log and its state."""

@@ -113,7 +113,7 @@ class FrameCache:
 
 
 class FrameBatches(WindowBatches):
-    """Windows of RGB for the student, with the teacher's cached outputs if ``teacher_tracks`` is given."""
+    """Windows of RGB for the student, with the teacher's cached outputs if ``teacher_outputs`` is given."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class FrameBatches(WindowBatches):
         stride: int,
         cache: FrameCache,
         paths: Mapping[str, Path],
-        teacher_tracks: TrackReader | None,
+        teacher_outputs: TrackReader | None,
         levels: int,
         teacher_head: Head | None = None,
     ) -> None:
@@ -133,14 +133,14 @@ class FrameBatches(WindowBatches):
             stride: frames per feature step.
             cache: decoded frames.
             paths: video files by name.
-            teacher_tracks: the teacher's cached outputs; None for students that are trained without them.
+            teacher_outputs: the teacher's cached outputs; None for students that are trained without them.
             levels: pyramid levels of the teacher's predictions in the tracks; 0 if the tracks hold the feature alone.
             teacher_head: predicts from the teacher's feature if the tracks hold no predictions.
         """
         super().__init__(plan, stride=stride)
         self.cache = cache
         self.paths = paths
-        self.teacher_tracks = teacher_tracks
+        self.teacher_outputs = teacher_outputs
         self.levels = levels
         self.teacher_head = None if teacher_head is None else teacher_head.eval().cpu()
 
@@ -151,7 +151,7 @@ class FrameBatches(WindowBatches):
 
     def teacher(self, windows: Sequence[Window]) -> TeacherTargets | None:
         """f_T and y_T of the windows, in their views."""
-        tracks = self.teacher_tracks
+        tracks = self.teacher_outputs
         if tracks is None:
             return None
         feature = torch.stack([self._track(tracks, window, "feature", 1)[0].T for window in windows])

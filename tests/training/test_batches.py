@@ -69,7 +69,7 @@ class World:
     videos: list[TrainingVideo]
 
 
-def _teacher_tracks(name: str, view: View) -> dict[str, np.ndarray]:
+def _teacher_outputs(name: str, view: View) -> dict[str, np.ndarray]:
     """Tracks whose value is the step that they stand for."""
     steps, sign = -(-LENGTHS[name] // STRIDE), 1 if view == "original" else -1
     tracks = {"feature": np.repeat(sign * np.arange(1, steps + 1)[:, None], 4, axis=1)}
@@ -97,7 +97,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             for store in (teacher, features):
                 with store.video(name, key="k", stamps_s=stamps_s[::STRIDE], attributes={}) as entry:
                     for view in ("original", "mirror"):
-                        tracks = _teacher_tracks(name, view)
+                        tracks = _teacher_outputs(name, view)
                         if store is features:
                             tracks = {"motion": tracks["feature"], "appearance": 2 * tracks["feature"]}
                         for track, values in tracks.items():
@@ -122,7 +122,7 @@ def frame_batches(world: World, plan: WindowPlan, *, limit_bytes: int = 1 << 24)
         stride=STRIDE,
         cache=FrameCache(SETTINGS, limit_bytes=limit_bytes),
         paths=world.paths,
-        teacher_tracks=world.teacher,
+        teacher_outputs=world.teacher,
         levels=LEVELS,
     )
 
@@ -245,7 +245,7 @@ def test_teacher_slices_of_every_level_line_up_with_the_window(world: World, vie
 def test_without_teacher_there_are_no_targets(world: World) -> None:
     plan = plan_of(world)
     cache = FrameCache(SETTINGS, limit_bytes=0)
-    batches = FrameBatches(plan, stride=STRIDE, cache=cache, paths=world.paths, teacher_tracks=None, levels=LEVELS)
+    batches = FrameBatches(plan, stride=STRIDE, cache=cache, paths=world.paths, teacher_outputs=None, levels=LEVELS)
     assert batches.teacher(plan.windows(0)) is None
 
 
