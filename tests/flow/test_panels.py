@@ -1,10 +1,33 @@
-"""What a preview's pictures say in letters."""
+"""A preview's pictures hold frame, motion and readable text."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from tadkit.flow.panels import INK, PAPER, write_text
+from tadkit.flow.panels import INK, PAPER, Panels, write_text
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "panel_hw"), [((112, 112), (448, 448)), ((32, 64), (224, 448)), ((720, 1280),) * 2]
+)
+def test_small_motion_is_enlarged_by_a_whole_number_and_pictures_have_even_sides(size_hw, panel_hw):
+    panels = Panels(size_hw, 2.0, ("tvl1",), with_frame=True)
+    assert panels.panel_hw == panel_hw
+    motion = np.zeros((2, *size_hw), np.float32)
+    picture = panels.picture(motion, frame=np.zeros((*panel_hw, 3), np.uint8), caption="a")
+    assert picture.dtype == np.uint8
+    assert [side % 2 for side in picture.shape[:2]] == [0, 0]
+
+
+def test_panels_hold_the_frame_on_the_left_and_the_colours_of_the_motion_on_the_right():
+    panels = Panels((64, 64), 2.0, ("tvl1",), with_frame=True)
+    motion = np.zeros((2, 64, 64), np.float32)
+    motion[0] = 2.0
+    picture = panels.picture(motion, frame=np.full((*panels.panel_hw, 3), 7, np.uint8), caption="a")
+    side = panels.panel_hw[1]
+    assert picture[200, 16 + side // 2].tolist() == [7, 7, 7]
+    assert picture[200, 32 + side + side // 2].tolist() == [255, 0, 0]
 
 
 def written(text: str, *, left_px: int = 4, width_px: int = 200) -> np.ndarray:
