@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
+from PIL import Image, ImageDraw, ImageFont
 
 from tadkit.flow.colour import flow_to_colour, gradient_to_grey, wheel_picture
 
@@ -19,14 +20,10 @@ FOOTER_PX = 38
 LEGEND_PX = 158
 WHEEL_PX = 96
 LINE_PX = 22
+TEXT_PX = 14
 PAPER = (252, 252, 252)
 INK = (30, 30, 30)
 FAINT_INK = (120, 120, 120)
-
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_TEXT_SCALE = 0.46
-_FINENESS = 4
-"""Text is drawn so many times larger and then made small: OpenCV's letters are ragged otherwise."""
 
 
 @dataclass(frozen=True)
@@ -126,20 +123,21 @@ def write_text(
     base_px: int,
     colour: tuple[int, int, int],
 ) -> None:
-    """Write a line of ``text`` into ``canvas``, accents left out; what does not fit is cut off."""
+    """Write a line of ``text`` into ``canvas`` in place; what does not fit is cut off.
+
+    The font has ASCII letters only: accents are dropped, and other letters become question marks.
+    """
     letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
     plain = "".join(letters).encode("ascii", "replace").decode()
-    scale, thick = _TEXT_SCALE * _FINENESS, _FINENESS + 1
-    (width, height), below = cv2.getTextSize(plain, _FONT, scale, thick)
-    top = max(0, base_px - (height // _FINENESS + 3))
-    bottom = min(len(canvas), base_px + below // _FINENESS + 3)
-    right = min(canvas.shape[1], left_px + width // _FINENESS + 3)
-    fine = np.zeros((_FINENESS * (bottom - top), _FINENESS * (right - left_px)), dtype=np.uint8)
-    cv2.putText(fine, plain, (0, _FINENESS * (base_px - top)), _FONT, scale, 255, thick, cv2.LINE_AA)
-    small = cv2.resize(fine, (right - left_px, bottom - top), interpolation=cv2.INTER_AREA)
-    share = small[..., None].astype(np.float32) / 255
-    part = canvas[top:bottom, left_px:right]
-    part[:] = np.rint(share * np.array(colour) + (1 - share) * part)
+    picture = Image.fromarray(canvas)
+    ImageDraw.Draw(picture).text((left_px, base_px), plain, fill=colour, font=_font(), anchor="ls")
+    canvas[:] = np.asarray(picture)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, which is the same on every machine."""
+    return ImageFont.load_default(size=TEXT_PX)
 
 
 def encoded(picture: UInt8[np.ndarray, "height width 3"], suffix: str) -> bytes:

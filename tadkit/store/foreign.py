@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from tadkit.errors import StoreError
+from tadkit.store.layout import attributes_of
 
 
 class ForeignArray(NamedTuple):
@@ -48,8 +49,8 @@ def read_foreign(path: Path, names: Sequence[str]) -> Iterator[ForeignArray]:
     for name in names:
         with _opened(path) as file:
             item = file[name]
-            around = dict(file.attrs) | dict(item.parent.attrs) | dict(item.attrs)
-            array = ForeignArray(item[()], {key: _plain(value) for key, value in around.items()})
+            around = attributes_of(file) | attributes_of(item.parent) | attributes_of(item)
+            array = ForeignArray(item[()], around)
         yield array
 
 
@@ -61,7 +62,3 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{path}: not an HDF5 file, or damaged ({reason})") from error
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import quote, unquote
 
 import h5py
+import numpy as np
 
 from tadkit.errors import StoreError
 from tadkit.files import canonical_json, whole_file
@@ -129,6 +130,15 @@ def write_index(path: Path, index: Index) -> None:
         for video, place in index.places.items():
             relative = place.file.relative_to(path.parent).as_posix()
             videos[quoted(video)] = h5py.ExternalLink(relative, place.group)
+
+
+def attributes_of(item: h5py.HLObject, *, leave_out: Sequence[str] = ()) -> dict[str, Any]:
+    """The attributes of a file, group or dataset, with plain Python numbers in place of NumPy's."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in item.attrs.items()
+        if name not in leave_out
+    }
 
 
 def open_file(path: Path, *, kind: Kind) -> h5py.File:

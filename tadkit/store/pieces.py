@@ -17,7 +17,7 @@ import h5py
 
 from tadkit.errors import StoreError
 from tadkit.files import canonical_json, whole_file
-from tadkit.store.layout import KEY, part_path, parts_folder
+from tadkit.store.layout import KEY, attributes_of, part_path, parts_folder
 from tadkit.store.parts import VideoEntry
 
 _DIGEST = "sha256"
@@ -57,7 +57,7 @@ class Pieces:
     def attributes(self, number: int) -> dict[str, Any]:
         """What the writer of piece ``number`` described it with."""
         with self._open(number) as file:
-            return {name: value for name, value in file.attrs.items() if name not in (KEY, _DIGEST)}
+            return attributes_of(file, leave_out=(KEY, _DIGEST))
 
     def append_to(self, entry: VideoEntry, track: str, numbers: Iterable[int]) -> None:
         """Add ``track`` of the pieces ``numbers`` to a video that is being written.
@@ -107,16 +107,12 @@ def remove_other_pieces(store: Path, keys: Mapping[str, str]) -> None:
 
 def _digest(file: h5py.File) -> str:
     """SHA-256 of the attributes and of all datasets as they are stored."""
-    attributes = {name: _plain(value) for name, value in file.attrs.items() if name != _DIGEST}
+    attributes = attributes_of(file, leave_out=(_DIGEST,))
     total = hashlib.sha256(canonical_json(attributes).encode())
     for name, dataset in sorted(file.items()):
-        own = {key: _plain(value) for key, value in dataset.attrs.items()}
-        total.update(canonical_json([name, str(dataset.dtype), list(dataset.shape), own]).encode())
+        described = [name, str(dataset.dtype), list(dataset.shape), attributes_of(dataset)]
+        total.update(canonical_json(described).encode())
         for start in range(0, len(dataset), dataset.chunks[0]):
             _, packed = dataset.id.read_direct_chunk((start, *(0,) * (dataset.ndim - 1)))
             total.update(packed)
     return total.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value

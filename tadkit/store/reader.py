@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from tadkit.errors import StoreError
-from tadkit.store.layout import COMPLETE, KEY, STAMPS, Index, Kind, advice, open_file, read_index
+from tadkit.store.layout import COMPLETE, KEY, STAMPS, Index, Kind, advice, attributes_of, open_file, read_index
 
 _OPEN_FILES = 16
 
@@ -87,7 +87,7 @@ class TrackReader:
     def attributes(self, video: str) -> dict[str, Any]:
         """Attributes of ``video`` such as ``source``, ``source_sha256``, ``duration_s`` and ``clipped``."""
         with self._group(video) as group:
-            return {name: _plain(value) for name, value in group.attrs.items() if name not in (KEY, COMPLETE)}
+            return attributes_of(group, leave_out=(KEY, COMPLETE))
 
     def key(self, video: str) -> str:
         """Digest of everything that the content of ``video`` depends on."""
@@ -180,10 +180,6 @@ class TrackReader:
                 self._files.pop(next(iter(self._files))).close()
             self._files[path] = open_file(path, kind=self._kind)
         return self._files[path]
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def read_store(path: Path, *, kind: Kind) -> TrackReader:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import h5py
-import numpy as np
 
 from tadkit.errors import StoreError
-from tadkit.store.layout import COMPLETE, KEY, STAMPS, Kind, Place, open_file, parts_folder, read_index
+from tadkit.store.layout import COMPLETE, KEY, STAMPS, Kind, Place, attributes_of, open_file, parts_folder, read_index
 
 
 @dataclass(frozen=True)
@@ -143,11 +142,7 @@ def _surveyed(name: str, path: Path, file: h5py.File, group: h5py.Group) -> Vide
         file_bytes=path.stat().st_size,
         producer=str(file.attrs["producer"]),
         settings=json.loads(file.attrs["settings"]),
-        attributes={
-            key: value.item() if isinstance(value, np.generic) else value
-            for key, value in group.attrs.items()
-            if key not in (KEY, COMPLETE)
-        },
+        attributes=attributes_of(group, leave_out=(KEY, COMPLETE)),
         stamps=len(group[STAMPS]),
         tracks=tuple(sorted(tracks, key=lambda track: track.name)),
         problem=None if bool(group.attrs.get(COMPLETE, False)) else f"{path} is not complete",

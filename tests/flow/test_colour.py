@@ -9,7 +9,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tadkit.flow.colour import colour_wheel, flow_to_colour, gradient_to_grey, wheel_picture
-from tadkit.flow.panels import Panels, write_text
 from tadkit.torchvision_import import import_torchvision
 
 
@@ -81,39 +80,3 @@ def test_the_wheel_shows_at_each_place_the_colour_of_motion_from_the_centre_to_t
         assert np.abs(np.subtract(wheel[y, x], one((x - 50) / 50.5, (y - 50) / 50.5))).max() <= 4
     assert (wheel[50, 50] > 240).all()
     assert (inside[0, 0], inside[50, 50]) == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("size_hw", "panel_hw"), [((112, 112), (448, 448)), ((32, 64), (224, 448)), ((720, 1280),) * 2]
-)
-def test_small_motion_is_enlarged_by_a_whole_number_and_pictures_have_even_sides(size_hw, panel_hw):
-    panels = Panels(size_hw, 2.0, ("tvl1",), with_frame=True)
-    assert panels.panel_hw == panel_hw
-    motion = np.zeros((2, *size_hw), np.float32)
-    picture = panels.picture(motion, frame=np.zeros((*panel_hw, 3), np.uint8), caption="a")
-    assert picture.dtype == np.uint8
-    assert [side % 2 for side in picture.shape[:2]] == [0, 0]
-
-
-def test_panels_hold_the_frame_on_the_left_and_the_colours_of_the_motion_on_the_right():
-    panels = Panels((64, 64), 2.0, ("tvl1",), with_frame=True)
-    motion = np.zeros((2, 64, 64), np.float32)
-    motion[0] = 2.0
-    picture = panels.picture(motion, frame=np.full((*panels.panel_hw, 3), 7, np.uint8), caption="a")
-    side = panels.panel_hw[1]
-    assert picture[200, 16 + side // 2].tolist() == [7, 7, 7]
-    assert picture[200, 32 + side + side // 2].tolist() == [255, 0, 0]
-
-
-def test_text_that_does_not_fit_is_cut_off():
-    canvas = np.full((30, 40, 3), 255, np.uint8)
-    write_text(canvas, "a long line of text, Stürze", left_px=4, base_px=20, colour=(0, 0, 0))
-    assert (canvas < 128).any()
-    assert (canvas[:, :3] == 255).all()
-
-
-def test_accents_are_left_out_of_text():
-    canvases = [np.full((30, 80, 3), 255, np.uint8) for _ in range(2)]
-    for canvas, text in zip(canvases, ("Stürze é", "Sturze e"), strict=True):
-        write_text(canvas, text, left_px=4, base_px=20, colour=(0, 0, 0))
-    assert (canvases[0] == canvases[1]).all()

@@ -63,7 +63,10 @@ def test_flow_does_not_wrap_around_between_pictures(moving_texture: Scene, prese
 def test_a_compiler_changes_the_speed_but_not_the_flow(moving_texture: Scene) -> None:
     frames = random_walk(moving_texture, 2)
     plain = Tvl1(Tvl1Settings(compile="never"), device=CPU)(frames)
-    fused = Tvl1(Tvl1Settings(), device=CPU)(frames)
+    method = Tvl1(Tvl1Settings(), device=CPU)
+    fused = method(frames)
+    if not method._steps.is_fused:
+        pytest.skip("torch.compile does not work on this machine")
     # Between the two pictures nothing matches, and there rounding may tip the scales.
     assert (plain - fused)[[0, 2]].abs().mean() < 1e-4
     alone = torch.cat([Tvl1(Tvl1Settings(), device=CPU)(frames[k : k + 2]) for k in range(3)])

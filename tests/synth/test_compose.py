@@ -1,6 +1,5 @@
 """Composed streams hold the clips they state, where they state, and nothing that moves between them."""
 
-import os
 from pathlib import Path
 
 import av
@@ -93,9 +92,8 @@ def test_clips_of_another_form_are_told(tmp_path, key, clip):
         read_clips(tmp_path / "clips.npz")
 
 
-@pytest.mark.skipif(not os.environ.get("TADKIT_DATA"), reason="needs TADKIT_DATA, the shared research data")
-def test_weizmann_is_composed(tmp_path):
-    clips = Path(os.environ["TADKIT_DATA"]) / "weizmann" / "clips.npz"
+def test_weizmann_is_composed(shared_data, tmp_path):
+    clips = shared_data / "weizmann" / "clips.npz"
     settings = ComposeSource(clips=str(clips), streams=1, actions=4)
     dataset = read_dataset(compose_streams(settings, clips, tmp_path, progress=Quiet()))
     assert len(dataset.videos) == 6

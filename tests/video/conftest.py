@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,11 +34,3 @@ def number_of() -> Callable[[np.ndarray], list[int]]:
         return [int(value) for value in (bits << np.arange(BITS)).sum(axis=1)]
 
     return numbers
-
-
-@pytest.fixture
-def data() -> Path:
-    """The shared research data, or skip."""
-    if not os.environ.get("TADKIT_DATA"):
-        pytest.skip("needs TADKIT_DATA, the shared research data")
-    return Path(os.environ["TADKIT_DATA"])

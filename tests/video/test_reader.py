@@ -237,8 +237,8 @@ def test_no_decodable_frame_is_refused(tmp_path, numbered):
 
 
 @pytest.mark.parametrize("reader", ["auto", *READERS])
-def test_damage_in_the_middle_names_the_time(data, reader):
-    path = data / "decode" / "corrupted.mp4"
+def test_damage_in_the_middle_names_the_time(shared_data, reader):
+    path = shared_data / "decode" / "corrupted.mp4"
     with (
         open_video(path, size_hw=(48, 64), reader=reader) as video,
         pytest.raises(VideoError, match=r"corrupted.mp4: damaged .*[\d.]+ s.*repair it with") as caught,
@@ -249,8 +249,8 @@ def test_damage_in_the_middle_names_the_time(data, reader):
 
 @pytest.mark.parametrize("name", AWKWARD)
 @pytest.mark.parametrize("size_hw", [None, (96, 64)])
-def test_readers_agree_on_awkward_videos(data, name, size_hw):
-    path = data / "decode" / name
+def test_readers_agree_on_awkward_videos(shared_data, name, size_hw):
+    path = shared_data / "decode" / name
     with (
         open_video(path, size_hw=size_hw, reader="decord") as one,
         open_video(path, size_hw=size_hw, reader="pyav") as other,
@@ -262,13 +262,13 @@ def test_readers_agree_on_awkward_videos(data, name, size_hw):
         assert away.mean() < 1.0
 
 
-def test_rotated_phone_video_is_portrait(data):
-    with open_video(data / "decode" / "video_90.mov") as video:
+def test_rotated_phone_video_is_portrait(shared_data):
+    with open_video(shared_data / "decode" / "video_90.mov") as video:
         assert video.size_hw == (568, 320)
 
 
-def test_readers_agree_on_a_real_video(data):
-    path = sorted((data / "room" / "videos").glob("*.mp4"))[0]
+def test_readers_agree_on_a_real_video(shared_data):
+    path = sorted((shared_data / "room" / "videos").glob("*.mp4"))[0]
     indices = np.random.default_rng(0).integers(0, 600, size=8).tolist()
     with (
         open_video(path, size_hw=(112, 112), reader="decord") as one,

@@ -73,8 +73,8 @@ def test_one_frame_video_has_one_sample(tmp_path, numbered):
         assert video.frames(0, 1).shape == (1, 112, 112, 3)
 
 
-def test_room_video_is_sampled_at_the_rate(data):
-    path = sorted((data / "room" / "videos").glob("*.mp4"))[0]
+def test_room_video_is_sampled_at_the_rate(shared_data):
+    path = sorted((shared_data / "room" / "videos").glob("*.mp4"))[0]
     with open_sampled(path, VideoSettings(rate_hz=10.0)) as video:
         assert len(video) == 757  # 75.68 s
         assert np.abs(video.stamps_s - np.arange(757) / 10).max() < 0.04
