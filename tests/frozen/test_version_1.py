@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 import torch
 
 from tadkit.checkpoint import load_checkpoint, load_weights
-from tadkit.config import DecodeSettings
-from tadkit.detection.detect import detect, detections_in_branches
+from tadkit.config import DecodeSettings, TrainSettings
+from tadkit.detection.detect import detections_in_branches, load_detector
 from tadkit.detection.detect_features import detect_features, track_of
 from tadkit.extraction.branch_features import BranchFeatures
 from tadkit.extraction.extract_features import extract_features
@@ -22,8 +23,7 @@ from tadkit.models.detector import DetectorNet, build_detector, build_student, n
 from tadkit.progress import Quiet
 from tadkit.records import Detection
 from tadkit.store import Kind, read_store
-from tadkit.training.schedule import AveragedWeights
-from tadkit.training.state import load_state
+from tadkit.training.loop import LAST, _Run
 
 STORES: dict[str, Kind] = {"flow": "flow", "teacher": "features", "features-decomposed": "features"}
 HEADS = ("actionformer", "tridet", "temporal-maxer", "tadtr", "bmn", "tags")
@@ -115,10 +115,9 @@ def test_a_student_sees_in_the_video_what_it_saw(v1: Path, tmp_path: Path) -> No
 
 
 def test_a_detector_finds_in_the_video_what_it_found(v1: Path) -> None:
-    path = v1 / "detector-decomposed.safetensors"
-    found = detect([v1 / "square_1.mp4"], model=path, device="cpu", overrides={}, progress=Quiet())
-    assert not found.failed
-    assert_same_detections(found.detections, v1 / "detector-decomposed.json", atol=1e-4)
+    detector = load_detector(v1 / "detector-decomposed.safetensors", device="cpu")
+    found = detector.detect([v1 / "square_1.mp4"])
+    assert_same_detections(found, v1 / "detector-decomposed.json", atol=1e-4)
 
 
 def in_features(detector: DetectorNet, v1: Path) -> dict[str, list[Detection]]:
@@ -160,19 +159,20 @@ def test_a_head_finds_in_features_what_it_found(v1: Path, kind: str) -> None:
         device="cpu",
         progress=Quiet(),
     )
-    assert_same_detections(found.detections, v1 / f"head-{kind}.json", atol=1e-4)
+    assert_same_detections(found, v1 / f"head-{kind}.json", atol=1e-4)
 
 
-def test_a_training_run_resumes_where_it_was(v1: Path) -> None:
+def test_a_training_run_resumes_where_it_was(v1: Path, tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
-    averaged = AveragedWeights(module, decay=0.9)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=0.01)
-    path = v1 / "training.safetensors"
-    assert load_state(path, module=module, averaged=averaged, optimizer=optimizer, key="key") == 3
+    shutil.copy(v1 / "training.safetensors", tmp_path / LAST)
+    run = _Run(module, TrainSettings(ema=0.9), 1, torch.device("cpu"), tmp_path, "key")
+    assert run.resume() == 3
     recorded = np.load(v1 / "training.npz")
-    for name, value in averaged.items():
+    for name, value in run.averaged.items():
         np.testing.assert_array_equal(value.numpy(), recorded[f"averaged.{name}"])
+    for group in run.optimizer.param_groups:  # those of the recorded step
+        group.update(lr=0.01, weight_decay=0.01)
     (module(torch.linspace(-1, 1, 12).reshape(4, 3)) ** 3).sum().backward()
-    optimizer.step()
+    run.optimizer.step()
     for name, value in module.state_dict().items():
         np.testing.assert_allclose(value.numpy(), recorded[f"next.{name}"], rtol=1e-5, atol=1e-6)

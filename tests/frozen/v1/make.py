@@ -21,6 +21,7 @@ from tadkit.pipelines.detect import decoded_features, detect
 from tadkit.pipelines.features_head import detect_in_features
 from tadkit.pipelines.run import run
 from tadkit.recipes import load_recipe
+from tadkit.training.state import save_state
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings
@@ -29,7 +30,6 @@ from tadkit.records import Annotation, Dataset, VideoRecord, detections_json, wr
 from tadkit.store import read_store
 from tadkit.timeline import Timeline
 from tadkit.training.schedule import AveragedWeights
-from tadkit.training.state import save_state
 from tadkit.video import write_video
 
 FPS = 10
