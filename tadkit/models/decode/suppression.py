@@ -22,11 +22,22 @@ from tadkit.segments import Spans, spans_iou, spans_of
 PEER_MARGIN = 1e-6
 """What ActionFormer, TriDet and OpenTAD add to the length of every segment in suppression."""
 
+
 VotingRule = Literal["score-iou", "score"]
+
+
 _Floats = NDArray[Any]  # float32 or float64, as the segments
+
+
 _Suppressed = tuple[Int64[np.ndarray, " kept"], Float64[np.ndarray, " kept"]]
+
+
 _FEWEST_STEPS, _MOST_STEPS = 8, 64
+
+
 _TINY = 1e-30
+
+
 _VOTED_AT_ONCE = 256
 
 
@@ -76,52 +87,6 @@ def suppress(
         Indices in the order taken, which is by falling score, and the lowered scores.
     """
     return _take(segments, scores, labels, rule, min_score=min_score, keep=keep, margin=margin)
-
-
-def voted(
-    kept: Float[np.ndarray, "kept 2"],
-    segments: Float[np.ndarray, "n 2"],
-    scores: Float[np.ndarray, " n"],
-    *,
-    iou: float,
-    rule: VotingRule,
-    kept_labels: Int[np.ndarray, " kept"] | None = None,
-    labels: Int[np.ndarray, " n"] | None = None,
-) -> Float64[np.ndarray, "kept 2"]:
-    """Move the segments that suppression kept to the mean of all candidates that overlap them by ``iou`` or more.
-
-    Args:
-        kept: segments after suppression.
-        segments: all candidates before it, in the same unit.
-        scores: theirs, before suppression.
-        iou: overlap that gives a candidate a vote.
-        rule: weight of a vote: ``score-iou`` is ActionFormer's score times IoU, ``score`` that of TriDet and OpenTAD.
-        kept_labels: labels of ``kept``; with ``labels``, only candidates of the same label vote.
-        labels: labels of the candidates.
-
-    Returns:
-        The moved segments; one that nothing votes for, such as one without length, stays where it is (the peers give
-        NaN there).
-    """
-    kept, segments, scores = (x.astype(np.float64) for x in (kept, segments, scores))
-    every = spans_of(segments[None])
-    moved = kept.copy()
-    for rows in np.array_split(np.arange(len(kept)), len(kept) // _VOTED_AT_ONCE + 1):
-        start, end = kept[rows, :1], kept[rows, 1:]
-        overlap = spans_iou(Spans(start, end, end - start), every)
-        votes = overlap >= iou
-        if kept_labels is not None and labels is not None:
-            votes &= kept_labels[rows, None] == labels[None, :]
-        match rule:
-            case "score-iou":
-                weights = votes * scores * overlap
-            case "score":
-                weights = votes * scores
-            case _:
-                assert_never(rule)
-        total = weights.sum(axis=1, keepdims=True)
-        moved[rows] = np.divide(weights @ segments, total, out=kept[rows], where=total > 0)
-    return moved
 
 
 def _take(
@@ -211,3 +176,49 @@ def _lower(left: _Floats, overlap: _Floats, rule: SuppressionRule) -> None:
             left[overlap >= iou] = -np.inf
         case _:
             assert_never(rule)
+
+
+def voted(
+    kept: Float[np.ndarray, "kept 2"],
+    segments: Float[np.ndarray, "n 2"],
+    scores: Float[np.ndarray, " n"],
+    *,
+    iou: float,
+    rule: VotingRule,
+    kept_labels: Int[np.ndarray, " kept"] | None = None,
+    labels: Int[np.ndarray, " n"] | None = None,
+) -> Float64[np.ndarray, "kept 2"]:
+    """Move the segments that suppression kept to the mean of all candidates that overlap them by ``iou`` or more.
+
+    Args:
+        kept: segments after suppression.
+        segments: all candidates before it, in the same unit.
+        scores: theirs, before suppression.
+        iou: overlap that gives a candidate a vote.
+        rule: weight of a vote: ``score-iou`` is ActionFormer's score times IoU, ``score`` that of TriDet and OpenTAD.
+        kept_labels: labels of ``kept``; with ``labels``, only candidates of the same label vote.
+        labels: labels of the candidates.
+
+    Returns:
+        The moved segments; one that nothing votes for, such as one without length, stays where it is (the peers give
+        NaN there).
+    """
+    kept, segments, scores = (x.astype(np.float64) for x in (kept, segments, scores))
+    every = spans_of(segments[None])
+    moved = kept.copy()
+    for rows in np.array_split(np.arange(len(kept)), len(kept) // _VOTED_AT_ONCE + 1):
+        start, end = kept[rows, :1], kept[rows, 1:]
+        overlap = spans_iou(Spans(start, end, end - start), every)
+        votes = overlap >= iou
+        if kept_labels is not None and labels is not None:
+            votes &= kept_labels[rows, None] == labels[None, :]
+        match rule:
+            case "score-iou":
+                weights = votes * scores * overlap
+            case "score":
+                weights = votes * scores
+            case _:
+                assert_never(rule)
+        total = weights.sum(axis=1, keepdims=True)
+        moved[rows] = np.divide(weights @ segments, total, out=kept[rows], where=total > 0)
+    return moved

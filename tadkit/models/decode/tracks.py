@@ -13,83 +13,6 @@ from tadkit.models.heads.anchor_free import AnchorFreeHead, HeadPredictions
 from tadkit.models.heads.head import Candidates, Head, Predictions
 
 
-def window_starts(steps: int, *, window: int, overlap: int) -> list[int]:
-    """First steps of windows over a track; the last window ends where the track ends, so that no tail is lost.
-
-    Args:
-        steps: of the track.
-        window: steps of a window.
-        overlap: steps that neighbours share at least, fewer than ``window``.
-    """
-    assert 0 <= overlap < window, (overlap, window)
-    if steps <= window:
-        return [0]
-    return [*range(0, steps - window, window - overlap), steps - window]
-
-
-def core_of(start: int, steps: int, *, window: int, overlap: int) -> tuple[float, float]:
-    """Positions whose actions the window from ``start`` answers for: overlaps are shared half and half.
-
-    Args:
-        start: one of :func:`window_starts`.
-        steps: of the track.
-        window: steps of a window.
-        overlap: as given to :func:`window_starts`.
-
-    Returns:
-        Half-open range that meets those of the neighbours; it is open to infinity at the ends of the track.
-    """
-    starts = window_starts(steps, window=window, overlap=overlap)
-    index = starts.index(start)
-    first = (start + starts[index - 1] + window) / 2 if index > 0 else -np.inf
-    last = (starts[index + 1] + start + window) / 2 if index + 1 < len(starts) else np.inf
-    return first, last
-
-
-def merged(parts: Iterable[tuple[int, Candidates]], *, limit: int) -> Candidates:
-    """The best candidates of all windows, each moved by the first step of its window; suppression sees to doubles."""
-    moved = [(part.positions + start, part.scores, part.labels) for start, part in parts]
-    positions, scores, labels = (np.concatenate(field) for field in zip(*moved, strict=True))
-    best = np.argsort(-scores, kind="stable")[:limit]
-    return Candidates(positions[best], scores[best], labels[best])
-
-
-@torch.no_grad()
-def candidates_in_windows(
-    head: Head,
-    features: Float[Tensor, "1 channels time"],
-    mask: Bool[Tensor, "1 time"],
-    *,
-    window: int,
-    overlap: int,
-    min_score: float,
-    limit: int,
-) -> Candidates:
-    """Candidates of one track of any length, window by window; each from the window in whose core its middle lies.
-
-    So an action in an overlap is found once, also by heads whose candidates are not suppressed.
-
-    Args:
-        head: in evaluation mode.
-        features: the whole track.
-        mask: True where a step is real.
-        window: steps that the head sees at a time.
-        overlap: steps that neighbouring windows share; an action longer than that may be cut in both.
-        min_score: candidates below it are left out.
-        limit: most candidates of the whole track.
-    """
-    parts, steps = [], features.shape[-1]
-    for start in window_starts(steps, window=window, overlap=overlap):
-        span = slice(start, start + window)
-        predicted = head(features[..., span], mask[:, span])
-        found = head.candidates(predicted, min_score=min_score, limit=limit)
-        first, last = core_of(start, steps, window=window, overlap=overlap)
-        middle = found.positions.mean(axis=1) + start
-        own = (middle >= first) & (middle < last)
-        parts.append((start, Candidates(*(field[own] for field in found))))
-    return merged(parts, limit=limit)
-
-
 @torch.no_grad()
 def track_candidates(
     head: Head,
@@ -174,3 +97,80 @@ def _core_of(predictions: HeadPredictions, strides: tuple[int, ...], *, start: i
 def _joined(parts: tuple[tuple[Tensor, ...], ...]) -> tuple[Tensor, ...]:
     """Chunks of one field, joined level by level."""
     return tuple(torch.cat(level, dim=1) for level in zip(*parts, strict=True))
+
+
+@torch.no_grad()
+def candidates_in_windows(
+    head: Head,
+    features: Float[Tensor, "1 channels time"],
+    mask: Bool[Tensor, "1 time"],
+    *,
+    window: int,
+    overlap: int,
+    min_score: float,
+    limit: int,
+) -> Candidates:
+    """Candidates of one track of any length, window by window; each from the window in whose core its middle lies.
+
+    So an action in an overlap is found once, also by heads whose candidates are not suppressed.
+
+    Args:
+        head: in evaluation mode.
+        features: the whole track.
+        mask: True where a step is real.
+        window: steps that the head sees at a time.
+        overlap: steps that neighbouring windows share; an action longer than that may be cut in both.
+        min_score: candidates below it are left out.
+        limit: most candidates of the whole track.
+    """
+    parts, steps = [], features.shape[-1]
+    for start in window_starts(steps, window=window, overlap=overlap):
+        span = slice(start, start + window)
+        predicted = head(features[..., span], mask[:, span])
+        found = head.candidates(predicted, min_score=min_score, limit=limit)
+        first, last = core_of(start, steps, window=window, overlap=overlap)
+        middle = found.positions.mean(axis=1) + start
+        own = (middle >= first) & (middle < last)
+        parts.append((start, Candidates(*(field[own] for field in found))))
+    return merged(parts, limit=limit)
+
+
+def window_starts(steps: int, *, window: int, overlap: int) -> list[int]:
+    """First steps of windows over a track; the last window ends where the track ends, so that no tail is lost.
+
+    Args:
+        steps: of the track.
+        window: steps of a window.
+        overlap: steps that neighbours share at least, fewer than ``window``.
+    """
+    assert 0 <= overlap < window, (overlap, window)
+    if steps <= window:
+        return [0]
+    return [*range(0, steps - window, window - overlap), steps - window]
+
+
+def core_of(start: int, steps: int, *, window: int, overlap: int) -> tuple[float, float]:
+    """Positions whose actions the window from ``start`` answers for: overlaps are shared half and half.
+
+    Args:
+        start: one of :func:`window_starts`.
+        steps: of the track.
+        window: steps of a window.
+        overlap: as given to :func:`window_starts`.
+
+    Returns:
+        Half-open range that meets those of the neighbours; it is open to infinity at the ends of the track.
+    """
+    starts = window_starts(steps, window=window, overlap=overlap)
+    index = starts.index(start)
+    first = (start + starts[index - 1] + window) / 2 if index > 0 else -np.inf
+    last = (starts[index + 1] + start + window) / 2 if index + 1 < len(starts) else np.inf
+    return first, last
+
+
+def merged(parts: Iterable[tuple[int, Candidates]], *, limit: int) -> Candidates:
+    """The best candidates of all windows, each moved by the first step of its window; suppression sees to doubles."""
+    moved = [(part.positions + start, part.scores, part.labels) for start, part in parts]
+    positions, scores, labels = (np.concatenate(field) for field in zip(*moved, strict=True))
+    best = np.argsort(-scores, kind="stable")[:limit]
+    return Candidates(positions[best], scores[best], labels[best])

@@ -19,11 +19,24 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tadkit.config import AnchorFreeSettings, HeadSettings, TemporalMaxerSettings, TriDetSettings
-from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, best_of, check_finite
+from tadkit.models.heads.head import (
+    SAME_LENGTH_STEPS,
+    Candidates,
+    HeadLoss,
+    HeadOf,
+    PredictionDistillation,
+    best_of,
+    check_finite,
+    sigmoid_divergence,
+    sigmoid_focal_loss,
+)
 from tadkit.models.heads.layers import ChannelNorm, DenseConv1d, zero_padding
-from tadkit.models.heads.pyramid import EmbeddedPyramid, Level
+from tadkit.models.heads.pyramid import Level, Pyramid
 
 _MOMENTUM = 0.9
+
+
+_TINY = 1e-8
 
 
 class HeadPredictions(NamedTuple):
@@ -41,49 +54,6 @@ class HeadPredictions(NamedTuple):
     masks: tuple[Bool[Tensor, "batch _"], ...]
 
 
-class Tower(nn.Module):
-    """Convolutions over time, LayerNorm and ReLU between them, that all levels share."""
-
-    def __init__(
-        self, settings: AnchorFreeSettings, in_channels: int, out_channels: int, *, kernel: int | None = None
-    ) -> None:
-        super().__init__()
-        dim, size = settings.head_dim or in_channels, kernel or settings.head_kernel
-        widths = [in_channels] + [dim] * (settings.head_layers - 1)
-        self.hidden = nn.ModuleList(DenseConv1d(width, dim, kernel=size, bias=False) for width in widths[:-1])
-        self.norms = nn.ModuleList(
-            ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky") for _ in self.hidden
-        )
-        self.out = DenseConv1d(widths[-1], out_channels, kernel=size)
-        self.masks_out = settings.padding != "opentad"
-
-    def forward(
-        self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch time out_channels"]:
-        """Outputs with channels last; zero at masked steps but for OpenTAD's padding."""
-        for conv, norm in zip(self.hidden, self.norms, strict=True):
-            x = nnf.relu(norm(conv(x, mask), mask))
-        out: Tensor = self.out(x, mask) if self.masks_out else self.out.unmasked(x)
-        return out.transpose(1, 2)
-
-
-class RunningPositives(nn.Module):
-    """Running mean of the positives a batch, which losses are divided by; it moves in training alone."""
-
-    mean: Tensor
-
-    def __init__(self, start: float) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(float(start)))
-
-    @torch.no_grad()
-    def forward(self, positives: Tensor) -> Float[Tensor, ""]:
-        """The mean, after this batch has joined it."""
-        if self.training:
-            self.mean.mul_(_MOMENTUM).add_((1 - _MOMENTUM) * positives.clamp(min=1))
-        return self.mean.clone()
-
-
 class AnchorFreeHead(HeadOf[HeadPredictions]):
     """Pyramid, then a classifier and a regressor that all levels share; subclasses bring the pyramid.
 
@@ -94,9 +64,7 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         regressed: channels of the regressor.
     """
 
-    def __init__(
-        self, settings: HeadSettings, *, pyramid: EmbeddedPyramid, num_classes: int, regressed: int = 2
-    ) -> None:
+    def __init__(self, settings: HeadSettings, *, pyramid: Pyramid, num_classes: int, regressed: int = 2) -> None:
         super().__init__()
         assert isinstance(settings, AnchorFreeSettings)
         self.settings, self.anchor_free = settings, settings
@@ -188,178 +156,6 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         return anchor_free_distillation(student, teacher)
 
 
-def anchor_free_candidates(
-    predictions: HeadPredictions, *, strides: Sequence[int], min_score: float, limit: int
-) -> Candidates:
-    """The best candidates of one video.
-
-    Args:
-        predictions: of one video (batch 1).
-        strides: of the head's levels; step ``j`` of a level sits at position ``j * stride``.
-        min_score: candidates below it are left out.
-        limit: most candidates.
-
-    Raises:
-        WeightsError: a prediction is not a finite number.
-    """
-    assert all(len(mask) == 1 for mask in predictions.masks), "candidates are of one video"
-    logits, offsets, real = (torch.cat(field, dim=1)[0].detach().cpu() for field in predictions)
-    points = np.concatenate(
-        [np.arange(mask.shape[1]) * stride for mask, stride in zip(predictions.masks, strides, strict=True)]
-    )[real.numpy()]
-    stride = np.repeat(np.asarray(strides), [mask.shape[1] for mask in predictions.masks])[real.numpy()]
-    probabilities = logits[real].double().sigmoid().numpy()
-    reach = offsets[real].double().numpy() * stride[:, None]  # (points, 2), or (points, 2 * classes)
-    check_finite(probabilities, reach)
-    point, label = best_of(probabilities, min_score=min_score, limit=limit)
-    own = reach.reshape(len(reach), -1, 2)
-    ends = own[point, label if own.shape[1] > 1 else 0]
-    positions = np.stack((points[point] - ends[:, 0], points[point] + ends[:, 1]), axis=1)
-    return Candidates(positions.astype(np.float64), probabilities[point, label], label)
-
-
-SAME_LENGTH_STEPS = 1e-3
-"""Actions whose lengths differ by no more than this are all named where they overlap."""
-
-
-class Targets(NamedTuple):
-    """What each point should say; points are the steps of all levels, one level after the other, finest first.
-
-    Attributes:
-        classes: (batch, points, classes), 1.0 for each class that the point answers for.
-        offsets: (batch, points, 2), distance to start and end in strides of the point's level; 0 at negative points.
-        positive: (batch, points), True where the point answers for an action.
-    """
-
-    classes: Float[Tensor, "batch points classes"]
-    offsets: Float[Tensor, "batch points 2"]
-    positive: Bool[Tensor, "batch points"]
-
-
-class Points(NamedTuple):
-    """Position in feature steps, stride, and half-open range of regressed distances of each point."""
-
-    position: Float[Tensor, " points"]
-    stride: Float[Tensor, " points"]
-    shortest: Float[Tensor, " points"]
-    longest: Float[Tensor, " points"]
-
-
-def regression_ranges(settings: AnchorFreeSettings) -> tuple[tuple[float, float], ...]:
-    """Half-open range of the farther end's distance, in feature steps, that each level answers for."""
-    if settings.ranges_steps:
-        return settings.ranges_steps
-    bounds = [0.0, *(settings.first_range_steps * 2**level for level in range(settings.levels - 1)), math.inf]
-    return tuple(itertools.pairwise(bounds))
-
-
-def assign_targets(
-    lengths: Sequence[int],
-    strides: Sequence[int],
-    segments: Sequence[Float[Tensor, "actions 2"]],
-    labels: Sequence[Int[Tensor, " actions"]],
-    settings: AnchorFreeSettings,
-    num_classes: int,
-) -> Targets:
-    """Targets of a batch by centre sampling and regression ranges.
-
-    A point is positive for an action if it lies strictly inside it, within ``centre_radius`` strides of its centre
-    (anywhere inside, if that is 0), and if its distance to the farther end is in its level's range (half open, so that
-    one level answers; the paper's is closed, which is a setting). Where actions overlap the shortest wins, with the
-    classes of all that are as short within 1e-3 steps.
-
-    Args:
-        lengths: steps of each level.
-        strides: stride of each level in feature steps.
-        segments: for each track, starts and ends as fractional positions on it, any order, possibly none.
-        labels: for each track, the class of each segment.
-        settings: ranges and radius.
-        num_classes: classes.
-
-    Returns:
-        Targets on the device of the segments; masked points are assigned too and are the caller's to leave out.
-    """
-    device = segments[0].device if segments else torch.device("cpu")
-    points = points_of(lengths, strides, regression_ranges(settings), device)
-    assigned = [
-        _assign_one(points, ends.to(torch.float32), label, settings, num_classes)
-        for ends, label in zip(segments, labels, strict=True)
-    ]
-    return Targets(*(torch.stack(field) for field in zip(*assigned, strict=True)))
-
-
-def points_of(
-    lengths: Sequence[int], strides: Sequence[int], ranges: Sequence[tuple[float, float]], device: torch.device
-) -> Points:
-    """The points of all levels, one level after the other."""
-    counts = torch.tensor(list(lengths))
-    position = torch.cat([torch.arange(length) * stride for length, stride in zip(lengths, strides, strict=True)])
-    rows = torch.tensor([(stride, *bounds) for stride, bounds in zip(strides, ranges, strict=True)])
-    columns = (position, *rows.repeat_interleave(counts, dim=0).unbind(dim=1))
-    return Points(*(column.to(device=device, dtype=torch.float32) for column in columns))
-
-
-def _assign_one(
-    points: Points, segments: Tensor, labels: Tensor, settings: AnchorFreeSettings, num_classes: int
-) -> Targets:
-    """Targets of one track, without the batch dimension."""
-    count = len(points.position)
-    if len(segments) == 0:
-        blank = segments.new_zeros((count, num_classes + 2))
-        return Targets(blank[:, 2:], blank[:, :2], blank.new_zeros(count, dtype=torch.bool))
-    position, start, end = points.position[:, None], segments[:, 0], segments[:, 1]  # (points, 1), (actions,)
-    to_ends = torch.stack((position - start, end - position), dim=-1)  # (points, actions, 2)
-    inside = to_ends.amin(dim=-1) > 0
-    reach = settings.centre_radius * points.stride[:, None] if settings.centre_radius > 0 else math.inf
-    central = (position - (start + end) / 2).abs() < reach
-    farther, longest = to_ends.amax(dim=-1), points.longest[:, None]
-    in_range = (farther >= points.shortest[:, None]) & (farther < longest)
-    if settings.closed_ranges:
-        in_range |= farther == longest
-    length = (end - start).expand(count, -1).masked_fill(~(inside & central & in_range), math.inf)
-    shortest, winner = length.min(dim=1)
-    positive = shortest.isfinite()
-    chosen = (length <= shortest[:, None] + SAME_LENGTH_STEPS) & positive[:, None]
-    one_hot = nnf.one_hot(labels.long(), num_classes).to(segments.dtype)
-    offsets = to_ends[torch.arange(count, device=winner.device), winner] / points.stride[:, None]
-    return Targets((chosen.to(segments.dtype) @ one_hot).clamp(max=1.0), offsets * positive[:, None], positive)
-
-
-_TINY = 1e-8
-
-
-def sigmoid_focal_loss(
-    logits: Float[Tensor, "*shape"], targets: Float[Tensor, "*shape"], *, alpha: float = 0.25, gamma: float = 2.0
-) -> Float[Tensor, "*shape"]:
-    """Focal loss of each entry (Lin et al., ICCV 2017); targets lie in [0, 1]."""
-    probability = logits.sigmoid()
-    cross_entropy = nnf.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    miss = probability * (1 - targets) + (1 - probability) * targets
-    return (alpha * targets + (1 - alpha) * (1 - targets)) * cross_entropy * miss**gamma
-
-
-def iou_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-    """IoU of segments given as distances to start and end from one point; at least 1e-6, where its roots have slope."""
-    return _iou_around(predicted, target).clamp(min=1e-6)
-
-
-def _iou_around(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-    """IoU of segments around one point, given as distances to start and end: it needs no positions."""
-    intersection = torch.minimum(predicted, target).sum(dim=-1)
-    union = predicted.sum(dim=-1) + target.sum(dim=-1) - intersection
-    return intersection / union.clamp(min=_TINY)
-
-
-def diou_loss_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-    """Distance-IoU loss (Zheng et al., AAAI 2020) of segments given as distances to start and end from one point.
-
-    Distances are not negative. Segments of no length have no overlap: finite, never NaN, and so is the gradient.
-    """
-    hull = torch.maximum(predicted, target).sum(dim=-1)
-    centres_apart = 0.5 * ((predicted[:, 1] - predicted[:, 0]) - (target[:, 1] - target[:, 0]))
-    return 1 - _iou_around(predicted, target) + (centres_apart / hull.clamp(min=_TINY)) ** 2
-
-
 def anchor_free_loss(
     predictions: HeadPredictions,
     segments: Sequence[Float[Tensor, "actions 2"]],
@@ -432,29 +228,129 @@ def _weighted_by_iou(entries: Tensor, classes: Tensor, positive: Tensor, weights
     return entries * factor
 
 
-def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
-    """Distance of predictions (D_pred in docs/method.md, section 2; its exact form is open there, and this is ours).
+def iou_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """IoU of segments given as distances to start and end from one point; at least 1e-6, where its roots have slope."""
+    return _iou_around(predicted, target).clamp(min=1e-6)
 
-    Classification is KL(teacher || student) of each class's own sigmoid, weighted by the larger of the two
-    probabilities (without gradient), so that thousands of points that both call background do not drown the actions,
-    while what only one of the two sees counts in full. Regression is smooth L1 between the offsets, in strides,
-    weighted by the teacher's foreground score, its largest class probability. Both are sums over the points that are
-    real to both, divided by the teacher's foreground mass, the sum of those scores, at least 1. The teacher gets no
-    gradient. Where each class has its own ends, its offsets weigh as the teacher's probability of it.
+
+def _iou_around(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """IoU of segments around one point, given as distances to start and end: it needs no positions."""
+    intersection = torch.minimum(predicted, target).sum(dim=-1)
+    union = predicted.sum(dim=-1) + target.sum(dim=-1) - intersection
+    return intersection / union.clamp(min=_TINY)
+
+
+def diou_loss_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """Distance-IoU loss (Zheng et al., AAAI 2020) of segments given as distances to start and end from one point.
+
+    Distances are not negative. Segments of no length have no overlap: finite, never NaN, and so is the gradient.
     """
-    real = torch.cat(student.masks, dim=1) & torch.cat(teacher.masks, dim=1)
-    logits, offsets = (torch.cat(field, dim=1)[real].float() for field in student[:2])
-    teacher_logits, teacher_offsets = (torch.cat(field, dim=1)[real].detach().float() for field in teacher[:2])
-    probability = teacher_logits.sigmoid()
-    foreground = probability.amax(dim=-1)
-    mass = foreground.sum().clamp(min=1.0)
-    divergence = probability * (nnf.logsigmoid(teacher_logits) - nnf.logsigmoid(logits))
-    divergence = divergence + (1 - probability) * (nnf.logsigmoid(-teacher_logits) - nnf.logsigmoid(-logits))
-    weight = torch.maximum(probability, logits.detach().sigmoid())
-    apart = nnf.smooth_l1_loss(offsets, teacher_offsets, reduction="none")
-    apart = apart.reshape(len(apart), -1, 2).sum(dim=-1)
-    wanted = probability if apart.shape[-1] > 1 else foreground[..., None]
-    return PredictionDistillation((weight * divergence).sum() / mass, (wanted * apart).sum() / mass)
+    hull = torch.maximum(predicted, target).sum(dim=-1)
+    centres_apart = 0.5 * ((predicted[:, 1] - predicted[:, 0]) - (target[:, 1] - target[:, 0]))
+    return 1 - _iou_around(predicted, target) + (centres_apart / hull.clamp(min=_TINY)) ** 2
+
+
+class Targets(NamedTuple):
+    """What each point should say; points are the steps of all levels, one level after the other, finest first.
+
+    Attributes:
+        classes: (batch, points, classes), 1.0 for each class that the point answers for.
+        offsets: (batch, points, 2), distance to start and end in strides of the point's level; 0 at negative points.
+        positive: (batch, points), True where the point answers for an action.
+    """
+
+    classes: Float[Tensor, "batch points classes"]
+    offsets: Float[Tensor, "batch points 2"]
+    positive: Bool[Tensor, "batch points"]
+
+
+def assign_targets(
+    lengths: Sequence[int],
+    strides: Sequence[int],
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    settings: AnchorFreeSettings,
+    num_classes: int,
+) -> Targets:
+    """Targets of a batch by centre sampling and regression ranges.
+
+    A point is positive for an action if it lies strictly inside it, within ``centre_radius`` strides of its centre
+    (anywhere inside, if that is 0), and if its distance to the farther end is in its level's range (half open, so that
+    one level answers; the paper's is closed, which is a setting). Where actions overlap the shortest wins, with the
+    classes of all that are as short within 1e-3 steps.
+
+    Args:
+        lengths: steps of each level.
+        strides: stride of each level in feature steps.
+        segments: for each track, starts and ends as fractional positions on it, any order, possibly none.
+        labels: for each track, the class of each segment.
+        settings: ranges and radius.
+        num_classes: classes.
+
+    Returns:
+        Targets on the device of the segments; masked points are assigned too and are the caller's to leave out.
+    """
+    device = segments[0].device if segments else torch.device("cpu")
+    points = points_of(lengths, strides, regression_ranges(settings), device)
+    assigned = [
+        _assign_one(points, ends.to(torch.float32), label, settings, num_classes)
+        for ends, label in zip(segments, labels, strict=True)
+    ]
+    return Targets(*(torch.stack(field) for field in zip(*assigned, strict=True)))
+
+
+def regression_ranges(settings: AnchorFreeSettings) -> tuple[tuple[float, float], ...]:
+    """Half-open range of the farther end's distance, in feature steps, that each level answers for."""
+    if settings.ranges_steps:
+        return settings.ranges_steps
+    bounds = [0.0, *(settings.first_range_steps * 2**level for level in range(settings.levels - 1)), math.inf]
+    return tuple(itertools.pairwise(bounds))
+
+
+class Points(NamedTuple):
+    """Position in feature steps, stride, and half-open range of regressed distances of each point."""
+
+    position: Float[Tensor, " points"]
+    stride: Float[Tensor, " points"]
+    shortest: Float[Tensor, " points"]
+    longest: Float[Tensor, " points"]
+
+
+def points_of(
+    lengths: Sequence[int], strides: Sequence[int], ranges: Sequence[tuple[float, float]], device: torch.device
+) -> Points:
+    """The points of all levels, one level after the other."""
+    counts = torch.tensor(list(lengths))
+    position = torch.cat([torch.arange(length) * stride for length, stride in zip(lengths, strides, strict=True)])
+    rows = torch.tensor([(stride, *bounds) for stride, bounds in zip(strides, ranges, strict=True)])
+    columns = (position, *rows.repeat_interleave(counts, dim=0).unbind(dim=1))
+    return Points(*(column.to(device=device, dtype=torch.float32) for column in columns))
+
+
+def _assign_one(
+    points: Points, segments: Tensor, labels: Tensor, settings: AnchorFreeSettings, num_classes: int
+) -> Targets:
+    """Targets of one track, without the batch dimension."""
+    count = len(points.position)
+    if len(segments) == 0:
+        blank = segments.new_zeros((count, num_classes + 2))
+        return Targets(blank[:, 2:], blank[:, :2], blank.new_zeros(count, dtype=torch.bool))
+    position, start, end = points.position[:, None], segments[:, 0], segments[:, 1]  # (points, 1), (actions,)
+    to_ends = torch.stack((position - start, end - position), dim=-1)  # (points, actions, 2)
+    inside = to_ends.amin(dim=-1) > 0
+    reach = settings.centre_radius * points.stride[:, None] if settings.centre_radius > 0 else math.inf
+    central = (position - (start + end) / 2).abs() < reach
+    farther, longest = to_ends.amax(dim=-1), points.longest[:, None]
+    in_range = (farther >= points.shortest[:, None]) & (farther < longest)
+    if settings.closed_ranges:
+        in_range |= farther == longest
+    length = (end - start).expand(count, -1).masked_fill(~(inside & central & in_range), math.inf)
+    shortest, winner = length.min(dim=1)
+    positive = shortest.isfinite()
+    chosen = (length <= shortest[:, None] + SAME_LENGTH_STEPS) & positive[:, None]
+    one_hot = nnf.one_hot(labels.long(), num_classes).to(segments.dtype)
+    offsets = to_ends[torch.arange(count, device=winner.device), winner] / points.stride[:, None]
+    return Targets((chosen.to(segments.dtype) @ one_hot).clamp(max=1.0), offsets * positive[:, None], positive)
 
 
 @torch.no_grad()
@@ -489,3 +385,100 @@ def cheapest_offsets(
         winner = (cost + 2 * apart.view_as(cost)).masked_fill(outside, math.inf).argmin(dim=1)
         chosen.append(to_ends[torch.arange(len(winner), device=winner.device), winner])
     return torch.stack(chosen)
+
+
+def anchor_free_candidates(
+    predictions: HeadPredictions, *, strides: Sequence[int], min_score: float, limit: int
+) -> Candidates:
+    """The best candidates of one video.
+
+    Args:
+        predictions: of one video (batch 1).
+        strides: of the head's levels; step ``j`` of a level sits at position ``j * stride``.
+        min_score: candidates below it are left out.
+        limit: most candidates.
+
+    Raises:
+        WeightsError: a prediction is not a finite number.
+    """
+    assert all(len(mask) == 1 for mask in predictions.masks), "candidates are of one video"
+    logits, offsets, real = (torch.cat(field, dim=1)[0].detach().cpu() for field in predictions)
+    points = np.concatenate(
+        [np.arange(mask.shape[1]) * stride for mask, stride in zip(predictions.masks, strides, strict=True)]
+    )[real.numpy()]
+    stride = np.repeat(np.asarray(strides), [mask.shape[1] for mask in predictions.masks])[real.numpy()]
+    probabilities = logits[real].double().sigmoid().numpy()
+    reach = offsets[real].double().numpy() * stride[:, None]  # (points, 2), or (points, 2 * classes)
+    check_finite(probabilities, reach)
+    point, label = best_of(probabilities, min_score=min_score, limit=limit)
+    own = reach.reshape(len(reach), -1, 2)
+    ends = own[point, label if own.shape[1] > 1 else 0]
+    positions = np.stack((points[point] - ends[:, 0], points[point] + ends[:, 1]), axis=1)
+    return Candidates(positions.astype(np.float64), probabilities[point, label], label)
+
+
+def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
+    """Distance of predictions (D_pred in docs/method.md, section 2; its exact form is open there, and this is ours).
+
+    Classification is KL(teacher || student) of each class's own sigmoid, weighted by the larger of the two
+    probabilities (without gradient), so that thousands of points that both call background do not drown the actions,
+    while what only one of the two sees counts in full. Regression is smooth L1 between the offsets, in strides,
+    weighted by the teacher's foreground score, its largest class probability. Both are sums over the points that are
+    real to both, divided by the teacher's foreground mass, the sum of those scores, at least 1. The teacher gets no
+    gradient. Where each class has its own ends, its offsets weigh as the teacher's probability of it.
+    """
+    real = torch.cat(student.masks, dim=1) & torch.cat(teacher.masks, dim=1)
+    logits, offsets = (torch.cat(field, dim=1)[real].float() for field in student[:2])
+    teacher_logits, teacher_offsets = (torch.cat(field, dim=1)[real].detach().float() for field in teacher[:2])
+    probability = teacher_logits.sigmoid()
+    foreground = probability.amax(dim=-1)
+    mass = foreground.sum().clamp(min=1.0)
+    divergence = sigmoid_divergence(teacher_logits, logits)
+    weight = torch.maximum(probability, logits.detach().sigmoid())
+    apart = nnf.smooth_l1_loss(offsets, teacher_offsets, reduction="none")
+    apart = apart.reshape(len(apart), -1, 2).sum(dim=-1)
+    wanted = probability if apart.shape[-1] > 1 else foreground[..., None]
+    return PredictionDistillation((weight * divergence).sum() / mass, (wanted * apart).sum() / mass)
+
+
+class Tower(nn.Module):
+    """Convolutions over time, LayerNorm and ReLU between them, that all levels share."""
+
+    def __init__(
+        self, settings: AnchorFreeSettings, in_channels: int, out_channels: int, *, kernel: int | None = None
+    ) -> None:
+        super().__init__()
+        dim, size = settings.head_dim or in_channels, kernel or settings.head_kernel
+        widths = [in_channels] + [dim] * (settings.head_layers - 1)
+        self.hidden = nn.ModuleList(DenseConv1d(width, dim, kernel=size, bias=False) for width in widths[:-1])
+        self.norms = nn.ModuleList(
+            ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky") for _ in self.hidden
+        )
+        self.out = DenseConv1d(widths[-1], out_channels, kernel=size)
+        self.masks_out = settings.padding != "opentad"
+
+    def forward(
+        self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time out_channels"]:
+        """Outputs with channels last; zero at masked steps but for OpenTAD's padding."""
+        for conv, norm in zip(self.hidden, self.norms, strict=True):
+            x = nnf.relu(norm(conv(x, mask), mask))
+        out: Tensor = self.out(x, mask) if self.masks_out else self.out.unmasked(x)
+        return out.transpose(1, 2)
+
+
+class RunningPositives(nn.Module):
+    """Running mean of the positives a batch, which losses are divided by; it moves in training alone."""
+
+    mean: Tensor
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(float(start)))
+
+    @torch.no_grad()
+    def forward(self, positives: Tensor) -> Float[Tensor, ""]:
+        """The mean, after this batch has joined it."""
+        if self.training:
+            self.mean.mul_(_MOMENTUM).add_((1 - _MOMENTUM) * positives.clamp(min=1))
+        return self.mean.clone()

@@ -21,10 +21,28 @@ from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 
 from tadkit.config import BmnSettings
-from tadkit.models.heads.anchor_free import sigmoid_focal_loss
-from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, ranked
+from tadkit.models.heads.head import (
+    Candidates,
+    HeadLoss,
+    HeadOf,
+    PredictionDistillation,
+    ranked,
+    sigmoid_divergence,
+    sigmoid_focal_loss,
+)
 from tadkit.models.heads.layers import ChannelNorm, MaskedConv1d, zero_padding
 from tadkit.segments import tensor_iou
+
+EDGE_COVERED, GOOD_IOU, CLASS_IOU = 0.5, 0.9, 0.5
+"""A step is a boundary if more than this of it is covered; a proposal is good, or named, from these overlaps."""
+
+
+HIGH_IOU, LOW_IOU = 0.7, 0.3
+"""Proposals of high, middle and low overlap weigh alike in the regression, by drawing from the last two."""
+
+
+_GROUP_CHANNELS = 4
+"""Channels of a group, in the bottlenecks of both paths."""
 
 
 class BoundaryPredictions(NamedTuple):
@@ -145,59 +163,82 @@ class BmnHead(HeadOf[BoundaryPredictions]):
         return boundary_distillation(student, teacher)
 
 
-def boundary_candidates(
-    predictions: BoundaryPredictions, *, settings: BmnSettings, min_score: float, limit: int
-) -> Candidates:
-    """The best candidates of one video: proposals from likely starts to likely ends, once for each class.
-
-    A step is a likely start, or end, if none beside it is likelier or if it reaches half of the likeliest; the first
-    step is always a start and the last an end (BMN, section 4.3).
-
-    Args:
-        predictions: of one video (batch 1).
-        settings: of the head.
-        min_score: candidates below it are left out.
-        limit: most candidates.
-
-    Raises:
-        WeightsError: a prediction is not a finite number.
-    """
-    assert len(predictions.mask) == 1, "candidates are of one video"
-    length = int(predictions.mask.sum())
-    start, end = (edge[0, :length].sigmoid() for edge in (predictions.start, predictions.end))
-    starts, ends = _likely(start), _likely(end)
-    starts[:1], ends[-1:] = True, True
-    fits = valid_proposals(predictions.mask, settings.durations)[0, :, :length]
-    duration, first = fits.nonzero(as_tuple=True)
-    chosen = starts[first] & ends[first + duration]
-    duration, first = duration[chosen], first[chosen]
-    scores = predictions.confidence[0, :, duration, first].sigmoid().prod(dim=0)
-    if settings.score == "iou*s*e":
-        scores = start[first] * end[first + duration] * scores
-    scores = scores[:, None]
-    if predictions.classes is not None:
-        scores = scores * predictions.classes[0, :, duration, first].sigmoid().T
-    positions = torch.stack((first, first + duration + 1), dim=1).to(scores.dtype)
-    return ranked(positions, scores, min_score=min_score, limit=limit)
-
-
 def _edge(dim: int, groups: int) -> nn.ModuleList:
     """Two convolutions to one number a step."""
     return nn.ModuleList((MaskedConv1d(dim, dim, kernel=3, groups=groups), MaskedConv1d(dim, 1, kernel=1)))
 
 
-def _likely(probability: Float[Tensor, " time"]) -> Bool[Tensor, " time"]:
-    """Local peaks, and all that reach half of the highest."""
-    if not len(probability):
-        return probability > 0
-    highest = nnf.max_pool1d(probability[None], kernel_size=3, stride=1, padding=1)[0]
-    return (probability == highest) | (probability > 0.5 * probability.max())
+def valid_proposals(mask: Bool[Tensor, "batch time"], durations: int) -> Bool[Tensor, "batch durations time"]:
+    """True where the proposal of ``duration + 1`` steps from a start ends inside the real steps, which come first."""
+    steps = torch.arange(mask.shape[1], device=mask.device)
+    duration = torch.arange(durations, device=mask.device)[:, None]
+    return steps + duration < mask.sum(dim=1)[:, None, None]
 
 
-EDGE_COVERED, GOOD_IOU, NAMED_IOU = 0.5, 0.9, 0.5
-"""A step is a boundary if more than this of it is covered; a proposal is good, or named, from these overlaps."""
-HIGH_IOU, LOW_IOU = 0.7, 0.3
-"""Proposals of high, middle and low overlap weigh alike in the regression, by drawing from the last two."""
+def boundary_loss(
+    predictions: BoundaryPredictions,
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    *,
+    settings: BmnSettings,
+    normaliser: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> HeadLoss:
+    """Loss of a batch against its ground truth (BMN, section 4.2).
+
+    Classification is the balanced cross-entropy of starts, ends and good proposals, a mean each, plus the focal loss of
+    the proposals' classes over the normaliser; regression the weighted squared error of the overlap, over all proposals
+    of high overlap and as many drawn of middle and of low (of too few OpenTAD takes some twice, we take each once).
+
+    Args:
+        predictions: of the batch.
+        segments: for each track, starts and ends as fractional feature positions.
+        labels: for each track, the class of each segment; without a classifier all are one.
+        settings: of the head.
+        normaliser: what the classes' sum is divided by; without it the named proposals of this batch, at least 1.
+        generator: of the draw, on the CPU; without it torch's own.
+    """
+    durations, time = predictions.confidence.shape[2:]
+    num_classes = 1 if predictions.classes is None else predictions.classes.shape[1]
+    labels = [torch.zeros_like(label) for label in labels] if predictions.classes is None else labels
+    targets = boundary_targets(time, durations, segments, labels, num_classes, edge_steps=settings.edge_steps)
+    targets = BoundaryTargets(*(x.to(predictions.start.device) for x in targets))
+    real, valid = predictions.mask, valid_proposals(predictions.mask, durations)
+    starts = _balanced(predictions.start[real].float(), targets.start[real] > EDGE_COVERED)
+    ends = _balanced(predictions.end[real].float(), targets.end[real] > EDGE_COVERED)
+    overlap = targets.overlap[valid]
+    classification = starts + ends + _balanced(predictions.confidence[:, 0][valid].float(), overlap > GOOD_IOU)
+    positives = (targets.classes.amax(dim=1)[valid] > 0).sum()
+    if predictions.classes is not None:
+        said, wanted = (x.movedim(1, -1)[valid].float() for x in (predictions.classes, targets.classes))
+        naming = sigmoid_focal_loss(said, wanted).sum() / (positives.clamp(min=1) if normaliser is None else normaliser)
+        classification = classification + settings.classifier_weight * naming
+    predicted = predictions.confidence[:, 1][valid].float().sigmoid()
+    regression = settings.regression_weight * _balanced_square(predicted, overlap, generator)
+    return HeadLoss(classification, regression, classification + regression, positives)
+
+
+def _balanced(logits: Float[Tensor, " n"], positive: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy in which positives and negatives weigh one half each, if there are both."""
+    loss = nnf.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
+    count, positives = positive.numel(), positive.sum()
+    weights = 0.5 * count / torch.where(positive, positives, count - positives).clamp(min=1)
+    both = (positives > 0) & (positives < count)
+    return (torch.where(both, weights, torch.ones_like(weights)) * loss).mean()
+
+
+def _balanced_square(
+    predicted: Float[Tensor, " n"], overlap: Float[Tensor, " n"], generator: torch.Generator | None
+) -> Float[Tensor, ""]:
+    """Mean squared error over all of high overlap and about as many of middle and of low."""
+    high, low = overlap > HIGH_IOU, overlap <= LOW_IOU
+    middle = ~high & ~low
+    square = (predicted - overlap).square()
+    wanted = high.sum()
+    draw = torch.rand(overlap.shape, generator=generator).to(overlap.device)
+    drawn = (middle & (draw * middle.sum() < wanted)) | (low & (draw * low.sum() < wanted))
+    taken = torch.where(wanted > 0, high | drawn, torch.ones_like(high))
+    return (square * taken).sum() / taken.sum().clamp(min=1)
 
 
 class BoundaryTargets(NamedTuple):
@@ -246,54 +287,64 @@ def boundary_targets(
             of_videos.append(BoundaryTargets(0 * steps, 0 * steps, 0 * first, blank))
             continue
         iou = tensor_iou(torch.stack((first, last), dim=-1).reshape(-1, 1, 2), truth[None])
-        named = (iou >= NAMED_IOU).float() @ nnf.one_hot(label.long(), num_classes).float()
+        named = (iou >= CLASS_IOU).float() @ nnf.one_hot(label.long(), num_classes).float()
         start, end = (_covered(steps, truth[:, side], edge_steps) for side in (0, 1))
         overlap = iou.amax(dim=1).reshape(durations, time)
         of_videos.append(BoundaryTargets(start, end, overlap, named.clamp(max=1).T.reshape(-1, durations, time)))
     return BoundaryTargets(*(torch.stack(field) for field in zip(*of_videos, strict=True)))
 
 
-def boundary_loss(
-    predictions: BoundaryPredictions,
-    segments: Sequence[Float[Tensor, "actions 2"]],
-    labels: Sequence[Int[Tensor, " actions"]],
-    *,
-    settings: BmnSettings,
-    normaliser: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> HeadLoss:
-    """Loss of a batch against its ground truth (BMN, section 4.2).
+def _covered(
+    steps: Float[Tensor, " time"], edges: Float[Tensor, " actions"], edge_steps: float
+) -> Float[Tensor, " time"]:
+    """Share of each step that the stretch around an edge covers, for the edge that covers most."""
+    latest = torch.maximum(steps[:, None], edges - edge_steps / 2)
+    earliest = torch.minimum(steps[:, None] + 1, edges + edge_steps / 2)
+    return (earliest - latest).clamp(min=0).amax(dim=1)
 
-    Classification is the balanced cross-entropy of starts, ends and good proposals, a mean each, plus the focal loss of
-    the proposals' classes over the normaliser; regression the weighted squared error of the overlap, over all proposals
-    of high overlap and as many drawn of middle and of low (of too few OpenTAD takes some twice, we take each once).
+
+def boundary_candidates(
+    predictions: BoundaryPredictions, *, settings: BmnSettings, min_score: float, limit: int
+) -> Candidates:
+    """The best candidates of one video: proposals from likely starts to likely ends, once for each class.
+
+    A step is a likely start, or end, if none beside it is likelier or if it reaches half of the likeliest; the first
+    step is always a start and the last an end (BMN, section 4.3).
 
     Args:
-        predictions: of the batch.
-        segments: for each track, starts and ends as fractional feature positions.
-        labels: for each track, the class of each segment; without a classifier all are one.
+        predictions: of one video (batch 1).
         settings: of the head.
-        normaliser: what the classes' sum is divided by; without it the named proposals of this batch, at least 1.
-        generator: of the draw, on the CPU; without it torch's own.
+        min_score: candidates below it are left out.
+        limit: most candidates.
+
+    Raises:
+        WeightsError: a prediction is not a finite number.
     """
-    durations, time = predictions.confidence.shape[2:]
-    num_classes = 1 if predictions.classes is None else predictions.classes.shape[1]
-    labels = [torch.zeros_like(label) for label in labels] if predictions.classes is None else labels
-    targets = boundary_targets(time, durations, segments, labels, num_classes, edge_steps=settings.edge_steps)
-    targets = BoundaryTargets(*(x.to(predictions.start.device) for x in targets))
-    real, valid = predictions.mask, valid_proposals(predictions.mask, durations)
-    starts = _balanced(predictions.start[real].float(), targets.start[real] > EDGE_COVERED)
-    ends = _balanced(predictions.end[real].float(), targets.end[real] > EDGE_COVERED)
-    overlap = targets.overlap[valid]
-    classification = starts + ends + _balanced(predictions.confidence[:, 0][valid].float(), overlap > GOOD_IOU)
-    positives = (targets.classes.amax(dim=1)[valid] > 0).sum()
+    assert len(predictions.mask) == 1, "candidates are of one video"
+    length = int(predictions.mask.sum())
+    start, end = (edge[0, :length].sigmoid() for edge in (predictions.start, predictions.end))
+    starts, ends = _likely(start), _likely(end)
+    starts[:1], ends[-1:] = True, True
+    fits = valid_proposals(predictions.mask, settings.durations)[0, :, :length]
+    duration, first = fits.nonzero(as_tuple=True)
+    chosen = starts[first] & ends[first + duration]
+    duration, first = duration[chosen], first[chosen]
+    scores = predictions.confidence[0, :, duration, first].sigmoid().prod(dim=0)
+    if settings.score == "iou*s*e":
+        scores = start[first] * end[first + duration] * scores
+    scores = scores[:, None]
     if predictions.classes is not None:
-        said, wanted = (x.movedim(1, -1)[valid].float() for x in (predictions.classes, targets.classes))
-        naming = sigmoid_focal_loss(said, wanted).sum() / (positives.clamp(min=1) if normaliser is None else normaliser)
-        classification = classification + settings.classifier_weight * naming
-    predicted = predictions.confidence[:, 1][valid].float().sigmoid()
-    regression = settings.regression_weight * _balanced_square(predicted, overlap, generator)
-    return HeadLoss(classification, regression, classification + regression, positives)
+        scores = scores * predictions.classes[0, :, duration, first].sigmoid().T
+    positions = torch.stack((first, first + duration + 1), dim=1).to(scores.dtype)
+    return ranked(positions, scores, min_score=min_score, limit=limit)
+
+
+def _likely(probability: Float[Tensor, " time"]) -> Bool[Tensor, " time"]:
+    """Local peaks, and all that reach half of the highest."""
+    if not len(probability):
+        return probability > 0
+    highest = nnf.max_pool1d(probability[None], kernel_size=3, stride=1, padding=1)[0]
+    return (probability == highest) | (probability > 0.5 * probability.max())
 
 
 def boundary_distillation(student: BoundaryPredictions, teacher: BoundaryPredictions) -> PredictionDistillation:
@@ -312,7 +363,9 @@ def boundary_distillation(student: BoundaryPredictions, teacher: BoundaryPredict
     ]
     if student.classes is not None and teacher.classes is not None:
         pairs.append((student.classes.movedim(1, -1)[valid], teacher.classes.movedim(1, -1)[valid]))
-    classification = torch.stack([_divergence(ours.float(), theirs.detach().float()) for ours, theirs in pairs]).sum()
+    classification = torch.stack(
+        [_weighted_divergence(theirs.detach().float(), ours.float()) for ours, theirs in pairs]
+    ).sum()
     ours, theirs = (x.confidence[:, 1][valid].float().sigmoid() for x in (student, teacher))
     theirs = theirs.detach()
     weight = torch.maximum(ours.detach(), theirs)
@@ -320,45 +373,11 @@ def boundary_distillation(student: BoundaryPredictions, teacher: BoundaryPredict
     return PredictionDistillation(classification, regression)
 
 
-def _covered(
-    steps: Float[Tensor, " time"], edges: Float[Tensor, " actions"], edge_steps: float
-) -> Float[Tensor, " time"]:
-    """Share of each step that the stretch around an edge covers, for the edge that covers most."""
-    latest = torch.maximum(steps[:, None], edges - edge_steps / 2)
-    earliest = torch.minimum(steps[:, None] + 1, edges + edge_steps / 2)
-    return (earliest - latest).clamp(min=0).amax(dim=1)
-
-
-def _balanced(logits: Float[Tensor, " n"], positive: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy in which positives and negatives weigh one half each, if there are both."""
-    loss = nnf.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
-    count, positives = positive.numel(), positive.sum()
-    weights = 0.5 * count / torch.where(positive, positives, count - positives).clamp(min=1)
-    both = (positives > 0) & (positives < count)
-    return (torch.where(both, weights, torch.ones_like(weights)) * loss).mean()
-
-
-def _balanced_square(
-    predicted: Float[Tensor, " n"], overlap: Float[Tensor, " n"], generator: torch.Generator | None
-) -> Float[Tensor, ""]:
-    """Mean squared error over all of high overlap and about as many of middle and of low."""
-    high, low = overlap > HIGH_IOU, overlap <= LOW_IOU
-    middle = ~high & ~low
-    square = (predicted - overlap).square()
-    wanted = high.sum()
-    draw = torch.rand(overlap.shape, generator=generator).to(overlap.device)
-    drawn = (middle & (draw * middle.sum() < wanted)) | (low & (draw * low.sum() < wanted))
-    taken = torch.where(wanted > 0, high | drawn, torch.ones_like(high))
-    return (square * taken).sum() / taken.sum().clamp(min=1)
-
-
-def _divergence(logits: Float[Tensor, "*shape"], told: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Weighted KL divergence of sigmoids over the teacher's mass."""
-    probability = told.sigmoid()
-    divergence = probability * (nnf.logsigmoid(told) - nnf.logsigmoid(logits))
-    divergence = divergence + (1 - probability) * (nnf.logsigmoid(-told) - nnf.logsigmoid(-logits))
+def _weighted_divergence(target: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """KL divergence weighted by the larger of the two probabilities, over the sum of the teacher's probabilities."""
+    probability = target.sigmoid()
     weight = torch.maximum(probability, logits.detach().sigmoid())
-    return (weight * divergence).sum() / probability.sum().clamp(min=1.0)
+    return (weight * sigmoid_divergence(target, logits)).sum() / probability.sum().clamp(min=1.0)
 
 
 class BoundaryMatching(nn.Module):
@@ -461,13 +480,6 @@ def _matrices(
         return matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr()
 
 
-def valid_proposals(mask: Bool[Tensor, "batch time"], durations: int) -> Bool[Tensor, "batch durations time"]:
-    """True where the proposal of ``duration + 1`` steps from a start ends inside the real steps, which come first."""
-    steps = torch.arange(mask.shape[1], device=mask.device)
-    duration = torch.arange(durations, device=mask.device)[:, None]
-    return steps + duration < mask.sum(dim=1)[:, None, None]
-
-
 def means_inside(
     x: Float[Tensor, "batch channels time"], durations: int
 ) -> Float[Tensor, "batch channels durations time"]:
@@ -483,10 +495,6 @@ def means_inside(
     return torch.stack(rows, dim=2)
 
 
-_WIDTH = 4
-"""Channels of a group, in the bottlenecks of both paths."""
-
-
 class GraphLayer(nn.Module):
     """Residual layer of two grouped bottlenecks: over time, and over edges to the most similar steps.
 
@@ -499,7 +507,7 @@ class GraphLayer(nn.Module):
     def __init__(self, dim: int, *, neighbours: int, groups: int) -> None:
         super().__init__()
         self.neighbours = neighbours
-        width = _WIDTH * groups
+        width = _GROUP_CHANNELS * groups
         self.time = nn.ModuleList(
             (
                 MaskedConv1d(dim, width, kernel=1),

@@ -7,14 +7,26 @@ from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+import torch
+import torch.nn.functional as nnf
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor, nn
 
 from tadkit.config import HeadSettings
 from tadkit.errors import WeightsError
 
+AGNOSTIC_LABEL = "action"
+"""Label of what a head without classifier finds, where nothing else names it."""
+
+
+SAME_LENGTH_STEPS = 1e-3
+"""Actions whose lengths differ by no more than this are all named where they overlap."""
+
+
 Predictions = tuple[Any, ...]
 """What a head predicts for a batch: a NamedTuple of its own, whose fields are tensors or tuples of tensors."""
+
+
 P = TypeVar("P", bound=Predictions)
 
 
@@ -98,13 +110,6 @@ class HeadLoss(NamedTuple):
     positives: Int[Tensor, ""]
 
 
-class PredictionDistillation(NamedTuple):
-    """Distance of a student's predictions to a teacher's; both terms are zero where the two agree."""
-
-    classification: Float[Tensor, ""]
-    regression: Float[Tensor, ""]
-
-
 class Candidates(NamedTuple):
     """What a head proposes for one video, before suppression, by falling score.
 
@@ -117,6 +122,30 @@ class Candidates(NamedTuple):
     positions: Float64[np.ndarray, "n 2"]
     scores: Float64[np.ndarray, " n"]
     labels: Int64[np.ndarray, " n"]
+
+
+class PredictionDistillation(NamedTuple):
+    """Distance of a student's predictions to a teacher's; both terms are zero where the two agree."""
+
+    classification: Float[Tensor, ""]
+    regression: Float[Tensor, ""]
+
+
+def sigmoid_focal_loss(
+    logits: Float[Tensor, "*shape"], targets: Float[Tensor, "*shape"], *, alpha: float = 0.25, gamma: float = 2.0
+) -> Float[Tensor, "*shape"]:
+    """Focal loss of each entry (Lin et al., ICCV 2017); targets lie in [0, 1]."""
+    probability = logits.sigmoid()
+    cross_entropy = nnf.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    miss = probability * (1 - targets) + (1 - probability) * targets
+    return (alpha * targets + (1 - alpha) * (1 - targets)) * cross_entropy * miss**gamma
+
+
+def sigmoid_divergence(target: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """KL divergence of each sigmoid of ``logits`` from that of ``target``, which may be minus infinity."""
+    probability = target.sigmoid()
+    present = torch.where(probability > 0, probability * (nnf.logsigmoid(target) - nnf.logsigmoid(logits)), 0.0)
+    return present + (1 - probability) * (nnf.logsigmoid(-target) - nnf.logsigmoid(-logits))
 
 
 def ranked(
@@ -160,10 +189,6 @@ def check_finite(*predicted: Float64[np.ndarray, "*shape"]) -> None:
             "the head predicts values that are not finite numbers: its weights or the features hold NaN or infinity; "
             "use an earlier checkpoint, or train again with a lower learning rate or without mixed precision"
         )
-
-
-AGNOSTIC_LABEL = "action"
-"""Label of what a head without classifier finds, where nothing else names it."""
 
 
 def head_labels(head: HeadSettings, labels: tuple[str, ...]) -> tuple[str, ...]:

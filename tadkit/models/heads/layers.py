@@ -61,6 +61,58 @@ class MaskedConv1d(nn.Module):
         return zero_padding(self.conv(x), strided_mask(mask, self.stride))
 
 
+class DenseConv1d(MaskedConv1d):
+    """:class:`~tadkit.models.heads.layers.MaskedConv1d` of stride 1 over all channels, quick both ways."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, kernel=kernel, bias=bias)
+
+    def forward(
+        self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch out_channels time"]:
+        """Convolve ``x``; zero at masked steps."""
+        return zero_padding(self.unmasked(x), mask)
+
+    def unmasked(self, x: Float[Tensor, "batch in_channels time"]) -> Float[Tensor, "batch out_channels time"]:
+        """Convolve ``x``, whatever comes out at masked steps."""
+        conv = self.conv
+        if x.device.type != "cpu" or x.is_contiguous() or conv.kernel_size == (1,):
+            return conv(x)  # type: ignore[no-any-return]
+        return _DenseConvolution.apply(x, conv.weight, conv.bias)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _DenseConvolution(torch.autograd.Function):
+    """Torch's convolution, but for the weight's gradient: that is one matrix product."""
+
+    @staticmethod
+    @custom_fwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _convolved(x, weight, bias)
+
+    @staticmethod
+    @custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        steps = slope.transpose(1, 2).contiguous()  # (batch, time, out_channels)
+        to_x = _convolved(steps.transpose(1, 2), weight.transpose(0, 1).flip(2), None) if needs_x else None
+        to_weight = None
+        if needs_weight:
+            kernel = weight.shape[2]
+            padded = nnf.pad(x.transpose(1, 2), (0, 0, kernel // 2, kernel // 2))
+            seen = padded.unfold(1, kernel, 1).flatten(2).flatten(0, 1)  # (batch * time, in_channels * kernel)
+            to_weight = (steps.flatten(0, 1).T @ seen).view_as(weight)
+        return to_x, to_weight, steps.sum(dim=(0, 1)) if needs_bias else None
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolution over the last axis; in two dimensions, which alone know a layout with the channels together."""
+    flat = nnf.conv2d(x.unsqueeze(2), weight.unsqueeze(2), bias, padding=(0, weight.shape[2] // 2))
+    return flat.squeeze(2)
+
+
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of each step; ``masked``, then its bias does not leak into padding."""
 
@@ -123,6 +175,19 @@ class ResidualPath(nn.Module):
         return x
 
 
+def max_pooled(
+    x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"], *, masked: bool = True
+) -> Float[Tensor, "batch channels half_time"]:
+    """Largest of the real ones among three steps, at every second step; zero at masked steps.
+
+    Without ``masked`` what stands at padded steps joins in, as in the peers, and nothing is zeroed.
+    """
+    if masked and not _all_real(mask):
+        x = torch.where(mask[:, None], x, torch.finfo(x.dtype).min)
+    pooled = nnf.max_pool2d(x.unsqueeze(2), (1, 3), stride=(1, 2), padding=(0, 1)).squeeze(2)
+    return zero_padding(pooled, strided_mask(mask, 2)) if masked else pooled
+
+
 def zero_padding(
     x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"]
 ) -> Float[Tensor, "batch channels time"]:
@@ -138,195 +203,6 @@ def _all_real(mask: Bool[Tensor, "batch time"]) -> bool:
 def strided_mask(mask: Bool[Tensor, "batch time"], stride: int) -> Bool[Tensor, "batch strided_time"]:
     """Mask of the steps ``0, stride, 2 * stride, ...``."""
     return mask[:, ::stride]
-
-
-def max_pooled(
-    x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"], *, masked: bool = True
-) -> Float[Tensor, "batch channels half_time"]:
-    """Largest of the real ones among three steps, at every second step; zero at masked steps.
-
-    Without ``masked`` what stands at padded steps joins in, as in the peers, and nothing is zeroed.
-    """
-    if masked and not _all_real(mask):
-        x = torch.where(mask[:, None], x, torch.finfo(x.dtype).min)
-    pooled = nnf.max_pool2d(x.unsqueeze(2), (1, 3), stride=(1, 2), padding=(0, 1)).squeeze(2)
-    return zero_padding(pooled, strided_mask(mask, 2)) if masked else pooled
-
-
-_BLOCK_STEPS = 32
-
-
-class DepthwiseProjection(nn.Module):
-    """Depthwise convolution, which tells each step its surroundings in place of a positional embedding, norm, 1x1."""
-
-    def __init__(self, dim: int, *, stride: int, masked: bool) -> None:
-        super().__init__()
-        self.conv = MaskedConv1d(dim, dim, kernel=3, stride=stride, groups=dim, bias=False)
-        self.norm = ChannelNorm(dim, masked=masked)
-        self.linear = MaskedConv1d(dim, dim, kernel=1)
-
-    def forward(
-        self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch dim strided_time"]:
-        """Project; the result is zero at masked steps."""
-        out_mask = strided_mask(mask, self.conv.stride)
-        return self.linear(self.norm(self.conv(x, mask), out_mask), out_mask)  # type: ignore[no-any-return]
-
-
-class ConvAttention(nn.Module):
-    """Self-attention of each step to its ``window // 2`` real neighbours on either side, and itself.
-
-    With ``stride`` 2, queries, keys and values come at half the rate. A window of 0 attends to all real steps.
-
-    Args:
-        dim: channels in and out.
-        heads: that the channels are split into.
-        window: odd, or 0.
-        stride: 1 or 2.
-        dropout: of the result.
-        relative: learn a weight for each distance in the window.
-        masked: the norms leave no bias at padded steps.
-    """
-
-    def __init__(
-        self, dim: int, *, heads: int, window: int, stride: int, dropout: float, relative: bool, masked: bool
-    ) -> None:
-        super().__init__()
-        self.heads, self.window, self.stride = heads, window, stride
-        self.query = DepthwiseProjection(dim, stride=stride, masked=masked)
-        self.key = DepthwiseProjection(dim, stride=stride, masked=masked)
-        self.value = DepthwiseProjection(dim, stride=stride, masked=masked)
-        self.out = MaskedConv1d(dim, dim, kernel=1)
-        self.dropout = nn.Dropout(dropout)
-        # A vector, as biases are, so that weight decay leaves it alone.
-        self.distances = nn.Parameter(torch.empty(heads * window)) if relative and window else None
-        if self.distances is not None:
-            nn.init.trunc_normal_(self.distances, std=(2.0 / dim) ** 0.5)
-
-    def forward(
-        self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch dim strided_time"]:
-        """Attend; the result is zero at masked steps."""
-        out_mask = strided_mask(mask, self.stride)
-        query, key, value = (
-            project(x, mask).unflatten(1, (self.heads, -1)) for project in (self.query, self.key, self.value)
-        )
-        if self.window:
-            distances = None if self.distances is None else self.distances.reshape(self.heads, self.window)
-            mixed = sliding_attention(query, key, value, out_mask, window=self.window, distances=distances)
-        else:
-            mixed = global_attention(query, key, value, out_mask)
-        return self.dropout(self.out(mixed.flatten(1, 2), out_mask))  # type: ignore[no-any-return]
-
-
-def global_attention(
-    query: Float[Tensor, "batch heads part time"],
-    key: Float[Tensor, "batch heads part time"],
-    value: Float[Tensor, "batch heads part time"],
-    mask: Bool[Tensor, "batch time"],
-) -> Float[Tensor, "batch heads part time"]:
-    """Scaled dot-product attention of each step to all real steps; values at masked steps must be zero."""
-    lowest = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
-    query, key, value = (x.transpose(2, 3) for x in (query, key, value))
-    mixed = nnf.scaled_dot_product_attention(query, key, value, attn_mask=lowest[:, None, None])
-    return mixed.transpose(1, 2).contiguous().permute(0, 2, 3, 1)
-
-
-def sliding_attention(
-    query: Float[Tensor, "batch heads part time"],
-    key: Float[Tensor, "batch heads part time"],
-    value: Float[Tensor, "batch heads part time"],
-    mask: Bool[Tensor, "batch time"],
-    *,
-    window: int,
-    distances: Float[Tensor, "heads window"] | None = None,
-) -> Float[Tensor, "batch heads part time"]:
-    """Scaled dot-product attention of each step to the real steps at most ``window // 2`` away.
-
-    Time is cut into blocks for the matrix products; each block sees a wing on either side, and a band keeps every step
-    to its own window, so that the result depends on the cut by rounding alone. Memory is linear in time. Values at
-    masked steps must be zero. ``distances`` are added to the logits, the farthest earlier step's first.
-    """
-    wing, time = window // 2, query.shape[-1]
-    block = max(_BLOCK_STEPS, wing)
-    count = -(-time // block)
-    pad = count * block - time
-    query = _blocks(query * query.shape[2] ** -0.5, block, pad)  # (batch, heads, blocks, block, part)
-    key, value = (_with_wings(_blocks(x, block, pad), wing) for x in (key, value))  # (..., block + 2 * wing, part)
-    real = _with_wings(_blocks(mask[:, None, None], block, pad), wing)[..., 0]
-    step, other = torch.arange(block, device=mask.device), torch.arange(block + 2 * wing, device=mask.device)
-    shift = other - step[:, None]  # 0 is the farthest earlier step
-    near = (shift >= 0) & (shift < window)
-    logits = query @ key.transpose(-1, -2)
-    if distances is not None:
-        logits = logits + distances[:, shift.clamp(0, window - 1)][:, None]
-    logits = logits.masked_fill(~(near & real[..., None, :]), torch.finfo(logits.dtype).min)
-    mixed = (logits.softmax(dim=-1) @ value).permute(0, 2, 3, 1, 4).flatten(1, 2)  # (batch, time, heads, part)
-    return mixed[:, :time].contiguous().permute(0, 2, 3, 1)
-
-
-def _blocks(x: Tensor, block: int, pad: int) -> Tensor:
-    """(batch, heads, part, time) to (batch, heads, blocks, block, part), with ``pad`` zeros at the end."""
-    steps = nnf.pad(x.permute(0, 3, 1, 2), (0, 0, 0, 0, 0, pad))
-    return steps.reshape(len(x), -1, block, *steps.shape[2:]).permute(0, 3, 1, 2, 4)
-
-
-def _with_wings(blocks: Tensor, wing: int) -> Tensor:
-    """Each block with the last ``wing`` steps of the one before it and the first of the one after it, or zeros."""
-    ends = nnf.pad(blocks, (0, 0, 0, 0, 1, 1))
-    return torch.cat((ends[:, :, :-2, blocks.shape[3] - wing :], blocks, ends[:, :, 2:, :wing]), dim=3)
-
-
-class DenseConv1d(MaskedConv1d):
-    """:class:`~tadkit.models.heads.layers.MaskedConv1d` of stride 1 over all channels, quick both ways."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, kernel: int, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, kernel=kernel, bias=bias)
-
-    def forward(
-        self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch out_channels time"]:
-        """Convolve ``x``; zero at masked steps."""
-        return zero_padding(self.unmasked(x), mask)
-
-    def unmasked(self, x: Float[Tensor, "batch in_channels time"]) -> Float[Tensor, "batch out_channels time"]:
-        """Convolve ``x``, whatever comes out at masked steps."""
-        conv = self.conv
-        if x.device.type != "cpu" or x.is_contiguous() or conv.kernel_size == (1,):
-            return conv(x)  # type: ignore[no-any-return]
-        return _DenseConvolution.apply(x, conv.weight, conv.bias)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _DenseConvolution(torch.autograd.Function):
-    """Torch's convolution, but for the weight's gradient: that is one matrix product."""
-
-    @staticmethod
-    @custom_fwd(device_type="cpu")  # type: ignore[untyped-decorator]
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _convolved(x, weight, bias)
-
-    @staticmethod
-    @custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        steps = slope.transpose(1, 2).contiguous()  # (batch, time, out_channels)
-        to_x = _convolved(steps.transpose(1, 2), weight.transpose(0, 1).flip(2), None) if needs_x else None
-        to_weight = None
-        if needs_weight:
-            kernel = weight.shape[2]
-            padded = nnf.pad(x.transpose(1, 2), (0, 0, kernel // 2, kernel // 2))
-            seen = padded.unfold(1, kernel, 1).flatten(2).flatten(0, 1)  # (batch * time, in_channels * kernel)
-            to_weight = (steps.flatten(0, 1).T @ seen).view_as(weight)
-        return to_x, to_weight, steps.sum(dim=(0, 1)) if needs_bias else None
-
-
-def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolution over the last axis; in two dimensions, which alone know a layout with the channels together."""
-    flat = nnf.conv2d(x.unsqueeze(2), weight.unsqueeze(2), bias, padding=(0, weight.shape[2] // 2))
-    return flat.squeeze(2)
 
 
 def sinusoids(positions: Float[Tensor, "*batch steps"], dim: int) -> Float[Tensor, "*batch steps dim"]:

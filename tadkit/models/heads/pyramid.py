@@ -14,22 +14,22 @@ import torch.nn.functional as nnf
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tadkit.config import ActionFormerSettings, AnchorFreeSettings
+from tadkit.config import AnchorFreeSettings
 from tadkit.errors import SettingsError
 from tadkit.models.heads.layers import (
     ChannelNorm,
-    ConvAttention,
     DenseConv1d,
     MaskedConv1d,
-    ResidualPath,
-    max_pooled,
     sinusoids,
     strided_mask,
     zero_padding,
 )
 
+Level = tuple[Float[Tensor, "batch dim level_time"], Bool[Tensor, "batch level_time"]]
+"""Features and mask of one level."""
 
-class EmbeddedPyramid(nn.Module):
+
+class Pyramid(nn.Module):
     """Streams and embedding, layers of full rate, one halving layer for each further level, neck.
 
     Subclasses bring the layers as ``stem`` and ``branches``, each called with features and mask.
@@ -128,94 +128,6 @@ def _check_width(settings: AnchorFreeSettings, in_channels: int) -> None:
             f"head.dim is {settings.dim}, but without embedding_layers it must be the {in_channels} channels that the "
             "head is given"
         )
-
-
-class TransformerBlock(nn.Module):
-    """Pre-norm transformer layer; with ``stride`` 2 it halves the rate, and its skip path is a max-pool."""
-
-    def __init__(self, settings: ActionFormerSettings, *, window: int, stride: int) -> None:
-        super().__init__()
-        dim, self.stride, self.masked = settings.dim, stride, settings.padding == "masked"
-        self.attention_norm = ChannelNorm(dim, masked=self.masked)
-        self.attention = ConvAttention(
-            dim,
-            heads=settings.attention_heads,
-            window=window,
-            stride=stride,
-            dropout=settings.dropout,
-            relative=settings.relative_positions,
-            masked=self.masked,
-        )
-        self.mlp_norm = ChannelNorm(dim, masked=self.masked)
-        self.mlp_in = MaskedConv1d(dim, 4 * dim, kernel=1)
-        self.mlp_out = MaskedConv1d(4 * dim, dim, kernel=1)
-        self.dropout = nn.Dropout(settings.dropout)
-        self.attention_path, self.mlp_path = (
-            ResidualPath(dim, scaled=settings.layer_scale, drop_path=settings.drop_path) for _ in range(2)
-        )
-
-    def forward(
-        self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch dim strided_time"]:
-        """One layer; with our padding ``x`` is zero at masked steps, and the result always is."""
-        out_mask = strided_mask(mask, self.stride)
-        attended = self.attention_path(self.attention(self.attention_norm(x, mask), mask))
-        skipped = x if self.stride == 1 else max_pooled(x, mask, masked=self.masked)
-        x = attended + (skipped if self.masked else zero_padding(skipped, out_mask))
-        hidden = self.dropout(nnf.gelu(self.mlp_in(self.mlp_norm(x, out_mask), out_mask)))
-        return x + self.mlp_path(self.dropout(self.mlp_out(hidden, out_mask)))  # type: ignore[no-any-return]
-
-
-class ConvBlock(nn.Module):
-    """Two convolutions of 3 steps with a skip path, as in ResNet; with ``stride`` 2 it halves the rate."""
-
-    def __init__(self, dim: int, *, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.widen = MaskedConv1d(dim, 2 * dim, kernel=3, stride=stride)
-        self.narrow = DenseConv1d(2 * dim, dim, kernel=3)
-        self.skip = MaskedConv1d(dim, dim, kernel=1, stride=stride) if stride > 1 else None
-
-    def forward(
-        self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch dim strided_time"]:
-        """One layer; ``x`` is zero at masked steps and so is the result."""
-        hidden = nnf.relu(self.widen(x, mask))
-        out = self.narrow(hidden, strided_mask(mask, self.stride))
-        return nnf.relu(out + (x if self.skip is None else self.skip(x, mask)))
-
-
-class Pyramid(EmbeddedPyramid):
-    """Embedding, ``stem_layers`` layers, then one halving layer for each further level, then the neck."""
-
-    def __init__(self, settings: ActionFormerSettings, *, in_channels: int) -> None:
-        super().__init__(settings, in_channels=in_channels)
-        self.settings = settings
-        windows = settings.windows
-        self.stem = nn.ModuleList(self._block(windows[0], stride=1) for _ in range(settings.stem_layers))
-        self.branches = nn.ModuleList(self._block(window, stride=2) for window in windows[1:])
-        self._add_neck(settings)
-
-    def _block(self, window: int, *, stride: int) -> nn.Module:
-        if self.settings.blocks == "conv":
-            return ConvBlock(self.settings.dim, stride=stride)
-        return TransformerBlock(self.settings, window=window, stride=stride)
-
-    @property
-    def reach_steps(self) -> int | None:
-        """Input steps on one side that a level depends on (exact upper bound); None where it is all of them."""
-        settings = self.settings
-        transformer = settings.blocks == "transformer"
-        if settings.absolute_positions or (transformer and 0 in settings.windows):
-            return None
-        wings = [window // 2 if transformer else 1 for window in settings.windows]  # a second convolution sees one
-        reach = len(self.embedding) * (settings.embedding_kernel // 2) + len(self.stem) * (1 + wings[0])
-        reach += sum((1 << level) + wing * (2 << level) for level, wing in enumerate(wings[1:]))
-        return reach + self.neck_reach_steps(settings.levels)
-
-
-Level = tuple[Float[Tensor, "batch dim level_time"], Bool[Tensor, "batch level_time"]]
-"""Features and mask of one level."""
 
 
 class FeaturePyramidNeck(nn.Module):

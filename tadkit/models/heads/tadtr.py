@@ -20,10 +20,19 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from tadkit.config import TadtrSettings
-from tadkit.models.heads.anchor_free import sigmoid_focal_loss
-from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, ranked
+from tadkit.models.heads.head import (
+    Candidates,
+    HeadLoss,
+    HeadOf,
+    PredictionDistillation,
+    ranked,
+    sigmoid_divergence,
+    sigmoid_focal_loss,
+)
 from tadkit.models.heads.layers import TimeGroupNorm, sinusoids, zero_padding
 from tadkit.segments import tensor_iou
+
+_ALPHA, _GAMMA, _TINY = 0.25, 2.0, 1e-8
 
 
 class QueryPredictions(NamedTuple):
@@ -65,8 +74,8 @@ class TadtrHead(HeadOf[QueryPredictions]):
         self.embedding = nn.Conv1d(in_channels, dim, 1, bias=settings.variant == "authors")
         self.embedding_norm = TimeGroupNorm(settings.norm_groups, dim)
         self.place = nn.Parameter(torch.randn(dim))
-        self.encoder = nn.ModuleList(_layer(settings, queries=False) for _ in range(settings.encoder_layers))
-        self.decoder = nn.ModuleList(_layer(settings, queries=True) for _ in range(settings.decoder_layers))
+        self.encoder = nn.ModuleList(_deformable_layer(settings, queries=False) for _ in range(settings.encoder_layers))
+        self.decoder = nn.ModuleList(_deformable_layer(settings, queries=True) for _ in range(settings.decoder_layers))
         self.queries = nn.Parameter(torch.randn(settings.queries, 2 * dim))
         self.reference = nn.Linear(dim, 1)
         self.classifiers = nn.ModuleList(nn.Linear(dim, num_classes) for _ in self.decoder)
@@ -157,25 +166,7 @@ class TadtrHead(HeadOf[QueryPredictions]):
         return query_distillation(student, teacher, settings=self.settings)
 
 
-def query_candidates(predictions: QueryPredictions, *, min_score: float, limit: int) -> Candidates:
-    """The best candidates of one video: each query once for each class, by probability times actionness, if predicted.
-
-    Args:
-        predictions: of one video (batch 1).
-        min_score: candidates below it are left out.
-        limit: most candidates.
-
-    Raises:
-        WeightsError: a prediction is not a finite number.
-    """
-    assert len(predictions.logits) == 1, "candidates are of one video"
-    scores = predictions.logits[0].sigmoid()
-    if predictions.actionness is not None:
-        scores = scores * predictions.actionness[0][:, None]
-    return ranked(predictions.segments[0], scores, min_score=min_score, limit=limit)
-
-
-def _layer(settings: TadtrSettings, *, queries: bool) -> DeformableLayer:
+def _deformable_layer(settings: TadtrSettings, *, queries: bool) -> DeformableLayer:
     """A layer of the encoder, or of the decoder's ``queries``."""
     return DeformableLayer(
         settings.dim,
@@ -198,9 +189,6 @@ def _segments(box: Float[Tensor, "*batch 2"], length: Float[Tensor, "batch 1 1"]
     """Start and end as positions, from centre and width as fractions of ``length``."""
     centre, half = box[..., :1] * length, box[..., 1:] * length / 2
     return torch.cat((centre - half, centre + half), dim=-1)
-
-
-_ALPHA, _GAMMA, _TINY = 0.25, 2.0, 1e-8
 
 
 def query_loss(
@@ -262,95 +250,6 @@ def _video_loss(
     return sigmoid_focal_loss(logits, targets, alpha=_ALPHA, gamma=_GAMMA).sum(), regression
 
 
-@torch.no_grad()
-def overlaps(
-    located: Float[Tensor, "batch queries 2"], segments: Sequence[Float[Tensor, "actions 2"]]
-) -> Float[Tensor, "batch queries"]:
-    """Overlap of each query's segment with the action of its own track that it overlaps with most; 0 without actions.
-
-    As in OpenTAD; the authors' code looks for actions in all tracks of the batch.
-    """
-    located = located.float()
-    none = located.new_zeros(1, 2)  # overlaps with nothing
-    truths = (torch.cat((truth.to(located), none)) for truth in segments)
-    return torch.stack(
-        [tensor_iou(one[:, None], truth[None]).amax(dim=1) for one, truth in zip(located, truths, strict=True)]
-    )
-
-
-def query_distillation(
-    student: QueryPredictions, teacher: QueryPredictions, *, settings: TadtrSettings
-) -> PredictionDistillation:
-    """Distance of a student's queries to a teacher's, after matching them; ours, for TadTR has no distillation.
-
-    The teacher's queries, at most as many as the student has and surest first, are matched one to one by divergence of
-    classes, distance and overlap, each weighted by the teacher's foreground score (its largest class probability), for
-    what the teacher calls background need not be found. Classification is KL(teacher || student) of each class's own
-    sigmoid, weighted by the larger of the two probabilities; a query of the student without a partner should say
-    background. Regression is L1 plus ``1 - IoU`` plus, where both predict it, L1 of actionness, with the settings'
-    weights, weighted by the foreground score. Both are divided by the teacher's foreground mass, at least 1. Earlier
-    decoder layers are held to the teacher's own, the last to the last and so on backwards, and the terms are summed.
-    The teacher gets no gradient.
-    """
-    lengths = student.mask.sum(dim=1).clamp(min=1)
-    classification = regression = student.logits.new_zeros((), dtype=torch.float32)
-    for ours, theirs in zip(_layers(student), _layers(teacher), strict=False):
-        mass = theirs.logits.detach().float().sigmoid().amax(dim=-1).sum().clamp(min=1.0)
-        for video, length in enumerate(lengths):
-            of_class, of_place = _video_distillation(
-                _of_video(ours, video, length), _of_video(theirs, video, length), settings
-            )
-            classification, regression = classification + of_class / mass, regression + of_place / mass
-    return PredictionDistillation(classification, regression)
-
-
-class _Layer(NamedTuple):
-    """What one layer of the decoder says."""
-
-    logits: Float[Tensor, "*batch queries classes"]
-    located: Float[Tensor, "*batch queries 2"]
-    actionness: Float[Tensor, "*batch queries"] | None = None
-
-
-def _layers(predictions: QueryPredictions) -> list[_Layer]:
-    """The decoder's layers, the last first; it alone tells of actionness."""
-    last = _Layer(predictions.logits, predictions.segments, predictions.actionness)
-    return [last, *(_Layer(*one) for one in reversed(predictions.earlier))]
-
-
-def _of_video(layer: _Layer, video: int, length: Tensor) -> _Layer:
-    """One video's part, places as fractions of its track."""
-    logits, located, actionness = layer
-    fit = None if actionness is None else actionness[video].float()
-    return _Layer(logits[video].float(), located[video].float() / length, fit)
-
-
-def _video_distillation(
-    ours: _Layer, theirs: _Layer, settings: TadtrSettings
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Sums of one layer's distances of classes and of places to the teacher's."""
-    logits, located, fit = ours
-    told, placed = theirs.logits.detach(), theirs.located.detach()
-    foreground, order = told.sigmoid().amax(dim=-1).sort(descending=True, stable=True)
-    foreground, order = foreground[: len(logits)], order[: len(logits)]
-    told, placed = told[order], placed[order]
-    with torch.no_grad():
-        cost = settings.class_cost * _divergence(told[:, None], logits[None]).sum(dim=-1)
-        cost = cost + _place_cost(placed, located, settings.segment_cost, settings.iou_cost)
-        pairs = assign((foreground[:, None] * cost).cpu().numpy())
-        from_them, of_us = (torch.from_numpy(side).to(logits.device) for side in pairs)
-    wanted = torch.full_like(logits, -torch.inf)
-    wanted[of_us] = told[from_them]
-    weight = torch.maximum(wanted.sigmoid(), logits.detach().sigmoid())
-    found, sought = located[of_us], placed[from_them]
-    apart = settings.segment_weight * (_centre_width(found) - _centre_width(sought)).abs().sum(dim=-1)
-    apart = apart + settings.iou_weight * (1 - tensor_iou(found, sought))
-    if fit is not None and theirs.actionness is not None:
-        fits = theirs.actionness.detach()[order]
-        apart = apart + settings.actionness_weight * (fit[of_us] - fits[from_them]).abs()
-    return (weight * _divergence(wanted, logits)).sum(), (foreground[from_them] * apart).sum()
-
-
 def _focal_cost(logits: Float[Tensor, "queries classes"]) -> Float[Tensor, "queries classes"]:
     """How much dearer a query gets by being told each class (Deformable DETR, appendix A.4)."""
     probability = logits.sigmoid()
@@ -365,13 +264,6 @@ def _place_cost(
     """Weighted L1 distance of centre and width, less the weighted overlap, of each pair."""
     apart = (_centre_width(one)[:, None] - _centre_width(other)[None]).abs().sum(dim=-1)
     return segment_cost * apart - iou_cost * tensor_iou(one[:, None], other[None])
-
-
-def _divergence(told: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """KL divergence of ``logits`` from ``told``, of each sigmoid by itself; ``told`` may be minus infinity."""
-    probability = told.sigmoid()
-    present = torch.where(probability > 0, probability * (nnf.logsigmoid(told) - nnf.logsigmoid(logits)), 0.0)
-    return present + (1 - probability) * (nnf.logsigmoid(-told) - nnf.logsigmoid(-logits))
 
 
 def _centre_width(segments: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n 2"]:
@@ -392,6 +284,151 @@ def assign(cost: Float[np.ndarray, "rows cols"]) -> tuple[Int64[np.ndarray, " pa
     dear = 2 * (1 + float(np.abs(cost[finite]).max(initial=0.0))) * (1 + min(cost.shape))
     rows, columns = linear_sum_assignment(np.where(finite, cost, dear).astype(np.float64))
     return rows.astype(np.int64), columns.astype(np.int64)
+
+
+@torch.no_grad()
+def overlaps(
+    located: Float[Tensor, "batch queries 2"], segments: Sequence[Float[Tensor, "actions 2"]]
+) -> Float[Tensor, "batch queries"]:
+    """Overlap of each query's segment with the action of its own track that it overlaps with most; 0 without actions.
+
+    As in OpenTAD; the authors' code looks for actions in all tracks of the batch.
+    """
+    located = located.float()
+    none = located.new_zeros(1, 2)  # overlaps with nothing
+    truths = (torch.cat((truth.to(located), none)) for truth in segments)
+    return torch.stack(
+        [tensor_iou(one[:, None], truth[None]).amax(dim=1) for one, truth in zip(located, truths, strict=True)]
+    )
+
+
+def query_candidates(predictions: QueryPredictions, *, min_score: float, limit: int) -> Candidates:
+    """The best candidates of one video: each query once for each class, by probability times actionness, if predicted.
+
+    Args:
+        predictions: of one video (batch 1).
+        min_score: candidates below it are left out.
+        limit: most candidates.
+
+    Raises:
+        WeightsError: a prediction is not a finite number.
+    """
+    assert len(predictions.logits) == 1, "candidates are of one video"
+    scores = predictions.logits[0].sigmoid()
+    if predictions.actionness is not None:
+        scores = scores * predictions.actionness[0][:, None]
+    return ranked(predictions.segments[0], scores, min_score=min_score, limit=limit)
+
+
+def query_distillation(
+    student: QueryPredictions, teacher: QueryPredictions, *, settings: TadtrSettings
+) -> PredictionDistillation:
+    """Distance of a student's queries to a teacher's, after matching them; ours, for TadTR has no distillation.
+
+    The teacher's queries, at most as many as the student has and surest first, are matched one to one by divergence of
+    classes, distance and overlap, each weighted by the teacher's foreground score (its largest class probability), for
+    what the teacher calls background need not be found. Classification is KL(teacher || student) of each class's own
+    sigmoid, weighted by the larger of the two probabilities; a query of the student without a partner should say
+    background. Regression is L1 plus ``1 - IoU`` plus, where both predict it, L1 of actionness, with the settings'
+    weights, weighted by the foreground score. Both are divided by the teacher's foreground mass, at least 1. Earlier
+    decoder layers are held to the teacher's own, the last to the last and so on backwards, and the terms are summed.
+    The teacher gets no gradient.
+    """
+    lengths = student.mask.sum(dim=1).clamp(min=1)
+    classification = regression = student.logits.new_zeros((), dtype=torch.float32)
+    for ours, theirs in zip(_layer_outputs(student), _layer_outputs(teacher), strict=False):
+        mass = theirs.logits.detach().float().sigmoid().amax(dim=-1).sum().clamp(min=1.0)
+        for video, length in enumerate(lengths):
+            of_class, of_place = _video_distillation(
+                _of_video(ours, video, length), _of_video(theirs, video, length), settings
+            )
+            classification, regression = classification + of_class / mass, regression + of_place / mass
+    return PredictionDistillation(classification, regression)
+
+
+class _LayerOutput(NamedTuple):
+    """What one layer of the decoder says."""
+
+    logits: Float[Tensor, "*batch queries classes"]
+    located: Float[Tensor, "*batch queries 2"]
+    actionness: Float[Tensor, "*batch queries"] | None = None
+
+
+def _layer_outputs(predictions: QueryPredictions) -> list[_LayerOutput]:
+    """The decoder's layers, the last first; it alone tells of actionness."""
+    last = _LayerOutput(predictions.logits, predictions.segments, predictions.actionness)
+    return [last, *(_LayerOutput(*one) for one in reversed(predictions.earlier))]
+
+
+def _of_video(layer: _LayerOutput, video: int, length: Tensor) -> _LayerOutput:
+    """One video's part, places as fractions of its track."""
+    logits, located, actionness = layer
+    fit = None if actionness is None else actionness[video].float()
+    return _LayerOutput(logits[video].float(), located[video].float() / length, fit)
+
+
+def _video_distillation(
+    ours: _LayerOutput, theirs: _LayerOutput, settings: TadtrSettings
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Sums of one layer's distances of classes and of places to the teacher's."""
+    logits, located, fit = ours
+    told, placed = theirs.logits.detach(), theirs.located.detach()
+    foreground, order = told.sigmoid().amax(dim=-1).sort(descending=True, stable=True)
+    foreground, order = foreground[: len(logits)], order[: len(logits)]
+    told, placed = told[order], placed[order]
+    with torch.no_grad():
+        cost = settings.class_cost * sigmoid_divergence(told[:, None], logits[None]).sum(dim=-1)
+        cost = cost + _place_cost(placed, located, settings.segment_cost, settings.iou_cost)
+        pairs = assign((foreground[:, None] * cost).cpu().numpy())
+        from_them, of_us = (torch.from_numpy(side).to(logits.device) for side in pairs)
+    wanted = torch.full_like(logits, -torch.inf)
+    wanted[of_us] = told[from_them]
+    weight = torch.maximum(wanted.sigmoid(), logits.detach().sigmoid())
+    found, sought = located[of_us], placed[from_them]
+    apart = settings.segment_weight * (_centre_width(found) - _centre_width(sought)).abs().sum(dim=-1)
+    apart = apart + settings.iou_weight * (1 - tensor_iou(found, sought))
+    if fit is not None and theirs.actionness is not None:
+        fits = theirs.actionness.detach()[order]
+        apart = apart + settings.actionness_weight * (fit[of_us] - fits[from_them]).abs()
+    return (weight * sigmoid_divergence(wanted, logits)).sum(), (foreground[from_them] * apart).sum()
+
+
+class DeformableLayer(nn.Module):
+    """Deformable attention to a track, then a two-layer perceptron; norms after each.
+
+    Args:
+        dim: channels.
+        heads: attention heads.
+        points: places that a head reads.
+        mlp_dim: hidden channels of the perceptron.
+        dropout: after each linear layer of the perceptron and on attention.
+        queries: attend to each other first, as queries do in the decoder.
+    """
+
+    def __init__(self, dim: int, *, heads: int, points: int, mlp_dim: int, dropout: float, queries: bool) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if queries else None
+        self.self_norm = nn.LayerNorm(dim) if queries else None
+        self.attention = DeformableAttention(dim, heads=heads, points=points, dropout=dropout)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.mlp = perceptron(dim, mlp_dim, dropout)
+        self.mlp_norm = nn.LayerNorm(dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch queries dim"],
+        positions: Float[Tensor, "batch queries dim"],
+        reference: Float[Tensor, "batch queries _"],
+        memory: Float[Tensor, "batch time dim"],
+        mask: Bool[Tensor, "batch time"],
+    ) -> Float[Tensor, "batch queries dim"]:
+        """One layer; in the encoder ``memory`` is ``x``, whose masked steps hold nothing of use."""
+        if self.self_attention is not None and self.self_norm is not None:
+            placed = x + positions
+            x = self.self_norm(x + self.self_attention(placed, placed, x, need_weights=False)[0])
+        x = self.attention_norm(x + self.attention(x + positions, reference, memory, mask))
+        result: Tensor = self.mlp_norm(x + self.mlp(x))
+        return result
 
 
 class DeformableAttention(nn.Module):
@@ -462,44 +499,6 @@ def sampled(
     grid = torch.stack((x, torch.zeros_like(x)), dim=-1)
     read = nnf.grid_sample(track, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return read.reshape(batch, heads, part, *read.shape[2:])
-
-
-class DeformableLayer(nn.Module):
-    """Deformable attention to a track, then a two-layer perceptron; norms after each.
-
-    Args:
-        dim: channels.
-        heads: attention heads.
-        points: places that a head reads.
-        mlp_dim: hidden channels of the perceptron.
-        dropout: after each linear layer of the perceptron and on attention.
-        queries: attend to each other first, as queries do in the decoder.
-    """
-
-    def __init__(self, dim: int, *, heads: int, points: int, mlp_dim: int, dropout: float, queries: bool) -> None:
-        super().__init__()
-        self.self_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if queries else None
-        self.self_norm = nn.LayerNorm(dim) if queries else None
-        self.attention = DeformableAttention(dim, heads=heads, points=points, dropout=dropout)
-        self.attention_norm = nn.LayerNorm(dim)
-        self.mlp = perceptron(dim, mlp_dim, dropout)
-        self.mlp_norm = nn.LayerNorm(dim)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch queries dim"],
-        positions: Float[Tensor, "batch queries dim"],
-        reference: Float[Tensor, "batch queries _"],
-        memory: Float[Tensor, "batch time dim"],
-        mask: Bool[Tensor, "batch time"],
-    ) -> Float[Tensor, "batch queries dim"]:
-        """One layer; in the encoder ``memory`` is ``x``, whose masked steps hold nothing of use."""
-        if self.self_attention is not None and self.self_norm is not None:
-            placed = x + positions
-            x = self.self_norm(x + self.self_attention(placed, placed, x, need_weights=False)[0])
-        x = self.attention_norm(x + self.attention(x + positions, reference, memory, mask))
-        result: Tensor = self.mlp_norm(x + self.mlp(x))
-        return result
 
 
 def perceptron(dim: int, hidden: int, dropout: float) -> nn.Sequential:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from tadkit.config import TemporalMaxerSettings
 from tadkit.models.heads.anchor_free import AnchorFreeHead
 from tadkit.models.heads.layers import TimeGroupNorm, max_pooled, strided_mask, zero_padding
-from tadkit.models.heads.pyramid import EmbeddedPyramid, Level
+from tadkit.models.heads.pyramid import Level, Pyramid
 
 
-class MaxPyramid(EmbeddedPyramid):
+class MaxPyramid(Pyramid):
     """Embedding, then one max-pool for each further level, then the neck."""
 
     def __init__(self, settings: TemporalMaxerSettings, *, in_channels: int) -> None:

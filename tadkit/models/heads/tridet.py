@@ -23,7 +23,7 @@ from tadkit.models.heads.layers import (
     strided_mask,
     zero_padding,
 )
-from tadkit.models.heads.pyramid import EmbeddedPyramid, Level
+from tadkit.models.heads.pyramid import Level, Pyramid
 
 _GROUPS = 16
 
@@ -93,7 +93,7 @@ def _depthwise(dim: int, kernel: int, deviation: float) -> StepConv1d:
     return conv
 
 
-class GranularityPyramid(EmbeddedPyramid):
+class GranularityPyramid(Pyramid):
     """Embedding, ``stem_layers`` SGP layers, then one halving layer for each further level, then the neck."""
 
     def __init__(self, settings: TriDetSettings, *, in_channels: int) -> None:

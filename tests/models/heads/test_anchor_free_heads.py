@@ -11,7 +11,8 @@ from torch.nn import functional
 from tadkit.config import ActionFormerSettings, AnchorFreeSettings, HeadSettings, TemporalMaxerSettings, TriDetSettings
 from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.heads import AnchorFreeHead, HeadPredictions, build_head
-from tadkit.models.heads.layers import StepConv1d, TimeGroupNorm, global_attention, sliding_attention
+from tadkit.models.heads.actionformer import global_attention, sliding_attention
+from tadkit.models.heads.layers import StepConv1d, TimeGroupNorm
 from tadkit.models.heads.tridet import boundary_offsets
 
 SMALL = {"dim": 16, "levels": 3, "dropout": 0.0}
