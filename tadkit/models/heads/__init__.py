@@ -1,4 +1,4 @@
-"""Detection heads: from a feature track to detections."""
+"""Detection heads: from a feature track to candidate detections."""
 
 from tadkit.models.heads.actionformer import ActionFormerHead
 from tadkit.models.heads.anchor_free import (

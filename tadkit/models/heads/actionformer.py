@@ -1,6 +1,7 @@
 """ActionFormer: a pyramid of local self-attention (Zhang, Wu, Li, ECCV 2022, section 3).
 
-Where we leave the paper by default: no stochastic depth with a learnable scale.
+With ``masked`` padding, attention covers exactly ``window // 2`` real neighbours on either side, wherever a chunk
+starts, and the max-pooled skip path ignores padding. Deviation: by default no stochastic depth and no learnable scale.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class ActionFormerHead(AnchorFreeHead):
     Args:
         settings: sizes and priors.
         in_channels: channels of the feature track.
-        num_classes: classes; each has a sigmoid of its own.
+        num_classes: number of classes, each with its own sigmoid.
     """
 
     def __init__(self, settings: ActionFormerSettings, *, in_channels: int, num_classes: int) -> None:
@@ -43,20 +44,20 @@ class ActionFormerHead(AnchorFreeHead):
 
     @property
     def halo_steps(self) -> int | None:
-        """Steps on one side that a prediction depends on (exact upper bound); None where it is the whole window."""
+        """Steps on either side that a prediction depends on (exact upper bound); None if it is the whole window."""
         if self.reach_steps is None:
             return None
         wing = self.anchor_free.head_kernel // 2
         return self.reach_steps + self.anchor_free.head_layers * wing * self.strides[-1]
 
     def _padding_multiple(self) -> int:
-        """The authors' blocked attention needs blocks of twice a window's wing to divide each level."""
+        """In the authors' blocked attention, blocks of ``2 * (window // 2)`` steps must divide each level."""
         wings = [max(window // 2, 0) for window in self.windows]
         return max(stride * max(2 * wing, 1) for stride, wing in zip(self.strides, wings, strict=True))
 
 
 class ActionFormerPyramid(Pyramid):
-    """Embedding, ``stem_layers`` layers, then one halving layer for each further level, then the neck."""
+    """Embedding, ``stem_layers`` layers, then one downsampling layer per further level, then the neck."""
 
     def __init__(self, settings: ActionFormerSettings, *, in_channels: int) -> None:
         super().__init__(settings, in_channels=in_channels)
@@ -73,19 +74,20 @@ class ActionFormerPyramid(Pyramid):
 
     @property
     def reach_steps(self) -> int | None:
-        """Input steps on one side that a level depends on (exact upper bound); None where it is all of them."""
+        """Input steps on either side that a level depends on (exact upper bound); None if it depends on all."""
         settings = self.settings
         transformer = settings.blocks == "transformer"
         if settings.absolute_positions or (transformer and 0 in settings.windows):
             return None
-        wings = [window // 2 if transformer else 1 for window in settings.windows]  # a second convolution sees one
+        # A ConvBlock adds the wing of its second convolution where a transformer block adds that of its attention.
+        wings = [window // 2 if transformer else 1 for window in settings.windows]
         reach = len(self.embedding) * (settings.embedding_kernel // 2) + len(self.stem) * (1 + wings[0])
         reach += sum((1 << level) + wing * (2 << level) for level, wing in enumerate(wings[1:]))
         return reach + self.neck_reach_steps(settings.levels)
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm transformer layer; with ``stride`` 2 it halves the rate, and its skip path is a max-pool."""
+    """Pre-norm transformer layer; with ``stride`` 2 it halves the rate, with max-pooling on the skip path."""
 
     def __init__(self, settings: ActionFormerSettings, *, window: int, stride: int) -> None:
         super().__init__()
@@ -111,7 +113,7 @@ class TransformerBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch dim strided_time"]:
-        """One layer; with our padding ``x`` is zero at masked steps, and the result always is."""
+        """Apply the layer; the result is zero at masked steps, and with ``masked`` padding ``x`` must be too."""
         out_mask = strided_mask(mask, self.stride)
         attended = self.attention_path(self.attention(self.attention_norm(x, mask), mask))
         skipped = x if self.stride == 1 else max_pooled(x, mask, masked=self.masked)
@@ -121,7 +123,7 @@ class TransformerBlock(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions of 3 steps with a skip path, as in ResNet; with ``stride`` 2 it halves the rate."""
+    """Two convolutions of 3 steps with a skip path, as in ResNet; ``stride`` 2 halves the rate."""
 
     def __init__(self, dim: int, *, stride: int) -> None:
         super().__init__()
@@ -133,7 +135,7 @@ class ConvBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch dim strided_time"]:
-        """One layer; ``x`` is zero at masked steps and so is the result."""
+        """Apply the layer; ``x`` and the result are zero at masked steps."""
         hidden = nnf.relu(self.widen(x, mask))
         out = self.narrow(hidden, strided_mask(mask, self.stride))
         return nnf.relu(out + (x if self.skip is None else self.skip(x, mask)))
@@ -142,16 +144,17 @@ class ConvBlock(nn.Module):
 class ConvAttention(nn.Module):
     """Self-attention of each step to its ``window // 2`` real neighbours on either side, and itself.
 
-    With ``stride`` 2, queries, keys and values come at half the rate. A window of 0 attends to all real steps.
+    With ``stride`` 2, queries, keys and values have half the rate. With a window of 0, all real steps attend to each
+    other.
 
     Args:
         dim: channels in and out.
-        heads: that the channels are split into.
+        heads: attention heads.
         window: odd, or 0.
         stride: 1 or 2.
-        dropout: of the result.
-        relative: learn a weight for each distance in the window.
-        masked: the norms leave no bias at padded steps.
+        dropout: on the result.
+        relative: learn a bias for each distance in the window.
+        masked: whether the norms keep their bias out of padded steps.
     """
 
     def __init__(
@@ -164,7 +167,7 @@ class ConvAttention(nn.Module):
         self.value = DepthwiseProjection(dim, stride=stride, masked=masked)
         self.out = MaskedConv1d(dim, dim, kernel=1)
         self.dropout = nn.Dropout(dropout)
-        # A vector, as biases are, so that weight decay leaves it alone.
+        # A vector like other biases, so that weight decay skips it.
         self.distances = nn.Parameter(torch.empty(heads * window)) if relative and window else None
         if self.distances is not None:
             nn.init.trunc_normal_(self.distances, std=(2.0 / dim) ** 0.5)
@@ -186,7 +189,7 @@ class ConvAttention(nn.Module):
 
 
 class DepthwiseProjection(nn.Module):
-    """Depthwise convolution, which tells each step its surroundings in place of a positional embedding, norm, 1x1."""
+    """Depthwise convolution (which replaces a positional embedding), norm, 1x1 convolution."""
 
     def __init__(self, dim: int, *, stride: int, masked: bool) -> None:
         super().__init__()
@@ -226,9 +229,9 @@ def sliding_attention(
 ) -> Float[Tensor, "batch heads part time"]:
     """Scaled dot-product attention of each step to the real steps at most ``window // 2`` away.
 
-    Time is cut into blocks for the matrix products; each block sees a wing on either side, and a band keeps every step
-    to its own window, so that the result depends on the cut by rounding alone. Memory is linear in time. Values at
-    masked steps must be zero. ``distances`` are added to the logits, the farthest earlier step's first.
+    Time is split into blocks for the matrix products. Each block also reads a wing on either side, and a band mask
+    limits every step to its own window, so that the split affects rounding only. Memory is linear in time. Values at
+    masked steps must be zero. ``distances`` are added to the logits, starting with the farthest earlier step.
     """
     wing, time = window // 2, query.shape[-1]
     block = max(_BLOCK_STEPS, wing)
@@ -255,6 +258,6 @@ def _blocks(x: Tensor, block: int, pad: int) -> Tensor:
 
 
 def _with_wings(blocks: Tensor, wing: int) -> Tensor:
-    """Each block with the last ``wing`` steps of the one before it and the first of the one after it, or zeros."""
+    """Each block with the last ``wing`` steps of the previous one and the first of the next one, or zeros."""
     ends = nnf.pad(blocks, (0, 0, 0, 0, 1, 1))
     return torch.cat((ends[:, :, :-2, blocks.shape[3] - wing :], blocks, ends[:, :, 2:, :wing]), dim=3)

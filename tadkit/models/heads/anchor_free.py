@@ -1,7 +1,7 @@
-"""Anchor-free heads: every step of a temporal pyramid names its classes and its distances to the action's two ends.
+"""Anchor-free heads: each step of a temporal pyramid predicts classes and the distances to an action's start and end.
 
-After ActionFormer (Zhang, Wu, Li, ECCV 2022, section 3.3). The heads differ in their pyramids and in how they find the
-ends: :mod:`tadkit.models.heads.actionformer`, :mod:`~tadkit.models.heads.tridet`,
+After ActionFormer (Zhang, Wu, Li, ECCV 2022, section 3.3). The heads differ in their pyramids and in how they locate
+boundaries: :mod:`tadkit.models.heads.actionformer`, :mod:`~tadkit.models.heads.tridet`,
 :mod:`~tadkit.models.heads.temporal_maxer`.
 """
 
@@ -40,13 +40,13 @@ _TINY = 1e-8
 
 
 class HeadPredictions(NamedTuple):
-    """What a head says of each step, level by level, finest first.
+    """Predictions for each step, level by level, finest first.
 
     Attributes:
-        logits: one (batch, level_time, classes) a level, before the sigmoid; actions may overlap.
-        offsets: one (batch, level_time, ends) a level: distances to start and end in strides of the level, not
-            negative. ``ends`` is 2, or 2 * classes where each class has its own (start and end of class 0, ...).
-        masks: one (batch, level_time) a level, True where the step is real; the rest means nothing.
+        logits: (batch, level_time, classes) per level, before the sigmoid; actions may overlap.
+        offsets: (batch, level_time, ends) per level: nonnegative distances to start and end in strides of the level.
+            ``ends`` is 2, or 2 * classes if each class has its own (start and end of class 0, ...).
+        masks: (batch, level_time) per level, True at real steps; values at the others are meaningless.
     """
 
     logits: tuple[Float[Tensor, "batch _ classes"], ...]
@@ -55,13 +55,13 @@ class HeadPredictions(NamedTuple):
 
 
 class AnchorFreeHead(HeadOf[HeadPredictions]):
-    """Pyramid, then a classifier and a regressor that all levels share; subclasses bring the pyramid.
+    """Pyramid, then a classifier and a regressor shared by all levels; subclasses provide the pyramid.
 
     Args:
         settings: sizes and priors.
-        pyramid: gives the levels, finest first.
-        num_classes: classes; each has a sigmoid of its own.
-        regressed: channels of the regressor.
+        pyramid: computes the levels, finest first.
+        num_classes: number of classes, each with its own sigmoid.
+        regressed: output channels of the regressor.
     """
 
     def __init__(self, settings: HeadSettings, *, pyramid: Pyramid, num_classes: int, regressed: int = 2) -> None:
@@ -77,20 +77,20 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         self.running = RunningPositives(settings.normaliser_start) if settings.normaliser == "running" else None
         prior = settings.prior_probability
         nn.init.constant_(self.classifier.out.conv.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
-        # The paper starts at 0, where ReLU leaves half of the steps without a gradient; from 1 nearly all can learn.
+        # The paper starts at 0, where ReLU blocks the gradient of half of the steps; from 1 nearly all get one.
         nn.init.ones_(self.regressor.out.conv.bias)  # type: ignore[arg-type]
 
     def forward(
         self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> HeadPredictions:
-        """Predict; ``time`` is any positive number and level ``l`` has ``ceil(time / 2**l)`` steps.
+        """Predict for any positive ``time``; level ``l`` has ``ceil(time / 2**l)`` steps.
 
         Args:
-            features: the track; what stands at masked steps is never read.
+            features: the track; values at masked steps are never read.
             mask: True where a step is real.
 
         Returns:
-            Logits, offsets and masks of each level; with ``masked`` padding nothing at real steps depends on it.
+            Logits, offsets and masks of each level; with ``masked`` padding, real steps do not depend on it.
         """
         assert features.shape[1] == self.in_channels, (tuple(features.shape), self.in_channels)
         time = features.shape[-1]
@@ -106,15 +106,15 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         )
 
     def _offsets(self, levels: list[Level]) -> list[Float[Tensor, "batch _ ends"]]:
-        """Distances to the ends, in strides, of each level."""
+        """Distances to start and end, in strides, for each level."""
         return self._regressed(levels)
 
     def _regressed(self, levels: list[Level]) -> list[Float[Tensor, "batch _ regressed"]]:
-        """What the regressor says of each level, scaled, then ReLU."""
+        """Outputs of the regressor for each level, scaled, then ReLU."""
         return [nnf.relu(self.regressor(x, real) * scale) for (x, real), scale in zip(levels, self.scales, strict=True)]
 
     def _padded_steps(self, time: int) -> int:
-        """Steps that a track of ``time`` is zero-padded to."""
+        """Length to which a track of ``time`` steps is zero-padded."""
         least = self.anchor_free.pad_to_steps
         if least == 0 or time <= least:
             return max(time, least)
@@ -122,11 +122,11 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         return -(-time // multiple) * multiple
 
     def _padding_multiple(self) -> int:
-        """Tracks over ``pad_to_steps`` are padded to a multiple of this."""
+        """Tracks longer than ``pad_to_steps`` are padded to a multiple of this."""
         return self.strides[-1]
 
     def _level_steps(self, time: int) -> list[int]:
-        """Steps of each level that are not made of padding alone, where there is padding."""
+        """With padding, the steps of each level that are not computed from padding alone."""
         return [-(-time // stride) for stride in self.strides]
 
     def loss(
@@ -168,12 +168,12 @@ def anchor_free_loss(
     """Loss of a batch against its ground truth: focal loss of the classes, distance-IoU loss of the segments.
 
     Args:
-        predictions: of the batch.
-        segments: for each track, starts and ends as fractional feature positions.
-        labels: for each track, the class of each segment.
-        settings: of the head.
-        strides: of the head's levels.
-        normaliser: of the sums: a number, or the running mean that this batch joins; else the batch's positives.
+        predictions: predictions for the batch.
+        segments: starts and ends of each track's actions, as fractional feature positions.
+        labels: class of each segment, track by track.
+        settings: settings of the head.
+        strides: strides of the levels.
+        normaliser: divisor of the sums: a number, or a running mean to update; by default the batch's positives.
     """
     logits, offsets, real = (torch.cat(field, dim=1) for field in predictions)
     logits, offsets = logits.float(), offsets.float()  # sums over thousands of points overflow half precision
@@ -206,7 +206,7 @@ def _divisor(normaliser: Tensor | RunningPositives | None, positives: Tensor) ->
 
 
 def _total(classification: Tensor, regression: Tensor, settings: AnchorFreeSettings) -> Tensor:
-    """Sum with the regression's weight; 0 makes both weigh the same, which is ActionFormer's automatic weight."""
+    """Weighted sum; a regression weight of 0 balances both terms, which is ActionFormer's automatic weight."""
     weight: Tensor | float = settings.regression_weight
     if weight == 0:
         weight = classification.detach() / regression.detach().clamp(min=0.01)
@@ -214,14 +214,14 @@ def _total(classification: Tensor, regression: Tensor, settings: AnchorFreeSetti
 
 
 def smoothed(classes: Float[Tensor, "*batch classes"], smoothing: float) -> Float[Tensor, "*batch classes"]:
-    """Targets with a share of ``smoothing`` spread over all classes and background."""
+    """Targets of which a share of ``smoothing`` is spread over all classes and background."""
     return classes * (1 - smoothing) + smoothing / (classes.shape[-1] + 1) if smoothing else classes
 
 
 def _weighted_by_iou(entries: Tensor, classes: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
-    """Focal losses of which those of the positives' own classes, in the order of ``weights``, are multiplied by them.
+    """Focal losses, with those of the positives' target classes multiplied by ``weights``, in that order.
 
-    The gradient goes through the weights too (TriDet, section 3.4, as its authors' code has it).
+    The gradient flows through the weights too (TriDet, section 3.4, as in its authors' code).
     """
     factor = torch.ones_like(entries)
     factor[(classes > 0) & positive[..., None]] = weights
@@ -229,12 +229,12 @@ def _weighted_by_iou(entries: Tensor, classes: Tensor, positive: Tensor, weights
 
 
 def iou_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-    """IoU of segments given as distances to start and end from one point; at least 1e-6, where its roots have slope."""
+    """IoU of segments given as distances to start and end from one point; at least 1e-6, to keep powers smooth."""
     return _iou_around(predicted, target).clamp(min=1e-6)
 
 
 def _iou_around(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-    """IoU of segments around one point, given as distances to start and end: it needs no positions."""
+    """IoU of segments around one point, from their distances to start and end alone."""
     intersection = torch.minimum(predicted, target).sum(dim=-1)
     union = predicted.sum(dim=-1) + target.sum(dim=-1) - intersection
     return intersection / union.clamp(min=_TINY)
@@ -243,7 +243,7 @@ def _iou_around(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -
 def diou_loss_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
     """Distance-IoU loss (Zheng et al., AAAI 2020) of segments given as distances to start and end from one point.
 
-    Distances are not negative. Segments of no length have no overlap: finite, never NaN, and so is the gradient.
+    Distances must not be negative. For segments of zero length the loss and its gradient are finite.
     """
     hull = torch.maximum(predicted, target).sum(dim=-1)
     centres_apart = 0.5 * ((predicted[:, 1] - predicted[:, 0]) - (target[:, 1] - target[:, 0]))
@@ -251,12 +251,12 @@ def diou_loss_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) 
 
 
 class Targets(NamedTuple):
-    """What each point should say; points are the steps of all levels, one level after the other, finest first.
+    """Targets of each point; the points are the steps of all levels, one level after the other, finest first.
 
     Attributes:
-        classes: (batch, points, classes), 1.0 for each class that the point answers for.
-        offsets: (batch, points, 2), distance to start and end in strides of the point's level; 0 at negative points.
-        positive: (batch, points), True where the point answers for an action.
+        classes: (batch, points, classes), 1.0 for each class assigned to the point.
+        offsets: (batch, points, 2), distances to start and end in strides of the point's level; 0 at negative points.
+        positive: (batch, points), True if an action is assigned to the point.
     """
 
     classes: Float[Tensor, "batch points classes"]
@@ -275,20 +275,20 @@ def assign_targets(
     """Targets of a batch by centre sampling and regression ranges.
 
     A point is positive for an action if it lies strictly inside it, within ``centre_radius`` strides of its centre
-    (anywhere inside, if that is 0), and if its distance to the farther end is in its level's range (half open, so that
-    one level answers; the paper's is closed, which is a setting). Where actions overlap the shortest wins, with the
-    classes of all that are as short within 1e-3 steps.
+    (anywhere inside if that is 0), and if its distance to the farther boundary is in its level's range (half open, so
+    that exactly one level matches; the paper's closed range is a setting). Where actions overlap the shortest wins,
+    with the classes of all that are as short to within 1e-3 steps.
 
     Args:
         lengths: steps of each level.
         strides: stride of each level in feature steps.
-        segments: for each track, starts and ends as fractional positions on it, any order, possibly none.
-        labels: for each track, the class of each segment.
+        segments: starts and ends of each track's actions (possibly none), as fractional feature positions.
+        labels: class of each segment, track by track.
         settings: ranges and radius.
-        num_classes: classes.
+        num_classes: number of classes.
 
     Returns:
-        Targets on the device of the segments; masked points are assigned too and are the caller's to leave out.
+        Targets on the device of the segments, for masked points too, which the caller must ignore.
     """
     device = segments[0].device if segments else torch.device("cpu")
     points = points_of(lengths, strides, regression_ranges(settings), device)
@@ -300,7 +300,7 @@ def assign_targets(
 
 
 def regression_ranges(settings: AnchorFreeSettings) -> tuple[tuple[float, float], ...]:
-    """Half-open range of the farther end's distance, in feature steps, that each level answers for."""
+    """Half-open range of the distance to the farther boundary, in feature steps, for each level."""
     if settings.ranges_steps:
         return settings.ranges_steps
     bounds = [0.0, *(settings.first_range_steps * 2**level for level in range(settings.levels - 1)), math.inf]
@@ -308,7 +308,7 @@ def regression_ranges(settings: AnchorFreeSettings) -> tuple[tuple[float, float]
 
 
 class Points(NamedTuple):
-    """Position in feature steps, stride, and half-open range of regressed distances of each point."""
+    """Position in feature steps, stride, and half-open range of regressed distances, for each point."""
 
     position: Float[Tensor, " points"]
     stride: Float[Tensor, " points"]
@@ -363,14 +363,14 @@ def cheapest_offsets(
     logits: Float[Tensor, "batch points classes"],
     offsets: Float[Tensor, "batch points 2"],
 ) -> Float[Tensor, "batch points 2"]:
-    """Distances in strides to the ends of the action around each point that its prediction costs least for.
+    """Distances in strides to the start and end of the action around each point with the lowest prediction cost.
 
     The cost is that of SimOTA (Ge et al., 2021): focal loss against the action's class plus twice the distance-IoU
-    loss. TemporalMaxer's training in OpenTAD chooses so where actions overlap; classes are assigned as ever.
+    loss. OpenTAD's training of TemporalMaxer resolves overlapping actions this way; class targets are not affected.
     """
     points = points_of(lengths, strides, regression_ranges(settings), logits.device)
     chosen = []
-    for given, label, said, reach in zip(segments, labels, logits, offsets, strict=True):
+    for given, label, scores, reach in zip(segments, labels, logits, offsets, strict=True):
         if len(given) == 0:
             chosen.append(torch.zeros_like(reach))
             continue
@@ -378,9 +378,9 @@ def cheapest_offsets(
         to_ends = torch.stack((points.position[:, None] - ends[:, 0], ends[:, 1] - points.position[:, None]), dim=-1)
         to_ends = to_ends / points.stride[:, None, None]  # (points, actions, 2)
         outside = (to_ends < 0).any(dim=-1)
-        one_hot = nnf.one_hot(label.long(), said.shape[-1]).to(said)
-        shape = (*outside.shape, said.shape[-1])
-        cost = sigmoid_focal_loss(said[:, None].expand(shape), one_hot.expand(shape)).sum(dim=-1)
+        one_hot = nnf.one_hot(label.long(), scores.shape[-1]).to(scores)
+        shape = (*outside.shape, scores.shape[-1])
+        cost = sigmoid_focal_loss(scores[:, None].expand(shape), one_hot.expand(shape)).sum(dim=-1)
         apart = diou_loss_1d(reach[:, None].expand_as(to_ends).flatten(0, 1), to_ends.flatten(0, 1))
         winner = (cost + 2 * apart.view_as(cost)).masked_fill(outside, math.inf).argmin(dim=1)
         chosen.append(to_ends[torch.arange(len(winner), device=winner.device), winner])
@@ -393,15 +393,15 @@ def anchor_free_candidates(
     """The best candidates of one video.
 
     Args:
-        predictions: of one video (batch 1).
-        strides: of the head's levels; step ``j`` of a level sits at position ``j * stride``.
-        min_score: candidates below it are left out.
-        limit: most candidates.
+        predictions: predictions for one video (batch 1).
+        strides: strides of the levels; step ``j`` of a level is at position ``j * stride``.
+        min_score: lower-scoring candidates are dropped.
+        limit: maximum number of candidates.
 
     Raises:
-        WeightsError: a prediction is not a finite number.
+        WeightsError: a prediction is not finite.
     """
-    assert all(len(mask) == 1 for mask in predictions.masks), "candidates are of one video"
+    assert all(len(mask) == 1 for mask in predictions.masks), "expected predictions for one video"
     logits, offsets, real = (torch.cat(field, dim=1)[0].detach().cpu() for field in predictions)
     points = np.concatenate(
         [np.arange(mask.shape[1]) * stride for mask, stride in zip(predictions.masks, strides, strict=True)]
@@ -418,14 +418,14 @@ def anchor_free_candidates(
 
 
 def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
-    """Distance of predictions (D_pred in docs/method.md, section 2; its exact form is open there, and this is ours).
+    """Distance of predictions (D_pred in docs/method.md, section 2, which leaves its form open; this is ours).
 
-    Classification is KL(teacher || student) of each class's own sigmoid, weighted by the larger of the two
-    probabilities (without gradient), so that thousands of points that both call background do not drown the actions,
-    while what only one of the two sees counts in full. Regression is smooth L1 between the offsets, in strides,
-    weighted by the teacher's foreground score, its largest class probability. Both are sums over the points that are
-    real to both, divided by the teacher's foreground mass, the sum of those scores, at least 1. The teacher gets no
-    gradient. Where each class has its own ends, its offsets weigh as the teacher's probability of it.
+    Classification is KL(teacher || student) of each class's sigmoid, weighted by the larger of the two probabilities
+    (without gradient), so that thousands of points that both classify as background do not outweigh the actions, while
+    actions that only one of them predicts count in full. Regression is smooth L1 between the offsets, in strides,
+    weighted by the teacher's foreground score, its largest class probability. Both are summed over the points that are
+    real in both and divided by the teacher's foreground mass, the sum of those scores, at least 1. The teacher gets no
+    gradient. If each class has its own offsets, they are weighted by the teacher's probability of that class.
     """
     real = torch.cat(student.masks, dim=1) & torch.cat(teacher.masks, dim=1)
     logits, offsets = (torch.cat(field, dim=1)[real].float() for field in student[:2])
@@ -442,7 +442,7 @@ def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions)
 
 
 class Tower(nn.Module):
-    """Convolutions over time, LayerNorm and ReLU between them, that all levels share."""
+    """Convolutions over time with LayerNorm and ReLU between them, shared by all levels."""
 
     def __init__(
         self, settings: AnchorFreeSettings, in_channels: int, out_channels: int, *, kernel: int | None = None
@@ -460,7 +460,7 @@ class Tower(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time out_channels"]:
-        """Outputs with channels last; zero at masked steps but for OpenTAD's padding."""
+        """Outputs with channels last; zero at masked steps unless padding is OpenTAD's."""
         for conv, norm in zip(self.hidden, self.norms, strict=True):
             x = nnf.relu(norm(conv(x, mask), mask))
         out: Tensor = self.out(x, mask) if self.masks_out else self.out.unmasked(x)
@@ -468,7 +468,7 @@ class Tower(nn.Module):
 
 
 class RunningPositives(nn.Module):
-    """Running mean of the positives a batch, which losses are divided by; it moves in training alone."""
+    """Running mean of the positives per batch, by which losses are divided; updated in training mode only."""
 
     mean: Tensor
 
@@ -478,7 +478,7 @@ class RunningPositives(nn.Module):
 
     @torch.no_grad()
     def forward(self, positives: Tensor) -> Float[Tensor, ""]:
-        """The mean, after this batch has joined it."""
+        """The mean, updated with this batch."""
         if self.training:
             self.mean.mul_(_MOMENTUM).add_((1 - _MOMENTUM) * positives.clamp(min=1))
         return self.mean.clone()

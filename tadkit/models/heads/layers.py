@@ -1,10 +1,10 @@
-"""Masked layers over time that the pyramids are built of.
+"""Masked layers over time, from which the heads are built.
 
-Tensors are (batch, channels, time), but in memory the channels of a step lie together from the first norm on: on a CPU
-norms, depthwise convolutions and matrix products then run several times faster, and nothing is transposed.
+Tensors are (batch, channels, time), but from the first norm on the channels of a step are contiguous in memory: on a
+CPU, norms, depthwise convolutions and matrix products then run several times faster, and nothing is transposed.
 
 With ``masked`` set, padding never leaks: every operation is followed by its mask. Without it norms leave their bias at
-padded steps, as the peers' do, and results depend on how long the padding is.
+padded steps, as in the authors' code and OpenTAD, and results depend on the length of the padding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 
 class StepConv1d(nn.Conv1d):
-    """Convolution over time of odd kernel, as ``nn.Conv1d``, that keeps the channels of a step together in memory."""
+    """``nn.Conv1d`` of odd kernel that keeps the channels of a step contiguous in memory."""
 
     def forward(self, x: Float[Tensor, "batch in_channels time"]) -> Float[Tensor, "batch out_channels strided_time"]:
         """Step ``j`` of the result is centred on ``j * stride``."""
@@ -36,13 +36,13 @@ class StepConv1d(nn.Conv1d):
         steps = x.transpose(1, 2)
         if kernel == 1:
             return nnf.linear(steps[:, ::stride], weight[:, :, 0], self.bias).transpose(1, 2)
-        # The steps that each step sees, side by side, then one matrix product.
+        # Gather the inputs of each step side by side, then one matrix product.
         seen = nnf.pad(steps, (0, 0, kernel // 2, kernel // 2)).unfold(1, kernel, stride).flatten(2)
         return nnf.linear(seen, weight.flatten(1), self.bias).transpose(1, 2)
 
 
 class MaskedConv1d(nn.Module):
-    """Convolution over time of odd ``kernel`` whose output is zero at masked steps."""
+    """Convolution over time with an odd ``kernel``; its output is zero at masked steps."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, kernel: int, stride: int = 1, groups: int = 1, bias: bool = True
@@ -62,7 +62,7 @@ class MaskedConv1d(nn.Module):
 
 
 class DenseConv1d(MaskedConv1d):
-    """:class:`~tadkit.models.heads.layers.MaskedConv1d` of stride 1 over all channels, quick both ways."""
+    """:class:`~tadkit.models.heads.layers.MaskedConv1d` of stride 1 over all channels, fast forward and backward."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel=kernel, bias=bias)
@@ -74,7 +74,7 @@ class DenseConv1d(MaskedConv1d):
         return zero_padding(self.unmasked(x), mask)
 
     def unmasked(self, x: Float[Tensor, "batch in_channels time"]) -> Float[Tensor, "batch out_channels time"]:
-        """Convolve ``x``, whatever comes out at masked steps."""
+        """Convolve ``x`` without zeroing masked steps."""
         conv = self.conv
         if x.device.type != "cpu" or x.is_contiguous() or conv.kernel_size == (1,):
             return conv(x)  # type: ignore[no-any-return]
@@ -82,7 +82,7 @@ class DenseConv1d(MaskedConv1d):
 
 
 class _DenseConvolution(torch.autograd.Function):
-    """Torch's convolution, but for the weight's gradient: that is one matrix product."""
+    """Torch's convolution, except that the gradient of the weight is one matrix product."""
 
     @staticmethod
     @custom_fwd(device_type="cpu")  # type: ignore[untyped-decorator]
@@ -108,13 +108,13 @@ class _DenseConvolution(torch.autograd.Function):
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolution over the last axis; in two dimensions, which alone know a layout with the channels together."""
+    """Convolution over the last axis, by ``conv2d``, because only it supports a channels-last layout."""
     flat = nnf.conv2d(x.unsqueeze(2), weight.unsqueeze(2), bias, padding=(0, weight.shape[2] // 2))
     return flat.squeeze(2)
 
 
 class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of each step; ``masked``, then its bias does not leak into padding."""
+    """LayerNorm over the channels of each step; if ``masked``, its bias does not leak into padding."""
 
     def __init__(self, dim: int, *, eps: float = 1e-5, masked: bool = True) -> None:
         super().__init__(dim, eps=eps)
@@ -123,13 +123,13 @@ class ChannelNorm(nn.LayerNorm):
     def forward(  # type: ignore[override]
         self, x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch channels time"]:
-        """Normalise each step of ``x``; masked steps come out as zero where the norm is masked."""
+        """Normalise each step of ``x``; masked steps become zero if the norm is masked."""
         normed = super().forward(x.transpose(1, 2)).transpose(1, 2)
         return zero_padding(normed, mask) if self.masked else normed
 
 
 class TimeGroupNorm(nn.GroupNorm):
-    """GroupNorm over the channels of a group and all steps; ``masked``, over the real steps alone."""
+    """GroupNorm over the channels of a group and all steps; if ``masked``, over real steps only."""
 
     def __init__(self, groups: int, dim: int, *, affine: bool = True, masked: bool = True) -> None:
         super().__init__(groups, dim, affine=affine)
@@ -138,7 +138,7 @@ class TimeGroupNorm(nn.GroupNorm):
     def forward(  # type: ignore[override]
         self, x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch channels time"]:
-        """Normalise; masked steps come out as zero where the norm is masked."""
+        """Normalise; masked steps become zero if the norm is masked."""
         if not self.masked:
             mask = torch.ones_like(mask)
         x = zero_padding(x, mask)
@@ -152,13 +152,13 @@ class TimeGroupNorm(nn.GroupNorm):
 
     @staticmethod
     def _spread(sums: Tensor, size: int, count: Tensor) -> Float[Tensor, "batch channels 1"]:
-        """Mean over a group from sums of its ``size`` channels, for each of them."""
+        """Mean of each group from the sums of its ``size`` channels, repeated for each channel."""
         means = sums.reshape(len(sums), -1, size).sum(dim=2) / count
         return means.repeat_interleave(size, dim=1)[:, :, None]
 
 
 class ResidualPath(nn.Module):
-    """What is added to a skip path: scaled channel by channel where ``scaled``, left out at random in training."""
+    """The branch added to a skip connection: scaled per channel if ``scaled``, dropped at random in training."""
 
     def __init__(self, dim: int, *, scaled: bool, drop_path: float) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class ResidualPath(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, x: Float[Tensor, "batch dim time"]) -> Float[Tensor, "batch dim time"]:
-        """The same shape; a sample whose path is left out comes as zero."""
+        """The same shape; zero for a sample whose path is dropped."""
         if self.scale is not None:
             x = x * self.scale[:, None]
         if self.training and self.drop_path > 0:
@@ -178,9 +178,9 @@ class ResidualPath(nn.Module):
 def max_pooled(
     x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"], *, masked: bool = True
 ) -> Float[Tensor, "batch channels half_time"]:
-    """Largest of the real ones among three steps, at every second step; zero at masked steps.
+    """Maximum over the real ones of three steps, at every second step; zero at masked steps.
 
-    Without ``masked`` what stands at padded steps joins in, as in the peers, and nothing is zeroed.
+    Without ``masked``, padded steps take part, as in the authors' code and OpenTAD, and nothing is zeroed.
     """
     if masked and not _all_real(mask):
         x = torch.where(mask[:, None], x, torch.finfo(x.dtype).min)
@@ -191,12 +191,12 @@ def max_pooled(
 def zero_padding(
     x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"]
 ) -> Float[Tensor, "batch channels time"]:
-    """``x`` with zeros at masked steps, whatever stood there (NaN too)."""
+    """``x`` with zeros at masked steps, whatever their values (even NaN)."""
     return x if _all_real(mask) else torch.where(mask[:, None], x, 0.0)
 
 
 def _all_real(mask: Bool[Tensor, "batch time"]) -> bool:
-    """Whether there is surely nothing to mask; not asked on a GPU, where the answer would cost more than the mask."""
+    """Whether nothing needs masking; always False on a GPU, where checking costs more than masking."""
     return not mask.is_cuda and bool(mask.all())
 
 

@@ -69,8 +69,8 @@ def test_max_pool_takes_no_padding_for_a_value() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"embedding_layers": 0}, "head.dim is 16, but without embedding_layers it must be the 6 channels"),
-        ({"streams": ((4, 8), (4, 8))}, "head.streams take 8 channels in all, but the head is given 6"),
+        ({"embedding_layers": 0}, "head.dim is 16, but without embedding layers it must equal the 6 channels"),
+        ({"streams": ((4, 8), (4, 8))}, "head.streams take 8 channels in total, but the features have 6"),
     ],
 )
 def test_a_head_whose_first_layer_does_not_take_the_features_is_refused(changes: dict[str, object], said: str) -> None:
