@@ -1,4 +1,4 @@
-"""Temporal intersection over union (tIoU) of segments [start, end]; one of no length overlaps nothing."""
+"""Temporal intersection over union (tIoU) of segments [start, end]; a segment of zero length overlaps nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Spans(NamedTuple):
-    """Segments as columns, for those who compare the same ones again and again."""
+    """Segments as columns, for comparing the same ones repeatedly."""
 
     start: Float64[np.ndarray, "*n"]
     end: Float64[np.ndarray, "*n"]
@@ -25,7 +25,7 @@ def spans_of(segments: Float64[np.ndarray, "*n 2"]) -> Spans:
 
 
 def spans_iou(one: Spans, other: Spans) -> Float64[np.ndarray, "*n"]:
-    """IoU of spans whose shapes fit each other; 0 where they share nothing, never NaN."""
+    """IoU of spans whose shapes broadcast; 0 if they do not overlap, never NaN."""
     overlap: Float64[np.ndarray, "*n"] = np.minimum(one.end, other.end)
     overlap -= np.maximum(one.start, other.start)
     np.maximum(overlap, 0.0, out=overlap)
@@ -37,12 +37,12 @@ def spans_iou(one: Spans, other: Spans) -> Float64[np.ndarray, "*n"]:
 
 
 def temporal_iou(one: Float64[np.ndarray, "*#n 2"], other: Float64[np.ndarray, "*#n 2"]) -> Float64[np.ndarray, "*n"]:
-    """IoU of segments whose leading dimensions fit each other; ``one[:, None]`` and ``other[None]`` give all pairs."""
+    """IoU of segments whose leading dimensions broadcast; ``one[:, None]`` and ``other[None]`` give all pairs."""
     return spans_iou(spans_of(one), spans_of(other))
 
 
 def tensor_iou(one: Float[Tensor, "*#n 2"], other: Float[Tensor, "*#n 2"], *, eps: float = 1e-6) -> Float[Tensor, "*n"]:
-    """:func:`temporal_iou` of tensors, with a gradient; ``eps`` is the least union that is divided by."""
+    """:func:`temporal_iou` of tensors, differentiable; unions are clamped to at least ``eps``."""
     intersection = torch.minimum(one[..., 1], other[..., 1]) - torch.maximum(one[..., 0], other[..., 0])
     intersection = intersection.clamp(min=0)
     union = (one[..., 1] - one[..., 0]) + (other[..., 1] - other[..., 0]) - intersection

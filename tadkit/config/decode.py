@@ -1,4 +1,4 @@
-"""From predictions to detections."""
+"""Settings of decoding."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ class DecodeSettings(Settings):
     min_score: float = Field(0.01, ge=0, lt=1)
     """Candidates and detections below this score are dropped."""
     top_candidates: int = Field(2000, ge=1, le=1_000_000)
-    """Candidates a video that enter suppression."""
+    """Candidates per video that enter suppression."""
     min_steps: float = Field(0.0, ge=0, le=1_000_000)
     """Candidates shorter than this many feature steps are dropped (ActionFormer: 0.05)."""
     method: Literal["soft-gaussian", "soft-linear", "hard", "none"] = "soft-gaussian"
-    """Suppression: soft-NMS by a Gaussian or a line (Bodla et al., ICCV 2017), hard NMS, or none at all."""
+    """Suppression: Gaussian or linear soft-NMS (Bodla et al., ICCV 2017), hard NMS, or none."""
     sigma: float = Field(0.5, ge=0.001, le=1000)
-    """Width of Gaussian soft-NMS; larger suppresses less."""
+    """Width of Gaussian soft-NMS; larger values suppress less."""
     iou: float = Field(0.5, gt=0, le=1)
-    """Overlap from which hard NMS removes and linear soft-NMS lowers."""
+    """IoU from which hard NMS removes detections and linear soft-NMS lowers their scores."""
     class_agnostic: bool = False
-    """Let classes suppress each other, instead of class by class."""
+    """Let detections of different classes suppress each other."""
     voting: Literal["none", "score-iou", "score"] = "none"
-    """Move detections to the mean of the candidates around them, weighted as ActionFormer or as TriDet does."""
+    """Move detections to the mean of the candidates around them, weighted as in ActionFormer or as in TriDet."""
     voting_iou: float = Field(0.7, gt=0, le=1)
-    """Overlap that gives a candidate a vote; class by class unless class_agnostic."""
+    """IoU from which a candidate votes; only within its class, unless class_agnostic."""
     clip_first: bool = True
-    """Clip segments to the video before suppression; the peers clip after it."""
+    """Clip segments to the video before suppression; ActionFormer, TriDet and OpenTAD clip after it."""
     video_rule: Literal["product", "geometric-mean"] = "product"
-    """How a candidate's score and that of its video are combined."""
+    """How a candidate's score is combined with that of its video."""
     video_labels: int = Field(0, ge=0, le=1000)
-    """Give every candidate this many best labels of its video (a head without classifier); 0 leaves it its own."""
+    """Give every candidate this many best labels of its video (for class-agnostic heads); 0 keeps its own label."""
     keep: int = Field(200, ge=1, le=1_000_000)
-    """Detections kept a video."""
+    """Detections kept per video."""

@@ -1,4 +1,4 @@
-"""A head by itself as a file: a checkpoint of kind ``head``."""
+"""Save and load a single head: a checkpoint of kind ``head``."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class _Header(Settings):
 
 
 def save_head(path: Path, head: Head, *, labels: tuple[str, ...], provenance: Mapping[str, Any] | None = None) -> None:
-    """Write a head, whole or not at all.
+    """Write a head atomically.
 
     Args:
         path: ``.safetensors`` file.
-        head: any.
-        labels: classes in the order of its outputs.
-        provenance: what it was made from; free form.
+        head: any detection head.
+        labels: class labels in the order of its outputs.
+        provenance: where it comes from; free form.
     """
     assert len(labels) == head.num_classes, (labels, head.num_classes)
     settings = {"head": head.settings.model_dump(mode="json"), "in_channels": head.in_channels}
@@ -36,7 +36,7 @@ def load_head(path: Path) -> tuple[Head, tuple[str, ...]]:
     """A head in evaluation mode, and its labels.
 
     Raises:
-        WeightsError: the file is missing, damaged, from a newer tadkit, or no head.
+        WeightsError: the file is missing, damaged, from a newer tadkit, or not a head.
     """
     checkpoint = load_checkpoint(path, kind="head")
     return build_head_of(checkpoint), checkpoint.labels
@@ -52,13 +52,13 @@ def build_head_of(checkpoint: Checkpoint) -> Head:
 
 
 def head_settings(section: Mapping[str, Any], *, where: str) -> HeadSettings:
-    """Settings of a head from plain values.
+    """Head settings from plain values.
 
     Raises:
-        WeightsError: this version of tadkit does not know them, or they do not fit together.
+        WeightsError: this version of tadkit does not support them, or they are inconsistent.
     """
     try:
         return check_settings(_Header, {"head": dict(section)}, name=where).head
     except SettingsError as error:
         first = str(error).splitlines()[0].removeprefix(f"{where}: ")
-        raise WeightsError(f"{where}: head settings that this tadkit cannot take ({first})") from None
+        raise WeightsError(f"{where}: head settings that this version of tadkit does not support ({first})") from None

@@ -62,9 +62,9 @@ def test_every_number_has_a_lowest_and_a_highest_value(kind):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"head": {"ranges_steps": [[0, 4], [8, 4]], "levels": 2}}, "shortest reach of a level before a longer one"),
+        ({"head": {"ranges_steps": [[0, 4], [8, 4]], "levels": 2}}, "each entry of ranges_steps must be a shorter distance"),
         ({"head": {"kind": "temporal-maxer", "neck_groups": 7}}, "dim 128 must be a multiple of neck_groups 7"),
-        ({"head": {"kind": "temporal-maxer", "neck_groups": 8, "neck": "fpn"}}, "neck_groups goes with neck identity"),
+        ({"head": {"kind": "temporal-maxer", "neck_groups": 8, "neck": "fpn"}}, "neck_groups requires neck identity"),
         ({"evaluation": {"tiou": []}}, "at least 1 item"),
         ({"evaluation": {"tiou": [0.5, 1.5]}}, "less than or equal to 1"),
         ({"train": {"head": {"views": []}}}, "at least 1 item"),

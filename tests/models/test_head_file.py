@@ -14,6 +14,8 @@ from tadkit.models.head_file import head_settings
         ({"dim": 130}, "head: dim 130 must be a multiple of attention_heads 4"),
     ],
 )
-def test_settings_that_this_tadkit_does_not_know_are_told_in_one_line(section, said):
-    with pytest.raises(WeightsError, match=rf"^there: head settings that this tadkit cannot take \({said}.*\)$"):
+def test_unsupported_settings_are_reported_in_one_line(section, said):
+    with pytest.raises(
+        WeightsError, match=rf"^there: head settings that this version of tadkit does not support \({said}.*\)$"
+    ):
         head_settings(section, where="there")

@@ -1,7 +1,7 @@
-"""Golden outputs of the peers beside ours: `pytest -v tests/parity` runs them all and tells the largest differences.
+"""Golden outputs of other projects beside ours: `pytest -v tests/parity` also reports the largest differences.
 
 They are read from ``TADKIT_FIXTURES``, from ``../shared/fixtures`` beside the checkout, or else from ``golden``, which
-holds a part of them for machines that have no others (its README says which).
+holds part of them (its README says which).
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from tadkit.models.heads import Head
 GOLDEN = Path(__file__).parent / "golden"
 BESIDE = Path(__file__).parents[3] / "shared/fixtures"
 FIXTURES = Path(os.environ.get("TADKIT_FIXTURES") or (BESIDE if BESIDE.is_dir() else GOLDEN))
-PEERS = {
+PROJECTS = {
     "happyharrycn/actionformer_release": "actionformer",
     "dingfengshi/TriDet": "tridet",
     "sming256/OpenTAD": "opentad",
 }
 SAME_SCORE = 1e-6
-"""Scores of the peers that differ by less may stand in either order.
+"""Scores of other projects that differ by less may come in either order.
 
-Their logits are off by up to 2.1e-6 by their own count (``max_abs_err_fp32_vs_fp64``), and a sigmoid is nowhere steeper
+Their logits have recorded errors of up to 2.1e-6 (``max_abs_err_fp32_vs_fp64``), and a sigmoid is nowhere steeper
 than 1/4: half a millionth for each of the two scores.
 """
 MEASURED: dict[tuple[str, str], float] = {}
@@ -63,32 +63,32 @@ class Files:
         """One ``.npz`` file."""
         return dict(np.load(io.BytesIO(self.held[f"{name}.npz"])))
 
-    def told(self, name: str) -> Any:
+    def recorded(self, name: str) -> Any:
         """One ``.json`` file."""
         return json.loads(self.held[f"{name}.json"])
 
 
 class Case(Files):
-    """One model of the peers: weights, settings, inputs, and what came out."""
+    """One model of another project: weights, settings, inputs and outputs."""
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """Who made it and with which settings."""
-        return dict(self.told("config"))
+        return dict(self.recorded("config"))
 
     @cached_property
-    def peer(self) -> str:
-        """Short name of whose it is."""
-        return PEERS[self.config["peer"]]
+    def project(self) -> str:
+        """Short name of the project."""
+        return PROJECTS[self.config["peer"]]
 
     @cached_property
     def kind(self) -> str:
-        """The architecture as the peer names it."""
-        return str(self.config.get("config", {}).get("type", self.peer))
+        """The project's name of the architecture."""
+        return str(self.config.get("config", {}).get("type", self.project))
 
     @cached_property
     def weights(self) -> dict[str, torch.Tensor]:
-        """Under the peer's names."""
+        """Weights under the project's names."""
         return dict(load(self.held["weights.safetensors"]))
 
     @cached_property
@@ -97,15 +97,15 @@ class Case(Files):
         return sorted(int(name[6:-4]) for name in self.held if name.startswith("eval_T"))
 
     def predicted(self, length: int) -> dict[str, np.ndarray]:
-        """What the peer said of one track."""
+        """The project's predictions for one track."""
         return self.arrays(f"eval_T{length}")
 
     def meta(self, length: int) -> tuple[float, float, float, float]:
         """Frames a second, frames from step to step, frame of the first step, seconds of the video."""
-        told = self.config["eval"][f"T{length}"]["meta"]
-        if "feat_stride" in told:
-            return told["fps"], told["feat_stride"], told["feat_num_frames"] / 2, told["duration"]
-        return told["fps"], told["snippet_stride"], told["offset_frames"], told["duration"]
+        recorded = self.config["eval"][f"T{length}"]["meta"]
+        if "feat_stride" in recorded:
+            return recorded["fps"], recorded["feat_stride"], recorded["feat_num_frames"] / 2, recorded["duration"]
+        return recorded["fps"], recorded["snippet_stride"], recorded["offset_frames"], recorded["duration"]
 
     def features(self, length: int) -> torch.Tensor:
         """(1, channels, length)."""
@@ -118,22 +118,22 @@ class Case(Files):
         return torch.from_numpy(held[f"gt_segments_{key}"]).float(), torch.from_numpy(held[f"gt_labels_{key}"])
 
     def gradients(self) -> dict[str, list[float]]:
-        """Norm, sum and largest of each parameter's gradient, but for those that are rounding noise."""
-        told = self.told("train")
-        noise = told["grad_stability"]["noise_only_gradients"]
+        """Norm, sum and largest of each parameter's gradient, except for those that are rounding noise."""
+        recorded = self.recorded("train")
+        noise = recorded["grad_stability"]["noise_only_gradients"]
         kinds = ("norm", "sum", "absmax")
-        return {name: [held[kind] for kind in kinds] for name, held in told["grad"].items() if name not in noise}
+        return {name: [held[kind] for kind in kinds] for name, held in recorded["grad"].items() if name not in noise}
 
     def head(self) -> Head:
         """Their weights in our head, as `tadkit import head` makes it."""
         config = dict(self.config.get("kwargs") or self.config["config"])
-        if self.peer == "opentad":  # its data loader pads, not its head
+        if self.project == "opentad":  # its data loader pads, not its head
             config |= {"max_seq_len": 256, "window_size": 256}
-        return build_imported(self.weights, self.peer, config, where=self.name).head  # type: ignore[arg-type]
+        return build_imported(self.weights, self.project, config, where=self.name).head  # type: ignore[arg-type]
 
 
 class Compared:
-    """Holds ours against theirs, and remembers the largest difference of each kind."""
+    """Compares ours with theirs, and remembers the largest difference of each kind."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -156,11 +156,11 @@ class Compared:
     def detections(
         self, what: str, ours: Decoded, theirs: Mapping[str, np.ndarray], *, bars: tuple[float, float]
     ) -> None:
-        """The same detections in the same order; those of as good as equal scores as sets.
+        """The same detections in the same order; those with practically equal scores are compared as sets.
 
         Args:
-            what: which.
-            ours: by falling score.
+            what: name of the comparison.
+            ours: by descending score.
             theirs: their ``segments``, ``scores`` and ``labels``.
             bars: how far ends and scores may be apart.
         """
@@ -180,7 +180,7 @@ class Compared:
 
 
 def _matched(apart: np.ndarray) -> np.ndarray:
-    """For each row the column that is nearest, each column once; its own place where that is as near as any."""
+    """For each row the nearest column, each column once; its own index if that is as near as any."""
     taken = np.zeros(len(apart), dtype=np.int64)
     left = apart.copy()
     for row in range(len(apart)):
@@ -203,7 +203,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def needed() -> Callable[[str], Path]:
-    """The place of a part of the fixtures; skips where there is none."""
+    """Path of a part of the fixtures; skips the test if it is missing."""
 
     def find(part: str) -> Path:
         if not (FIXTURES / part).exists():
@@ -215,7 +215,7 @@ def needed() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def evaluators() -> Files:
-    """Made-up truths and detections, and what the peers' evaluators say of them."""
+    """Made-up truths and detections, and the results of other projects' evaluators."""
     for place in (FIXTURES / "evaluation", FIXTURES / "evaluation.zip"):
         if place.exists():
             return Files(place)
@@ -230,7 +230,7 @@ def compared(request: pytest.FixtureRequest) -> Compared:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The largest differences, and the detections that stand in another order, where asked to be verbose."""
+    """With -v, report the largest differences and the detections that come in another order."""
     if terminalreporter.verbosity < 1:
         return
     for (name, what), apart in sorted(MEASURED.items()):

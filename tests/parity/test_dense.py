@@ -1,4 +1,4 @@
-"""ActionFormer, TriDet and TemporalMaxer with the peers' weights, from features to detections."""
+"""ActionFormer, TriDet and TemporalMaxer with their authors' and OpenTAD's weights, from features to detections."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_logits_offsets_and_masks_of_every_level_are_theirs(dense, head, seen, c
 
 
 def _named(head: Any, found: dict[str, Any], level: int) -> dict[str, np.ndarray]:
-    """What we have at one level under the peers' names, a row a step."""
+    """Our values at one level under the projects' names, one row per step."""
     out, after = found["out"], found["neck"][level][None]
     real = nnf.pad(out.masks[level], (0, after.shape[2] - out.masks[level].shape[1]))
     ours = {"cls": out.logits[level][0], "off": out.offsets[level][0]}
@@ -88,9 +88,9 @@ def test_segments_before_suppression_are_theirs(dense, head, seen, compared):
     for length, found in seen.items():
         theirs = dense.predicted(length)
         if "cand_scores" in theirs:
-            told = dense.config["kwargs"]["test_cfg"]
-            best = head.candidates(found["out"], min_score=told["pre_nms_thresh"], limit=EVERYTHING)
-            long = np.diff(best.positions, axis=1)[:, 0] > told["duration_thresh"]
+            recorded = dense.config["kwargs"]["test_cfg"]
+            best = head.candidates(found["out"], min_score=recorded["pre_nms_thresh"], limit=EVERYTHING)
+            long = np.diff(best.positions, axis=1)[:, 0] > recorded["duration_thresh"]
             ours = Decoded(best.positions[long], best.scores[long], best.labels[long])
             wanted = {field: theirs[f"cand_{field}"] for field in ("segments", "scores", "labels")}
             compared.detections(f"candidates T{length}", ours, wanted, bars=(1e-4, 1e-4))
@@ -109,11 +109,11 @@ def test_detections_of_every_suppression_are_theirs(dense, head, seen, compared)
         theirs, (fps, stride, first, duration_s) = dense.predicted(length), dense.meta(length)
         timeline = Timeline((np.arange(length) * stride + first) / fps)
         least = dense.config.get("kwargs", {}).get("test_cfg", {}).get("pre_nms_thresh", 0.001)
-        most = 2000 if dense.peer == "opentad" else EVERYTHING  # of the video; ActionFormer's 2000 are of each level
+        most = 2000 if dense.project == "opentad" else EVERYTHING  # of the video; ActionFormer's 2000 are of each level
         best = head.candidates(found["out"], min_score=least, limit=most)
         for setting in dense.config.get("post") or dense.config["nms"]:
             ours = decode(best, timeline, duration_s, _settings(dense, setting))
-            compared.detections(f"{setting} T{length}", ours, _lasting(theirs, setting), bars=BARS[dense.peer])
+            compared.detections(f"{setting} T{length}", ours, _lasting(theirs, setting), bars=BARS[dense.project])
 
 
 def test_detections_of_their_own_candidates_are_theirs_row_for_row(dense, compared):
@@ -147,8 +147,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_the_docs_decode_as_the_peers_recipes_do(name):
-    section = (ROOT / "docs" / "heads.md").read_text().partition("## Checkpoints of the peers")[2]
+def test_the_docs_decode_as_the_projects_recipes_do(name):
+    section = (ROOT / "docs" / "heads.md").read_text().partition("## Checkpoints from other projects")[2]
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
     column = rows[0].index(name)
     settings = {row[0].strip("`"): json.loads(row[column]) for row in rows[2:]}
@@ -164,42 +164,42 @@ def test_the_recipe_of_features_decodes_as_actionformer_does():
 
 
 def _of_recipe(name: str) -> DecodeSettings:
-    """Ours for a peer's recipe; suppression by a Gaussian does not look at ``iou``."""
-    told, levels = RECIPES[name], 1 if name == "OpenTAD" else 6
-    settings = _decoding(name.lower(), SHARED | told)
-    return settings.model_copy(update={"top_candidates": told["pre_nms_topk"] * levels})
+    """Our settings for a project's recipe; Gaussian suppression ignores ``iou``."""
+    recorded, levels = RECIPES[name], 1 if name == "OpenTAD" else 6
+    settings = _decoding(name.lower(), SHARED | recorded)
+    return settings.model_copy(update={"top_candidates": recorded["pre_nms_topk"] * levels})
 
 
 def _lasting(theirs: dict[str, np.ndarray], setting: str) -> dict[str, np.ndarray]:
-    """Their detections without those that clipping left without length, which we drop."""
+    """Their detections without those that clipping left empty, which we drop."""
     lasting = np.diff(theirs[f"det_{setting}_segments"], axis=1)[:, 0] > 0
     return {field: theirs[f"det_{setting}_{field}"][lasting] for field in ("segments", "scores", "labels")}
 
 
 def _settings(dense: Any, setting: str) -> DecodeSettings:
-    """Ours for one of the peer's ways of suppression."""
-    told = dense.config.get("kwargs", {}).get("test_cfg", {})
-    return _decoding(dense.peer, told | (dense.config.get("post") or dense.config["nms"])[setting])
+    """Our settings for one of the project's suppression methods."""
+    recorded = dense.config.get("kwargs", {}).get("test_cfg", {})
+    return _decoding(dense.project, recorded | (dense.config.get("post") or dense.config["nms"])[setting])
 
 
-def _decoding(peer: str, told: dict[str, Any]) -> DecodeSettings:
-    """Ours for what a peer's configuration says of decoding."""
-    nothing = told.get("nms_method") == "none"
-    soft = told.get("nms_method", "soft") == "soft"
-    agnostic = not told.get("multiclass_nms", told.get("multiclass"))
-    votes = agnostic and told["voting_thresh"] > 0 and not nothing
-    rule = "score-iou" if peer == "actionformer" else "score"
+def _decoding(project: str, recorded: dict[str, Any]) -> DecodeSettings:
+    """Our settings for a project's decoding configuration."""
+    nothing = recorded.get("nms_method") == "none"
+    soft = recorded.get("nms_method", "soft") == "soft"
+    agnostic = not recorded.get("multiclass_nms", recorded.get("multiclass"))
+    votes = agnostic and recorded["voting_thresh"] > 0 and not nothing
+    rule = "score-iou" if project == "actionformer" else "score"
     return DecodeSettings.model_validate(
         {
             "method": "none" if nothing else "soft-gaussian" if soft else "hard",
-            "sigma": told.get("nms_sigma", told.get("sigma")),
-            "iou": told["iou_threshold"],
-            "min_score": 0.0 if nothing else told["min_score"],
-            "min_steps": told.get("duration_thresh", 0.0),
-            "keep": EVERYTHING if nothing else told["max_seg_num"],
+            "sigma": recorded.get("nms_sigma", recorded.get("sigma")),
+            "iou": recorded["iou_threshold"],
+            "min_score": 0.0 if nothing else recorded["min_score"],
+            "min_steps": recorded.get("duration_thresh", 0.0),
+            "keep": EVERYTHING if nothing else recorded["max_seg_num"],
             "class_agnostic": agnostic,
             "voting": rule if votes else "none",
-            "voting_iou": told["voting_thresh"] if votes else 0.7,
+            "voting_iou": recorded["voting_thresh"] if votes else 0.7,
             "clip_first": False,
         }
     )

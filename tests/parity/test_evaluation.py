@@ -61,7 +61,7 @@ OF_PROPOSALS = (
 )
 """Those of which there is recall of proposals, too."""
 TIED = ("ties_heavy", "ties_all", "ties_small")
-"""Scores tie, and the peers sort unstably: their answer differs between processors, so there is none to equal."""
+"""Scores tie, and the other projects sort unstably: their result differs between processors."""
 WRONG = {
     ("activitynet", "zero_len_both"): "it takes the 0/0 of two segments without length for a hit",
     ("activitynet", "classes_without_gt"): "it raises KeyError on a label without truth",
@@ -75,11 +75,11 @@ LEVELS = np.linspace(0.5, 0.95, 10)
 @pytest.fixture(scope="module")
 def cases(evaluators) -> dict[str, Case]:
     """For each case the truth of the validation subset, detections and tIoUs."""
-    return {told["name"]: read_case(evaluators, told) for told in evaluators.told("cases")}
+    return {recorded["name"]: read_case(evaluators, recorded) for recorded in evaluators.recorded("cases")}
 
 
-def read_case(evaluators, told: dict) -> Case:
-    truth, found = (evaluators.told(f"cases/{told['name']}.{kind}") for kind in ("gt", "pred"))
+def read_case(evaluators, recorded: dict) -> Case:
+    truth, found = (evaluators.recorded(f"cases/{recorded['name']}.{kind}") for kind in ("gt", "pred"))
     actions = {
         video: [Annotation(*item["segment"], item["label"]) for item in entry["annotations"]]
         for video, entry in truth["database"].items()
@@ -89,27 +89,27 @@ def read_case(evaluators, told: dict) -> Case:
         video: [Detection(*item["segment"], item["label"], item["score"]) for item in items]
         for video, items in found["results"].items()
     }
-    return actions, detections, told["tious"]
+    return actions, detections, recorded["tious"]
 
 
 @pytest.fixture(scope="module")
 def averages(evaluators) -> dict[str, dict[str, dict]]:
-    """AP and recall at multiples, of each case and peer."""
-    return evaluators.told("results")["cases"]
+    """AP and recall at multiples, of each case and project."""
+    return evaluators.recorded("results")["cases"]
 
 
 @pytest.fixture(scope="module")
 def proposals(evaluators) -> dict[str, dict[str, dict]]:
     """Recall of proposals, of each case and number of them."""
-    return evaluators.told("proposal_results")
+    return evaluators.recorded("proposal_results")
 
 
-def looked_at(truth: Truth, peer: str) -> Truth:
-    """The truths that a peer does not drop."""
-    if peer == "activitynet":
+def looked_at(truth: Truth, project: str) -> Truth:
+    """The ground truth that a project does not drop."""
+    if project == "activitynet":
         return truth
     return {
-        video: [action for action in dict.fromkeys(actions) if action.end_s - action.start_s >= SHORTEST_S[peer]]
+        video: [action for action in dict.fromkeys(actions) if action.end_s - action.start_s >= SHORTEST_S[project]]
         for video, actions in truth.items()
     }
 
@@ -120,17 +120,17 @@ def test_these_are_all_the_cases(cases, proposals):
 
 
 @pytest.mark.parametrize(
-    ("peer", "name"), [pair for pair in product(SHORTEST_S, CASES) if pair not in WRONG and pair[1] not in TIED]
+    ("project", "name"), [pair for pair in product(SHORTEST_S, CASES) if pair not in WRONG and pair[1] not in TIED]
 )
-def test_average_precision_is_theirs(peer, name, cases, averages, compared):
+def test_average_precision_is_theirs(project, name, cases, averages, compared):
     truth, found, tious = cases[name]
-    ours = mean_average_precision(looked_at(truth, peer), found, labels=None, tiou=tious)
-    wanted = averages[name][peer]
+    ours = mean_average_precision(looked_at(truth, project), found, labels=None, tiou=tious)
+    wanted = averages[name][project]
     assert set(ours.per_class) == set(wanted["ap"])
     for label, values in wanted["ap"].items():
-        compared(f"{peer}: AP", ours.per_class[label], values, bar=BAR)
-    compared(f"{peer}: mAP", ours.map, wanted["mAP"], bar=BAR)
-    compared(f"{peer}: average mAP", ours.average_map, wanted["average_mAP"], bar=BAR)
+        compared(f"{project}: AP", ours.per_class[label], values, bar=BAR)
+    compared(f"{project}: mAP", ours.map, wanted["mAP"], bar=BAR)
+    compared(f"{project}: average mAP", ours.average_map, wanted["average_mAP"], bar=BAR)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_tied_scores_give_one_answer_whatever_the_order_of_the_file(name, cases)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in TIED])
-@pytest.mark.parametrize("peer", ["opentad", "actionformer"])
-def test_recall_at_multiples_is_theirs(peer, name, cases, averages, compared):
+@pytest.mark.parametrize("project", ["opentad", "actionformer"])
+def test_recall_at_multiples_is_theirs(project, name, cases, averages, compared):
     truth, found, tious = cases[name]
-    ours = recall_at_multiples(looked_at(truth, peer), found, labels=None, tiou=tious)
-    compared(f"{peer}: recall", ours.T, averages[name][peer]["recall_top_1x_5x"], bar=BAR)
+    ours = recall_at_multiples(looked_at(truth, project), found, labels=None, tiou=tious)
+    compared(f"{project}: recall", ours.T, averages[name][project]["recall_top_1x_5x"], bar=BAR)
 
 
 @pytest.mark.parametrize("name", [name for name in OF_PROPOSALS if name not in TIED])
@@ -182,9 +182,9 @@ def test_recall_of_proposals_is_opentads(name, cases, proposals, compared):
     compared("opentad: area under it", np.trapezoid(at) / 10, theirs["AUC"], bar=BAR)
 
 
-@pytest.mark.parametrize(("peer", "name"), WRONG)
-def test_a_peer_that_is_left_out_does_stand_alone(peer, name, cases, averages):
+@pytest.mark.parametrize(("project", "name"), WRONG)
+def test_a_project_that_is_left_out_does_stand_alone(project, name, cases, averages):
     truth, found, tious = cases[name]
-    ours = mean_average_precision(looked_at(truth, peer), found, labels=None, tiou=tious)
-    wanted = averages[name][peer]
+    ours = mean_average_precision(looked_at(truth, project), found, labels=None, tiou=tious)
+    wanted = averages[name][project]
     assert "error" in wanted or any(np.abs(ours.per_class[n] - ap).max() > 0.1 for n, ap in wanted["ap"].items())

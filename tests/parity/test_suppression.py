@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tadkit.models.decode.decode import Decoded
-from tadkit.models.decode.suppression import PEER_MARGIN, Hard, SoftGaussian, SoftLinear, suppress, voted
+from tadkit.models.decode.suppression import REFERENCE_MARGIN, Hard, SoftGaussian, SoftLinear, suppress, voted
 
 ROUTINES = {
     "hard": (Hard(0.5), 0.0),
@@ -28,7 +28,7 @@ TAKEN_AS = {"soft": "gauss", "hard": "hard"}
 
 @dataclass(frozen=True)
 class Set:
-    """Candidates, and what the peer made of them."""
+    """Candidates, and ActionFormer's results."""
 
     name: str
     segments: np.ndarray
@@ -60,7 +60,7 @@ def sets(needed) -> list[Set]:
 def run(routine: str, one: Set) -> tuple[np.ndarray, np.ndarray]:
     """Indices taken, in order, and lowered scores."""
     rule, min_score = ROUTINES[routine]
-    return suppress(one.segments, one.scores, rule, min_score=min_score, keep=10**6, margin=PEER_MARGIN)
+    return suppress(one.segments, one.scores, rule, min_score=min_score, keep=10**6, margin=REFERENCE_MARGIN)
 
 
 @pytest.mark.parametrize("routine", ROUTINES)
@@ -99,7 +99,7 @@ def test_whole_calls_give_their_detections(method, classes, sets, compared):
             taken = _rows(one, theirs, method) if classes == "mc" else one.theirs[f"{TAKEN_AS[method]}_inds"]
             given = one.in_order(taken)
         labels = given.labels if classes == "mc" else None
-        limits = {"min_score": 0.001, "keep": 200, "labels": labels, "margin": PEER_MARGIN}
+        limits = {"min_score": 0.001, "keep": 200, "labels": labels, "margin": REFERENCE_MARGIN}
         kept, lowered = suppress(given.segments, given.scores, CALLS[method], **limits)
         found = given.segments[kept]
         if classes == "ag":

@@ -1,4 +1,4 @@
-"""Targets, losses, gradients and three steps of training with the peers' weights, dropout and drop-path off."""
+"""Targets, losses, gradients and three steps of training with other projects' weights, dropout and drop-path off."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_targets_are_theirs(dense, compared):
 
 
 def test_losses_are_theirs(dense, compared):
-    for name, wanted in dense.told("train").items():
+    for name, wanted in dense.recorded("train").items():
         if not name.startswith("losses"):
             continue
         head = dense.head()
@@ -70,15 +70,15 @@ def test_losses_are_theirs(dense, compared):
         compared("losses", ours.total.item(), wanted.get("final_loss", wanted.get("cost")), bar=1e-5)
         after = wanted.get("loss_normalizer_after")
         if after is None and name == "losses":
-            after = dense.told("train")["loss_normalizer_after"]
+            after = dense.recorded("train")["loss_normalizer_after"]
         if after is not None:
             compared("normaliser", head.running.mean.item(), after, bar=1e-6)
 
 
 def own_names(dense: Any) -> dict[str, str]:
-    """Our name of each of the peer's parameters, but for the scales of levels, which are one with us.
+    """Our name of each of the project's parameters, except for the scales of levels, which are one tensor here.
 
-    Each parameter is filled with its number, so that what bears our name tells the peer's.
+    Each parameter is filled with its number, so that the tensor under our name identifies the project's.
     """
     order = list(dense.weights)
     numbered = {name: torch.full_like(x, n) if x.ndim else x for n, (name, x) in enumerate(dense.weights.items())}
@@ -89,19 +89,19 @@ def test_gradients_are_theirs(dense, compared):
     head, wanted = dense.head(), dense.gradients()
     loss_of(dense, head).total.backward()
     own = {name: parameter.grad for name, parameter in head.named_parameters()}
-    told = {peer: name for peer, name in own_names(dense).items() if peer in wanted}
-    assert len(told) + head.anchor_free.levels == len(wanted)
-    for peer, name in told.items():
+    recorded = {project: name for project, name in own_names(dense).items() if project in wanted}
+    assert len(recorded) + head.anchor_free.levels == len(wanted)
+    for project, name in recorded.items():
         ours = [float(x) for x in (own[name].norm(), own[name].double().sum(), own[name].abs().max())]
-        compared("gradients", ours, wanted[peer], scale=max(wanted[peer][0], 1e-2))
-    scales = [wanted[peer][1] for peer in sorted(wanted) if ".scale." in peer and "head" in peer]
+        compared("gradients", ours, wanted[project], scale=max(wanted[project][0], 1e-2))
+    scales = [wanted[project][1] for project in sorted(wanted) if ".scale." in project and "head" in project]
     compared("gradients", own["scales"], scales)
 
 
 def test_three_steps_of_training_are_theirs(dense, compared):
-    if "three_steps" not in dense.told("train"):
-        pytest.skip("the peer's dump holds no three steps of training")
-    head, wanted = dense.head(), dense.told("train")["three_steps"]
+    if "three_steps" not in dense.recorded("train"):
+        pytest.skip("the project's dump has no three steps of training")
+    head, wanted = dense.head(), dense.recorded("train")["three_steps"]
     settings = TrainSettings(weight_decay=wanted["opt"]["weight_decay"])
     optimiser = torch.optim.AdamW(parameter_groups(head, settings))
     averaged = AveragedWeights(head, decay=wanted["ema_decay"])
@@ -116,10 +116,10 @@ def test_three_steps_of_training_are_theirs(dense, compared):
         compared("three steps: losses", loss.total.item(), step["final_loss"], bar=1e-5)
         compared("three steps: gradient norm", norm.item(), step["grad_norm_before_clip"], bar=1e-5)
     own, mean = dict(head.named_parameters()), dict(averaged.items())
-    for peer, name in own_names(dense).items():
-        if peer in wanted["param_sum_norm"] and peer not in wanted["unreliable_params"]:
+    for project, name in own_names(dense).items():
+        if project in wanted["param_sum_norm"] and project not in wanted["unreliable_params"]:
             for kind, found in (("param_sum_norm", own[name].detach()), ("ema_sum_norm", mean[name])):
-                total, size = wanted[kind][peer]
+                total, size = wanted[kind][project]
                 ours = [float(found.double().sum()), float(found.double().norm())]
                 compared("three steps: weights", ours, [total, size], bar=1e-5, scale=size)
 
@@ -136,13 +136,13 @@ def test_losses_of_single_points_are_actionformers(needed, compared):
 
 
 def test_learning_rates_are_actionformers(needed, compared):
-    for peer in json.loads(needed("actionformer/lr_schedules.json").read_text()).values():
-        epochs = peer["epochs"] + peer["warmup_epochs"]
+    for project in json.loads(needed("actionformer/lr_schedules.json").read_text()).values():
+        epochs = project["epochs"] + project["warmup_epochs"]
         settings = TrainSettings(
-            schedule=f"actionformer-{peer['schedule_type']}",
-            warmup=peer["warmup_epochs"] / epochs,
-            milestones=[epoch / peer["epochs"] for epoch in peer.get("schedule_steps", ())],
+            schedule=f"actionformer-{project['schedule_type']}",
+            warmup=project["warmup_epochs"] / epochs,
+            milestones=[epoch / project["epochs"] for epoch in project.get("schedule_steps", ())],
         )
-        total = epochs * peer["iters_per_epoch"]
-        rates = [learning_rate(n, peak=peer["base_lr"], total_steps=total, settings=settings) for n in range(total)]
-        compared(peer["schedule_type"], rates, peer["lr"], bar=1e-9, scale=peer["base_lr"])
+        total = epochs * project["iters_per_epoch"]
+        rates = [learning_rate(n, peak=project["base_lr"], total_steps=total, settings=settings) for n in range(total)]
+        compared(project["schedule_type"], rates, project["lr"], bar=1e-9, scale=project["base_lr"])

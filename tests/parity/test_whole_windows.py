@@ -60,42 +60,42 @@ def test_detections_are_theirs(whole, head, seen, compared):
 
 
 def _settings(whole: Any, setting: str) -> DecodeSettings:
-    """Ours for one of the peer's ways of suppression."""
+    """Our settings for one of the project's suppression methods."""
     same = {"min_score": 0.001, "clip_first": False}
     if whole.kind == "BMN":
         return DecodeSettings.model_validate(same | {"sigma": 0.75, "keep": 100, "class_agnostic": True})
-    told = whole.config["nms"][setting]
-    agnostic = not told["multiclass"]
-    voting = {"voting": "score" if agnostic else "none", "voting_iou": told["voting_thresh"]}
-    return DecodeSettings.model_validate(same | voting | {"class_agnostic": agnostic, "keep": told["max_seg_num"]})
+    recorded = whole.config["nms"][setting]
+    agnostic = not recorded["multiclass"]
+    voting = {"voting": "score" if agnostic else "none", "voting_iou": recorded["voting_thresh"]}
+    return DecodeSettings.model_validate(same | voting | {"class_agnostic": agnostic, "keep": recorded["max_seg_num"]})
 
 
 def test_losses_and_gradients_are_theirs(whole, head, compared):
-    held, told = whole.arrays("train"), whole.told("train")
+    held, recorded = whole.arrays("train"), whole.recorded("train")
     batch = held["batch_lengths"].tolist()
     truth = [[torch.from_numpy(held[f"gt_{name}_{n}"]) for n in range(len(batch))] for name in ("segments", "labels")]
     steps = head.settings.window_steps
     features, mask = torch.zeros(len(batch), head.in_channels, steps), torch.zeros(len(batch), steps, dtype=torch.bool)
     for row, length in enumerate(batch):
         features[row, :, :length], mask[row, :length] = whole.features(length)[0], True
-    if whole.kind == "BMN":  # it names nothing
+    if whole.kind == "BMN":  # it has no classes
         truth[1] = [torch.zeros_like(labels) for labels in truth[1]]
     head.zero_grad()
     loss = head.loss(head(features, mask), *truth)
-    if whole.kind == "BMN":  # its regression loss draws proposals at random, and is left out of theirs
-        cost, wanted = loss.classification, told["losses"]["loss_tem"] + told["losses"]["loss_cls"]
+    if whole.kind == "BMN":  # its regression loss samples proposals at random, so theirs leaves it out
+        cost, wanted = loss.classification, recorded["losses"]["loss_tem"] + recorded["losses"]["loss_cls"]
     else:
-        cost, wanted = loss.total, told["losses"]["cost"]
-        of_class = sum(value for name, value in told["losses"].items() if name.startswith("loss_class"))
+        cost, wanted = loss.total, recorded["losses"]["cost"]
+        of_class = sum(value for name, value in recorded["losses"].items() if name.startswith("loss_class"))
         compared("losses", loss.classification.item(), of_class)
     compared("losses", cost.item(), wanted)
     cost.backward()
-    own, peers = dict(head.named_parameters()), whole.gradients()
+    own, theirs = dict(head.named_parameters()), whole.gradients()
     seen = set()
-    for peer, (norm, total, largest) in peers.items():
-        name = name_from_opentad(peer, whole.kind.lower())
+    for name_there, (norm, total, largest) in theirs.items():
+        name = name_from_opentad(name_there, whole.kind.lower())
         # OpenTAD's sampler halves what it reads; our weights hold that half.
-        gradient = own[name].grad / (2 if peer.endswith("output_proj.weight") else 1)
+        gradient = own[name].grad / (2 if name_there.endswith("output_proj.weight") else 1)
         ours = [float(gradient.norm()), float(gradient.sum()), float(gradient.abs().max())]
         compared("gradients", ours, [norm, total, largest], scale=max(norm, 1e-2))
         seen.add(name)

@@ -1,1 +1,1 @@
-"""From a head's predictions to detections: candidates, suppression, seconds."""
+"""Decoding: from a head's predictions to detections in seconds, suppression included."""

@@ -1,4 +1,4 @@
-"""From a head's candidates to detections in seconds."""
+"""Decode a head's candidates into detections in seconds."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tadkit.timeline import Timeline
 
 
 class Decoded(NamedTuple):
-    """Detections of one video by falling score.
+    """Detections of one video, by descending score.
 
     Attributes:
-        segments_s: (detections, 2), start and end in seconds from the first shown frame, start before end.
+        segments_s: (detections, 2), start and end in seconds from the first displayed frame; start < end.
         scores: (detections,), in (0, 1).
         labels: (detections,), class indices.
     """
@@ -37,14 +37,14 @@ def decode(
     *,
     video_scores: Float64[np.ndarray, " classes"] | None = None,
 ) -> Decoded:
-    """Detections of one video: from a head's best candidates to seconds, suppression, voting.
+    """Detections of one video: candidates converted to seconds, then suppression and voting.
 
     Args:
-        candidates: of one video, as :func:`tadkit.models.heads.candidates` gives them.
-        timeline: when each step of the feature track happens.
-        duration_s: segments are clipped to ``[0, duration_s]``; those that have no length left are dropped.
-        settings: thresholds, counts and the way of suppression.
-        video_scores: of the whole video for each class, from elsewhere; combined with those of the candidates.
+        candidates: candidates of one video, from :meth:`tadkit.models.heads.head.HeadOf.candidates`.
+        timeline: time of each step of the feature track.
+        duration_s: segments are clipped to ``[0, duration_s]``; empty ones are dropped.
+        settings: thresholds, limits and suppression method.
+        video_scores: external scores of the whole video for each class, to combine with those of the candidates.
     """
     positions, scores, labels = candidates
     if settings.min_steps > 0:
@@ -71,7 +71,7 @@ def named_detections(
     labels: tuple[str, ...],
     video_scores: VideoScores | None,
 ) -> list[Detection]:
-    """Detections of one video by name: :func:`decode` with ``labels``, or with those that scores of the video bring."""
+    """Labelled detections of one video: :func:`decode`, with ``labels`` or those of the video's scores."""
     names, values = (labels, None) if video_scores is None else video_scores
     found = decode(candidates, timeline, duration_s, settings, video_scores=values)
     return [
@@ -81,9 +81,9 @@ def named_detections(
 
 
 def suppressed(found: Decoded, settings: DecodeSettings) -> Decoded:
-    """What suppression leaves of overlapping segments, best first, moved by voting if the settings say so.
+    """Detections left after suppression, best first, moved by voting if the settings enable it.
 
-    The peers vote only where classes suppress each other; class by class ours votes among the candidates of a class.
+    Other projects vote only in class-agnostic suppression; if suppression is per class, so is our voting.
     """
     labels = None if settings.class_agnostic else found.labels
     min_score, keep = settings.min_score, settings.keep
@@ -110,7 +110,7 @@ def suppressed(found: Decoded, settings: DecodeSettings) -> Decoded:
 
 
 def _rule_of(settings: DecodeSettings) -> SuppressionRule | None:
-    """The rule that the settings ask for; None where nothing is suppressed."""
+    """The suppression rule in the settings; None for no suppression."""
     match settings.method:
         case "soft-gaussian":
             return SoftGaussian(settings.sigma)
@@ -125,7 +125,7 @@ def _rule_of(settings: DecodeSettings) -> SuppressionRule | None:
 
 
 def _clipped(found: Decoded, duration_s: float) -> Decoded:
-    """Segments inside the video, without those that have no length left."""
+    """Segments clipped to the video, without empty ones."""
     segments_s = np.clip(found.segments_s, 0.0, duration_s)
     lasting = segments_s[:, 1] > segments_s[:, 0]
     return Decoded(segments_s[lasting], found.scores[lasting], found.labels[lasting])

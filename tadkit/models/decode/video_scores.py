@@ -1,7 +1,7 @@
-"""Scores of whole videos from another classifier, and how they are combined with the scores of candidates.
+"""Scores of whole videos from an external classifier, and their combination with the scores of candidates.
 
-Detectors for ActivityNet are commonly evaluated this way: a proposal takes the best labels of its video (BMN and
-ActionFormer: the two best), and its score is multiplied by that of the label, or their geometric mean is taken.
+This is the usual protocol on ActivityNet: a proposal takes the best labels of its video (BMN and ActionFormer: the two
+best), and its score is the product of its own and that of the label, or their geometric mean.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class VideoScores(NamedTuple):
     """Scores of one video.
 
     Attributes:
-        labels: names of the classes.
+        labels: class labels.
         values: (classes,), not negative.
     """
 
@@ -32,54 +32,54 @@ class VideoScores(NamedTuple):
 
 
 class VideoScoresFile:
-    """Scores of many videos from a JSON file, for one model.
+    """Scores of many videos from a JSON file, checked against one model.
 
     Args:
-        path: the file.
-        labels: of the model; the file may name no others, unless the model is class-agnostic.
+        path: JSON file.
+        labels: labels of the model; unless the model is class-agnostic, the file may contain no others.
         class_agnostic: whether the model has no classifier; its candidates then take the file's labels.
-        best_labels: how many best labels of its video a candidate takes (``decode.video_labels``).
+        best_labels: number of best labels of its video that a candidate takes (``decode.video_labels``).
 
     Raises:
-        AnnotationError: the file is invalid (:func:`read_video_scores`), or names classes for a class-agnostic model
-            whose candidates take no labels of their video.
+        AnnotationError: the file is invalid (:func:`read_video_scores`), or contains class labels although the model is
+            class-agnostic and ``best_labels`` is 0.
     """
 
     def __init__(self, path: Path, labels: tuple[str, ...], *, class_agnostic: bool, best_labels: int) -> None:
         self.path = path
         self._scores = read_video_scores(path, None if class_agnostic else labels)
-        strange = sorted({label for scores in self._scores.values() for label in scores.labels} - set(labels))
-        if class_agnostic and strange and not best_labels:
+        unknown = sorted({label for scores in self._scores.values() for label in scores.labels} - set(labels))
+        if class_agnostic and unknown and not best_labels:
             raise AnnotationError(
-                f"{path}: names classes such as '{strange[0]}', but the model is class-agnostic; let its proposals "
-                "take the best labels of their video: --set decode.video_labels=2"
+                f"{path}: contains classes such as '{unknown[0]}', but the model is class-agnostic; to give its "
+                "proposals the best labels of their video, add --set decode.video_labels=2"
             )
 
     def of(self, video: str) -> VideoScores:
         """Scores of one video.
 
         Raises:
-            AnnotationError: the file has none.
+            AnnotationError: the file has no scores for it.
         """
         if video not in self._scores:
-            raise AnnotationError(f"{self.path}: no scores for '{video}'; add them, or omit the file")
+            raise AnnotationError(f"{self.path}: no scores for '{video}'; add them, or do not use this file")
         return self._scores[video]
 
 
 def read_video_scores(path: Path, labels: tuple[str, ...] | None = None) -> dict[str, VideoScores]:
-    """Scores of each video, 0 for a label that a video does not name.
+    """Scores of each video; 0 for labels that are missing for a video.
 
     Args:
         path: JSON file.
-        labels: names and order of the classes; by default all that the file names, sorted.
+        labels: class labels in order; by default all labels in the file, sorted.
 
     Raises:
-        AnnotationError: the file is not ``{video: {label: score}}``, a score is negative or no number, or a label is
+        AnnotationError: the file is not ``{video: {label: score}}``, a score is negative or not a number, or a label is
             not in ``labels``.
     """
     content = read_json(path, error=AnnotationError)
     if not isinstance(content, Mapping):
-        raise AnnotationError(f"{path}: not an object; expected scores of videos as {{video: {{label: score}}}}")
+        raise AnnotationError(f"{path}: not a JSON object; expected video scores as {{video: {{label: score}}}}")
     if labels is None:
         labels = tuple(sorted({label for named in content.values() if isinstance(named, Mapping) for label in named}))
     return {
@@ -90,16 +90,16 @@ def read_video_scores(path: Path, labels: tuple[str, ...] | None = None) -> dict
 
 def _scores(where: str, named: object, labels: Sequence[str]) -> Float64[np.ndarray, " classes"]:
     if not isinstance(named, Mapping):
-        raise AnnotationError(f"{where} is no object; expected {{label: score}}")
-    strange = [label for label in named if label not in labels]
-    if strange:
+        raise AnnotationError(f"{where} is not a JSON object; expected {{label: score}}")
+    unknown = [label for label in named if label not in labels]
+    if unknown:
         raise AnnotationError(
-            f"{where} names '{strange[0]}', which is not a label of the model; its labels: {', '.join(labels)}"
+            f"{where} has '{unknown[0]}', which is not a label of the model; its labels: {', '.join(labels)}"
         )
     scores = [named.get(label, 0.0) for label in labels]
     for label, score in zip(labels, scores, strict=True):
         if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score < float("inf"):
-            raise AnnotationError(f"{where} has {score!r} for '{label}'; expected a number of 0 or more")
+            raise AnnotationError(f"{where} has {score!r} for '{label}'; expected a number >= 0")
     return np.asarray(scores, dtype=np.float64)
 
 
@@ -112,16 +112,16 @@ def weighed(
     rule: CombinationRule,
     best_labels: int = 0,
 ) -> tuple[Float64[np.ndarray, "m 2"], Float64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
-    """Candidates with scores combined with those of their video.
+    """Combine the scores of candidates with those of their video.
 
     Args:
-        segments_s: of the candidates; any one unit.
-        scores: theirs.
-        labels: theirs.
-        video_scores: of the video, by class.
+        segments_s: segments of the candidates, in any unit.
+        scores: scores of the candidates.
+        labels: labels of the candidates.
+        video_scores: scores of the video, by class.
         rule: ``product``, or its square root, ``geometric-mean``.
-        best_labels: give every candidate the video's so many best labels instead of its own (the order is candidate by
-            candidate; one that classes share counts once, with its best score); with 0 it keeps its own.
+        best_labels: replace the label of every candidate by this many best labels of the video, candidate by candidate
+            (a segment proposed for several classes counts once, with its best score); 0 keeps each candidate's label.
     """
     if best_labels:
         segments_s, scores = _once(segments_s, scores)
@@ -141,7 +141,7 @@ def weighed(
 def _once(
     segments_s: Float64[np.ndarray, "n 2"], scores: Float64[np.ndarray, " n"]
 ) -> tuple[Float64[np.ndarray, "m 2"], Float64[np.ndarray, " m"]]:
-    """Each segment once with its best score, by falling score."""
+    """Each distinct segment once with its best score, by descending score."""
     order = np.argsort(-scores, kind="stable")
     _, first = np.unique(segments_s[order], axis=0, return_index=True)
     chosen = order[np.sort(first)]

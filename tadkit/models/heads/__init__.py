@@ -1,4 +1,4 @@
-"""Detection heads: from a feature track to detections."""
+"""Detection heads: from a feature track to candidate detections."""
 
 from tadkit.models.heads.actionformer import ActionFormerHead
 from tadkit.models.heads.anchor_free import (
@@ -11,7 +11,6 @@ from tadkit.models.heads.anchor_free import (
     assign_targets,
     diou_loss_1d,
     regression_ranges,
-    sigmoid_focal_loss,
 )
 from tadkit.models.heads.build import build_head
 from tadkit.models.heads.head import (
@@ -22,6 +21,7 @@ from tadkit.models.heads.head import (
     PredictionDistillation,
     Predictions,
     head_labels,
+    sigmoid_focal_loss,
 )
 from tadkit.models.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.models.heads.tridet import TriDetHead

@@ -1,7 +1,7 @@
-"""Anchor-free heads: every step of a temporal pyramid names its classes and its distances to the action's two ends.
+"""Anchor-free heads: each step of a temporal pyramid predicts classes and the distances to an action's start and end.
 
-After ActionFormer (Zhang, Wu, Li, ECCV 2022, section 3.3). The heads differ in their pyramids and in how they find the
-ends: :mod:`tadkit.models.heads.actionformer`, :mod:`~tadkit.models.heads.tridet`,
+After ActionFormer (Zhang, Wu, Li, ECCV 2022, section 3.3). The heads differ in their pyramids and in how they locate
+boundaries: :mod:`tadkit.models.heads.actionformer`, :mod:`~tadkit.models.heads.tridet`,
 :mod:`~tadkit.models.heads.temporal_maxer`.
 """
 
@@ -19,21 +19,34 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tadkit.config import AnchorFreeSettings, HeadSettings, TemporalMaxerSettings, TriDetSettings
-from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, best_of, check_finite
+from tadkit.models.heads.head import (
+    SAME_LENGTH_STEPS,
+    Candidates,
+    HeadLoss,
+    HeadOf,
+    PredictionDistillation,
+    best_of,
+    check_finite,
+    sigmoid_divergence,
+    sigmoid_focal_loss,
+)
 from tadkit.models.heads.layers import ChannelNorm, DenseConv1d, zero_padding
-from tadkit.models.heads.pyramid import EmbeddedPyramid, Level
+from tadkit.models.heads.pyramid import Level, Pyramid
 
 _MOMENTUM = 0.9
 
 
+_TINY = 1e-8
+
+
 class HeadPredictions(NamedTuple):
-    """What a head says of each step, level by level, finest first.
+    """Predictions for each step, level by level, finest first.
 
     Attributes:
-        logits: one (batch, level_time, classes) a level, before the sigmoid; actions may overlap.
-        offsets: one (batch, level_time, ends) a level: distances to start and end in strides of the level, not
-            negative. ``ends`` is 2, or 2 * classes where each class has its own (start and end of class 0, ...).
-        masks: one (batch, level_time) a level, True where the step is real; the rest means nothing.
+        logits: (batch, level_time, classes) per level, before the sigmoid; actions may overlap.
+        offsets: (batch, level_time, ends) per level: nonnegative distances to start and end in strides of the level.
+            ``ends`` is 2, or 2 * classes if each class has its own (start and end of class 0, ...).
+        masks: (batch, level_time) per level, True at real steps; values at the others are meaningless.
     """
 
     logits: tuple[Float[Tensor, "batch _ classes"], ...]
@@ -41,62 +54,17 @@ class HeadPredictions(NamedTuple):
     masks: tuple[Bool[Tensor, "batch _"], ...]
 
 
-class Tower(nn.Module):
-    """Convolutions over time, LayerNorm and ReLU between them, that all levels share."""
-
-    def __init__(
-        self, settings: AnchorFreeSettings, in_channels: int, out_channels: int, *, kernel: int | None = None
-    ) -> None:
-        super().__init__()
-        dim, size = settings.head_dim or in_channels, kernel or settings.head_kernel
-        widths = [in_channels] + [dim] * (settings.head_layers - 1)
-        self.hidden = nn.ModuleList(DenseConv1d(width, dim, kernel=size, bias=False) for width in widths[:-1])
-        self.norms = nn.ModuleList(
-            ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky") for _ in self.hidden
-        )
-        self.out = DenseConv1d(widths[-1], out_channels, kernel=size)
-        self.masks_out = settings.padding != "opentad"
-
-    def forward(
-        self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch time out_channels"]:
-        """Outputs with channels last; zero at masked steps but for OpenTAD's padding."""
-        for conv, norm in zip(self.hidden, self.norms, strict=True):
-            x = nnf.relu(norm(conv(x, mask), mask))
-        out: Tensor = self.out(x, mask) if self.masks_out else self.out.unmasked(x)
-        return out.transpose(1, 2)
-
-
-class RunningPositives(nn.Module):
-    """Running mean of the positives a batch, which losses are divided by; it moves in training alone."""
-
-    mean: Tensor
-
-    def __init__(self, start: float) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(float(start)))
-
-    @torch.no_grad()
-    def forward(self, positives: Tensor) -> Float[Tensor, ""]:
-        """The mean, after this batch has joined it."""
-        if self.training:
-            self.mean.mul_(_MOMENTUM).add_((1 - _MOMENTUM) * positives.clamp(min=1))
-        return self.mean.clone()
-
-
 class AnchorFreeHead(HeadOf[HeadPredictions]):
-    """Pyramid, then a classifier and a regressor that all levels share; subclasses bring the pyramid.
+    """Pyramid, then a classifier and a regressor shared by all levels; subclasses provide the pyramid.
 
     Args:
         settings: sizes and priors.
-        pyramid: gives the levels, finest first.
-        num_classes: classes; each has a sigmoid of its own.
-        regressed: channels of the regressor.
+        pyramid: computes the levels, finest first.
+        num_classes: number of classes, each with its own sigmoid.
+        regressed: output channels of the regressor.
     """
 
-    def __init__(
-        self, settings: HeadSettings, *, pyramid: EmbeddedPyramid, num_classes: int, regressed: int = 2
-    ) -> None:
+    def __init__(self, settings: HeadSettings, *, pyramid: Pyramid, num_classes: int, regressed: int = 2) -> None:
         super().__init__()
         assert isinstance(settings, AnchorFreeSettings)
         self.settings, self.anchor_free = settings, settings
@@ -109,20 +77,20 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         self.running = RunningPositives(settings.normaliser_start) if settings.normaliser == "running" else None
         prior = settings.prior_probability
         nn.init.constant_(self.classifier.out.conv.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
-        # The paper starts at 0, where ReLU leaves half of the steps without a gradient; from 1 nearly all can learn.
+        # The paper starts at 0, where ReLU blocks the gradient of half of the steps; from 1 nearly all get one.
         nn.init.ones_(self.regressor.out.conv.bias)  # type: ignore[arg-type]
 
     def forward(
         self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> HeadPredictions:
-        """Predict; ``time`` is any positive number and level ``l`` has ``ceil(time / 2**l)`` steps.
+        """Predict for any positive ``time``; level ``l`` has ``ceil(time / 2**l)`` steps.
 
         Args:
-            features: the track; what stands at masked steps is never read.
+            features: the track; values at masked steps are never read.
             mask: True where a step is real.
 
         Returns:
-            Logits, offsets and masks of each level; with ``masked`` padding nothing at real steps depends on it.
+            Logits, offsets and masks of each level; with ``masked`` padding, real steps do not depend on it.
         """
         assert features.shape[1] == self.in_channels, (tuple(features.shape), self.in_channels)
         time = features.shape[-1]
@@ -138,15 +106,15 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         )
 
     def _offsets(self, levels: list[Level]) -> list[Float[Tensor, "batch _ ends"]]:
-        """Distances to the ends, in strides, of each level."""
+        """Distances to start and end, in strides, for each level."""
         return self._regressed(levels)
 
     def _regressed(self, levels: list[Level]) -> list[Float[Tensor, "batch _ regressed"]]:
-        """What the regressor says of each level, scaled, then ReLU."""
+        """Outputs of the regressor for each level, scaled, then ReLU."""
         return [nnf.relu(self.regressor(x, real) * scale) for (x, real), scale in zip(levels, self.scales, strict=True)]
 
     def _padded_steps(self, time: int) -> int:
-        """Steps that a track of ``time`` is zero-padded to."""
+        """Length to which a track of ``time`` steps is zero-padded."""
         least = self.anchor_free.pad_to_steps
         if least == 0 or time <= least:
             return max(time, least)
@@ -154,11 +122,11 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         return -(-time // multiple) * multiple
 
     def _padding_multiple(self) -> int:
-        """Tracks over ``pad_to_steps`` are padded to a multiple of this."""
+        """Tracks longer than ``pad_to_steps`` are padded to a multiple of this."""
         return self.strides[-1]
 
     def _level_steps(self, time: int) -> list[int]:
-        """Steps of each level that are not made of padding alone, where there is padding."""
+        """With padding, the steps of each level that are not computed from padding alone."""
         return [-(-time // stride) for stride in self.strides]
 
     def loss(
@@ -188,69 +156,112 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         return anchor_free_distillation(student, teacher)
 
 
-def anchor_free_candidates(
-    predictions: HeadPredictions, *, strides: Sequence[int], min_score: float, limit: int
-) -> Candidates:
-    """The best candidates of one video.
+def anchor_free_loss(
+    predictions: HeadPredictions,
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    *,
+    settings: AnchorFreeSettings,
+    strides: Sequence[int],
+    normaliser: Tensor | RunningPositives | None = None,
+) -> HeadLoss:
+    """Loss of a batch against its ground truth: focal loss of the classes, distance-IoU loss of the segments.
 
     Args:
-        predictions: of one video (batch 1).
-        strides: of the head's levels; step ``j`` of a level sits at position ``j * stride``.
-        min_score: candidates below it are left out.
-        limit: most candidates.
-
-    Raises:
-        WeightsError: a prediction is not a finite number.
+        predictions: predictions for the batch.
+        segments: starts and ends of each track's actions, as fractional feature positions.
+        labels: class of each segment, track by track.
+        settings: settings of the head.
+        strides: strides of the levels.
+        normaliser: divisor of the sums: a number, or a running mean to update; by default the batch's positives.
     """
-    assert all(len(mask) == 1 for mask in predictions.masks), "candidates are of one video"
-    logits, offsets, real = (torch.cat(field, dim=1)[0].detach().cpu() for field in predictions)
-    points = np.concatenate(
-        [np.arange(mask.shape[1]) * stride for mask, stride in zip(predictions.masks, strides, strict=True)]
-    )[real.numpy()]
-    stride = np.repeat(np.asarray(strides), [mask.shape[1] for mask in predictions.masks])[real.numpy()]
-    probabilities = logits[real].double().sigmoid().numpy()
-    reach = offsets[real].double().numpy() * stride[:, None]  # (points, 2), or (points, 2 * classes)
-    check_finite(probabilities, reach)
-    point, label = best_of(probabilities, min_score=min_score, limit=limit)
-    own = reach.reshape(len(reach), -1, 2)
-    ends = own[point, label if own.shape[1] > 1 else 0]
-    positions = np.stack((points[point] - ends[:, 0], points[point] + ends[:, 1]), axis=1)
-    return Candidates(positions.astype(np.float64), probabilities[point, label], label)
+    logits, offsets, real = (torch.cat(field, dim=1) for field in predictions)
+    logits, offsets = logits.float(), offsets.float()  # sums over thousands of points overflow half precision
+    lengths = [level.shape[1] for level in predictions.logits]
+    targets = assign_targets(lengths, strides, segments, labels, settings, logits.shape[-1])
+    if isinstance(settings, TemporalMaxerSettings) and settings.regress_to == "cheapest":
+        cheapest = cheapest_offsets(lengths, strides, segments, labels, settings, logits.detach(), offsets.detach())
+        targets = targets._replace(offsets=cheapest)
+    classes, target_offsets, positive = (x.to(logits.device) for x in targets)
+    positive = positive & real
+    positives = positive.sum()
+    over = _divisor(normaliser, positives)
+    point, label = classes[positive].nonzero().unbind(dim=1)
+    own = offsets[positive].reshape(-1, offsets.shape[2] // 2, 2)  # (points, 1 or classes, 2)
+    chosen = own[point, label] if own.shape[1] > 1 else own[:, 0]
+    wanted = target_offsets[positive][point] if own.shape[1] > 1 else target_offsets[positive]
+    entries = sigmoid_focal_loss(logits, smoothed(classes, settings.label_smoothing))
+    if isinstance(settings, TriDetSettings) and settings.bins and settings.iou_power > 0:
+        entries = _weighted_by_iou(entries, classes, positive, iou_1d(chosen, wanted) ** settings.iou_power)
+    classification = entries[real].sum() / over
+    regression = diou_loss_1d(chosen, wanted).sum() / over
+    return HeadLoss(classification, regression, _total(classification, regression, settings), positives)
 
 
-SAME_LENGTH_STEPS = 1e-3
-"""Actions whose lengths differ by no more than this are all named where they overlap."""
+def _divisor(normaliser: Tensor | RunningPositives | None, positives: Tensor) -> Tensor:
+    if isinstance(normaliser, RunningPositives):
+        mean: Tensor = normaliser(positives)
+        return mean
+    return positives.clamp(min=1) if normaliser is None else normaliser
+
+
+def _total(classification: Tensor, regression: Tensor, settings: AnchorFreeSettings) -> Tensor:
+    """Weighted sum; a regression weight of 0 balances both terms, which is ActionFormer's automatic weight."""
+    weight: Tensor | float = settings.regression_weight
+    if weight == 0:
+        weight = classification.detach() / regression.detach().clamp(min=0.01)
+    return classification + weight * regression
+
+
+def smoothed(classes: Float[Tensor, "*batch classes"], smoothing: float) -> Float[Tensor, "*batch classes"]:
+    """Targets of which a share of ``smoothing`` is spread over all classes and background."""
+    return classes * (1 - smoothing) + smoothing / (classes.shape[-1] + 1) if smoothing else classes
+
+
+def _weighted_by_iou(entries: Tensor, classes: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
+    """Focal losses, with those of the positives' target classes multiplied by ``weights``, in that order.
+
+    The gradient flows through the weights too (TriDet, section 3.4, as in its authors' code).
+    """
+    factor = torch.ones_like(entries)
+    factor[(classes > 0) & positive[..., None]] = weights
+    return entries * factor
+
+
+def iou_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """IoU of segments given as distances to start and end from one point; at least 1e-6, to keep powers smooth."""
+    return _iou_around(predicted, target).clamp(min=1e-6)
+
+
+def _iou_around(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """IoU of segments around one point, from their distances to start and end alone."""
+    intersection = torch.minimum(predicted, target).sum(dim=-1)
+    union = predicted.sum(dim=-1) + target.sum(dim=-1) - intersection
+    return intersection / union.clamp(min=_TINY)
+
+
+def diou_loss_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """Distance-IoU loss (Zheng et al., AAAI 2020) of segments given as distances to start and end from one point.
+
+    Distances must not be negative. For segments of zero length the loss and its gradient are finite.
+    """
+    hull = torch.maximum(predicted, target).sum(dim=-1)
+    centres_apart = 0.5 * ((predicted[:, 1] - predicted[:, 0]) - (target[:, 1] - target[:, 0]))
+    return 1 - _iou_around(predicted, target) + (centres_apart / hull.clamp(min=_TINY)) ** 2
 
 
 class Targets(NamedTuple):
-    """What each point should say; points are the steps of all levels, one level after the other, finest first.
+    """Targets of each point; the points are the steps of all levels, one level after the other, finest first.
 
     Attributes:
-        classes: (batch, points, classes), 1.0 for each class that the point answers for.
-        offsets: (batch, points, 2), distance to start and end in strides of the point's level; 0 at negative points.
-        positive: (batch, points), True where the point answers for an action.
+        classes: (batch, points, classes), 1.0 for each class assigned to the point.
+        offsets: (batch, points, 2), distances to start and end in strides of the point's level; 0 at negative points.
+        positive: (batch, points), True if an action is assigned to the point.
     """
 
     classes: Float[Tensor, "batch points classes"]
     offsets: Float[Tensor, "batch points 2"]
     positive: Bool[Tensor, "batch points"]
-
-
-class Points(NamedTuple):
-    """Position in feature steps, stride, and half-open range of regressed distances of each point."""
-
-    position: Float[Tensor, " points"]
-    stride: Float[Tensor, " points"]
-    shortest: Float[Tensor, " points"]
-    longest: Float[Tensor, " points"]
-
-
-def regression_ranges(settings: AnchorFreeSettings) -> tuple[tuple[float, float], ...]:
-    """Half-open range of the farther end's distance, in feature steps, that each level answers for."""
-    if settings.ranges_steps:
-        return settings.ranges_steps
-    bounds = [0.0, *(settings.first_range_steps * 2**level for level in range(settings.levels - 1)), math.inf]
-    return tuple(itertools.pairwise(bounds))
 
 
 def assign_targets(
@@ -264,20 +275,20 @@ def assign_targets(
     """Targets of a batch by centre sampling and regression ranges.
 
     A point is positive for an action if it lies strictly inside it, within ``centre_radius`` strides of its centre
-    (anywhere inside, if that is 0), and if its distance to the farther end is in its level's range (half open, so that
-    one level answers; the paper's is closed, which is a setting). Where actions overlap the shortest wins, with the
-    classes of all that are as short within 1e-3 steps.
+    (anywhere inside if that is 0), and if its distance to the farther boundary is in its level's range (half open, so
+    that exactly one level matches; the paper's closed range is a setting). Where actions overlap the shortest wins,
+    with the classes of all that are as short to within 1e-3 steps.
 
     Args:
         lengths: steps of each level.
         strides: stride of each level in feature steps.
-        segments: for each track, starts and ends as fractional positions on it, any order, possibly none.
-        labels: for each track, the class of each segment.
+        segments: starts and ends of each track's actions (possibly none), as fractional feature positions.
+        labels: class of each segment, track by track.
         settings: ranges and radius.
-        num_classes: classes.
+        num_classes: number of classes.
 
     Returns:
-        Targets on the device of the segments; masked points are assigned too and are the caller's to leave out.
+        Targets on the device of the segments, for masked points too, which the caller must ignore.
     """
     device = segments[0].device if segments else torch.device("cpu")
     points = points_of(lengths, strides, regression_ranges(settings), device)
@@ -286,6 +297,23 @@ def assign_targets(
         for ends, label in zip(segments, labels, strict=True)
     ]
     return Targets(*(torch.stack(field) for field in zip(*assigned, strict=True)))
+
+
+def regression_ranges(settings: AnchorFreeSettings) -> tuple[tuple[float, float], ...]:
+    """Half-open range of the distance to the farther boundary, in feature steps, for each level."""
+    if settings.ranges_steps:
+        return settings.ranges_steps
+    bounds = [0.0, *(settings.first_range_steps * 2**level for level in range(settings.levels - 1)), math.inf]
+    return tuple(itertools.pairwise(bounds))
+
+
+class Points(NamedTuple):
+    """Position in feature steps, stride, and half-open range of regressed distances, for each point."""
+
+    position: Float[Tensor, " points"]
+    stride: Float[Tensor, " points"]
+    shortest: Float[Tensor, " points"]
+    longest: Float[Tensor, " points"]
 
 
 def points_of(
@@ -325,138 +353,6 @@ def _assign_one(
     return Targets((chosen.to(segments.dtype) @ one_hot).clamp(max=1.0), offsets * positive[:, None], positive)
 
 
-_TINY = 1e-8
-
-
-def sigmoid_focal_loss(
-    logits: Float[Tensor, "*shape"], targets: Float[Tensor, "*shape"], *, alpha: float = 0.25, gamma: float = 2.0
-) -> Float[Tensor, "*shape"]:
-    """Focal loss of each entry (Lin et al., ICCV 2017); targets lie in [0, 1]."""
-    probability = logits.sigmoid()
-    cross_entropy = nnf.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    miss = probability * (1 - targets) + (1 - probability) * targets
-    return (alpha * targets + (1 - alpha) * (1 - targets)) * cross_entropy * miss**gamma
-
-
-def iou_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-    """IoU of segments given as distances to start and end from one point; at least 1e-6, where its roots have slope."""
-    return _iou_around(predicted, target).clamp(min=1e-6)
-
-
-def _iou_around(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-    """IoU of segments around one point, given as distances to start and end: it needs no positions."""
-    intersection = torch.minimum(predicted, target).sum(dim=-1)
-    union = predicted.sum(dim=-1) + target.sum(dim=-1) - intersection
-    return intersection / union.clamp(min=_TINY)
-
-
-def diou_loss_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-    """Distance-IoU loss (Zheng et al., AAAI 2020) of segments given as distances to start and end from one point.
-
-    Distances are not negative. Segments of no length have no overlap: finite, never NaN, and so is the gradient.
-    """
-    hull = torch.maximum(predicted, target).sum(dim=-1)
-    centres_apart = 0.5 * ((predicted[:, 1] - predicted[:, 0]) - (target[:, 1] - target[:, 0]))
-    return 1 - _iou_around(predicted, target) + (centres_apart / hull.clamp(min=_TINY)) ** 2
-
-
-def anchor_free_loss(
-    predictions: HeadPredictions,
-    segments: Sequence[Float[Tensor, "actions 2"]],
-    labels: Sequence[Int[Tensor, " actions"]],
-    *,
-    settings: AnchorFreeSettings,
-    strides: Sequence[int],
-    normaliser: Tensor | RunningPositives | None = None,
-) -> HeadLoss:
-    """Loss of a batch against its ground truth: focal loss of the classes, distance-IoU loss of the segments.
-
-    Args:
-        predictions: of the batch.
-        segments: for each track, starts and ends as fractional feature positions.
-        labels: for each track, the class of each segment.
-        settings: of the head.
-        strides: of the head's levels.
-        normaliser: of the sums: a number, or the running mean that this batch joins; else the batch's positives.
-    """
-    logits, offsets, real = (torch.cat(field, dim=1) for field in predictions)
-    logits, offsets = logits.float(), offsets.float()  # sums over thousands of points overflow half precision
-    lengths = [level.shape[1] for level in predictions.logits]
-    targets = assign_targets(lengths, strides, segments, labels, settings, logits.shape[-1])
-    if isinstance(settings, TemporalMaxerSettings) and settings.regress_to == "cheapest":
-        cheapest = cheapest_offsets(lengths, strides, segments, labels, settings, logits.detach(), offsets.detach())
-        targets = targets._replace(offsets=cheapest)
-    classes, target_offsets, positive = (x.to(logits.device) for x in targets)
-    positive = positive & real
-    positives = positive.sum()
-    over = _divisor(normaliser, positives)
-    point, label = classes[positive].nonzero().unbind(dim=1)
-    own = offsets[positive].reshape(-1, offsets.shape[2] // 2, 2)  # (points, 1 or classes, 2)
-    chosen = own[point, label] if own.shape[1] > 1 else own[:, 0]
-    wanted = target_offsets[positive][point] if own.shape[1] > 1 else target_offsets[positive]
-    entries = sigmoid_focal_loss(logits, smoothed(classes, settings.label_smoothing))
-    if isinstance(settings, TriDetSettings) and settings.bins and settings.iou_power > 0:
-        entries = _weighted_by_iou(entries, classes, positive, iou_1d(chosen, wanted) ** settings.iou_power)
-    classification = entries[real].sum() / over
-    regression = diou_loss_1d(chosen, wanted).sum() / over
-    return HeadLoss(classification, regression, _total(classification, regression, settings), positives)
-
-
-def _divisor(normaliser: Tensor | RunningPositives | None, positives: Tensor) -> Tensor:
-    if isinstance(normaliser, RunningPositives):
-        mean: Tensor = normaliser(positives)
-        return mean
-    return positives.clamp(min=1) if normaliser is None else normaliser
-
-
-def _total(classification: Tensor, regression: Tensor, settings: AnchorFreeSettings) -> Tensor:
-    """Sum with the regression's weight; 0 makes both weigh the same, which is ActionFormer's automatic weight."""
-    weight: Tensor | float = settings.regression_weight
-    if weight == 0:
-        weight = classification.detach() / regression.detach().clamp(min=0.01)
-    return classification + weight * regression
-
-
-def smoothed(classes: Float[Tensor, "*batch classes"], smoothing: float) -> Float[Tensor, "*batch classes"]:
-    """Targets with a share of ``smoothing`` spread over all classes and background."""
-    return classes * (1 - smoothing) + smoothing / (classes.shape[-1] + 1) if smoothing else classes
-
-
-def _weighted_by_iou(entries: Tensor, classes: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
-    """Focal losses of which those of the positives' own classes, in the order of ``weights``, are multiplied by them.
-
-    The gradient goes through the weights too (TriDet, section 3.4, as its authors' code has it).
-    """
-    factor = torch.ones_like(entries)
-    factor[(classes > 0) & positive[..., None]] = weights
-    return entries * factor
-
-
-def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
-    """Distance of predictions (D_pred in docs/method.md, section 2; its exact form is open there, and this is ours).
-
-    Classification is KL(teacher || student) of each class's own sigmoid, weighted by the larger of the two
-    probabilities (without gradient), so that thousands of points that both call background do not drown the actions,
-    while what only one of the two sees counts in full. Regression is smooth L1 between the offsets, in strides,
-    weighted by the teacher's foreground score, its largest class probability. Both are sums over the points that are
-    real to both, divided by the teacher's foreground mass, the sum of those scores, at least 1. The teacher gets no
-    gradient. Where each class has its own ends, its offsets weigh as the teacher's probability of it.
-    """
-    real = torch.cat(student.masks, dim=1) & torch.cat(teacher.masks, dim=1)
-    logits, offsets = (torch.cat(field, dim=1)[real].float() for field in student[:2])
-    teacher_logits, teacher_offsets = (torch.cat(field, dim=1)[real].detach().float() for field in teacher[:2])
-    probability = teacher_logits.sigmoid()
-    foreground = probability.amax(dim=-1)
-    mass = foreground.sum().clamp(min=1.0)
-    divergence = probability * (nnf.logsigmoid(teacher_logits) - nnf.logsigmoid(logits))
-    divergence = divergence + (1 - probability) * (nnf.logsigmoid(-teacher_logits) - nnf.logsigmoid(-logits))
-    weight = torch.maximum(probability, logits.detach().sigmoid())
-    apart = nnf.smooth_l1_loss(offsets, teacher_offsets, reduction="none")
-    apart = apart.reshape(len(apart), -1, 2).sum(dim=-1)
-    wanted = probability if apart.shape[-1] > 1 else foreground[..., None]
-    return PredictionDistillation((weight * divergence).sum() / mass, (wanted * apart).sum() / mass)
-
-
 @torch.no_grad()
 def cheapest_offsets(
     lengths: Sequence[int],
@@ -467,14 +363,14 @@ def cheapest_offsets(
     logits: Float[Tensor, "batch points classes"],
     offsets: Float[Tensor, "batch points 2"],
 ) -> Float[Tensor, "batch points 2"]:
-    """Distances in strides to the ends of the action around each point that its prediction costs least for.
+    """Distances in strides to the start and end of the action around each point with the lowest prediction cost.
 
     The cost is that of SimOTA (Ge et al., 2021): focal loss against the action's class plus twice the distance-IoU
-    loss. TemporalMaxer's training in OpenTAD chooses so where actions overlap; classes are assigned as ever.
+    loss. OpenTAD's training of TemporalMaxer resolves overlapping actions this way; class targets are not affected.
     """
     points = points_of(lengths, strides, regression_ranges(settings), logits.device)
     chosen = []
-    for given, label, said, reach in zip(segments, labels, logits, offsets, strict=True):
+    for given, label, scores, reach in zip(segments, labels, logits, offsets, strict=True):
         if len(given) == 0:
             chosen.append(torch.zeros_like(reach))
             continue
@@ -482,10 +378,107 @@ def cheapest_offsets(
         to_ends = torch.stack((points.position[:, None] - ends[:, 0], ends[:, 1] - points.position[:, None]), dim=-1)
         to_ends = to_ends / points.stride[:, None, None]  # (points, actions, 2)
         outside = (to_ends < 0).any(dim=-1)
-        one_hot = nnf.one_hot(label.long(), said.shape[-1]).to(said)
-        shape = (*outside.shape, said.shape[-1])
-        cost = sigmoid_focal_loss(said[:, None].expand(shape), one_hot.expand(shape)).sum(dim=-1)
+        one_hot = nnf.one_hot(label.long(), scores.shape[-1]).to(scores)
+        shape = (*outside.shape, scores.shape[-1])
+        cost = sigmoid_focal_loss(scores[:, None].expand(shape), one_hot.expand(shape)).sum(dim=-1)
         apart = diou_loss_1d(reach[:, None].expand_as(to_ends).flatten(0, 1), to_ends.flatten(0, 1))
         winner = (cost + 2 * apart.view_as(cost)).masked_fill(outside, math.inf).argmin(dim=1)
         chosen.append(to_ends[torch.arange(len(winner), device=winner.device), winner])
     return torch.stack(chosen)
+
+
+def anchor_free_candidates(
+    predictions: HeadPredictions, *, strides: Sequence[int], min_score: float, limit: int
+) -> Candidates:
+    """The best candidates of one video.
+
+    Args:
+        predictions: predictions for one video (batch 1).
+        strides: strides of the levels; step ``j`` of a level is at position ``j * stride``.
+        min_score: lower-scoring candidates are dropped.
+        limit: maximum number of candidates.
+
+    Raises:
+        WeightsError: a prediction is not finite.
+    """
+    assert all(len(mask) == 1 for mask in predictions.masks), "expected predictions for one video"
+    logits, offsets, real = (torch.cat(field, dim=1)[0].detach().cpu() for field in predictions)
+    points = np.concatenate(
+        [np.arange(mask.shape[1]) * stride for mask, stride in zip(predictions.masks, strides, strict=True)]
+    )[real.numpy()]
+    stride = np.repeat(np.asarray(strides), [mask.shape[1] for mask in predictions.masks])[real.numpy()]
+    probabilities = logits[real].double().sigmoid().numpy()
+    reach = offsets[real].double().numpy() * stride[:, None]  # (points, 2), or (points, 2 * classes)
+    check_finite(probabilities, reach)
+    point, label = best_of(probabilities, min_score=min_score, limit=limit)
+    own = reach.reshape(len(reach), -1, 2)
+    ends = own[point, label if own.shape[1] > 1 else 0]
+    positions = np.stack((points[point] - ends[:, 0], points[point] + ends[:, 1]), axis=1)
+    return Candidates(positions.astype(np.float64), probabilities[point, label], label)
+
+
+def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
+    """Distance of predictions (D_pred in docs/method.md, section 2, which leaves its form open; this is ours).
+
+    Classification is KL(teacher || student) of each class's sigmoid, weighted by the larger of the two probabilities
+    (without gradient), so that thousands of points that both classify as background do not outweigh the actions, while
+    actions that only one of them predicts count in full. Regression is smooth L1 between the offsets, in strides,
+    weighted by the teacher's foreground score, its largest class probability. Both are summed over the points that are
+    real in both and divided by the teacher's foreground mass, the sum of those scores, at least 1. The teacher gets no
+    gradient. If each class has its own offsets, they are weighted by the teacher's probability of that class.
+    """
+    real = torch.cat(student.masks, dim=1) & torch.cat(teacher.masks, dim=1)
+    logits, offsets = (torch.cat(field, dim=1)[real].float() for field in student[:2])
+    teacher_logits, teacher_offsets = (torch.cat(field, dim=1)[real].detach().float() for field in teacher[:2])
+    probability = teacher_logits.sigmoid()
+    foreground = probability.amax(dim=-1)
+    mass = foreground.sum().clamp(min=1.0)
+    divergence = sigmoid_divergence(teacher_logits, logits)
+    weight = torch.maximum(probability, logits.detach().sigmoid())
+    apart = nnf.smooth_l1_loss(offsets, teacher_offsets, reduction="none")
+    apart = apart.reshape(len(apart), -1, 2).sum(dim=-1)
+    wanted = probability if apart.shape[-1] > 1 else foreground[..., None]
+    return PredictionDistillation((weight * divergence).sum() / mass, (wanted * apart).sum() / mass)
+
+
+class Tower(nn.Module):
+    """Convolutions over time with LayerNorm and ReLU between them, shared by all levels."""
+
+    def __init__(
+        self, settings: AnchorFreeSettings, in_channels: int, out_channels: int, *, kernel: int | None = None
+    ) -> None:
+        super().__init__()
+        dim, size = settings.head_dim or in_channels, kernel or settings.head_kernel
+        widths = [in_channels] + [dim] * (settings.head_layers - 1)
+        self.hidden = nn.ModuleList(DenseConv1d(width, dim, kernel=size, bias=False) for width in widths[:-1])
+        self.norms = nn.ModuleList(
+            ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky") for _ in self.hidden
+        )
+        self.out = DenseConv1d(widths[-1], out_channels, kernel=size)
+        self.masks_out = settings.padding != "opentad"
+
+    def forward(
+        self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time out_channels"]:
+        """Outputs with channels last; zero at masked steps unless padding is OpenTAD's."""
+        for conv, norm in zip(self.hidden, self.norms, strict=True):
+            x = nnf.relu(norm(conv(x, mask), mask))
+        out: Tensor = self.out(x, mask) if self.masks_out else self.out.unmasked(x)
+        return out.transpose(1, 2)
+
+
+class RunningPositives(nn.Module):
+    """Running mean of the positives per batch, by which losses are divided; updated in training mode only."""
+
+    mean: Tensor
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(float(start)))
+
+    @torch.no_grad()
+    def forward(self, positives: Tensor) -> Float[Tensor, ""]:
+        """The mean, updated with this batch."""
+        if self.training:
+            self.mean.mul_(_MOMENTUM).add_((1 - _MOMENTUM) * positives.clamp(min=1))
+        return self.mean.clone()

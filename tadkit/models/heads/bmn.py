@@ -1,9 +1,9 @@
-"""Boundary-matching head: every start and duration is judged as a proposal, beside every step as a start and an end.
+"""Boundary-matching head: scores every step as a start and as an end, and every (start, duration) as a proposal.
 
-After BMN (Lin et al., Boundary-matching network, ICCV 2019). The paper proposes without naming; the classifier of the
-proposals is ours, so that the head detects by itself: what the steps inside say on the mean, plus what the map says,
-which knows their order; the map alone learns where long before it learns what. Padding is never read: columns of the
-map that start past the track stay zero, so that a padded window gives what its real steps give alone.
+After BMN (Lin et al., Boundary-matching network, ICCV 2019). The paper's proposals have no class; the classifier is
+ours, so that the head is a complete detector. Its logits are the mean over the steps inside a proposal plus a term from
+the map, which sees their order; from the map alone, classes are learned much later than locations. Padding is never
+read: columns of the map that start past the track stay zero, so that padding a window does not change its results.
 """
 
 from __future__ import annotations
@@ -21,22 +21,41 @@ from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 
 from tadkit.config import BmnSettings
-from tadkit.models.heads.anchor_free import sigmoid_focal_loss
-from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, ranked
+from tadkit.models.heads.head import (
+    Candidates,
+    HeadLoss,
+    HeadOf,
+    PredictionDistillation,
+    ranked,
+    sigmoid_divergence,
+    sigmoid_focal_loss,
+)
 from tadkit.models.heads.layers import ChannelNorm, MaskedConv1d, zero_padding
 from tadkit.segments import tensor_iou
 
+EDGE_COVERED, GOOD_IOU, CLASS_IOU = 0.5, 0.9, 0.5
+"""A step is a boundary above this coverage; a proposal is good above this IoU, and has a class from this IoU."""
+
+
+HIGH_IOU, LOW_IOU = 0.7, 0.3
+"""IoU bounds of the three groups (high, middle, low) that regression balances by subsampling the last two."""
+
+
+_GROUP_CHANNELS = 4
+"""Channels of a group in the bottlenecks of a graph layer."""
+
 
 class BoundaryPredictions(NamedTuple):
-    """What is said of every step and of every proposal; all before the sigmoid.
+    """Predictions for every step and every proposal, all before the sigmoid.
 
     Cell (d, t) of a map is the proposal from position ``t`` to ``t + d + 1``; see :func:`valid_proposals`.
 
     Attributes:
-        start: (batch, time), that an action starts at a step.
-        end: (batch, time), that one ends there.
-        confidence: (batch, 2, durations, time): that a proposal overlaps an action, learnt as a class and as a number.
-        classes: (batch, classes, durations, time), of each proposal; None without a classifier.
+        start: (batch, time), whether an action starts at a step.
+        end: (batch, time), whether an action ends at a step.
+        confidence: (batch, 2, durations, time), IoU of a proposal with an action, trained by classification and by
+            regression.
+        classes: (batch, classes, durations, time), classes of each proposal; None without a classifier.
         mask: (batch, time), True at real steps, which come first.
     """
 
@@ -48,12 +67,12 @@ class BoundaryPredictions(NamedTuple):
 
 
 class BmnHead(HeadOf[BoundaryPredictions]):
-    """Convolutions, graph layers if asked for, edges of each step, boundary-matching map, confidence and classes.
+    """Convolutions, optional graph layers, boundary scores of each step, boundary-matching map, confidence and classes.
 
     Args:
         settings: sizes.
         in_channels: channels of the feature track.
-        num_classes: classes; each has a sigmoid of its own. Without a classifier there is one, whatever is given.
+        num_classes: number of classes, each with its own sigmoid; ignored without a classifier (one class).
     """
 
     settings: BmnSettings
@@ -98,10 +117,10 @@ class BmnHead(HeadOf[BoundaryPredictions]):
     def forward(
         self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> BoundaryPredictions:
-        """Predict; memory grows with durations x time, so long tracks are cut into windows.
+        """Predict; memory grows with durations x time, so long tracks must be cut into windows.
 
         Args:
-            features: the track; what stands at masked steps is never read.
+            features: the track; values at masked steps are never read.
             mask: True where a step is real; real steps come first.
         """
         assert features.shape[1] == self.in_channels, (tuple(features.shape), self.in_channels)
@@ -145,24 +164,166 @@ class BmnHead(HeadOf[BoundaryPredictions]):
         return boundary_distillation(student, teacher)
 
 
+def _edge(dim: int, groups: int) -> nn.ModuleList:
+    """Two convolutions that give one score per step."""
+    return nn.ModuleList((MaskedConv1d(dim, dim, kernel=3, groups=groups), MaskedConv1d(dim, 1, kernel=1)))
+
+
+def valid_proposals(mask: Bool[Tensor, "batch time"], durations: int) -> Bool[Tensor, "batch durations time"]:
+    """True where the proposal of ``duration + 1`` steps from a start ends within the real steps, which come first."""
+    steps = torch.arange(mask.shape[1], device=mask.device)
+    duration = torch.arange(durations, device=mask.device)[:, None]
+    return steps + duration < mask.sum(dim=1)[:, None, None]
+
+
+def boundary_loss(
+    predictions: BoundaryPredictions,
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    *,
+    settings: BmnSettings,
+    normaliser: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> HeadLoss:
+    """Loss of a batch against its ground truth (BMN, section 4.2).
+
+    Classification is the mean balanced cross-entropy of starts, of ends and of good proposals, plus the focal loss of
+    the proposals' classes over the normaliser. Regression is the weighted squared error of the IoU, over all proposals
+    of high IoU and equal random samples of middle and low IoU (OpenTAD samples with replacement if there are too few;
+    we do not).
+
+    Args:
+        predictions: predictions for the batch.
+        segments: starts and ends of each track's actions, as fractional feature positions.
+        labels: class of each segment, track by track; ignored without a classifier.
+        settings: settings of the head.
+        normaliser: divisor of the class losses; by default the proposals of this batch that have a class, at least 1.
+        generator: source of the sampling, on the CPU; by default torch's global one.
+    """
+    durations, time = predictions.confidence.shape[2:]
+    num_classes = 1 if predictions.classes is None else predictions.classes.shape[1]
+    labels = [torch.zeros_like(label) for label in labels] if predictions.classes is None else labels
+    targets = boundary_targets(time, durations, segments, labels, num_classes, edge_steps=settings.edge_steps)
+    targets = BoundaryTargets(*(x.to(predictions.start.device) for x in targets))
+    real, valid = predictions.mask, valid_proposals(predictions.mask, durations)
+    starts = _balanced(predictions.start[real].float(), targets.start[real] > EDGE_COVERED)
+    ends = _balanced(predictions.end[real].float(), targets.end[real] > EDGE_COVERED)
+    overlap = targets.overlap[valid]
+    classification = starts + ends + _balanced(predictions.confidence[:, 0][valid].float(), overlap > GOOD_IOU)
+    positives = (targets.classes.amax(dim=1)[valid] > 0).sum()
+    if predictions.classes is not None:
+        predicted_classes, wanted = (x.movedim(1, -1)[valid].float() for x in (predictions.classes, targets.classes))
+        over = positives.clamp(min=1) if normaliser is None else normaliser
+        of_classes = sigmoid_focal_loss(predicted_classes, wanted).sum() / over
+        classification = classification + settings.classifier_weight * of_classes
+    predicted = predictions.confidence[:, 1][valid].float().sigmoid()
+    regression = settings.regression_weight * _balanced_square(predicted, overlap, generator)
+    return HeadLoss(classification, regression, classification + regression, positives)
+
+
+def _balanced(logits: Float[Tensor, " n"], positive: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy in which positives and negatives weigh one half each, if both are present."""
+    loss = nnf.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
+    count, positives = positive.numel(), positive.sum()
+    weights = 0.5 * count / torch.where(positive, positives, count - positives).clamp(min=1)
+    both = (positives > 0) & (positives < count)
+    return (torch.where(both, weights, torch.ones_like(weights)) * loss).mean()
+
+
+def _balanced_square(
+    predicted: Float[Tensor, " n"], overlap: Float[Tensor, " n"], generator: torch.Generator | None
+) -> Float[Tensor, ""]:
+    """Mean squared error over all of high IoU and random samples of about that size of middle and low IoU."""
+    high, low = overlap > HIGH_IOU, overlap <= LOW_IOU
+    middle = ~high & ~low
+    square = (predicted - overlap).square()
+    wanted = high.sum()
+    draw = torch.rand(overlap.shape, generator=generator).to(overlap.device)
+    drawn = (middle & (draw * middle.sum() < wanted)) | (low & (draw * low.sum() < wanted))
+    taken = torch.where(wanted > 0, high | drawn, torch.ones_like(high))
+    return (square * taken).sum() / taken.sum().clamp(min=1)
+
+
+class BoundaryTargets(NamedTuple):
+    """Targets of steps and proposals.
+
+    Attributes:
+        start: (batch, time), largest share of a step that the region around any start covers.
+        end: (batch, time), the same for ends.
+        overlap: (batch, durations, time), IoU with the best-matching action.
+        classes: (batch, classes, durations, time), 1.0 for each class that has an action with an IoU of 0.5 or more.
+    """
+
+    start: Float[Tensor, "batch time"]
+    end: Float[Tensor, "batch time"]
+    overlap: Float[Tensor, "batch durations time"]
+    classes: Float[Tensor, "batch classes durations time"]
+
+
+def boundary_targets(
+    time: int,
+    durations: int,
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    num_classes: int,
+    *,
+    edge_steps: float,
+) -> BoundaryTargets:
+    """Targets of a batch; step ``t`` covers ``[t, t + 1)``, as in the paper.
+
+    Args:
+        time: steps of a track.
+        durations: rows of the map.
+        segments: starts and ends of each track's actions (possibly none), as fractional feature positions.
+        labels: class of each segment, track by track.
+        num_classes: number of classes.
+        edge_steps: length of the region around a start or end that counts as the boundary.
+    """
+    of_videos = []
+    for truth, label in zip(segments, labels, strict=True):
+        truth = truth.float()
+        steps = torch.arange(time, device=truth.device, dtype=torch.float32)
+        first = steps.expand(durations, time)
+        last = first + torch.arange(1, durations + 1, device=truth.device)[:, None]
+        if len(truth) == 0:
+            blank = first.new_zeros(num_classes, durations, time)
+            of_videos.append(BoundaryTargets(0 * steps, 0 * steps, 0 * first, blank))
+            continue
+        iou = tensor_iou(torch.stack((first, last), dim=-1).reshape(-1, 1, 2), truth[None])
+        classes = (iou >= CLASS_IOU).float() @ nnf.one_hot(label.long(), num_classes).float()
+        start, end = (_covered(steps, truth[:, side], edge_steps) for side in (0, 1))
+        overlap = iou.amax(dim=1).reshape(durations, time)
+        of_videos.append(BoundaryTargets(start, end, overlap, classes.clamp(max=1).T.reshape(-1, durations, time)))
+    return BoundaryTargets(*(torch.stack(field) for field in zip(*of_videos, strict=True)))
+
+
+def _covered(
+    steps: Float[Tensor, " time"], edges: Float[Tensor, " actions"], edge_steps: float
+) -> Float[Tensor, " time"]:
+    """Largest share of each step that the region around any edge covers."""
+    latest = torch.maximum(steps[:, None], edges - edge_steps / 2)
+    earliest = torch.minimum(steps[:, None] + 1, edges + edge_steps / 2)
+    return (earliest - latest).clamp(min=0).amax(dim=1)
+
+
 def boundary_candidates(
     predictions: BoundaryPredictions, *, settings: BmnSettings, min_score: float, limit: int
 ) -> Candidates:
-    """The best candidates of one video: proposals from likely starts to likely ends, once for each class.
+    """The best candidates of one video: proposals from likely starts to likely ends, one per class.
 
-    A step is a likely start, or end, if none beside it is likelier or if it reaches half of the likeliest; the first
-    step is always a start and the last an end (BMN, section 4.3).
+    A step is a likely start (or end) if it is a local maximum or exceeds half of the global maximum; the first step is
+    always a start and the last an end (BMN, section 4.3).
 
     Args:
-        predictions: of one video (batch 1).
-        settings: of the head.
-        min_score: candidates below it are left out.
-        limit: most candidates.
+        predictions: predictions for one video (batch 1).
+        settings: settings of the head.
+        min_score: lower-scoring candidates are dropped.
+        limit: maximum number of candidates.
 
     Raises:
-        WeightsError: a prediction is not a finite number.
+        WeightsError: a prediction is not finite.
     """
-    assert len(predictions.mask) == 1, "candidates are of one video"
+    assert len(predictions.mask) == 1, "expected predictions for one video"
     length = int(predictions.mask.sum())
     start, end = (edge[0, :length].sigmoid() for edge in (predictions.start, predictions.end))
     starts, ends = _likely(start), _likely(end)
@@ -181,127 +342,20 @@ def boundary_candidates(
     return ranked(positions, scores, min_score=min_score, limit=limit)
 
 
-def _edge(dim: int, groups: int) -> nn.ModuleList:
-    """Two convolutions to one number a step."""
-    return nn.ModuleList((MaskedConv1d(dim, dim, kernel=3, groups=groups), MaskedConv1d(dim, 1, kernel=1)))
-
-
 def _likely(probability: Float[Tensor, " time"]) -> Bool[Tensor, " time"]:
-    """Local peaks, and all that reach half of the highest."""
+    """Local maxima, and all steps above half of the global maximum."""
     if not len(probability):
         return probability > 0
     highest = nnf.max_pool1d(probability[None], kernel_size=3, stride=1, padding=1)[0]
     return (probability == highest) | (probability > 0.5 * probability.max())
 
 
-EDGE_COVERED, GOOD_IOU, NAMED_IOU = 0.5, 0.9, 0.5
-"""A step is a boundary if more than this of it is covered; a proposal is good, or named, from these overlaps."""
-HIGH_IOU, LOW_IOU = 0.7, 0.3
-"""Proposals of high, middle and low overlap weigh alike in the regression, by drawing from the last two."""
-
-
-class BoundaryTargets(NamedTuple):
-    """What steps and proposals should say.
-
-    Attributes:
-        start: (batch, time), share of a step that stretches around starts cover, the best of them.
-        end: (batch, time), the same of ends.
-        overlap: (batch, durations, time), intersection over union with the best action.
-        classes: (batch, classes, durations, time), 1.0 for each class with an action that overlaps by 0.5 or more.
-    """
-
-    start: Float[Tensor, "batch time"]
-    end: Float[Tensor, "batch time"]
-    overlap: Float[Tensor, "batch durations time"]
-    classes: Float[Tensor, "batch classes durations time"]
-
-
-def boundary_targets(
-    time: int,
-    durations: int,
-    segments: Sequence[Float[Tensor, "actions 2"]],
-    labels: Sequence[Int[Tensor, " actions"]],
-    num_classes: int,
-    *,
-    edge_steps: float,
-) -> BoundaryTargets:
-    """Targets of a batch; step ``t`` stands for the stretch from ``t`` to ``t + 1``, as in the paper.
-
-    Args:
-        time: steps of a track.
-        durations: rows of the map.
-        segments: for each track, starts and ends as fractional feature positions, possibly none.
-        labels: for each track, the class of each segment.
-        num_classes: classes.
-        edge_steps: length of the stretch around a boundary that counts as the boundary.
-    """
-    of_videos = []
-    for truth, label in zip(segments, labels, strict=True):
-        truth = truth.float()
-        steps = torch.arange(time, device=truth.device, dtype=torch.float32)
-        first = steps.expand(durations, time)
-        last = first + torch.arange(1, durations + 1, device=truth.device)[:, None]
-        if len(truth) == 0:
-            blank = first.new_zeros(num_classes, durations, time)
-            of_videos.append(BoundaryTargets(0 * steps, 0 * steps, 0 * first, blank))
-            continue
-        iou = tensor_iou(torch.stack((first, last), dim=-1).reshape(-1, 1, 2), truth[None])
-        named = (iou >= NAMED_IOU).float() @ nnf.one_hot(label.long(), num_classes).float()
-        start, end = (_covered(steps, truth[:, side], edge_steps) for side in (0, 1))
-        overlap = iou.amax(dim=1).reshape(durations, time)
-        of_videos.append(BoundaryTargets(start, end, overlap, named.clamp(max=1).T.reshape(-1, durations, time)))
-    return BoundaryTargets(*(torch.stack(field) for field in zip(*of_videos, strict=True)))
-
-
-def boundary_loss(
-    predictions: BoundaryPredictions,
-    segments: Sequence[Float[Tensor, "actions 2"]],
-    labels: Sequence[Int[Tensor, " actions"]],
-    *,
-    settings: BmnSettings,
-    normaliser: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> HeadLoss:
-    """Loss of a batch against its ground truth (BMN, section 4.2).
-
-    Classification is the balanced cross-entropy of starts, ends and good proposals, a mean each, plus the focal loss of
-    the proposals' classes over the normaliser; regression the weighted squared error of the overlap, over all proposals
-    of high overlap and as many drawn of middle and of low (of too few OpenTAD takes some twice, we take each once).
-
-    Args:
-        predictions: of the batch.
-        segments: for each track, starts and ends as fractional feature positions.
-        labels: for each track, the class of each segment; without a classifier all are one.
-        settings: of the head.
-        normaliser: what the classes' sum is divided by; without it the named proposals of this batch, at least 1.
-        generator: of the draw, on the CPU; without it torch's own.
-    """
-    durations, time = predictions.confidence.shape[2:]
-    num_classes = 1 if predictions.classes is None else predictions.classes.shape[1]
-    labels = [torch.zeros_like(label) for label in labels] if predictions.classes is None else labels
-    targets = boundary_targets(time, durations, segments, labels, num_classes, edge_steps=settings.edge_steps)
-    targets = BoundaryTargets(*(x.to(predictions.start.device) for x in targets))
-    real, valid = predictions.mask, valid_proposals(predictions.mask, durations)
-    starts = _balanced(predictions.start[real].float(), targets.start[real] > EDGE_COVERED)
-    ends = _balanced(predictions.end[real].float(), targets.end[real] > EDGE_COVERED)
-    overlap = targets.overlap[valid]
-    classification = starts + ends + _balanced(predictions.confidence[:, 0][valid].float(), overlap > GOOD_IOU)
-    positives = (targets.classes.amax(dim=1)[valid] > 0).sum()
-    if predictions.classes is not None:
-        said, wanted = (x.movedim(1, -1)[valid].float() for x in (predictions.classes, targets.classes))
-        naming = sigmoid_focal_loss(said, wanted).sum() / (positives.clamp(min=1) if normaliser is None else normaliser)
-        classification = classification + settings.classifier_weight * naming
-    predicted = predictions.confidence[:, 1][valid].float().sigmoid()
-    regression = settings.regression_weight * _balanced_square(predicted, overlap, generator)
-    return HeadLoss(classification, regression, classification + regression, positives)
-
-
 def boundary_distillation(student: BoundaryPredictions, teacher: BoundaryPredictions) -> PredictionDistillation:
-    """Distance of a student's maps to a teacher's, step by step and cell by cell; ours, for BMN has no distillation.
+    """Distance from a student's maps to a teacher's, step by step and cell by cell (BMN defines none; this is ours).
 
     Classification is KL(teacher || student) of each sigmoid (starts, ends, first confidence, classes), regression the
-    squared distance of the second confidence, each weighted by the larger of the two probabilities (without gradient)
-    and divided by the teacher's sum of them, at least 1. The teacher gets no gradient.
+    squared difference of the second confidence. Each is weighted by the larger of the two probabilities (without
+    gradient) and divided by the sum of the teacher's, at least 1. The teacher gets no gradient.
     """
     real = student.mask & teacher.mask
     valid = valid_proposals(real, student.confidence.shape[2])
@@ -312,7 +366,9 @@ def boundary_distillation(student: BoundaryPredictions, teacher: BoundaryPredict
     ]
     if student.classes is not None and teacher.classes is not None:
         pairs.append((student.classes.movedim(1, -1)[valid], teacher.classes.movedim(1, -1)[valid]))
-    classification = torch.stack([_divergence(ours.float(), theirs.detach().float()) for ours, theirs in pairs]).sum()
+    classification = torch.stack(
+        [_weighted_divergence(theirs.detach().float(), ours.float()) for ours, theirs in pairs]
+    ).sum()
     ours, theirs = (x.confidence[:, 1][valid].float().sigmoid() for x in (student, teacher))
     theirs = theirs.detach()
     weight = torch.maximum(ours.detach(), theirs)
@@ -320,57 +376,23 @@ def boundary_distillation(student: BoundaryPredictions, teacher: BoundaryPredict
     return PredictionDistillation(classification, regression)
 
 
-def _covered(
-    steps: Float[Tensor, " time"], edges: Float[Tensor, " actions"], edge_steps: float
-) -> Float[Tensor, " time"]:
-    """Share of each step that the stretch around an edge covers, for the edge that covers most."""
-    latest = torch.maximum(steps[:, None], edges - edge_steps / 2)
-    earliest = torch.minimum(steps[:, None] + 1, edges + edge_steps / 2)
-    return (earliest - latest).clamp(min=0).amax(dim=1)
-
-
-def _balanced(logits: Float[Tensor, " n"], positive: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy in which positives and negatives weigh one half each, if there are both."""
-    loss = nnf.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
-    count, positives = positive.numel(), positive.sum()
-    weights = 0.5 * count / torch.where(positive, positives, count - positives).clamp(min=1)
-    both = (positives > 0) & (positives < count)
-    return (torch.where(both, weights, torch.ones_like(weights)) * loss).mean()
-
-
-def _balanced_square(
-    predicted: Float[Tensor, " n"], overlap: Float[Tensor, " n"], generator: torch.Generator | None
-) -> Float[Tensor, ""]:
-    """Mean squared error over all of high overlap and about as many of middle and of low."""
-    high, low = overlap > HIGH_IOU, overlap <= LOW_IOU
-    middle = ~high & ~low
-    square = (predicted - overlap).square()
-    wanted = high.sum()
-    draw = torch.rand(overlap.shape, generator=generator).to(overlap.device)
-    drawn = (middle & (draw * middle.sum() < wanted)) | (low & (draw * low.sum() < wanted))
-    taken = torch.where(wanted > 0, high | drawn, torch.ones_like(high))
-    return (square * taken).sum() / taken.sum().clamp(min=1)
-
-
-def _divergence(logits: Float[Tensor, "*shape"], told: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Weighted KL divergence of sigmoids over the teacher's mass."""
-    probability = told.sigmoid()
-    divergence = probability * (nnf.logsigmoid(told) - nnf.logsigmoid(logits))
-    divergence = divergence + (1 - probability) * (nnf.logsigmoid(-told) - nnf.logsigmoid(-logits))
+def _weighted_divergence(target: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """KL divergence weighted by the larger of the two probabilities, over the sum of the teacher's probabilities."""
+    probability = target.sigmoid()
     weight = torch.maximum(probability, logits.detach().sigmoid())
-    return (weight * divergence).sum() / probability.sum().clamp(min=1.0)
+    return (weight * sigmoid_divergence(target, logits)).sum() / probability.sum().clamp(min=1.0)
 
 
 class BoundaryMatching(nn.Module):
-    """Reads ``samples`` features of every proposal and its surroundings, and mixes them to ``out_channels``.
+    """Samples ``samples`` features of every proposal and its surroundings and projects them to ``out_channels``.
 
     Args:
-        in_channels: of the track.
-        out_channels: of the map.
+        in_channels: channels of the track.
+        out_channels: channels of the map.
         durations: rows of the map; row ``d`` holds proposals of ``d + 1`` steps.
-        samples: features read of each proposal.
-        samples_per_bin: places averaged to one of them.
-        context: surroundings on either side, as a share of the proposal's length.
+        samples: features sampled per proposal.
+        samples_per_bin: points averaged into each of them.
+        context: surroundings on either side, as a fraction of the proposal's length.
     """
 
     def __init__(
@@ -392,7 +414,7 @@ class BoundaryMatching(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch in_channels time"], valid: Bool[Tensor, "batch durations time"]
     ) -> Float[Tensor, "batch out_channels durations time"]:
-        """Map of the proposals that start at each step; what is not ``valid`` holds the bias alone.
+        """Map of the proposals that start at each step; cells that are not ``valid`` hold only the bias.
 
         Args:
             x: the track, zero at masked steps.
@@ -407,9 +429,9 @@ class BoundaryMatching(nn.Module):
 
 
 class _SparseProduct(torch.autograd.Function):
-    """``matrix @ dense`` with a gradient for ``dense`` only; torch's own would transpose the matrix at every step.
+    """``matrix @ dense`` with a gradient for ``dense`` only; torch's own would transpose the matrix at every call.
 
-    In float32 under mixed precision too: torch has no sparse product in half precision.
+    Computed in float32 even under mixed precision, since torch has no sparse product in half precision.
     """
 
     @staticmethod
@@ -424,7 +446,7 @@ class _SparseProduct(torch.autograd.Function):
 
 
 def _product(matrix: Float[Tensor, "rows inner"], dense: Float[Tensor, "inner cols"]) -> Float[Tensor, "rows cols"]:
-    """Product with a sparse matrix, in the type of ``dense``."""
+    """Product with a sparse matrix, in the dtype of ``dense``."""
     with torch.autocast(dense.device.type, enabled=False):
         result: Tensor = (matrix @ dense.float().contiguous()).to(dense.dtype)
     return result
@@ -434,9 +456,9 @@ def _product(matrix: Float[Tensor, "rows inner"], dense: Float[Tensor, "inner co
 def _matrices(
     durations: int, time: int, samples: int, samples_per_bin: int, context: float, device: str
 ) -> tuple[Float[Tensor, "cells places"], Float[Tensor, "places cells"]]:
-    """What each cell (duration, start) reads of each place (sample, step), and its transpose, both sparse by row.
+    """Sampling weights from (sample, step) to cells (duration, start), and the transpose, both in CSR format.
 
-    Places before the track and beyond it read as zero; as in the authors' code, those between -1 and 0 read step 0.
+    Points outside the track read zero; as in the authors' code, those between -1 and 0 read step 0.
     """
     duration, start = (x.ravel() for x in np.meshgrid(np.arange(durations), np.arange(time), indexing="ij"))
     cell = np.flatnonzero(start + duration < time)
@@ -453,7 +475,7 @@ def _matrices(
     column = np.repeat(np.arange(samples), samples_per_bin) * time + steps
     kept = (steps >= 0) & (steps < time) & (weights != 0)
     shape = (durations * time, samples * time)
-    with torch.inference_mode(False), warnings.catch_warnings():  # what is cached in use must serve in training
+    with torch.inference_mode(False), warnings.catch_warnings():  # cached matrices are also used in training
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         indices = torch.from_numpy(np.stack((row[kept], column[kept])))
         values = torch.from_numpy(weights[kept].astype(np.float32))
@@ -461,17 +483,10 @@ def _matrices(
         return matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr()
 
 
-def valid_proposals(mask: Bool[Tensor, "batch time"], durations: int) -> Bool[Tensor, "batch durations time"]:
-    """True where the proposal of ``duration + 1`` steps from a start ends inside the real steps, which come first."""
-    steps = torch.arange(mask.shape[1], device=mask.device)
-    duration = torch.arange(durations, device=mask.device)[:, None]
-    return steps + duration < mask.sum(dim=1)[:, None, None]
-
-
 def means_inside(
     x: Float[Tensor, "batch channels time"], durations: int
 ) -> Float[Tensor, "batch channels durations time"]:
-    """Mean over the steps inside every proposal, in float32 at least; past the end of the track are zeros.
+    """Mean over the steps inside every proposal, in float32 or better; steps past the end of the track count as zeros.
 
     Args:
         x: the track.
@@ -483,23 +498,19 @@ def means_inside(
     return torch.stack(rows, dim=2)
 
 
-_WIDTH = 4
-"""Channels of a group, in the bottlenecks of both paths."""
-
-
 class GraphLayer(nn.Module):
     """Residual layer of two grouped bottlenecks: over time, and over edges to the most similar steps.
 
     Args:
         dim: channels.
-        neighbours: similar steps that a step hears, itself the first of them.
+        neighbours: number of most similar steps that a step aggregates, itself included.
         groups: groups of four channels in the bottlenecks.
     """
 
     def __init__(self, dim: int, *, neighbours: int, groups: int) -> None:
         super().__init__()
         self.neighbours = neighbours
-        width = _WIDTH * groups
+        width = _GROUP_CHANNELS * groups
         self.time = nn.ModuleList(
             (
                 MaskedConv1d(dim, width, kernel=1),
@@ -518,20 +529,20 @@ class GraphLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch dim time"]:
-        """One layer; ``x`` is zero at masked steps and so is the result."""
+        """Apply the layer; ``x`` and the result are zero at masked steps."""
         first, grouped, last = self.time
         in_time: Tensor = last(nnf.relu(grouped(nnf.relu(first(x, mask)), mask)), mask)
         near = nearest_steps(x, mask, self.neighbours)
         other = x.transpose(1, 2)[torch.arange(len(x), device=x.device)[:, None, None], near].permute(0, 3, 1, 2)
         edges = torch.cat((other, x[..., None].expand_as(other)), dim=1)
-        heard = self.edges(edges).amax(dim=-1)
-        return zero_padding(nnf.relu(x + in_time + heard), mask)
+        aggregated = self.edges(edges).amax(dim=-1)
+        return zero_padding(nnf.relu(x + in_time + aggregated), mask)
 
 
 def nearest_steps(
     x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"], count: int
 ) -> Int64[Tensor, "batch time count"]:
-    """The real steps whose features are nearest to each step's, itself among them; itself again where there are few."""
+    """The ``count`` real steps with the nearest features to each step, itself included; filled up with itself."""
     with torch.no_grad():
         track = x.float().transpose(1, 2)
         distance = torch.cdist(track, track).masked_fill(~mask[:, None], torch.inf)

@@ -1,4 +1,4 @@
-"""The choice of a head by its settings."""
+"""Build a head from its settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tadkit.models.heads.tridet import TriDetHead
 
 
 def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int) -> Head:
-    """The head that ``settings`` ask for, with fresh weights."""
+    """The head for ``settings``, with freshly initialised weights."""
     match settings:
         case ActionFormerSettings():
             return ActionFormerHead(settings, in_channels=in_channels, num_classes=num_classes)

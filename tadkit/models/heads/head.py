@@ -1,4 +1,4 @@
-"""What all detection heads have in common: their methods, and the types of losses and candidates."""
+"""What all detection heads share: methods, result types, losses of class scores and the ranking of candidates."""
 
 from __future__ import annotations
 
@@ -7,24 +7,36 @@ from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+import torch
+import torch.nn.functional as nnf
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor, nn
 
 from tadkit.config import HeadSettings
 from tadkit.errors import WeightsError
 
+AGNOSTIC_LABEL = "action"
+"""Label of the detections of a class-agnostic head, unless the recipe gives it one."""
+
+
+SAME_LENGTH_STEPS = 1e-3
+"""Where actions overlap, those within this length of the shortest all count as targets."""
+
+
 Predictions = tuple[Any, ...]
-"""What a head predicts for a batch: a NamedTuple of its own, whose fields are tensors or tuples of tensors."""
+"""What a head predicts for a batch: each head has its own NamedTuple of tensors or tuples of tensors."""
+
+
 P = TypeVar("P", bound=Predictions)
 
 
 class HeadOf(nn.Module, ABC, Generic[P]):
-    """A detection head: ``head(features, mask)`` predicts, and methods turn predictions into losses and candidates.
+    """A detection head: ``head(features, mask)`` predicts; its methods turn predictions into losses and candidates.
 
     Attributes:
         settings: the head section of the recipe.
         in_channels: channels of the feature track.
-        num_classes: classes.
+        num_classes: number of classes.
     """
 
     settings: HeadSettings
@@ -33,7 +45,7 @@ class HeadOf(nn.Module, ABC, Generic[P]):
 
     @property
     def halo_steps(self) -> int | None:
-        """Steps on one side that a prediction depends on; None where it depends on the whole window."""
+        """Steps on either side that a prediction depends on; None if it depends on the whole window."""
         return None
 
     @abstractmethod
@@ -48,11 +60,10 @@ class HeadOf(nn.Module, ABC, Generic[P]):
         """Loss of a batch against its ground truth.
 
         Args:
-            predictions: of the batch.
-            segments: for each track, starts and ends as fractional feature positions.
-            labels: for each track, the class of each segment.
-            normaliser: what sums are divided by; by default the head's running mean, or the batch's positives, at
-                least 1.
+            predictions: predictions for the batch.
+            segments: starts and ends of each track's actions, as fractional feature positions.
+            labels: class of each segment, track by track.
+            normaliser: divisor of the sums; by default the head's running mean, or the batch's positives, at least 1.
         """
 
     @abstractmethod
@@ -60,21 +71,21 @@ class HeadOf(nn.Module, ABC, Generic[P]):
         """The best candidates of one video, on the CPU.
 
         Args:
-            predictions: of one video (batch 1).
-            min_score: candidates below it are left out.
-            limit: most candidates.
+            predictions: predictions for one video (batch 1).
+            min_score: lower-scoring candidates are dropped.
+            limit: maximum number of candidates.
 
         Raises:
-            WeightsError: a prediction is not a finite number.
+            WeightsError: a prediction is not finite.
         """
 
     @abstractmethod
     def distil(self, student: P, teacher: P) -> PredictionDistillation:
-        """Distance of a student's predictions to a teacher's (D_pred in docs/method.md); the teacher gets no gradient.
+        """Distance from a student's predictions to a teacher's (D_pred in docs/method.md); no gradient to the teacher.
 
         Args:
             student: predictions of this head.
-            teacher: predictions of a head of the same kind for the same windows.
+            teacher: predictions of a head of the same kind, for the same windows.
         """
 
 
@@ -86,9 +97,9 @@ class HeadLoss(NamedTuple):
     """Losses of one batch.
 
     Attributes:
-        classification: of the classes, over the normaliser.
-        regression: of the segments, over the normaliser.
-        total: their sum, weighted as the head's settings say.
+        classification: loss of the classes, divided by the normaliser.
+        regression: loss of the segments, divided by the normaliser.
+        total: their sum, weighted by the head's settings.
         positives: number of positives, for callers that keep a running normaliser.
     """
 
@@ -98,18 +109,11 @@ class HeadLoss(NamedTuple):
     positives: Int[Tensor, ""]
 
 
-class PredictionDistillation(NamedTuple):
-    """Distance of a student's predictions to a teacher's; both terms are zero where the two agree."""
-
-    classification: Float[Tensor, ""]
-    regression: Float[Tensor, ""]
-
-
 class Candidates(NamedTuple):
-    """What a head proposes for one video, before suppression, by falling score.
+    """Candidate detections of one video before suppression, by descending score.
 
     Attributes:
-        positions: (n, 2), start and end as fractional positions on the feature track, start not after end.
+        positions: (n, 2), start and end as fractional positions on the feature track; start <= end.
         scores: (n,), in (0, 1).
         labels: (n,), class indices.
     """
@@ -119,19 +123,43 @@ class Candidates(NamedTuple):
     labels: Int64[np.ndarray, " n"]
 
 
+class PredictionDistillation(NamedTuple):
+    """Distance from a student's predictions to a teacher's; both terms are zero if the two agree."""
+
+    classification: Float[Tensor, ""]
+    regression: Float[Tensor, ""]
+
+
+def sigmoid_focal_loss(
+    logits: Float[Tensor, "*shape"], targets: Float[Tensor, "*shape"], *, alpha: float = 0.25, gamma: float = 2.0
+) -> Float[Tensor, "*shape"]:
+    """Focal loss of each element (Lin et al., ICCV 2017); targets lie in [0, 1]."""
+    probability = logits.sigmoid()
+    cross_entropy = nnf.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    miss = probability * (1 - targets) + (1 - probability) * targets
+    return (alpha * targets + (1 - alpha) * (1 - targets)) * cross_entropy * miss**gamma
+
+
+def sigmoid_divergence(target: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """KL divergence of each sigmoid of ``logits`` from that of ``target``, which may be minus infinity."""
+    probability = target.sigmoid()
+    present = torch.where(probability > 0, probability * (nnf.logsigmoid(target) - nnf.logsigmoid(logits)), 0.0)
+    return present + (1 - probability) * (nnf.logsigmoid(-target) - nnf.logsigmoid(-logits))
+
+
 def ranked(
     positions: Float[Tensor, "n 2"], scores: Float[Tensor, "n classes"], *, min_score: float, limit: int
 ) -> Candidates:
-    """Each segment once for each class, by falling score; ties go to the earlier segment, then to the lower class.
+    """One candidate per segment and class, by descending score; ties go to the earlier segment, then the lower class.
 
     Args:
         positions: starts and ends as fractional feature positions.
-        scores: of each segment for each class, in [0, 1].
-        min_score: candidates below it are left out.
-        limit: most candidates.
+        scores: score of each segment for each class, in [0, 1].
+        min_score: lower-scoring candidates are dropped.
+        limit: maximum number of candidates.
 
     Raises:
-        WeightsError: a position or score is not a finite number.
+        WeightsError: a position or score is not finite.
     """
     segments, score = positions.detach().cpu().double().numpy(), scores.detach().cpu().double().numpy()
     check_finite(segments, score)
@@ -142,7 +170,7 @@ def ranked(
 def best_of(
     scores: Float64[np.ndarray, "n classes"], *, min_score: float, limit: int
 ) -> tuple[Int64[np.ndarray, " best"], Int64[np.ndarray, " best"]]:
-    """Rows and classes of the best scores, best first; ties go to the earlier row, then to the lower class."""
+    """Rows and classes of the best scores, best first; ties go to the earlier row, then the lower class."""
     flat = scores.ravel()
     best = np.argsort(-flat, kind="stable")[:limit]
     row, label = np.divmod(best[flat[best] >= min_score], max(scores.shape[1], 1))
@@ -150,22 +178,18 @@ def best_of(
 
 
 def check_finite(*predicted: Float64[np.ndarray, "*shape"]) -> None:
-    """Refuse predictions that are no numbers.
+    """Reject predictions that are NaN or infinite.
 
     Raises:
-        WeightsError: one is not a finite number.
+        WeightsError: a value is not finite.
     """
     if not all(np.isfinite(values).all() for values in predicted):
         raise WeightsError(
-            "the head predicts values that are not finite numbers: its weights or the features hold NaN or infinity; "
+            "the head predicts values that are not finite: its weights or the features contain NaN or infinity; "
             "use an earlier checkpoint, or train again with a lower learning rate or without mixed precision"
         )
 
 
-AGNOSTIC_LABEL = "action"
-"""Label of what a head without classifier finds, where nothing else names it."""
-
-
 def head_labels(head: HeadSettings, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Labels of a head's classes; a class-agnostic head has the only one of ``labels``, or :data:`AGNOSTIC_LABEL`."""
+    """Labels of a head's classes; a class-agnostic head has the single label given, or :data:`AGNOSTIC_LABEL`."""
     return labels if len(labels) == 1 or not head.class_agnostic else (AGNOSTIC_LABEL,)

@@ -1,10 +1,8 @@
-"""Temporal pyramids: what is common to all, and that of ActionFormer (Zhang, Wu, Li, ECCV 2022, section 3).
+"""What the temporal pyramids of the anchor-free heads share: embedding, levels and neck.
 
-A step of level ``l`` with index ``j`` sits at position ``j * 2**l`` of the input, and a track of ``T`` steps has
-``ceil(T / 2**l)`` there. With our padding nothing leaks: every operation is followed by its mask, attention reaches
-exactly ``window // 2`` real neighbours wherever a chunk starts, and the max-pooled skip path takes no padded step for a
-zero. The peers' padding is a setting (:class:`tadkit.config.AnchorFreeSettings`). Where we leave the paper by default:
-no stochastic depth with a learnable scale.
+Step ``j`` of level ``l`` is at position ``j * 2**l`` of the input, and a track of ``T`` steps has ``ceil(T / 2**l)``
+steps at that level. With ``masked`` padding nothing leaks: every operation is followed by its mask. The padding of the
+authors' code and of OpenTAD is a setting (:class:`tadkit.config.AnchorFreeSettings`).
 """
 
 from __future__ import annotations
@@ -14,28 +12,28 @@ import torch.nn.functional as nnf
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tadkit.config import ActionFormerSettings, AnchorFreeSettings
+from tadkit.config import AnchorFreeSettings
 from tadkit.errors import SettingsError
 from tadkit.models.heads.layers import (
     ChannelNorm,
-    ConvAttention,
     DenseConv1d,
     MaskedConv1d,
-    ResidualPath,
-    max_pooled,
     sinusoids,
     strided_mask,
     zero_padding,
 )
 
+Level = tuple[Float[Tensor, "batch dim level_time"], Bool[Tensor, "batch level_time"]]
+"""Features and mask of one level."""
 
-class EmbeddedPyramid(nn.Module):
-    """Streams and embedding, layers of full rate, one halving layer for each further level, neck.
 
-    Subclasses bring the layers as ``stem`` and ``branches``, each called with features and mask.
+class Pyramid(nn.Module):
+    """Streams and embedding, layers at full rate, one downsampling layer per further level, neck.
+
+    Subclasses define the layers as ``stem`` and ``branches``; each is called with features and mask.
 
     Raises:
-        SettingsError: streams, or a head without embedding, that do not take ``in_channels``.
+        SettingsError: the streams, or ``dim`` of a head without embedding, do not match ``in_channels``.
     """
 
     stem: nn.ModuleList
@@ -59,7 +57,7 @@ class EmbeddedPyramid(nn.Module):
         )
 
     def _add_neck(self, settings: AnchorFreeSettings) -> None:
-        """Make the neck; subclasses call it last, so that fresh weights are drawn in the order of use."""
+        """Create the neck; subclasses call it last, so that random weights are drawn in the order of use."""
         dim, levels, eps = settings.dim, settings.levels, settings.norm_eps
         self.out_dim = settings.neck_dim or dim if settings.neck == "fpn" else dim
         self.fpn, self.out_norms = None, None
@@ -71,7 +69,7 @@ class EmbeddedPyramid(nn.Module):
     def embed(
         self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch dim time"]:
-        """What the first layer reads."""
+        """Input of the first layer."""
         x = zero_padding(features, mask)
         if self.streams:
             parts = torch.split(x, self.stream_channels, dim=1)
@@ -81,16 +79,16 @@ class EmbeddedPyramid(nn.Module):
         return x if self.positions_steps is None else x + zero_padding(self._positions(x), mask)
 
     def _positions(self, x: Float[Tensor, "batch dim time"]) -> Float[Tensor, "batch dim time"]:
-        """Sinusoids over ``sqrt(dim)``, stretched over tracks that are longer than they were made for."""
-        made, time = self.positions_steps, x.shape[2]
-        assert made is not None
-        if time > made and self.training:
+        """Sinusoids divided by ``sqrt(dim)``, interpolated for tracks longer than ``positions_steps``."""
+        limit, time = self.positions_steps, x.shape[2]
+        assert limit is not None
+        if time > limit and self.training:
             raise SettingsError(
-                f"head.positions_steps is {made}, shorter than a training window of {time} steps; raise it"
+                f"head.positions_steps is {limit}, shorter than a training window of {time} steps; raise it"
             )
-        steps = torch.arange(made, dtype=torch.float64)
+        steps = torch.arange(limit, dtype=torch.float64)
         table: Tensor = sinusoids(steps, x.shape[1]).T.to(x) / x.shape[1] ** 0.5
-        if time > made:
+        if time > limit:
             table = nnf.interpolate(table[None], time, mode="linear", align_corners=False)[0]
         return table[:, :time].expand_as(x)
 
@@ -108,7 +106,7 @@ class EmbeddedPyramid(nn.Module):
         return self.through_neck(levels)
 
     def through_neck(self, levels: list[Level]) -> list[Level]:
-        """What classifier and regressor read."""
+        """Inputs of classifier and regressor."""
         if self.out_norms is not None:
             return [(norm(x, mask), mask) for norm, (x, mask) in zip(self.out_norms, levels, strict=True)]
         assert self.fpn is not None
@@ -116,110 +114,22 @@ class EmbeddedPyramid(nn.Module):
         return merged
 
     def neck_reach_steps(self, levels: int) -> int:
-        """Input steps that a neck of ``levels`` adds on one side to what the coarsest level depends on."""
+        """Input steps on one side that a neck of ``levels`` adds to the receptive field of the coarsest level."""
         return 0 if self.fpn is None else 2 * (1 << (levels - 1)) - 1
 
 
 def _check_width(settings: AnchorFreeSettings, in_channels: int) -> None:
     if settings.streams and (width := sum(channels for channels, _ in settings.streams)) != in_channels:
-        raise SettingsError(f"head.streams take {width} channels in all, but the head is given {in_channels}")
+        raise SettingsError(f"head.streams take {width} channels in total, but the features have {in_channels}")
     if not settings.embedding_layers and not settings.streams and settings.dim != in_channels:
         raise SettingsError(
-            f"head.dim is {settings.dim}, but without embedding_layers it must be the {in_channels} channels that the "
-            "head is given"
+            f"head.dim is {settings.dim}, but without embedding layers it must equal the {in_channels} channels of the "
+            "features; set it so, or raise head.embedding_layers"
         )
-
-
-class TransformerBlock(nn.Module):
-    """Pre-norm transformer layer; with ``stride`` 2 it halves the rate, and its skip path is a max-pool."""
-
-    def __init__(self, settings: ActionFormerSettings, *, window: int, stride: int) -> None:
-        super().__init__()
-        dim, self.stride, self.masked = settings.dim, stride, settings.padding == "masked"
-        self.attention_norm = ChannelNorm(dim, masked=self.masked)
-        self.attention = ConvAttention(
-            dim,
-            heads=settings.attention_heads,
-            window=window,
-            stride=stride,
-            dropout=settings.dropout,
-            relative=settings.relative_positions,
-            masked=self.masked,
-        )
-        self.mlp_norm = ChannelNorm(dim, masked=self.masked)
-        self.mlp_in = MaskedConv1d(dim, 4 * dim, kernel=1)
-        self.mlp_out = MaskedConv1d(4 * dim, dim, kernel=1)
-        self.dropout = nn.Dropout(settings.dropout)
-        self.attention_path, self.mlp_path = (
-            ResidualPath(dim, scaled=settings.layer_scale, drop_path=settings.drop_path) for _ in range(2)
-        )
-
-    def forward(
-        self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch dim strided_time"]:
-        """One layer; with our padding ``x`` is zero at masked steps, and the result always is."""
-        out_mask = strided_mask(mask, self.stride)
-        attended = self.attention_path(self.attention(self.attention_norm(x, mask), mask))
-        skipped = x if self.stride == 1 else max_pooled(x, mask, masked=self.masked)
-        x = attended + (skipped if self.masked else zero_padding(skipped, out_mask))
-        hidden = self.dropout(nnf.gelu(self.mlp_in(self.mlp_norm(x, out_mask), out_mask)))
-        return x + self.mlp_path(self.dropout(self.mlp_out(hidden, out_mask)))  # type: ignore[no-any-return]
-
-
-class ConvBlock(nn.Module):
-    """Two convolutions of 3 steps with a skip path, as in ResNet; with ``stride`` 2 it halves the rate."""
-
-    def __init__(self, dim: int, *, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.widen = MaskedConv1d(dim, 2 * dim, kernel=3, stride=stride)
-        self.narrow = DenseConv1d(2 * dim, dim, kernel=3)
-        self.skip = MaskedConv1d(dim, dim, kernel=1, stride=stride) if stride > 1 else None
-
-    def forward(
-        self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch dim strided_time"]:
-        """One layer; ``x`` is zero at masked steps and so is the result."""
-        hidden = nnf.relu(self.widen(x, mask))
-        out = self.narrow(hidden, strided_mask(mask, self.stride))
-        return nnf.relu(out + (x if self.skip is None else self.skip(x, mask)))
-
-
-class Pyramid(EmbeddedPyramid):
-    """Embedding, ``stem_layers`` layers, then one halving layer for each further level, then the neck."""
-
-    def __init__(self, settings: ActionFormerSettings, *, in_channels: int) -> None:
-        super().__init__(settings, in_channels=in_channels)
-        self.settings = settings
-        windows = settings.windows
-        self.stem = nn.ModuleList(self._block(windows[0], stride=1) for _ in range(settings.stem_layers))
-        self.branches = nn.ModuleList(self._block(window, stride=2) for window in windows[1:])
-        self._add_neck(settings)
-
-    def _block(self, window: int, *, stride: int) -> nn.Module:
-        if self.settings.blocks == "conv":
-            return ConvBlock(self.settings.dim, stride=stride)
-        return TransformerBlock(self.settings, window=window, stride=stride)
-
-    @property
-    def reach_steps(self) -> int | None:
-        """Input steps on one side that a level depends on (exact upper bound); None where it is all of them."""
-        settings = self.settings
-        transformer = settings.blocks == "transformer"
-        if settings.absolute_positions or (transformer and 0 in settings.windows):
-            return None
-        wings = [window // 2 if transformer else 1 for window in settings.windows]  # a second convolution sees one
-        reach = len(self.embedding) * (settings.embedding_kernel // 2) + len(self.stem) * (1 + wings[0])
-        reach += sum((1 << level) + wing * (2 << level) for level, wing in enumerate(wings[1:]))
-        return reach + self.neck_reach_steps(settings.levels)
-
-
-Level = tuple[Float[Tensor, "batch dim level_time"], Bool[Tensor, "batch level_time"]]
-"""Features and mask of one level."""
 
 
 class FeaturePyramidNeck(nn.Module):
-    """Adds coarse levels to fine ones from the top down (Lin et al., CVPR 2017), in one dimension, and normalises.
+    """One-dimensional feature pyramid network: adds coarse levels to fine ones and normalises (Lin et al., CVPR 2017).
 
     Lateral 1x1 convolutions, nearest-neighbour upsampling by 2, depthwise convolutions of 3 steps, layer norm.
     """
@@ -241,7 +151,7 @@ class FeaturePyramidNeck(nn.Module):
             y: Tensor = lateral(x, mask)
             if above is not None:
                 y = y + torch.repeat_interleave(above, 2, dim=2)[..., : y.shape[2]]
-                # The last coarse step may reach over the end of the finer level.
+                # The last coarse step may extend past the end of the finer level.
                 y = zero_padding(y, mask) if self.masked else y
             above = y
             merged.append((y, mask))

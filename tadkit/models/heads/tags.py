@@ -1,9 +1,9 @@
-"""Proposal-free head: every step names its classes and marks the whole extent of the action that it lies in.
+"""Proposal-free head: every step predicts its classes and a mask over the whole action that it lies in.
 
 After TAGS (Nag et al., Proposal-free temporal action detection with global segmentation mask learning, ECCV 2022).
-Where we leave it: each class has a sigmoid of its own, since actions may overlap; a step marks other steps by their
-distance and by what they hold, not by their place in a window of fixed length, so that any length will do; and the
-boundary refinement by masks of predicted classes (section 3.4) is left out.
+Deviations: each class has its own sigmoid, since actions may overlap; masks depend on the distance and content of other
+steps, not on their position in a window of fixed length, so that windows may have any length; and the boundary
+refinement with masks of predicted classes (section 3.4) is left out.
 """
 
 from __future__ import annotations
@@ -18,18 +18,26 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tadkit.config import TagsSettings
-from tadkit.models.heads.anchor_free import SAME_LENGTH_STEPS, sigmoid_focal_loss
-from tadkit.models.heads.head import Candidates, HeadLoss, HeadOf, PredictionDistillation, ranked
+from tadkit.models.heads.head import (
+    SAME_LENGTH_STEPS,
+    Candidates,
+    HeadLoss,
+    HeadOf,
+    PredictionDistillation,
+    ranked,
+    sigmoid_divergence,
+    sigmoid_focal_loss,
+)
 from tadkit.models.heads.layers import ChannelNorm, MaskedConv1d, sinusoids, zero_padding
 
 
 class MaskPredictions(NamedTuple):
-    """What every step says of itself and of the others; both before the sigmoid.
+    """Classes and a mask predicted for each step, both before the sigmoid.
 
     Attributes:
-        logits: (batch, time, classes), that a step lies in an action of a class.
-        masks: (batch, time, time), of a step (second axis): which steps (last axis) its action covers.
-        mask: (batch, time), True at real steps; the rest means nothing.
+        logits: (batch, time, classes), whether a step lies in an action of a class.
+        masks: (batch, time, time), for each step (second axis), which steps (last axis) its action covers.
+        mask: (batch, time), True at real steps; values at the others are meaningless.
     """
 
     logits: Float[Tensor, "batch time classes"]
@@ -37,34 +45,13 @@ class MaskPredictions(NamedTuple):
     mask: Bool[Tensor, "batch time"]
 
 
-class GlobalLayer(nn.Module):
-    """Pre-norm transformer layer whose attention reaches all real steps."""
-
-    def __init__(self, dim: int, *, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.attention_norm, self.mlp_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
-        self.mlp = nn.Sequential(
-            nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim), nn.Dropout(dropout)
-        )
-
-    def forward(
-        self, x: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch time dim"]:
-        """One layer; masked steps hold nothing of use."""
-        normal = self.attention_norm(x)
-        unread = ~mask & mask.any(dim=1, keepdim=True)  # a window without a real step reads itself instead of nothing
-        x = x + self.attention(normal, normal, normal, key_padding_mask=unread, need_weights=False)[0]
-        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
-
-
 class TagsHead(HeadOf[MaskPredictions]):
-    """Two convolutions, global attention, a classifier and a mask of each step.
+    """Two convolutions, global attention, then a classifier and a mask predictor for each step.
 
     Args:
         settings: sizes.
         in_channels: channels of the feature track.
-        num_classes: classes; each has a sigmoid of its own.
+        num_classes: number of classes, each with its own sigmoid.
     """
 
     settings: TagsSettings
@@ -87,7 +74,7 @@ class TagsHead(HeadOf[MaskPredictions]):
         self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim)
         prior = settings.prior_probability
         nn.init.constant_(self.classifier[-1].bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
-        # At first a step takes its neighbours for its own action, less and less so with their distance.
+        # Initially a mask covers a step's neighbourhood and fades with distance.
         distance = torch.arange(-settings.reach_steps, settings.reach_steps + 1).abs()
         with torch.no_grad():
             self.by_distance.bias.copy_(2 - 6 * distance / settings.reach_steps)
@@ -95,10 +82,10 @@ class TagsHead(HeadOf[MaskPredictions]):
     def forward(
         self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> MaskPredictions:
-        """Predict; memory grows with the square of ``time``, so long tracks are cut into windows.
+        """Predict; memory grows with the square of ``time``, so long tracks must be cut into windows.
 
         Args:
-            features: the track; what stands at masked steps is never read.
+            features: the track; values at masked steps are never read.
             mask: True where a step is real.
         """
         assert features.shape[1] == self.in_channels, (tuple(features.shape), self.in_channels)
@@ -136,71 +123,58 @@ class TagsHead(HeadOf[MaskPredictions]):
         return mask_distillation(student, teacher)
 
 
-def mask_candidates(
-    predictions: MaskPredictions, *, settings: TagsSettings, min_score: float, limit: int
-) -> Candidates:
-    """The best candidates of one video: the stretch around each step where its mask exceeds each threshold.
+def mask_loss(
+    predictions: MaskPredictions,
+    segments: Sequence[Float[Tensor, "actions 2"]],
+    labels: Sequence[Int[Tensor, " actions"]],
+    *,
+    settings: TagsSettings,
+    normaliser: Tensor | None = None,
+) -> HeadLoss:
+    """Loss of a batch against its ground truth (TAGS, section 3.3).
 
-    Ends lie where the mask crosses the threshold between two steps; the score is the class's probability at the step
-    times the mean of the mask over the stretch. Neighbouring steps repeat each other: suppression sees to that.
+    Classification is the focal loss of all real steps. Regression, over the masks of positive steps, is cross-entropy
+    in which covered and uncovered steps weigh one half each, plus the dice loss (Milletari et al., 3DV 2016).
 
     Args:
-        predictions: of one video (batch 1).
-        settings: of the head.
-        min_score: candidates below it are left out.
-        limit: most candidates.
-
-    Raises:
-        WeightsError: a prediction is not a finite number.
+        predictions: predictions for the batch.
+        segments: starts and ends of each track's actions, as fractional feature positions.
+        labels: class of each segment, track by track.
+        settings: settings of the head.
+        normaliser: divisor of the sums; by default the positives of this batch, at least 1.
     """
-    assert len(predictions.mask) == 1, "candidates are of one video"
-    real = predictions.mask[0]
-    probability = predictions.logits[0][real].double().sigmoid()
-    covered = predictions.masks[0][real][:, real].double().sigmoid()
-    stretches = [_stretches(covered, threshold) for threshold in settings.thresholds]
-    positions, quality = (torch.cat(field) for field in zip(*stretches, strict=True))
-    scores = quality[:, None] * probability.repeat(len(stretches), 1)
-    return ranked(positions, scores, min_score=min_score, limit=limit)
+    logits, masks, real = predictions.logits.float(), predictions.masks.float(), predictions.mask
+    targets = mask_targets(real.shape[1], segments, labels, logits.shape[-1])
+    classes, wanted, positive = (x.to(logits.device) for x in targets)
+    positive = positive & real
+    positives = positive.sum()
+    over = positives.clamp(min=1) if normaliser is None else normaliser
+    classification = sigmoid_focal_loss(logits[real], classes[real]).sum() / over
+    reads = real[:, None].expand_as(masks)[positive]
+    regression = settings.mask_weight * _mask_costs(masks[positive], wanted[positive], reads).sum() / over
+    return HeadLoss(classification, regression, classification + regression, positives)
 
 
-def _stretches(
-    covered: Float[Tensor, "steps steps"], threshold: float
-) -> tuple[Float[Tensor, "steps 2"], Float[Tensor, " steps"]]:
-    """For each row's own step the stretch that exceeds ``threshold``, and its mean; 0 where the step does not."""
-    steps = len(covered)
-    step = torch.arange(steps, device=covered.device)
-    below = ~(covered >= threshold)
-    if not steps:
-        return covered.new_zeros(0, 2), covered.new_zeros(0)
-    last = torch.where(below & (step <= step[:, None]), step, -1).amax(dim=1)
-    first = torch.where(below & (step >= step[:, None]), step, steps).amin(dim=1)
-    inside = (step > last[:, None]) & (step < first[:, None])
-    mean = (covered * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)
-    padded = nnf.pad(covered, (1, 1))  # beyond the track nothing is covered; step s is at index s + 1
-    ends = [
-        outer + (inner - outer) * _crossing(padded, outer + 1, inner + 1, threshold)
-        for outer, inner in ((last, last + 1), (first, first - 1))
-    ]
-    own = ~below.diagonal()
-    found = torch.stack(ends, dim=1).clamp(-0.5, steps - 0.5)
-    return torch.where(own[:, None], found, step[:, None].to(found)), torch.where(own, mean, 0.0)
-
-
-def _crossing(
-    covered: Float[Tensor, "steps _"], outer: Tensor, inner: Tensor, threshold: float
-) -> Float[Tensor, " steps"]:
-    """Where between two steps each row crosses the threshold, as a share of the way from ``outer`` to ``inner``."""
-    low, high = (covered.gather(1, at[:, None].clamp(0, covered.shape[1] - 1))[:, 0] for at in (outer, inner))
-    return ((threshold - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+def _mask_costs(
+    masks: Float[Tensor, "n time"], wanted: Float[Tensor, "n time"], reads: Bool[Tensor, "n time"]
+) -> Float[Tensor, " n"]:
+    """Balanced cross-entropy plus dice loss of each mask, over the steps where ``reads`` is True."""
+    entropy = nnf.binary_cross_entropy_with_logits(masks, wanted, reduction="none") * reads
+    covered, uncovered = wanted * reads, (1 - wanted) * reads
+    balanced = [0.5 * (entropy * share).sum(dim=1) / share.sum(dim=1).clamp(min=1e-6) for share in (covered, uncovered)]
+    probability = masks.sigmoid() * reads
+    overlap = 2 * (probability * covered).sum(dim=1) + 1
+    dice = 1 - overlap / (probability.square().sum(dim=1) + covered.square().sum(dim=1) + 1)
+    return balanced[0] + balanced[1] + dice
 
 
 class MaskTargets(NamedTuple):
-    """What each step should say.
+    """Targets of each step.
 
     Attributes:
-        classes: (batch, time, classes), 1.0 for each class of the action that the step lies in.
-        masks: (batch, time, time), share of each step that this action covers; 0 at steps outside all actions.
-        positive: (batch, time), True where the step lies in an action.
+        classes: (batch, time, classes), 1.0 for each class of the action that a step lies in.
+        masks: (batch, time, time), share of every step that this action covers; 0 for steps outside all actions.
+        positive: (batch, time), True if a step lies in an action.
     """
 
     classes: Float[Tensor, "batch time classes"]
@@ -211,15 +185,15 @@ class MaskTargets(NamedTuple):
 def mask_targets(
     time: int, segments: Sequence[Float[Tensor, "actions 2"]], labels: Sequence[Int[Tensor, " actions"]], classes: int
 ) -> MaskTargets:
-    """Targets of a batch; where actions overlap the shortest wins, with the classes of all that are as short.
+    """Targets of a batch; where actions overlap the shortest wins, with the classes of all equally short ones.
 
-    An action too short to hold a step's centre is answered for by the step nearest to its middle.
+    An action too short to contain a step's centre is assigned to the step nearest to its middle.
 
     Args:
         time: steps of a track.
-        segments: for each track, starts and ends as fractional feature positions, possibly none.
-        labels: for each track, the class of each segment.
-        classes: how many there are.
+        segments: starts and ends of each track's actions (possibly none), as fractional feature positions.
+        labels: class of each segment, track by track.
+        classes: number of classes.
     """
     of_videos = [
         _video_targets(time, truth.float(), label, classes) for truth, label in zip(segments, labels, strict=True)
@@ -240,79 +214,107 @@ def _video_targets(time: int, truth: Tensor, labels: Tensor, classes: int) -> Ma
     shortest, winner = length.min(dim=1)
     positive = shortest.isfinite()
     chosen = (length <= shortest[:, None] + SAME_LENGTH_STEPS) & positive[:, None]
-    named = (chosen.float() @ nnf.one_hot(labels.long(), classes).float()).clamp(max=1)
+    of_step = (chosen.float() @ nnf.one_hot(labels.long(), classes).float()).clamp(max=1)
     latest, earliest = torch.maximum(step - 0.5, start[:, None]), torch.minimum(step + 0.5, end[:, None])
     covered = (earliest - latest).clamp(min=0)
-    return MaskTargets(named, covered[winner] * positive[:, None], positive)
+    return MaskTargets(of_step, covered[winner] * positive[:, None], positive)
 
 
-def mask_loss(
-    predictions: MaskPredictions,
-    segments: Sequence[Float[Tensor, "actions 2"]],
-    labels: Sequence[Int[Tensor, " actions"]],
-    *,
-    settings: TagsSettings,
-    normaliser: Tensor | None = None,
-) -> HeadLoss:
-    """Loss of a batch against its ground truth (TAGS, section 3.3).
+def mask_candidates(
+    predictions: MaskPredictions, *, settings: TagsSettings, min_score: float, limit: int
+) -> Candidates:
+    """The best candidates of one video: for each step and threshold, the segment around it where its mask exceeds it.
 
-    Classification is the focal loss of all real steps; regression, of the masks of positive steps, is cross-entropy in
-    which covered and uncovered steps weigh one half each, plus dice (Milletari et al., 3DV 2016).
+    Starts and ends lie where the mask crosses the threshold between two steps; the score is the class probability at
+    the step times the mean of the mask over the segment. Neighbouring steps give near-duplicates, which suppression
+    removes.
 
     Args:
-        predictions: of the batch.
-        segments: for each track, starts and ends as fractional feature positions.
-        labels: for each track, the class of each segment.
-        settings: of the head.
-        normaliser: what sums are divided by; without it the positives of this batch, at least 1.
+        predictions: predictions for one video (batch 1).
+        settings: settings of the head.
+        min_score: lower-scoring candidates are dropped.
+        limit: maximum number of candidates.
+
+    Raises:
+        WeightsError: a prediction is not finite.
     """
-    logits, masks, real = predictions.logits.float(), predictions.masks.float(), predictions.mask
-    targets = mask_targets(real.shape[1], segments, labels, logits.shape[-1])
-    classes, wanted, positive = (x.to(logits.device) for x in targets)
-    positive = positive & real
-    positives = positive.sum()
-    over = positives.clamp(min=1) if normaliser is None else normaliser
-    classification = sigmoid_focal_loss(logits[real], classes[real]).sum() / over
-    reads = real[:, None].expand_as(masks)[positive]
-    regression = settings.mask_weight * _mask_costs(masks[positive], wanted[positive], reads).sum() / over
-    return HeadLoss(classification, regression, classification + regression, positives)
+    assert len(predictions.mask) == 1, "expected predictions for one video"
+    real = predictions.mask[0]
+    probability = predictions.logits[0][real].double().sigmoid()
+    covered = predictions.masks[0][real][:, real].double().sigmoid()
+    segments = [_segments_above(covered, threshold) for threshold in settings.thresholds]
+    positions, quality = (torch.cat(field) for field in zip(*segments, strict=True))
+    scores = quality[:, None] * probability.repeat(len(segments), 1)
+    return ranked(positions, scores, min_score=min_score, limit=limit)
+
+
+def _segments_above(
+    covered: Float[Tensor, "steps steps"], threshold: float
+) -> tuple[Float[Tensor, "steps 2"], Float[Tensor, " steps"]]:
+    """For each row, the segment around its own step above ``threshold``, and its mean; 0 if the step is below."""
+    steps = len(covered)
+    step = torch.arange(steps, device=covered.device)
+    below = ~(covered >= threshold)
+    if not steps:
+        return covered.new_zeros(0, 2), covered.new_zeros(0)
+    last = torch.where(below & (step <= step[:, None]), step, -1).amax(dim=1)
+    first = torch.where(below & (step >= step[:, None]), step, steps).amin(dim=1)
+    inside = (step > last[:, None]) & (step < first[:, None])
+    mean = (covered * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)
+    padded = nnf.pad(covered, (1, 1))  # nothing outside the track is covered; step s is at index s + 1
+    ends = [
+        outer + (inner - outer) * _crossing(padded, outer + 1, inner + 1, threshold)
+        for outer, inner in ((last, last + 1), (first, first - 1))
+    ]
+    own = ~below.diagonal()
+    found = torch.stack(ends, dim=1).clamp(-0.5, steps - 0.5)
+    return torch.where(own[:, None], found, step[:, None].to(found)), torch.where(own, mean, 0.0)
+
+
+def _crossing(
+    covered: Float[Tensor, "steps _"], outer: Tensor, inner: Tensor, threshold: float
+) -> Float[Tensor, " steps"]:
+    """Where each row crosses the threshold between two steps, as a fraction of the way from ``outer`` to ``inner``."""
+    low, high = (covered.gather(1, at[:, None].clamp(0, covered.shape[1] - 1))[:, 0] for at in (outer, inner))
+    return ((threshold - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
 
 
 def mask_distillation(student: MaskPredictions, teacher: MaskPredictions) -> PredictionDistillation:
-    """Distance of a student's classes and masks to a teacher's, step by step; ours, for TAGS has no distillation.
+    """Distance from a student's classes and masks to a teacher's, step by step (TAGS defines none; this is ours).
 
-    Classification is KL(teacher || student) of each class's own sigmoid, weighted by the larger of the two
-    probabilities (without gradient). Regression is KL of the masks, a mean over the real steps that they mark, weighted
-    by the teacher's foreground score, its largest class probability. Both are divided by the teacher's foreground mass,
-    the sum of those scores, at least 1. The teacher gets no gradient.
+    Classification is KL(teacher || student) of each class's sigmoid, weighted by the larger of the two probabilities
+    (without gradient). Regression is the KL of the masks, averaged over real steps and weighted by the teacher's
+    foreground score, its largest class probability. Both are divided by the teacher's foreground mass, the sum of those
+    scores, at least 1. The teacher gets no gradient.
     """
     real = student.mask & teacher.mask
-    logits, told = student.logits[real].float(), teacher.logits[real].detach().float()
-    foreground = told.sigmoid().amax(dim=-1)
+    logits, target = student.logits[real].float(), teacher.logits[real].detach().float()
+    foreground = target.sigmoid().amax(dim=-1)
     mass = foreground.sum().clamp(min=1.0)
-    weight = torch.maximum(told.sigmoid(), logits.detach().sigmoid())
-    classification = (weight * _divergence(logits, told)).sum() / mass
+    weight = torch.maximum(target.sigmoid(), logits.detach().sigmoid())
+    classification = (weight * sigmoid_divergence(target, logits)).sum() / mass
     reads = real[:, None].expand_as(student.masks)[real]
-    apart = _divergence(student.masks[real].float(), teacher.masks[real].detach().float())
+    apart = sigmoid_divergence(teacher.masks[real].detach().float(), student.masks[real].float())
     apart = (apart * reads).sum(dim=-1) / reads.sum(dim=-1).clamp(min=1)
     return PredictionDistillation(classification, (foreground * apart).sum() / mass)
 
 
-def _mask_costs(
-    masks: Float[Tensor, "n time"], wanted: Float[Tensor, "n time"], reads: Bool[Tensor, "n time"]
-) -> Float[Tensor, " n"]:
-    """Balanced cross-entropy plus dice of each mask, over the steps that it reads."""
-    entropy = nnf.binary_cross_entropy_with_logits(masks, wanted, reduction="none") * reads
-    covered, spared = wanted * reads, (1 - wanted) * reads
-    balanced = [0.5 * (entropy * share).sum(dim=1) / share.sum(dim=1).clamp(min=1e-6) for share in (covered, spared)]
-    probability = masks.sigmoid() * reads
-    overlap = 2 * (probability * covered).sum(dim=1) + 1
-    dice = 1 - overlap / (probability.square().sum(dim=1) + covered.square().sum(dim=1) + 1)
-    return balanced[0] + balanced[1] + dice
+class GlobalLayer(nn.Module):
+    """Pre-norm transformer layer with attention over all real steps."""
 
+    def __init__(self, dim: int, *, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim), nn.Dropout(dropout)
+        )
 
-def _divergence(logits: Float[Tensor, "*shape"], told: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """KL divergence of each sigmoid of ``logits`` from that of ``told``."""
-    probability = told.sigmoid()
-    present = probability * (nnf.logsigmoid(told) - nnf.logsigmoid(logits))
-    return present + (1 - probability) * (nnf.logsigmoid(-told) - nnf.logsigmoid(-logits))
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time dim"]:
+        """Apply the layer; values at masked steps are meaningless."""
+        normal = self.attention_norm(x)
+        unread = ~mask & mask.any(dim=1, keepdim=True)  # without real steps attend to all, to avoid NaN
+        x = x + self.attention(normal, normal, normal, key_padding_mask=unread, need_weights=False)[0]
+        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]

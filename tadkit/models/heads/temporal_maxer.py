@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from tadkit.config import TemporalMaxerSettings
 from tadkit.models.heads.anchor_free import AnchorFreeHead
 from tadkit.models.heads.layers import TimeGroupNorm, max_pooled, strided_mask, zero_padding
-from tadkit.models.heads.pyramid import EmbeddedPyramid, Level
+from tadkit.models.heads.pyramid import Level, Pyramid
 
 
-class MaxPyramid(EmbeddedPyramid):
-    """Embedding, then one max-pool for each further level, then the neck."""
+class MaxPyramid(Pyramid):
+    """Embedding, then one max-pool per further level, then the neck."""
 
     def __init__(self, settings: TemporalMaxerSettings, *, in_channels: int) -> None:
         super().__init__(settings, in_channels=in_channels)
@@ -32,8 +32,8 @@ class MaxPyramid(EmbeddedPyramid):
     ) -> list[Level]:
         """Features and mask of each level, finest first.
 
-        The authors take a step for real where any of the three it is pooled from is; with our padding only where the
-        one it is centred on is.
+        With ``masked`` padding a step is real if the step that it is centred on is; in the authors' code, if any of the
+        three that it is pooled from is.
         """
         x = self.embed(features, mask)
         levels = [(x, mask)]
@@ -55,7 +55,7 @@ class TemporalMaxerHead(AnchorFreeHead):
     Args:
         settings: sizes and priors.
         in_channels: channels of the feature track.
-        num_classes: classes; each has a sigmoid of its own.
+        num_classes: number of classes, each with its own sigmoid.
     """
 
     def __init__(self, settings: TemporalMaxerSettings, *, in_channels: int, num_classes: int) -> None:
@@ -70,11 +70,11 @@ class TemporalMaxerHead(AnchorFreeHead):
 
     @property
     def halo_steps(self) -> int | None:
-        """Steps on one side that a prediction depends on (exact upper bound); None where it is the whole window."""
+        """Steps on either side that a prediction depends on (exact upper bound); None if it is the whole window."""
         return self.reach_steps
 
     def _level_steps(self, time: int) -> list[int]:
-        """Steps of each level that some real step is pooled into, where there is padding."""
+        """With padding, the steps of each level that some real step is pooled into."""
         if not self.pools_masks:
             return super()._level_steps(time)
         steps = [time]

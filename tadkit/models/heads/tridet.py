@@ -1,8 +1,8 @@
-"""TriDet: a pyramid of scalable-granularity perception, and ends from relative probabilities around each step.
+"""TriDet: a pyramid of scalable-granularity perception, with boundaries from relative probabilities around each step.
 
 After Shi, Zhong, Cao, Ma, Li, Tao, "TriDet: Temporal Action Detection with Relative Boundary Modeling", CVPR 2023.
-Where we leave it: with our padding the mean and the group norm of a layer are taken over real steps alone, and
-depthwise weights start away from zero.
+Deviations: with ``masked`` padding, the mean and the group norm of a layer cover real steps only, and the depthwise
+weights are not initialised to zero.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tadkit.models.heads.layers import (
     strided_mask,
     zero_padding,
 )
-from tadkit.models.heads.pyramid import EmbeddedPyramid, Level
+from tadkit.models.heads.pyramid import Level, Pyramid
 
 _GROUPS = 16
 
 
 class GranularityBlock(nn.Module):
-    """SGP layer (section 3.2): instant-level and window-level branches, then an MLP; ``stride`` 2 pools first.
+    """SGP layer (section 3.2): instant-level and window-level branches, then an MLP; with ``stride`` 2 it pools first.
 
     Args:
         settings: channels, granularities, pooling.
@@ -58,7 +58,7 @@ class GranularityBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch dim strided_time"]:
-        """One layer; with our padding the result is zero at masked steps."""
+        """Apply the layer; with ``masked`` padding the result is zero at masked steps."""
         x = self._pool(x, mask)
         mask = strided_mask(mask, self.stride)
         normed = self.norm(x, mask)
@@ -73,7 +73,7 @@ class GranularityBlock(nn.Module):
         return zero_padding(x, mask) if self.masked else x
 
     def _pool(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Half the rate, where the layer halves it."""
+        """``x`` at half the rate if ``stride`` is 2, else unchanged."""
         if self.stride == 1:
             return x
         if self.pooled is None:
@@ -93,8 +93,8 @@ def _depthwise(dim: int, kernel: int, deviation: float) -> StepConv1d:
     return conv
 
 
-class GranularityPyramid(EmbeddedPyramid):
-    """Embedding, ``stem_layers`` SGP layers, then one halving layer for each further level, then the neck."""
+class GranularityPyramid(Pyramid):
+    """Embedding, ``stem_layers`` SGP layers, then one downsampling layer per further level, then the neck."""
 
     def __init__(self, settings: TriDetSettings, *, in_channels: int) -> None:
         super().__init__(settings, in_channels=in_channels)
@@ -119,15 +119,15 @@ class GranularityPyramid(EmbeddedPyramid):
 class TriDetHead(AnchorFreeHead):
     """The anchor-free head on a pyramid of SGP layers, with the Trident boundary head (section 3.3).
 
-    Two more towers give each step and class a start and an end logit. The distance of a step to the start is the
-    expectation over the ``bins`` steps before it and itself, by the softmax of their start logits plus what the
-    regressor of the step says of each; likewise the end. Every class has its own ends. The boundary towers do not
-    train the pyramid.
+    Two more towers predict a start and an end logit for each step and class. The distance from a step to the start is
+    the expectation over the step itself and the ``bins`` steps before it, under the softmax of their start logits plus
+    the offsets that the step's regressor predicts for them; likewise for the end. Every class has its own boundaries.
+    The boundary towers pass no gradient to the pyramid.
 
     Args:
         settings: sizes and priors.
         in_channels: channels of the feature track.
-        num_classes: classes; each has a sigmoid of its own.
+        num_classes: number of classes, each with its own sigmoid.
     """
 
     def __init__(self, settings: TriDetSettings, *, in_channels: int, num_classes: int) -> None:
@@ -140,7 +140,7 @@ class TriDetHead(AnchorFreeHead):
         self.ends = Tower(settings, dim, num_classes, kernel=kernel) if bins else None
 
     def _offsets(self, levels: list[Level]) -> list[Float[Tensor, "batch _ ends"]]:
-        """Distances to the ends, in strides, of each level; one pair for each class where there are bins."""
+        """Distances to start and end, in strides, for each level; one pair per class if there are bins."""
         if self.starts is None or self.ends is None:
             return self._regressed(levels)
         return [
@@ -149,7 +149,7 @@ class TriDetHead(AnchorFreeHead):
         ]
 
     def _padding_multiple(self) -> int:
-        """As the authors have it: windows longer than a step must divide each level."""
+        """As in the authors' code: each level must be a multiple of its window."""
         return max(stride * window for stride, window in zip(self.strides, self.windows, strict=True))
 
 
@@ -163,8 +163,8 @@ def boundary_offsets(
     Args:
         starts: start logits of each step.
         ends: end logits of each step.
-        relative: what each step adds to the logits of the ``bins`` steps before it and itself, then to those of itself
-            and the ``bins`` steps after it.
+        relative: for each step, the terms added to the start logits of the ``bins`` steps before it and itself, then
+            to the end logits of itself and the ``bins`` steps after it.
 
     Returns:
         (batch, time, 2 * classes): start and end of class 0, of class 1, ...

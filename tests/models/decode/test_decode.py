@@ -60,7 +60,7 @@ def test_thresholds_and_counts_hold() -> None:
     assert len(decoded(given, 6.0, DecodeSettings(keep=2)).scores) == 2
 
 
-def test_masked_steps_say_nothing() -> None:
+def test_masked_steps_give_no_candidates() -> None:
     given = predictions((0, 7, 0, 3.0, (1.0, 1.0)), (1, 3, 0, float("nan"), (1.0, 1.0)))
     masks = (torch.arange(8)[None] < 6, torch.arange(4)[None] < 3)
     found = decoded(given._replace(masks=masks), 6.0, DecodeSettings())
@@ -82,7 +82,7 @@ def some(*rows: tuple[float, float, float, int]) -> Candidates:
 EVEN = Timeline(np.arange(20.0))
 
 
-def test_classes_suppress_each_other_if_told_to() -> None:
+def test_classes_suppress_each_other_if_class_agnostic() -> None:
     two = some((1, 5, 0.9, 0), (1, 5, 0.8, 1))
     assert len(decode(two, EVEN, 20.0, DecodeSettings(method="hard")).scores) == 2
     assert decode(two, EVEN, 20.0, DecodeSettings(method="hard", class_agnostic=True)).labels.tolist() == [0]

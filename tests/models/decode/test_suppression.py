@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tadkit.evaluation.oracle import looped_soft_nms
 from tadkit.models.decode.suppression import (
-    PEER_MARGIN,
+    REFERENCE_MARGIN,
     Hard,
     SoftGaussian,
     SoftLinear,
@@ -18,9 +18,9 @@ from tadkit.models.decode.suppression import (
 def test_an_iou_at_the_threshold_depends_on_the_margin_alone() -> None:
     """Why plain float64 leaves 7 of the 35 degenerate sets: 1e-6 lifts the union, unless float32 swallows it."""
     scores = np.array([0.9, 0.8])
-    for length_s, kept_by_peer in ((1.0, 2), (100.0, 1)):
+    for length_s, kept in ((1.0, 2), (100.0, 1)):
         segments = np.array([[0, length_s], [0, length_s / 2]], np.float32)
-        assert len(suppress(segments, scores, Hard(0.5), min_score=0.0, keep=9, margin=PEER_MARGIN)[0]) == kept_by_peer
+        assert len(suppress(segments, scores, Hard(0.5), min_score=0.0, keep=9, margin=REFERENCE_MARGIN)[0]) == kept
         assert len(suppress(segments.astype(float), scores, Hard(0.5), min_score=0.0, keep=9)[0]) == 1
 
 

@@ -43,7 +43,7 @@ def test_no_pass_is_longer_than_core_and_halo() -> None:
 
 
 @pytest.mark.parametrize("kind", [ActionFormerSettings, TriDetSettings, TemporalMaxerSettings])
-def test_a_head_that_knows_places_sees_a_track_as_a_whole(kind: type[AnchorFreeSettings]) -> None:
+def test_a_head_with_absolute_positions_has_no_halo(kind: type[AnchorFreeSettings]) -> None:
     chosen = kind(dim=16, levels=2, absolute_positions=True)
     torch.manual_seed(0)
     head = build_head(chosen, in_channels=4, num_classes=2).eval()

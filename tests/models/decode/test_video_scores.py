@@ -24,21 +24,21 @@ def test_without_labels_those_of_all_videos_count_sorted(tmp_path: Path) -> None
     scores = read_video_scores(written(tmp_path, {"v": {"sit": 0.7}, "w": {"walk": 1, "fall": 0.2}, "x": {}}))
     assert {scored.labels for scored in scores.values()} == {("fall", "sit", "walk")}
     assert [scored.values.tolist() for scored in scores.values()] == [[0, 0.7, 0], [0.2, 0, 1], [0, 0, 0]]
-    with pytest.raises(AnnotationError, match="'v' is no object"):
+    with pytest.raises(AnnotationError, match="'v' is not a JSON object"):
         read_video_scores(written(tmp_path, {"v": 1}))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1], r"scores.json: not an object"),
-        ({"v": 1}, r"'v' is no object"),
-        ({"v": {"fly": 0.5}}, r"'v' names 'fly', which is not a label of the model; its labels: walk, sit"),
+        ([1], r"scores.json: not a JSON object"),
+        ({"v": 1}, r"'v' is not a JSON object"),
+        ({"v": {"fly": 0.5}}, r"'v' has 'fly', which is not a label of the model; its labels: walk, sit"),
         ({"v": {"sit": "0.5"}}, r"'v' has '0.5' for 'sit'"),
         ({"v": {"sit": -1}}, r"'v' has -1 for 'sit'"),
     ],
 )
-def test_what_is_no_scores_of_videos_is_refused(tmp_path: Path, content: object, message: str) -> None:
+def test_invalid_files_of_video_scores_are_refused(tmp_path: Path, content: object, message: str) -> None:
     with pytest.raises(AnnotationError, match=message):
         read_video_scores(written(tmp_path, content), ("walk", "sit"))
 

@@ -1,4 +1,4 @@
-"""What all anchor-free heads promise, and the layers that they are made of."""
+"""Properties of all anchor-free heads and of their layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch.nn import functional
 from tadkit.config import ActionFormerSettings, AnchorFreeSettings, HeadSettings, TemporalMaxerSettings, TriDetSettings
 from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.heads import AnchorFreeHead, HeadPredictions, build_head
-from tadkit.models.heads.layers import StepConv1d, TimeGroupNorm, global_attention, sliding_attention
+from tadkit.models.heads.actionformer import global_attention, sliding_attention
+from tadkit.models.heads.layers import StepConv1d, TimeGroupNorm
 from tadkit.models.heads.tridet import boundary_offsets
 
 SMALL = {"dim": 16, "levels": 3, "dropout": 0.0}
@@ -87,7 +88,7 @@ def test_every_parameter_learns(name: str) -> None:
 
 @pytest.mark.parametrize("padding", ["opentad", "leaky"])
 @torch.no_grad()
-def test_the_peers_padding_leaks_and_fixed_lengths_are_cropped(padding: str) -> None:
+def test_unmasked_padding_leaks_and_fixed_lengths_are_cropped(padding: str) -> None:
     chosen = HEADS["local"].model_copy(update={"padding": padding, "pad_to_steps": 32})
     assert isinstance(chosen, AnchorFreeSettings)
     torch.manual_seed(0)

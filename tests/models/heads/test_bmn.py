@@ -23,16 +23,16 @@ from tadkit.timeline import Timeline
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "opentad_bmn.npz"))
 TIME = 32
-PEER = BmnSettings(
+OPENTAD = BmnSettings(
     dim=32, map_dim=16, roi_dim=32, durations=32, samples=8, edge_steps=2.0, classifier=False, score="iou"
 )
 SMALL = BmnSettings(dim=8, map_dim=4, roi_dim=6, durations=6, samples=3)
 
 
 @pytest.fixture(scope="module")
-def peer() -> BmnHead:
+def opentad() -> BmnHead:
     """OpenTAD's weights in our head."""
-    head = BmnHead(PEER, in_channels=48, num_classes=1).eval()
+    head = BmnHead(OPENTAD, in_channels=48, num_classes=1).eval()
     prefix = "weight/"
     state = {name[len(prefix) :]: torch.from_numpy(x) for name, x in GOLDEN.items() if name.startswith(prefix)}
     head.load_state_dict(state_from_opentad(state, "bmn"))
@@ -45,22 +45,22 @@ def predicted(head: BmnHead, *, videos: int = 1) -> BoundaryPredictions:
     return predictions
 
 
-def test_predictions_are_those_of_opentad(peer: BmnHead) -> None:
+def test_predictions_are_those_of_opentad(opentad: BmnHead) -> None:
     with torch.no_grad():
-        predictions = predicted(peer)
+        predictions = predicted(opentad)
     torch.testing.assert_close(torch.cat((predictions.start, predictions.end)), torch.from_numpy(GOLDEN["T32/tem"]))
     torch.testing.assert_close(predictions.confidence[0], torch.from_numpy(GOLDEN["T32/iou_map"]))
     assert predictions.classes is None
 
 
 @pytest.mark.parametrize(("score", "name"), [("iou", "iou"), ("iou*s*e", "iou_s_e")])
-def test_proposals_are_those_of_opentad(peer: BmnHead, score: str, name: str) -> None:
+def test_proposals_are_those_of_opentad(opentad: BmnHead, score: str, name: str) -> None:
     fps, stride, offset, duration_s = GOLDEN["T32/meta"]
     timeline = Timeline((np.arange(TIME) * stride + offset) / fps)
     settings = DecodeSettings(min_score=0.001, sigma=0.75, keep=100, class_agnostic=True, clip_first=False)
     with torch.no_grad():
-        predictions = predicted(peer)
-    wanted = PEER.model_copy(update={"score": score})
+        predictions = predicted(opentad)
+    wanted = OPENTAD.model_copy(update={"score": score})
     best = boundary_candidates(predictions, settings=wanted, min_score=0.0, limit=5000)
     found = decode(best, timeline, duration_s, settings)
     segments_s, scores = GOLDEN[f"T32/det_{name}_segments"], GOLDEN[f"T32/det_{name}_scores"]
@@ -69,14 +69,14 @@ def test_proposals_are_those_of_opentad(peer: BmnHead, score: str, name: str) ->
     np.testing.assert_allclose(found.segments_s, segments_s[lasting], atol=0.5e-2 + 1e-4)  # seconds to 2
 
 
-def test_losses_and_gradients_are_those_of_opentad(peer: BmnHead) -> None:
+def test_losses_and_gradients_are_those_of_opentad(opentad: BmnHead) -> None:
     segments = [torch.from_numpy(GOLDEN[f"gt_segments_{video}"]) for video in range(2)]
     labels = [torch.zeros(len(of_video), dtype=torch.int64) for of_video in segments]
-    peer.zero_grad()
-    loss = boundary_loss(predicted(peer, videos=2), segments, labels, settings=PEER)
+    opentad.zero_grad()
+    loss = boundary_loss(predicted(opentad, videos=2), segments, labels, settings=OPENTAD)
     loss.classification.backward()  # OpenTAD draws proposals for its regression loss at random, so it is left out
     assert loss.classification.item() == pytest.approx(GOLDEN["loss/cost"], rel=1e-4)
-    ours = dict(peer.named_parameters())
+    ours = dict(opentad.named_parameters())
     checked = {name: expected for name, expected in GOLDEN.items() if name.startswith("grad/")}
     assert len(checked) == len(ours)
     for name, (norm, total, largest) in checked.items():
@@ -137,7 +137,7 @@ def test_a_head_can_learn_after_it_was_used() -> None:
     head(features, mask).confidence.sum().backward()  # what is kept from use must not be an inference tensor
 
 
-def test_padding_changes_nothing_whatever_stands_there() -> None:
+def test_padding_changes_nothing_whatever_its_values() -> None:
     torch.manual_seed(0)
     head = BmnHead(SMALL, in_channels=5, num_classes=3).eval()
     for parameter in head.parameters():

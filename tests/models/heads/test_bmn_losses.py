@@ -14,7 +14,7 @@ def predictions(seed: int, *, real: int = 9) -> BoundaryPredictions:
     return BoundaryPredictions(*(torch.randn(s, requires_grad=True) for s in shapes), torch.arange(9)[None] < real)
 
 
-def test_targets_name_proposals_and_edges() -> None:
+def test_targets_of_proposals_and_boundaries() -> None:
     targets = boundary_targets(9, 6, *TRUTH, 2, edge_steps=2.0)
     assert (targets.start[0] > 0.5).nonzero().flatten().tolist() == [1, 2, 6, 7]
     assert (targets.end[0] > 0.5).nonzero().flatten().tolist() == [5, 6, 7, 8]
@@ -26,7 +26,7 @@ def test_targets_name_proposals_and_edges() -> None:
     assert targets.classes[0, 0].nonzero().tolist() == [[0, 7], [1, 6], [1, 7]]
 
 
-def test_masked_steps_cost_nothing_whatever_they_say() -> None:
+def test_masked_steps_cost_nothing_whatever_is_predicted() -> None:
     given = predictions(0, real=7)
     wild = [x.detach().clone() for x in given[:4]]
     for x in wild:
@@ -38,7 +38,7 @@ def test_masked_steps_cost_nothing_whatever_they_say() -> None:
     assert torch.equal(losses[0].total, losses[1].total)
 
 
-def test_the_draw_is_the_generators() -> None:
+def test_sampling_uses_the_generator() -> None:
     one, same, other = (
         boundary_loss(predictions(0), *TRUTH, settings=SETTINGS, generator=torch.Generator().manual_seed(seed))
         for seed in (0, 0, 1)

@@ -1,4 +1,4 @@
-"""Every head learns made-up tracks alone, judged by tadkit's own evaluator."""
+"""Every head is trained alone on synthetic tracks and evaluated by tadkit's own evaluator."""
 
 import math
 from typing import Any
@@ -41,7 +41,7 @@ def track(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def train(head: Head, *, steps: int, lr: float, batch: int, teacher: Head | None = None) -> None:
-    """AdamW with a short warm-up and a cosine, over 256 tracks; from a teacher's predictions alone if there is one."""
+    """AdamW with a short warm-up and a cosine, over 256 tracks; on a teacher's predictions only if one is given."""
     tracks = [track(seed) for seed in range(256)]
     optimiser = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=1e-4)
     rate = torch.optim.lr_scheduler.LambdaLR(
@@ -56,8 +56,8 @@ def train(head: Head, *, steps: int, lr: float, batch: int, teacher: Head | None
             loss = head.loss(predictions, segments, labels).total
         else:
             with torch.no_grad():
-                told = teacher(torch.stack(features), real)
-            loss = torch.stack(list(head.distil(predictions, told))).sum()
+                target = teacher(torch.stack(features), real)
+            loss = torch.stack(list(head.distil(predictions, target))).sum()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -67,7 +67,7 @@ def train(head: Head, *, steps: int, lr: float, batch: int, teacher: Head | None
 
 @torch.no_grad()
 def map_at_half(head: Head, settings: DecodeSettings) -> float:
-    """mAP at tIoU 0.5 on 24 tracks that were never trained on; a step is a second."""
+    """mAP at tIoU 0.5 on 24 unseen tracks; a step is a second."""
     truth, found, timeline = {}, {}, Timeline(torch.arange(STEPS).double().numpy())
     for seed in range(10_000, 10_024):
         features, segments, labels = track(seed)
@@ -102,16 +102,16 @@ WAYS: list[Any] = [
         for way in WAYS
     ],
 )
-def test_a_head_alone_learns_to_find_what_it_never_saw_and_so_does_its_pupil(
+def test_a_head_alone_generalises_to_unseen_tracks_and_so_does_its_student(
     settings: HeadSettings, decoding: DecodeSettings, steps: int, lr: float, batch: int
 ) -> None:
     torch.manual_seed(0)
-    teacher, pupil = (build_head(settings, in_channels=CHANNELS, num_classes=CLASSES) for _ in range(2))
+    teacher, student = (build_head(settings, in_channels=CHANNELS, num_classes=CLASSES) for _ in range(2))
     assert map_at_half(teacher.eval(), decoding) < 0.3
     train(teacher.train(), steps=steps, lr=lr, batch=batch)
     assert map_at_half(teacher.eval(), decoding) >= 0.9
-    train(pupil.train(), steps=steps, lr=lr, batch=batch, teacher=teacher)
-    assert map_at_half(pupil.eval(), decoding) >= 0.9
+    train(student.train(), steps=steps, lr=lr, batch=batch, teacher=teacher)
+    assert map_at_half(student.eval(), decoding) >= 0.9
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def test_diou_of_a_segment_without_length_is_finite_and_so_is_its_gradient(targe
     assert predicted.grad.isfinite().all()
 
 
-def test_sure_and_exact_predictions_cost_nothing() -> None:
+def test_confident_and_exact_predictions_cost_nothing() -> None:
     segments, labels = [torch.tensor([[5.0, 9.0]])], [torch.tensor([2])]
     logits = [torch.full((1, n, 3), -20.0) for n in (16, 8)]
     offsets = [torch.zeros(1, n, 2) for n in (16, 8)]
@@ -66,7 +66,7 @@ def test_sure_and_exact_predictions_cost_nothing() -> None:
     assert loss.total < 1e-6
 
 
-def test_masked_points_cost_nothing_whatever_they_say() -> None:
+def test_masked_points_cost_nothing_whatever_is_predicted() -> None:
     segments, labels = [torch.tensor([[1.0, 4.0]])] * 2, [torch.tensor([0])] * 2
     given = predictions(0, real=8)
     wild = tuple(x.masked_fill(~mask[..., None], torch.nan) for x, mask in zip(given.logits, given.masks, strict=True))
@@ -116,7 +116,7 @@ def test_distillation_brings_the_student_to_the_teacher_and_leaves_the_teacher_a
         torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
 
 
-def test_background_does_not_drown_the_actions() -> None:
+def test_background_does_not_outweigh_the_actions() -> None:
     shape, masks = (1, 2000, 3), (torch.ones(1, 2000, dtype=torch.bool),)
     teacher_logits = torch.full(shape, -5.0)
     teacher_logits[0, :5, 0] = 2.0

@@ -5,15 +5,15 @@ from hypothesis import strategies as st
 
 from tadkit.config import ActionFormerSettings
 from tadkit.errors import SettingsError
-from tadkit.models.heads.layers import max_pooled, sliding_attention, strided_mask
-from tadkit.models.heads.pyramid import Pyramid
+from tadkit.models.heads.actionformer import ActionFormerPyramid, sliding_attention
+from tadkit.models.heads.layers import max_pooled, strided_mask
 
 SMALL = ActionFormerSettings(dim=16, levels=3, attention_heads=2, attention_window=5)
 
 
-def pyramid() -> Pyramid:
+def pyramid() -> ActionFormerPyramid:
     torch.manual_seed(0)
-    net = Pyramid(SMALL, in_channels=6).eval()
+    net = ActionFormerPyramid(SMALL, in_channels=6).eval()
     for parameter in net.parameters():  # no bias or gain at its trivial value
         torch.nn.init.normal_(parameter, std=0.4)
     return net
@@ -69,11 +69,13 @@ def test_max_pool_takes_no_padding_for_a_value() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"embedding_layers": 0}, "head.dim is 16, but without embedding_layers it must be the 6 channels"),
-        ({"streams": ((4, 8), (4, 8))}, "head.streams take 8 channels in all, but the head is given 6"),
+        ({"embedding_layers": 0}, "head.dim is 16, but without embedding layers it must equal the 6 channels"),
+        ({"streams": ((4, 8), (4, 8))}, "head.streams take 8 channels in total, but the features have 6"),
     ],
 )
 def test_a_head_whose_first_layer_does_not_take_the_features_is_refused(changes: dict[str, object], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
-        Pyramid(ActionFormerSettings(**{**SMALL.model_dump(), **changes}), in_channels=6)
-    Pyramid(ActionFormerSettings(**{**SMALL.model_dump(), **changes}), in_channels=8 if "streams" in changes else 16)
+        ActionFormerPyramid(ActionFormerSettings(**{**SMALL.model_dump(), **changes}), in_channels=6)
+    ActionFormerPyramid(
+        ActionFormerSettings(**{**SMALL.model_dump(), **changes}), in_channels=8 if "streams" in changes else 16
+    )

@@ -13,7 +13,7 @@ from tadkit.timeline import Timeline
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "opentad_tadtr.npz"))
 PADDED = 256
-PEER = TadtrSettings(
+OPENTAD = TadtrSettings(
     dim=32,
     queries=20,
     encoder_layers=2,
@@ -24,15 +24,15 @@ PEER = TadtrSettings(
     dropout=0.0,
     padding="counted",
 )
-SMALL = PEER.model_copy(update={"padding": "masked", "queries": 6})
+SMALL = OPENTAD.model_copy(update={"padding": "masked", "queries": 6})
 JUDGED = SMALL.model_copy(update={"actionness": True, "actionness_bins": 4})
 VARIANTS = [SMALL, JUDGED, JUDGED.model_copy(update={"variant": "authors"})]
 
 
 @pytest.fixture(scope="module")
-def peer() -> TadtrHead:
+def opentad() -> TadtrHead:
     """OpenTAD's weights in our head."""
-    head = TadtrHead(PEER, in_channels=48, num_classes=5).eval()
+    head = TadtrHead(OPENTAD, in_channels=48, num_classes=5).eval()
     prefix = "weight/"
     state = {name[len(prefix) :]: torch.from_numpy(x) for name, x in GOLDEN.items() if name.startswith(prefix)}
     head.load_state_dict(state_from_opentad(state, "tadtr"))
@@ -46,9 +46,9 @@ def padded(time: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("time", [37, 200, 256])
-def test_predictions_are_those_of_opentad(peer: TadtrHead, time: int) -> None:
+def test_predictions_are_those_of_opentad(opentad: TadtrHead, time: int) -> None:
     with torch.no_grad():
-        predictions = peer(*padded(time))
+        predictions = opentad(*padded(time))
     start, end = predictions.segments[0].unbind(dim=1)
     boxes = torch.stack(((start + end) / 2, end - start), dim=1) / PADDED
     expected = [torch.from_numpy(GOLDEN[f"T{time}/pred_{name}"]) for name in ("logits", "boxes")]
@@ -57,7 +57,7 @@ def test_predictions_are_those_of_opentad(peer: TadtrHead, time: int) -> None:
 
 @pytest.mark.parametrize("time", [37, 200, 256])
 @pytest.mark.parametrize("setting", ["soft_mc", "soft_ag_vote"])
-def test_detections_are_those_of_opentad(peer: TadtrHead, time: int, setting: str) -> None:
+def test_detections_are_those_of_opentad(opentad: TadtrHead, time: int, setting: str) -> None:
     fps, stride, offset, duration_s = GOLDEN[f"T{time}/meta"]
     timeline = Timeline((np.arange(PADDED) * stride + offset) / fps)
     agnostic = setting == "soft_ag_vote"
@@ -65,7 +65,7 @@ def test_detections_are_those_of_opentad(peer: TadtrHead, time: int, setting: st
         min_score=0.001, class_agnostic=agnostic, voting="score" if agnostic else "none", clip_first=False
     )
     with torch.no_grad():
-        best = query_candidates(peer(*padded(time)), min_score=0.0, limit=200)
+        best = query_candidates(opentad(*padded(time)), min_score=0.0, limit=200)
     found = decode(best, timeline, duration_s, settings)
     segments, scores, labels = (GOLDEN[f"T{time}/det_{setting}_{part}"] for part in ("segments", "scores", "labels"))
     assert found.labels.tolist() == labels.tolist()
@@ -73,19 +73,19 @@ def test_detections_are_those_of_opentad(peer: TadtrHead, time: int, setting: st
     np.testing.assert_allclose(found.segments_s, segments, atol=0.5e-2 + 1e-4)  # seconds to 2
 
 
-def test_losses_and_gradients_are_those_of_opentad(peer: TadtrHead) -> None:
+def test_losses_and_gradients_are_those_of_opentad(opentad: TadtrHead) -> None:
     features, masks = (torch.cat(field) for field in zip(*(padded(time) for time in (37, 200, 256)), strict=True))
     segments, labels = (
         [torch.from_numpy(GOLDEN[f"gt_{name}_{video}"]) for video in range(3)] for name in ("segments", "labels")
     )
-    peer.zero_grad()
-    loss = query_loss(peer(features, masks), segments, labels, settings=PEER)
+    opentad.zero_grad()
+    loss = query_loss(opentad(features, masks), segments, labels, settings=OPENTAD)
     loss.total.backward()
     of_class = sum(GOLDEN[f"loss/loss_class{layer}"] for layer in ("", "_0"))
     assert loss.positives == 43
     assert loss.classification.item() == pytest.approx(of_class, rel=1e-4)
     assert loss.total.item() == pytest.approx(GOLDEN["loss/cost"], rel=1e-4)
-    ours = dict(peer.named_parameters())
+    ours = dict(opentad.named_parameters())
     checked = {name: expected for name, expected in GOLDEN.items() if name.startswith("grad/")}
     assert len(checked) == len(ours)
     for name, (norm, total, largest) in checked.items():
@@ -97,7 +97,7 @@ def test_losses_and_gradients_are_those_of_opentad(peer: TadtrHead) -> None:
 
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=["plain", "actionness", "authors"])
-def test_padding_changes_nothing_whatever_stands_there(settings: TadtrSettings) -> None:
+def test_padding_changes_nothing_whatever_its_values(settings: TadtrSettings) -> None:
     torch.manual_seed(0)
     head = TadtrHead(settings, in_channels=5, num_classes=3).eval()
     for parameter in head.parameters():
@@ -146,11 +146,11 @@ def test_without_actionness_the_head_is_as_it_was() -> None:
     assert plain(torch.randn(1, 5, 20), torch.ones(1, 20, dtype=torch.bool)).actionness is None
 
 
-def test_the_authors_tell_steps_their_ends() -> None:
+def test_the_authors_variant_encodes_steps_by_their_ends() -> None:
     real = torch.ones(1, 8, dtype=torch.bool)
-    told = sine_positions(real, 4, at=1.0)[0]
-    torch.testing.assert_close(told[3, :2], torch.tensor([0.0, -1.0]), rtol=0, atol=1e-5)  # half a turn
-    torch.testing.assert_close(told[7, :2], torch.tensor([0.0, 1.0]), rtol=0, atol=1e-5)  # a whole one
+    positions = sine_positions(real, 4, at=1.0)[0]
+    torch.testing.assert_close(positions[3, :2], torch.tensor([0.0, -1.0]), rtol=0, atol=1e-5)  # half a turn
+    torch.testing.assert_close(positions[7, :2], torch.tensor([0.0, 1.0]), rtol=0, atol=1e-5)  # a whole one
     twice = sine_positions(torch.ones(1, 16, dtype=torch.bool), 4, at=1.0)[0]
     torch.testing.assert_close(twice[::2], sine_positions(real, 4)[0], rtol=0, atol=1e-5)
 
@@ -165,7 +165,7 @@ def test_untrained_queries_start_from_the_prior_and_short_segments() -> None:
     assert head.halo_steps is None
 
 
-def test_candidates_that_are_no_numbers_are_refused() -> None:
+def test_candidates_that_are_not_finite_are_refused() -> None:
     head = TadtrHead(SMALL, in_channels=5, num_classes=3).eval()
     predictions = head(torch.randn(1, 5, 20), torch.ones(1, 20, dtype=torch.bool))
     with pytest.raises(WeightsError, match="not finite"):

@@ -31,7 +31,7 @@ def test_less_than_a_step_is_read_as_one_step() -> None:
 
 
 def by_the_book(track: torch.Tensor, start: float, end: float, bins: int) -> list[torch.Tensor]:
-    """RoIAlign in one dimension as the peers' kernel has it, one place after the other."""
+    """RoIAlign in one dimension as in the authors' kernel, one point at a time."""
     part = max(end - start, 1.0) / bins
     count, means = math.ceil(part), []
     for nth in range(bins):
@@ -46,7 +46,7 @@ def by_the_book(track: torch.Tensor, start: float, end: float, bins: int) -> lis
     return means
 
 
-def test_segments_are_read_as_the_peers_read_them() -> None:
+def test_segments_are_read_as_in_the_authors_kernel() -> None:
     torch.manual_seed(0)
     memory = torch.randn(2, 50, 3)
     spans = (torch.rand(2, 20, 2) * 50).sort(dim=2).values
@@ -70,8 +70,8 @@ def test_surroundings_count_as_far_as_the_track_goes() -> None:
     inner, outer = (Actionness(1, bins=2, context=context) for context in (0.0, 0.25))
     for other in (inner, outer):
         other.load_state_dict(judge.state_dict())
-    told = judge(RAMP, torch.tensor([[[10.0, 20.0]]]), WHOLE)
-    torch.testing.assert_close(told, inner(RAMP, torch.tensor([[[5.0, 25.0]]]), WHOLE))
+    overlap = judge(RAMP, torch.tensor([[[10.0, 20.0]]]), WHOLE)
+    torch.testing.assert_close(overlap, inner(RAMP, torch.tensor([[[5.0, 25.0]]]), WHOLE))
     at_the_edge = judge(RAMP, torch.tensor([[[-5.0, 15.0]]]), WHOLE)
     torch.testing.assert_close(at_the_edge, inner(RAMP, torch.tensor([[[0.0, 25.0]]]), WHOLE))
 

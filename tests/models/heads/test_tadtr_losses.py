@@ -23,7 +23,7 @@ def loss(given: QueryPredictions, segments: list[list[float]], labels: list[int]
     return query_loss(given, [truth[0]], [truth[1]], settings=SETTINGS).total
 
 
-def test_sure_and_exact_queries_cost_nothing_in_any_order() -> None:
+def test_confident_and_exact_queries_cost_nothing_in_any_order() -> None:
     exact = predictions((30.0, 35.0, 1, 20.0), (0.0, 4.0, 0, -20.0), (3.0, 9.0, 2, 20.0))
     assert loss(exact, [[3.0, 9.0], [30.0, 35.0]], [2, 1]) < 1e-6
 
@@ -74,7 +74,7 @@ def test_a_student_that_agrees_in_another_order_is_left_alone() -> None:
     assert teacher.segments.grad is None
 
 
-def test_a_student_is_pulled_to_the_teachers_sure_queries_and_its_own_fancies_are_silenced() -> None:
+def test_a_student_learns_the_teachers_confident_queries_and_suppresses_its_own() -> None:
     student = predictions((4.0, 10.0, 2, 0.0), (20.0, 30.0, 1, 2.0))
     apart = query_distillation(student, predictions((3.0, 9.0, 2, 4.0)), settings=SETTINGS)
     (apart.classification + apart.regression).backward()
@@ -89,7 +89,7 @@ def test_weak_queries_of_the_teacher_hardly_count() -> None:
     assert unsure.regression < 0.05 * sure.regression
 
 
-def test_earlier_layers_are_held_to_the_teachers_own() -> None:
+def test_earlier_layers_are_compared_with_the_teachers_own() -> None:
     one, other = predictions((3.0, 9.0, 2, 3.0)), predictions((20.0, 30.0, 1, 2.0))
     teacher = one._replace(earlier=((other.logits, other.segments),))
     same = query_distillation(teacher, teacher, settings=SETTINGS)
@@ -130,7 +130,7 @@ def test_actionness_does_not_pull_segments() -> None:
     torch.testing.assert_close(pulls[1], pulls[0])
 
 
-def test_a_student_hears_its_partners_actionness() -> None:
+def test_a_student_is_trained_on_its_partners_actionness() -> None:
     one, other = (3.0, 9.0, 2, 3.0), (20.0, 30.0, 1, 1.0)
     teacher = predictions(other, one)._replace(actionness=torch.tensor([[0.4, 0.9]], requires_grad=True))
     agreeing = predictions(one, other)._replace(actionness=torch.tensor([[0.9, 0.4]]))
@@ -146,8 +146,8 @@ def test_a_student_hears_its_partners_actionness() -> None:
 
 
 def test_actionness_that_only_one_side_predicts_is_left_out() -> None:
-    told = predictions((3.0, 9.0, 2, 3.0))
-    judged = told._replace(actionness=torch.tensor([[0.3]]))
-    for student, teacher in ((told, judged), (judged, told)):
+    plain = predictions((3.0, 9.0, 2, 3.0))
+    judged = plain._replace(actionness=torch.tensor([[0.3]]))
+    for student, teacher in ((plain, judged), (judged, plain)):
         found = query_distillation(student, teacher, settings=SETTINGS)
         assert found.regression.item() == pytest.approx(0.0, abs=1e-5)

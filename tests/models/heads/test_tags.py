@@ -16,7 +16,7 @@ def logit(probability: float) -> float:
 
 
 def predictions(covered: list[float], *, step: int, probability: float) -> MaskPredictions:
-    """One step marks steps by given shares and names class 1 of 2; the others say nothing."""
+    """One step predicts the given mask and class 1 of 2; the others predict background."""
     time = len(covered)
     logits, masks = torch.full((1, time, 2), -20.0), torch.full((1, time, time), -20.0)
     logits[0, step, 1] = logit(probability)

@@ -4,13 +4,13 @@ from tadkit.config import BmnSettings
 from tadkit.models.heads.bmn import BmnHead, GraphLayer, nearest_steps
 
 
-def test_a_step_hears_those_that_look_like_it() -> None:
+def test_neighbours_are_the_most_similar_steps() -> None:
     x = torch.tensor([[[0.0, 9.0, 0.1, 9.2, 5.0]]])
     near = nearest_steps(x, torch.ones(1, 5, dtype=torch.bool), 2)[0]
     assert [set(steps) for steps in near.tolist()] == [{0, 2}, {1, 3}, {0, 2}, {1, 3}, {1, 4}]
 
 
-def test_masked_steps_are_nobodys_neighbour_and_few_steps_hear_themselves() -> None:
+def test_masked_steps_are_never_neighbours_and_missing_ones_are_filled_with_the_step_itself() -> None:
     x = torch.tensor([[[0.0, 1.0, 0.0, 0.0]]])
     near = nearest_steps(x, torch.tensor([[True, True, False, False]]), 6)
     assert near.shape == (1, 4, 6)
@@ -18,7 +18,7 @@ def test_masked_steps_are_nobodys_neighbour_and_few_steps_hear_themselves() -> N
     assert set(near[0, 1].tolist()) == {0, 1}
 
 
-def test_what_looks_alike_is_heard_from_afar_and_no_padding_is() -> None:
+def test_similar_steps_interact_at_any_distance_but_padding_never_does() -> None:
     torch.manual_seed(0)
     layer = GraphLayer(4, neighbours=2, groups=2)
     x = torch.randn(1, 4, 30)

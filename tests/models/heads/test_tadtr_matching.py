@@ -37,6 +37,6 @@ def test_a_permutation_among_hundreds_is_found() -> None:
     np.testing.assert_array_equal(assign(cost)[1], hidden)
 
 
-def test_entries_that_are_no_numbers_are_avoided() -> None:
+def test_entries_that_are_not_finite_are_avoided() -> None:
     cost = np.array([[np.nan, 5.0, 1.0], [2.0, np.inf, 1.5]])
     assert [side.tolist() for side in assign(cost)] == [[0, 1], [2, 0]]
