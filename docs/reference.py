@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands' help and docs/settings.md from the settings; cog runs it."""
+"""Generates docs/cli.md from the commands' help and docs/settings.md from the settings; run by cog."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _helps(command: click.Command, parent: click.Context | None, name: str) -> I
 def settings() -> str:
     """Every setting of a recipe: name, values, default, meaning."""
     fields = _required_first(Recipe)
-    parts, told = [_table("Top level", "", fields)], dict[tuple[type[BaseModel], ...], str]()
+    parts, written = [_table("Top level", "", fields)], dict[tuple[type[BaseModel], ...], str]()
     for name, field in fields:
         models = tuple(_models(field.annotation))
-        if like := told.get(models):
-            parts.append(f"## {name}\n\n{field.description} Its settings are those of `{like}`, above.")
+        if like := written.get(models):
+            parts.append(f"## {name}\n\n{field.description} It has the same settings as `{like}` above.")
         elif models:
             parts += _sections(name, field, models)
-            told[models] = name
+            written[models] = name
     return "\n\n".join(parts)
 
 
@@ -50,7 +50,7 @@ def _required_first(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
 
 
 def _choice_in_order(model: type[BaseModel], tag: str) -> list[tuple[str, FieldInfo]]:
-    """What chooses a member of a union, what must be given, what is its own, what it shares with other members."""
+    """The tag of a union's member first, then required fields, its own fields, and those shared with other members."""
     own = model.__annotations__
     return sorted(
         _required_first(model), key=lambda item: (item[0] != tag, not item[1].is_required(), item[0] not in own)
@@ -58,13 +58,13 @@ def _choice_in_order(model: type[BaseModel], tag: str) -> list[tuple[str, FieldI
 
 
 def _sections(name: str, field: FieldInfo, models: Sequence[type[BaseModel]]) -> Iterator[str]:
-    """Tables of the settings classes inside a field; one for each member of a union."""
+    """Tables of the settings classes in a field, one for each member of a union."""
     for model in models:
         nested = [(key, inner) for key, inner in model.model_fields.items() if list(_models(inner.annotation))]
         if nested:
             names = ", ".join(f"`{name}.{key}`" for key, _ in nested)
             inner = next(_models(nested[0][1].annotation))
-            yield _table(name, f"{field.description} Alike for {names}.", _required_first(inner))
+            yield _table(name, f"{field.description} The same for {names}.", _required_first(inner))
             continue
         tag = next((key for key in ("method", "kind") if len(models) > 1 and key in model.model_fields), None)
         title = f"{name}: {_values(model.model_fields[tag])}" if tag else name

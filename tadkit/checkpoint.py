@@ -1,4 +1,4 @@
-"""Model files: safetensors whose header says what they are. No pickle is read."""
+"""Model files: safetensors with a header that describes the model. Pickles are never read."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Kind = Literal["teacher", "student", "joint-head", "detector", "head", "training
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model's weights and everything needed to build it again.
+    """A model's weights and everything needed to rebuild it.
 
     Attributes:
-        kind: what the weights are of.
+        kind: which model the weights belong to.
         settings: the sections of the recipe that shape the model, as plain JSON values.
         labels: classes in the order of the outputs.
         tensors: the state dict.
-        provenance: digests and figures of what it was made from; free form.
+        provenance: digests and figures of the inputs it was made from; free form.
         digest: SHA-256 of the file that was read; empty before it is written.
         path: the file that was read; None before it is written.
     """
@@ -46,7 +46,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
-    """Write a checkpoint, whole or not at all; ``half`` stores matrices and filters as float16."""
+    """Write a checkpoint atomically; ``half`` stores matrices and filters as float16."""
     header = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -63,7 +63,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
 
 
 def _sort_header(path: Path) -> None:
-    """Put the header's entries in order, in place: safetensors writes them in any order, and digests would differ."""
+    """Sort the header's entries in place: safetensors writes them in any order, so digests would differ."""
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         entries = json.loads(file.read(length))
@@ -113,7 +113,7 @@ def read_provenance(path: Path, *, kind: Kind) -> Mapping[str, Any]:
 
 
 def read_kind(path: Path) -> str:
-    """The kind of model that a checkpoint's header names; empty where the file is no tadkit checkpoint."""
+    """The kind of model in a checkpoint's header; empty if the file is not a tadkit checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -124,7 +124,7 @@ def read_kind(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path, kind: Kind) -> Iterator[tuple[Any, Mapping[str, str]]]:
-    """An open checkpoint and its checked header; whatever goes wrong inside is a damaged file."""
+    """An open checkpoint and its checked header; errors inside the block mean that the file is damaged."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; expected a tadkit {kind} (.safetensors)")
     try:
@@ -158,10 +158,10 @@ def _check_header(path: Path, header: Mapping[str, str], kind: Kind) -> None:
 
 
 def load_weights(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
-    """Load a checkpoint's state dict, whose names and shapes must fit exactly.
+    """Load a checkpoint's state dict; names and shapes must match exactly.
 
     Raises:
-        WeightsError: they do not; the message names the first few that differ.
+        WeightsError: they do not; the message names the first few differences.
     """
     own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     other = {name: tuple(value.shape) for name, value in checkpoint.tensors.items()}

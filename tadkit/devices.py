@@ -8,10 +8,10 @@ from tadkit.errors import UsageError
 
 
 def torch_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one.
+    """The torch device called ``name``; ``auto`` is the GPU if there is one.
 
     Raises:
-        UsageError: no such device here.
+        UsageError: this machine has no such device.
     """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

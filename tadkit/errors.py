@@ -1,7 +1,7 @@
-"""The errors that tadkit raises on purpose, each with the exit code that the command line gives it.
+"""The errors that tadkit raises on purpose, each with the exit code of the command line.
 
-Anything that a user can cause is a :class:`TadkitError` whose message says what is wrong, where, what was expected and
-the way out. ``assert`` is kept for mistakes of ours.
+Anything that a user can cause is a :class:`TadkitError`. Its message says what is wrong, where, what was expected and
+how to fix it. ``assert`` is only for bugs in tadkit.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from typing import ClassVar
 
 
 class TadkitError(Exception):
-    """Expected trouble: the message is one line a user can act on."""
+    """An expected error. Each argument is a message of one line that the user can act on."""
 
     exit_code: ClassVar[int] = 1
 
+    def __str__(self) -> str:
+        """The messages, one per line."""
+        return "\n".join(map(str, self.args))
+
 
 class UsageError(TadkitError):
-    """The command was called in a way that cannot be carried out."""
+    """The arguments of a command are wrong."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and digests that name what is in them."""
+"""Atomic writing of files, JSON reading, and digests of contents."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it takes the place of ``path`` in one step.
+    """Yield a temporary path next to ``path`` and rename it to ``path`` on success.
 
-    After a failure or a kill ``path`` is what it was before. The temporary file keeps the suffix of ``path``, because
-    writers choose their format by it.
+    After a failure or a kill ``path`` is unchanged. The temporary file has the suffix of ``path``, because some writers
+    choose the format by it.
 
     Args:
         path: the file.
-        durable: wait for the disk, so that this holds after a loss of power, too; costs milliseconds a file.
+        durable: wait for the disk, so that this also holds after a power failure; costs milliseconds per file.
 
     Raises:
-        UsageError: the folder cannot be made or written to, the disk is full, or ``path`` is a folder or too long
-            a name.
+        UsageError: the folder cannot be created or written to, the disk is full, or ``path`` is a folder or its name is
+            too long.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,9 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); make room, or choose another place") from error
+        raise UsageError(
+            f"{path}: cannot be written ({error.strerror}); free some disk space, or choose another place"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -69,7 +71,7 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write ``text`` as UTF-8 so that ``path`` holds all of it or what it held before; see :func:`whole_file`."""
+    """Write ``text`` as UTF-8, atomically; see :func:`whole_file`."""
     with whole_file(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -78,21 +80,21 @@ _OfPairs = Callable[[list[tuple[str, Any]]], Any]
 
 
 def read_json(path: Path, *, error: type[TadkitError], distinct: bool = False, of_pairs: _OfPairs | None = None) -> Any:
-    """Read a JSON file; a byte order mark before it is passed over.
+    """Read a JSON file; a leading byte order mark is ignored.
 
     Args:
         path: the file.
-        error: what is raised.
-        distinct: refuse an object that names something twice, of which JSON readers keep the last alone.
-        of_pairs: makes an object of its pairs; None makes a dict.
+        error: the class of error to raise.
+        distinct: refuse objects with duplicate keys, of which JSON readers silently keep the last.
+        of_pairs: builds an object from its pairs; None builds a dict.
 
     Raises:
-        error: the file is missing, is no file, or is not JSON; the message names the path.
+        error: the file is missing, is not a file, or is not JSON; the message names the path.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text, object_pairs_hook=_distinct if distinct else of_pairs)
-        if "\\ud" in text.lower():  # half of a character, which could not be written again
+        if "\\ud" in text.lower():  # a lone surrogate could not be written back
             json.dumps(content, ensure_ascii=False).encode()
         return content
     except FileNotFoundError as cause:
@@ -107,12 +109,12 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     read = dict(pairs)
     if len(read) != len(pairs):
         twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
-        raise ValueError(f"'{twice}' stands twice in one object")
+        raise ValueError(f"'{twice}' appears twice in one object")
     return read
 
 
 def canonical_json(value: Any) -> str:
-    """JSON text that is the same for equal values: sorted keys, no spaces, no NaN."""
+    """JSON text that is identical for equal values: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

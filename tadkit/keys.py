@@ -1,6 +1,6 @@
-"""What each stored result depends on, as a digest: a result whose key differs is stale and is made again.
+"""What each stored result depends on, as a digest. A result whose key differs is stale and is computed again.
 
-Settings that change only speed or memory are left out of the keys.
+Settings that affect only speed or memory are not part of the keys.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tadkit.errors import WeightsError
 from tadkit.files import digest_of, digest_of_file
 
 CODE = 1
-"""Raised when a change of the code changes stored results."""
+"""Increased when a change of the code changes stored results."""
 METHOD_CODE: Mapping[str, int] = {
     "tvl1": 2,
     "opencv-tvl1": 1,
@@ -22,11 +22,11 @@ METHOD_CODE: Mapping[str, int] = {
     "raft-small": 1,
     "raft-large": 1,
 }
-"""Raised when a change of a flow method's code changes its flow."""
+"""Increased when a change of a flow method's code changes its flow."""
 
 
 class TrainingTruth(NamedTuple):
-    """Ground truth of a training: a digest of each training video's annotations, and the classes in order."""
+    """Ground truth of a training run: a digest of each training video's annotations, and the classes in order."""
 
     annotations: Sequence[str]
     labels: Sequence[str]
@@ -36,7 +36,7 @@ def flow_key(source_sha256: str, flow: FlowSettings, video: VideoSettings) -> st
     """Key of a video's flow.
 
     Raises:
-        WeightsError: the file of the method's weights cannot be read.
+        WeightsError: the method's weights file cannot be read.
     """
     method = flow.model_dump(mode="json", exclude={"batch_pairs", "compile"})
     if isinstance(flow, RaftSettings) and flow.weights is not None:

@@ -1,4 +1,4 @@
-"""How the library tells how far it is, without ever printing."""
+"""How the library reports its progress without printing."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What pipelines report to; the command line draws it, a notebook may ignore it."""
+    """Receives progress reports; the command line draws them, a notebook may ignore them."""
 
     def start(self, task: str, *, total: float, unit: str) -> None:
-        """A piece of work named ``task`` begins; ``total`` of ``unit`` lie ahead."""
+        """Start a task named ``task`` of ``total`` ``unit``, such as 300 frames; 0 if the total is unknown."""
 
     def advance(self, amount: float = 1.0, *, note: str = "") -> None:
-        """``amount`` more of the current task is done; ``note`` is a short live figure such as a loss."""
+        """Report ``amount`` more of the current task as done; ``note`` is a short live figure such as a loss."""
 
     def warn(self, message: str) -> None:
-        """Something a user should know about that does not stop the work."""
+        """Report something the user should know that does not stop the work."""
 
 
 class Quiet:
-    """A :class:`Progress` that says nothing; warnings are kept in ``warnings``."""
+    """A :class:`Progress` that shows nothing; it keeps warnings in ``warnings``."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
     def start(self, task: str, *, total: float, unit: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def advance(self, amount: float = 1.0, *, note: str = "") -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def warn(self, message: str) -> None:
         """Keep the warning."""

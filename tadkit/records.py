@@ -1,4 +1,4 @@
-"""Annotations in, detections out: the ActivityNet-style JSON that the field shares."""
+"""Reads annotations and writes detections, both as ActivityNet-style JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tadkit.files import read_json, write_text
 DETECTIONS_VERSION = "VERSION 1.3"
 _MOST_SHOWN = 80
 LONGEST_S = 1e9
-"""No time lies further away: 30 years."""
+"""Largest time in seconds that is accepted (30 years)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """What is known of one untrimmed video; ``fps`` is None where the annotations do not say."""
+    """An annotated untrimmed video; ``fps`` is None if the annotations do not state it."""
 
     name: str
     duration_s: float
@@ -58,16 +58,16 @@ class Detection:
 
 DetectionsByVideo = Mapping[str, Sequence[Detection]]
 HIGH_CONFIDENCE = 0.3
-"""Score from which a detection is shown to a person, unless they choose another."""
+"""Default minimum score of the detections that are shown to a person."""
 
 
 def read_dataset(path: Path) -> Dataset:
     """Read ActivityNet-style annotations.
 
-    Numbers given as text are read as numbers (AFSD, G-TAD); a segment past the end is kept as it is.
+    Numbers stored as text are converted (AFSD, G-TAD); segments past the end of the video are kept unchanged.
 
     Raises:
-        AnnotationError: not such a file; the message names the file, the video and the value.
+        AnnotationError: not an annotations file; the message names the file, the video and the value.
     """
     content = read_json(path, error=AnnotationError, distinct=True)
     database = content.get("database") if isinstance(content, dict) else None
@@ -80,8 +80,8 @@ def read_dataset(path: Path) -> Dataset:
 
 
 def _instead(content: Any, key: str, kind: str) -> str:
-    """Words for a file that is of the other kind, as where two are given the wrong way round."""
-    return f" but '{key}', as {kind} has" if isinstance(content, dict) and key in content else ""
+    """Hint for a file of the other kind, such as when two arguments are swapped."""
+    return f" but '{key}', as in {kind}" if isinstance(content, dict) and key in content else ""
 
 
 def _video_record(path: Path, name: str, entry: Any) -> VideoRecord:
@@ -90,7 +90,7 @@ def _video_record(path: Path, name: str, entry: Any) -> VideoRecord:
         raise AnnotationError(f"{where} is not an object with duration, subset and annotations")
     annotations = entry.get("annotations", [])
     if not isinstance(annotations, list):
-        raise AnnotationError(f"{where} has annotations that are no list")
+        raise AnnotationError(f"{where} has annotations that are not a list")
     return VideoRecord(
         name=name,
         duration_s=_duration_s(entry.get("duration"), where),
@@ -133,13 +133,13 @@ def _number(value: Any, where: str, name: str, *, unit: str = "a number of secon
 
 
 def shown(value: Any) -> str:
-    """A value of a stranger's file as an error shows it: not all of it where it is long."""
+    """A value from a file as an error message shows it; long values are cut."""
     text = repr(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def write_dataset(path: Path, dataset: Dataset) -> None:
-    """Write annotations as ActivityNet-style JSON, whole or not at all."""
+    """Write annotations as ActivityNet-style JSON, atomically."""
     database = {
         video.name: {
             "subset": video.subset,
@@ -163,7 +163,7 @@ def detections_json(detections: DetectionsByVideo, *, external: Mapping[str, Any
 
 
 def write_detections(path: Path, detections: DetectionsByVideo, *, external: Mapping[str, Any]) -> None:
-    """Write a detections file, whole or not at all."""
+    """Write a detections file atomically."""
     write_text(path, detections_json(detections, external=external))
 
 
@@ -171,7 +171,7 @@ def read_detections(path: Path) -> dict[str, list[Detection]]:
     """Read a detections file; ``version`` and ``external_data`` may be absent.
 
     Raises:
-        AnnotationError: not such a file; the message names the file, the video and the value.
+        AnnotationError: not a detections file; the message names the file, the video and the value.
     """
     content = read_json(path, error=AnnotationError, distinct=True)
     results = content.get("results") if isinstance(content, dict) else None
@@ -181,7 +181,7 @@ def read_detections(path: Path) -> dict[str, list[Detection]]:
             "expected a detections file, see docs/formats.md"
         )
     if strange := [video for video, found in results.items() if not isinstance(found, list)]:
-        raise AnnotationError(f"{path}: '{strange[0]}' has detections that are no list")
+        raise AnnotationError(f"{path}: '{strange[0]}' has detections that are not a list")
     return {video: [_detection(f"{path}: '{video}'", item) for item in found] for video, found in results.items()}
 
 

@@ -1,4 +1,4 @@
-"""The only owner of time: turns positions on a track into seconds and back, from decoder stamps."""
+"""The only place that converts positions on a track to seconds and back, using the decoder's time stamps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Timeline:
     """When each step of a track happens.
 
     A *position* is a fractional index: 0.0 is the centre of step 0 and 1.5 lies half-way between the centres of steps 1
-    and 2. ``index / fps`` is never used: frame rates vary, and only the decoder's stamps know.
+    and 2. ``index / fps`` is never used: frame rates vary, and only the decoder's time stamps are right.
 
     Attributes:
         centres_s: seconds from the first shown frame to the centre of each step, strictly increasing.
@@ -22,7 +22,7 @@ class Timeline:
     centres_s: Float64[np.ndarray, " steps"]
 
     def __post_init__(self) -> None:
-        """Refuse what is no track of time (our mistake, so ``assert``)."""
+        """Check the stamps; wrong ones are a bug in tadkit, hence ``assert``."""
         assert self.centres_s.ndim == 1, self.centres_s.shape
         assert np.isfinite(self.centres_s).all(), "stamps are not finite"
         assert (np.diff(self.centres_s) > 0).all(), "stamps do not increase"
@@ -37,7 +37,7 @@ class Timeline:
         return float(np.median(np.diff(self.centres_s))) if len(self) > 1 else 1.0
 
     def seconds(self, position: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
-        """Seconds of fractional positions; past either end time goes on at the median step."""
+        """Seconds of fractional positions, extrapolated beyond either end at the median step."""
         return _interpolate(position, np.arange(len(self), dtype=np.float64), self.centres_s, self.step_s)
 
     def positions(self, seconds: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
@@ -61,7 +61,7 @@ def _interpolate(
     to_y: Float64[np.ndarray, " m"],
     slope: float,
 ) -> Float64[np.ndarray, "*n"]:
-    """Piecewise-linear map that goes on with ``slope`` outside the known range."""
+    """Piecewise-linear map, extrapolated with ``slope`` outside the known range."""
     if len(from_x) == 0:
         return np.asarray(x, dtype=np.float64) * slope
     inside = np.interp(x, from_x, to_y)

@@ -1,8 +1,8 @@
 """The eight views of a picture (mirrored, turned), and what each does to motion seen in it.
 
 A view is an optional transpose, then an optional mirroring of columns and of rows; a displacement (u to the right, v
-down) follows its picture: transposing swaps u and v, mirroring negates one. So the flow between the views of two frames
-is the view of their flow. Everything works on NumPy arrays and on tensors, with height and width last.
+down) changes with its picture: transposing swaps u and v, mirroring negates one. So the flow between the views of two
+frames is the view of their flow. All functions take NumPy arrays or tensors, with height and width last.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def view_frames(frames: Picture, view: View) -> Picture:
 
 
 def view_flow(flow: Picture, view: View) -> Picture:
-    """Flow (..., 2, height, width), channel 0 = u to the right, 1 = v down, as it is seen in a view.
+    """Flow (..., 2, height, width), channel 0 = u to the right, 1 = v down, as seen in a view.
 
     Returns:
-        A new flow: places as in :func:`view_frames`, displacements swapped and negated to match.
+        A new flow: positions as in :func:`view_frames`, displacements swapped and negated to match.
     """
     axes = AXES[view]
     seen = view_frames(flow, view)
@@ -71,17 +71,17 @@ def view_flow(flow: Picture, view: View) -> Picture:
 
 
 def view_motion(motion: Picture, view: View) -> Picture:
-    """Motion (..., channels, height, width) in a view: two channels are flow, any other number is a picture."""
+    """Motion (..., channels, height, width) in a view: two channels are flow, any other number a picture."""
     return view_flow(motion, view) if motion.shape[-3] == 2 else view_frames(motion, view)
 
 
 def inverse_view(view: View) -> View:
-    """The view that undoes ``view``: only the quarter turns differ from their inverse."""
+    """The view that undoes ``view``; only quarter turns differ from their inverse."""
     inverse: dict[View, View] = {"turn90": "turn270", "turn270": "turn90"}
     return inverse.get(view, view)
 
 
 def views_of(views: Sequence[View]) -> tuple[View, ...]:
-    """Views to extract for a stage that draws from ``views``: the original first, each once."""
+    """Views to extract for a stage that samples from ``views``: the original first, each once."""
     original: View = "original"
     return tuple(dict.fromkeys([original, *views]))

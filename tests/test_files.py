@@ -127,7 +127,7 @@ def test_characters_beyond_the_basic_plane_may_be_escaped(tmp_path):
 def test_a_full_disk_is_told_in_a_line_and_leaves_what_was_there(tmp_path):
     (tmp_path / "a.txt").write_text("old")
     with (
-        pytest.raises(UsageError, match=r"a\.txt: cannot be written \(No space left on device\); make room"),
+        pytest.raises(UsageError, match=r"a\.txt: cannot be written \(No space left on device\); free some disk space"),
         whole_file(tmp_path / "a.txt"),
     ):
         Path("/dev/full").write_text("new")

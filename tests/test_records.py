@@ -54,7 +54,7 @@ def test_numbers_given_as_text_are_numbers(tmp_path):
         ({"annotations": [{"segment": [1, "x"], "label": "a"}]}, "'x'; expected a number of seconds"),
         ({"annotations": [{"segment": [1, True], "label": "a"}]}, "True; expected a number of seconds"),
         ({"annotations": [{"segment": [1, 2]}]}, "without a text 'label'"),
-        ({"annotations": {}}, "no list"),
+        ({"annotations": {}}, "not a list"),
         ({"duration": None}, "has no duration; add it with: tadkit data convert"),
         ({"fps": "fast"}, "fps is 'fast'; expected frames a second"),
         ({"duration": "nan"}, "duration is 'nan'"),
@@ -123,7 +123,7 @@ def test_real_annotations_have_their_published_counts(shared_data, where, videos
 def test_detections_that_are_no_list_are_told_with_file_and_video(tmp_path, found):
     path = tmp_path / "dets.json"
     path.write_text(f'{{"results": {{"v": {found}}}}}')
-    with pytest.raises(AnnotationError, match=r"dets\.json: 'v' has detections that are no list"):
+    with pytest.raises(AnnotationError, match=r"dets\.json: 'v' has detections that are not a list"):
         read_detections(path)
 
 
@@ -133,5 +133,5 @@ def test_a_video_named_twice_is_refused(tmp_path: Path, read: Callable[[Path], o
     video = '{"duration": 9, "subset": "a", "annotations": []}' if read is read_dataset else "[]"
     key = "database" if read is read_dataset else "results"
     path.write_text(f'{{"{key}": {{"a": {video}, "b": {video}, "a": {video}}}}}')
-    with pytest.raises(AnnotationError, match="'a' stands twice in one object"):
+    with pytest.raises(AnnotationError, match="'a' appears twice in one object"):
         read(path)

@@ -91,7 +91,7 @@ def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
         yield Finding("warning", entry.name, "text", f"fps is text, {fps!r}; expected a number")
     yield from _subset(entry)
     if not isinstance(entry.content.get("annotations", []), list):
-        yield Finding("error", entry.name, "form", "has annotations that are no list")
+        yield Finding("error", entry.name, "form", "has annotations that are not a list")
     spans: Counter[tuple[float, float, str]] = Counter()
     for place, item in enumerate(entry.annotations):
         span = yield from _annotation(entry.name, place, item, duration_s, preset)

@@ -1,4 +1,4 @@
-"""``python -m tadkit.cli``: the command line where the script is not on the path."""
+"""``python -m tadkit.cli``: the command line if the script is not on the path."""
 
 import sys
 

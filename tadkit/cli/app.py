@@ -1,4 +1,4 @@
-"""The root command, and how errors become one line and an exit code."""
+"""The root command; it turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,12 +23,13 @@ from tadkit.cli.commands.extract import extract_features, extract_flow
 from tadkit.cli.commands.import_ import import_
 from tadkit.cli.commands.inspect import inspect
 from tadkit.cli.commands.stages import distill, run, train_head, train_teacher
-from tadkit.cli.console import show_error
+from tadkit.cli.console import print_note, print_warning, show_error
 from tadkit.cli.options import InOrder, example
 from tadkit.errors import TadkitError, UsageError
 from tadkit.version import __version__
 
 INTERRUPTED = 130
+_LINE_BREAK = re.compile(r"\s*\n\s*")
 
 
 @click.group(
@@ -38,12 +40,11 @@ INTERRUPTED = 130
 @click.version_option(__version__, prog_name="tadkit", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def app(debug: bool) -> None:
-    """Find actions in untrimmed video: what happens, from when to when.
+    """Find actions in untrimmed video: what happens, and when it starts and ends.
 
-    Models read RGB alone; optical flow teaches them in training.
+    Models read RGB only; optical flow supervises them during training.
 
-    A file that is written takes the place of one that is there, once it is whole; stores (.h5) keep what they hold and
-    grow.
+    An existing output file is replaced once the new one is complete. Stores (.h5) keep their contents and grow.
     """
 
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: words after ``tadkit``; those of the process by default.
+        arguments: those after ``tadkit``; by default those of the process.
 
     Returns:
         The exit code: 0 ok, 1 other, 2 usage or settings, 3 video, 4 store, 5 weights, 6 annotations, 130 interrupted.
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_output()
     logging.getLogger("tadkit").addHandler(_WARNINGS)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that the pipe's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that the pipe's encoding cannot represent
     try:
         code = app.main(words, prog_name="tadkit", standalone_mode=False)
         sys.stdout.flush()
@@ -87,48 +88,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except click.UsageError as error:
-        show_error(UsageError(error.format_message()))
+        show_error(UsageError(_LINE_BREAK.sub(" ", error.format_message())))
         if error.ctx is not None:
-            click.echo(f"see: {error.ctx.command_path} --help", err=True)
+            print_note(f"see: {error.ctx.command_path} --help")
         return error.exit_code
     except TadkitError as error:
         if "--debug" in words:
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                print_note(line)
         show_error(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("tadkit: interrupted", err=True)
+        print_note("tadkit: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_output()  # its reader has left, as in ``tadkit ... | head``
+        _drop_output()  # the reader has closed the pipe, as in ``tadkit ... | head``
         return 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         _drop_output()
-        show_error(TadkitError(f"{error.filename or 'output'}: cannot be written ({error.strerror}); make room"))
+        show_error(
+            TadkitError(f"{error.filename or 'output'}: cannot be written ({error.strerror}); free some disk space")
+        )
         return 1
     return code if isinstance(code, int) else 0
 
 
 def _open_closed_output() -> None:
-    """What the shell has closed, as in ``tadkit ... >&-``, leads nowhere, and does not become the next file opened."""
+    """Discard output that the shell has closed (``tadkit ... >&-``) and keep its descriptor in use."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process
 
 
 def _drop_output() -> None:
-    """What stdout still holds cannot be written, not even at exit."""
+    """Discard what stdout still buffers; it could not be written at exit either."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Warnings(logging.Handler):
-    """Tells the library's warnings on stderr as ours."""
+    """Prints the library's warnings on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record's text."""
-        click.echo(f"tadkit: warning: {record.getMessage()}", err=True)
+        """Print the record's text."""
+        print_warning(record.getMessage())
 
 
 _WARNINGS = _Warnings(logging.WARNING)

@@ -1,7 +1,12 @@
-"""Talking to a person: progress on stderr, tables on stdout."""
+"""Everything the command line prints for a person: progress and remarks on stderr, results on stdout.
+
+Names and labels come from files, and a terminal obeys control characters in them. :func:`visible` makes such characters
+harmless; everything printed here goes through it.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -18,12 +23,40 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 30.0
 _PIPED_COLUMNS = 1 << 20
+_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, direction marks and overrides, and undecodable bytes of file names."""
+
+
+def visible(text: str) -> str:
+    r"""``text`` in one line, with characters that a terminal would obey written as escapes such as ``\x1b``."""
+    return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def print_line(text: str = "") -> None:
+    """Print one line of a result on stdout."""
+    click.echo(visible(text))
+
+
+def print_note(text: str) -> None:
+    """Print one line on stderr."""
+    click.echo(visible(text), err=True)
+
+
+def print_warning(text: str) -> None:
+    """Print a warning on stderr."""
+    print_note(f"tadkit: warning: {text}")
+
+
+def show_error(error: TadkitError) -> None:
+    """Print an error on stderr; each of its messages is one line."""
+    for message in error.args:
+        print_note(f"tadkit: error: {message}")
 
 
 class TerminalProgress:
-    """Draws progress on a terminal; elsewhere it writes a plain line every 30 s. Warnings are always written.
+    """Draws progress bars on a terminal; elsewhere it prints a plain line every 30 s. Warnings are always printed.
 
-    Use it in a ``with`` block, which puts the terminal back in order. It is a :class:`tadkit.progress.Progress`.
+    Use it in a ``with`` block, which restores the terminal. It is a :class:`tadkit.progress.Progress`.
     """
 
     def __init__(self, *, plain_every_s: float = PLAIN_EVERY_S) -> None:
@@ -32,46 +65,48 @@ class TerminalProgress:
         self._task: TaskID | None = None
         self._name, self._unit = "", ""
         self._total = self._done = 0.0
-        self._started_s = self._told_s = time.monotonic()
+        self._started_s = self._printed_s = time.monotonic()
 
     def __enter__(self) -> TerminalProgress:
-        """Take the terminal, if there is one."""
+        """Start the bars if stderr is a terminal."""
         if sys.stderr.isatty():
             self._bars = _bars()
             self._bars.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Give the terminal back."""
+        """Restore the terminal."""
         if self._bars is not None:
             self._bars.stop()
 
     def start(self, task: str, *, total: float, unit: str) -> None:
-        """Begin a task; the one before it stays on the screen as it is."""
+        """Begin a task; the bar of the one before it stays on the screen."""
         self._name, self._unit, self._total, self._done = task, unit, total, 0.0
-        self._started_s = self._told_s = time.monotonic()
+        self._started_s = self._printed_s = time.monotonic()
         if self._bars is not None:
             if self._task is not None:
                 self._bars.stop_task(self._task)
-            self._task = self._bars.add_task(task, total=total or None, unit=unit, note="")
+            self._task = self._bars.add_task(visible(task), total=total or None, unit=unit, note="")
 
     def advance(self, amount: float = 1.0, *, note: str = "") -> None:
-        """Move on by ``amount``."""
+        """Advance the current task by ``amount``."""
         self._done += amount
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, advance=amount, note=note)
+            self._bars.update(self._task, advance=amount, note=visible(note))
             return
         now_s = time.monotonic()
-        if now_s - self._told_s >= self._plain_every_s:
-            self._told_s = now_s
-            click.echo(self._plain_line(now_s - self._started_s, note), err=True)
+        if now_s - self._printed_s >= self._plain_every_s:
+            self._printed_s = now_s
+            print_note(self._plain_line(now_s - self._started_s, note))
 
     def warn(self, message: str) -> None:
-        """Write a warning above the bars."""
-        if self._bars is not None:
-            self._bars.console.print(f"tadkit: warning: {message}", markup=False, highlight=False, soft_wrap=True)
-        else:
-            click.echo(f"tadkit: warning: {message}", err=True)
+        """Print a warning, above the bars if there are any."""
+        if self._bars is None:
+            print_warning(message)
+            return
+        from rich.text import Text
+
+        self._bars.console.print(Text(visible(f"tadkit: warning: {message}")), soft_wrap=True)
 
     def _plain_line(self, took_s: float, note: str) -> str:
         rate = self._done / took_s if took_s > 0 else 0.0
@@ -86,7 +121,7 @@ def _bars() -> Bars:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Units done, and units a second."""
+        """Units done, and units per second."""
 
         def render(self, task: Task) -> Text:
             of = f"/{task.total:g}" if task.total else ""
@@ -100,7 +135,7 @@ def _bars() -> Bars:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people read them on a player: ``m:ss.s``, or ``h:mm:ss.s`` from an hour on."""
+    """Seconds as a video player shows them: ``m:ss.s``, or ``h:mm:ss.s`` from one hour."""
     tenths = round(max(seconds, 0.0) * 10)
     minutes, rest = divmod(tenths, 600)
     if minutes < 60:
@@ -109,9 +144,9 @@ def clock(seconds: float) -> str:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """Print rows under headings on stdout; columns named in ``right`` hold figures.
+    """Print rows under headings on stdout; columns named in ``right`` are right-aligned.
 
-    Where piped, lines are as long as they need to be and have no blanks at their ends.
+    When piped, lines are as long as needed and have no trailing blanks.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -120,9 +155,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        table.add_column(Text(visible(heading)), justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     if sys.stdout.isatty():
         Console().print(table)
         return
@@ -131,9 +166,3 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right
         console.print(table)
     for line in capture.get().removesuffix("\n").split("\n"):
         click.echo(line.rstrip())
-
-
-def show_error(error: TadkitError) -> None:
-    """Tell an error on stderr, each of its lines by itself."""
-    for line in str(error).splitlines():
-        click.echo(f"tadkit: error: {line}", err=True)

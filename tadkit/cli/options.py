@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from tadkit.errors import UsageError
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class NamedPath(click.Path):
-    """A path; an empty word, such as an unset variable in quotes, would be the folder one is in."""
+    """A path. The empty string, such as an unset variable in quotes, is refused: it would mean the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path."""
+        """Parse the path."""
         if not str(value):
-            self.fail("is empty; name a file or a folder.", param, ctx)
+            self.fail("is empty; give the path of a file or folder.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -30,16 +34,16 @@ STDIN = Path("/dev/stdin")
 
 
 class Positive(click.FloatRange):
-    """A finite number above 0; click's own range lets nan and inf pass."""
+    """A finite number above 0; click's own range accepts nan and inf."""
 
     def __init__(self) -> None:
         super().__init__(min=0, min_open=True)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number."""
+        """Parse the number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{number} is no finite number.", param, ctx)
+            self.fail(f"{number} is not a finite number.", param, ctx)
         return number
 
 
@@ -54,65 +58,65 @@ def device_option(function: Function) -> Function:
 
 
 def set_option(function: Function) -> Function:
-    """``--set``, any number of times."""
+    """``--set``, which may be repeated."""
     return click.option(
         "--set",
         "overrides",
         multiple=True,
         metavar="NAME=TOML",
-        help="Set one setting (docs/settings.md), as in --set decode.keep=50. May be given again.",
+        help="Change a setting (docs/settings.md), such as decode.keep=50. May be repeated.",
     )(function)
 
 
 def video_scores_option(function: Function) -> Function:
-    """``--video-scores``, of the commands that detect."""
+    """``--video-scores``, for the commands that detect."""
     return click.option(
         "--video-scores",
         type=PATH,
         metavar="FILE",
-        help="JSON of another classifier's scores of whole videos, {video: {label: score}}; they weight detections.",
+        help="JSON file of video-level scores, {video: {label: score}}, that weight the detections.",
     )(function)
 
 
 def workers_options(function: Function) -> Function:
-    """``--workers`` and ``--retry-failed``, of what extracts flow."""
+    """``--workers`` and ``--retry-failed``, for the commands that extract flow."""
     workers = click.option(
         "--workers",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Processes for flow, a video each at a time; 1, or one a device.",
+        help="Processes that compute flow, each for one video at a time; by default one per device.",
     )
-    retry = click.option("--retry-failed", is_flag=True, help="Try videos again whose flow failed before.")
+    retry = click.option("--retry-failed", is_flag=True, help="Retry videos whose flow failed before.")
     return workers(retry(function))
 
 
 def example(*commands: str) -> str:
-    """The closing words of a help text: commands that run as they stand."""
+    """The end of a help text: commands that run unchanged."""
     return "\b\nExample:\n" + "\n".join(f"  {command}" for command in commands)
 
 
 def refuse_output(out: Path, *inputs: Path | None, option: str = "--out") -> None:
-    """Refuse an output that could not be written, or would replace what the command reads: before the work is done.
+    """Refuse, before any work, an output that cannot be written or would replace an input.
 
     Raises:
-        UsageError: ``out`` is one of ``inputs`` or a folder, or is to lie where nothing can be written.
+        UsageError: ``out`` is one of ``inputs`` or a folder, or its folder cannot be written to.
     """
     if out.resolve() in [path.resolve() for path in inputs if path is not None]:
-        raise UsageError(f"{option} {out}: is what this command reads; name another file")
+        raise UsageError(f"{option} {out}: is an input of this command; choose another file")
     if out.is_dir():
         raise UsageError(f"{option} {out}: is a folder; name a file in it")
     there = next(folder for folder in out.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {out}: {there} cannot be written to; choose another place")
+        raise UsageError(f"{option} {out}: {there} cannot be written to; choose another folder")
 
 
 def or_stdin(path: Path) -> Path:
-    """``path``, or where standard input is read from if it is ``-``."""
+    """``path``, or the path of standard input if it is ``-``."""
     return STDIN if str(path) == "-" else path
 
 
 def refuse_stdin_twice(**paths: Path | None) -> None:
-    """Refuse to read more than one of the named arguments from standard input, which ends with the first.
+    """Refuse to read more than one of the named arguments from standard input.
 
     Raises:
         UsageError: two are ``-``.
@@ -120,7 +124,7 @@ def refuse_stdin_twice(**paths: Path | None) -> None:
     named = [name for name, path in paths.items() if str(path) == "-"]
     if len(named) > 1:
         raise UsageError(
-            f"- stands for {' and '.join(named)}, but stdin holds one file; give a path for all of them but one"
+            f"- is given for {' and '.join(named)}, but stdin is one file; give paths for all but one of them"
         )
 
 
@@ -128,27 +132,48 @@ class InOrder(click.Group):
     """A group whose help lists commands in the order in which they were added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
-        """Names in order of use, not of the alphabet."""
+        """Names in order of use, not alphabetical order."""
         return list(self.commands)
 
 
-class SettingOption(click.Option):
-    """An option that has its default and its help from ``tadkit.config``, read only when they are asked for."""
+def _setting(name: str) -> FieldInfo:
+    """The field ``Class.field`` of ``tadkit.config``, which is imported only when it is needed."""
+    from tadkit import config
 
-    def __init__(self, flag: str, field: str, *, settings: str, kind: Any, metavar: str | None) -> None:
-        super().__init__([flag, field], type=kind, metavar=metavar, show_default=True)
-        self._settings, self._field = settings, field
+    settings, field = name.split(".")
+    kind: type[BaseModel] = getattr(config, settings)
+    return kind.model_fields[field]
+
+
+class SettingChoice(click.Choice[str]):
+    """The values of a ``Literal`` setting ``Class.field`` of ``tadkit.config``, read when they are needed."""
+
+    def __init__(self, setting: str) -> None:
+        super().__init__(())
+        self._name = setting
+
+    @property  # type: ignore[override] # click stores it as an attribute, and only reads it
+    def choices(self) -> Sequence[str]:
+        """The setting's values."""
+        return get_args(_setting(self._name).annotation) if hasattr(self, "_name") else ()
+
+    @choices.setter
+    def choices(self, values: Sequence[str]) -> None:
+        """Ignore what click's constructor stores."""
+
+
+class SettingOption(click.Option):
+    """An option with the default and the description of the setting ``Class.field``, read when they are needed."""
+
+    def __init__(self, flags: Sequence[str], *, setting: str, **attributes: Any) -> None:
+        super().__init__(flags, show_default=True, **attributes)
+        self._setting = setting
 
     def get_default(self, ctx: click.Context, call: bool = True) -> Any:  # noqa: ARG002 - the signature is click's
-        """The field's default."""
-        return self._info().default
+        """The setting's default."""
+        return _setting(self._setting).default
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The option and the field's own words."""
-        self.help = self._info().description
+        """The option and the setting's description."""
+        self.help = _setting(self._setting).description
         return super().get_help_record(ctx)
-
-    def _info(self) -> Any:
-        from tadkit import config
-
-        return getattr(config, self._settings).model_fields[self._field]

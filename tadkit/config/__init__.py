@@ -1,6 +1,6 @@
-"""Every setting of tadkit, checked and frozen; their one page is ``docs/settings.md``, which is made from here.
+"""All settings of tadkit, validated and frozen; ``docs/settings.md`` is generated from them.
 
-A default is written here and nowhere else; the command line's help and that page read it from here.
+Defaults are defined only here; the command line's help and that page read them from here.
 """
 
 from tadkit.config.backbones import BackboneSettings
@@ -27,7 +27,7 @@ from tadkit.config.heads import (
     TriDetSettings,
     WholeWindowSettings,
 )
-from tadkit.config.recipe import ComparedRow, EvaluationSettings, ModelSettings, Recipe
+from tadkit.config.recipe import ComparedRow, EvaluationSettings, ModelSettings, Protocol, Recipe
 from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
 from tadkit.config.training import StageTraining, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
@@ -54,6 +54,7 @@ __all__ = [
     "ModelSettings",
     "OpencvDisSettings",
     "OpencvTvl1Settings",
+    "Protocol",
     "RaftSettings",
     "Recipe",
     "Settings",

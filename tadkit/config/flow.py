@@ -1,4 +1,4 @@
-"""The teacher's modality: one class for each method."""
+"""The teacher's input: one class per flow method."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ class FlowMethodSettings(Settings):
     """What all flow methods share."""
 
     bound_px: float = Field(20.0, ge=0.1, le=4096)
-    """Displacement that the int8 code still holds; larger ones are clipped and counted."""
+    """Largest displacement that the int8 code can store; larger ones are clipped and counted."""
     code: Literal["int8", "float16"] = "int8"
-    """How the store keeps it: int8 in 127 steps up to the bound, or float16, twice the bytes and no bound."""
+    """How flow is stored: int8, in 127 steps up to the bound; or float16, in twice the space and without a bound."""
 
 
 class Tvl1Settings(FlowMethodSettings):
     """TV-L1 in torch (Zach, Pock, Bischof 2007; Sanchez, Meinhardt-Llopis, Facciolo, IPOL 2013; Chambolle, Pock 2011).
 
-    The defaults below are those of the preset ``fast``; ``reference`` puts OpenCV's in their place. What is set besides
-    the preset counts.
+    The defaults below are those of the preset ``fast``; ``reference`` replaces them with OpenCV's. Settings given next
+    to the preset override it.
     """
 
     method: Literal["tvl1"] = "tvl1"
     preset: Literal["fast", "reference"] = "fast"
-    """fast is the front of accuracy and cost that we measured; reference does as OpenCV's DualTVL1 does."""
+    """fast is the best trade-off of accuracy and cost that we measured; reference behaves like OpenCV's DualTVL1."""
     solver: Literal["chambolle-pock", "zach"] = "chambolle-pock"
-    """chambolle-pock is the faster primal-dual scheme of 2011; zach the one of 2007, which OpenCV has."""
+    """chambolle-pock is the faster primal-dual scheme of 2011; zach is the scheme of 2007, which OpenCV uses."""
     start: Literal["dis", "zero"] = "dis"
-    """Flow to begin with: OpenCV's DIS, which finds large motion, on the CPU; or none, which keeps all on a GPU."""
+    """Initial flow: dis is OpenCV's DIS, which finds large motion but runs on the CPU; zero keeps all work on a GPU."""
     smoothing_px: float = Field(0.8, ge=0, le=5)
-    """Sigma of the Gaussian blur of the frames."""
+    """Sigma of the Gaussian blur applied to the frames."""
     sampling: Literal["bilinear", "bicubic"] = "bilinear"
-    """How a warp reads between pixels."""
+    """How warps interpolate between pixels."""
     tau: float = Field(0.125, ge=0.001, le=1)
-    """Step: zach's dual one, stable up to 0.25; or chambolle-pock's primal one, whose dual one is 1 / (8 tau)."""
+    """Step size: zach's dual step, stable up to 0.25; chambolle-pock's primal step, whose dual step is 1 / (8 tau)."""
     lam: float = Field(0.15, ge=0.001, le=10)
     """Weight of the data term (lambda in the papers)."""
     theta: float = Field(0.3, ge=0.001, le=10)
-    """Coupling of the two halves of zach's energy; chambolle-pock has none."""
+    """Coupling of the two halves of zach's energy; chambolle-pock does not use it."""
     scales: int = Field(3, ge=1, le=12)
-    """Pyramid levels at most; levels under 16 px are left out."""
+    """Maximum number of pyramid levels; levels under 16 px are left out."""
     scale_step: float = Field(0.65, ge=0.3, le=0.95)
-    """Size of a pyramid level over the one below it."""
+    """Size of a pyramid level relative to the level below it."""
     warps: int = Field(2, ge=1, le=50)
-    """Linearisations at each level."""
+    """Linearisations per level."""
     medians: int = Field(1, ge=1, le=50)
-    """Median filters after each warp, each of them followed by the inner steps."""
+    """Median filters after each warp, each followed by the inner steps."""
     inner_steps: int = Field(16, ge=1, le=1000)
     """Steps of the solver after each median filter."""
     median_px: Literal[1, 3, 5] = 5
-    """Side of the median filter; 1 is none."""
+    """Side of the median filter; 1 turns it off."""
     last_median: bool = True
-    """Filter once more at the end of each level."""
+    """Apply the median filter once more at the end of each level."""
     compile: Literal["auto", "never"] = "auto"
-    """auto fuses the solver's steps with torch.compile where there is a compiler; never leaves them as they are."""
+    """auto fuses the solver's steps with torch.compile if a compiler is installed; never does not."""
     batch_pairs: int = Field(32, ge=1, le=4096)
     """Frame pairs solved at once."""
 
@@ -89,7 +89,7 @@ _TVL1_REFERENCE: Mapping[str, Any] = {
     "inner_steps": 30,
     "last_median": False,
 }
-"""OpenCV's defaults, but for ``medians``: OpenCV filters up to ten times, until the flow rests; twice came as near."""
+"""OpenCV's defaults except ``medians``: OpenCV filters up to ten times, until the flow converges; two came as close."""
 
 
 class OpencvTvl1Settings(FlowMethodSettings):
@@ -103,15 +103,15 @@ class OpencvDisSettings(FlowMethodSettings):
 
     method: Literal["opencv-dis"] = "opencv-dis"
     preset: Literal["ultrafast", "fast", "medium"] = "medium"
-    """OpenCV's own: ultrafast and fast stop at a quarter of the size, medium at half of it."""
+    """OpenCV's presets: ultrafast and fast stop at a quarter of the resolution, medium at half of it."""
 
 
 class TemporalGradientSettings(FlowMethodSettings):
-    """Difference of adjacent frames: the cheap motion input."""
+    """Difference of adjacent frames: a cheap motion input."""
 
     method: Literal["temporal-gradient"] = "temporal-gradient"
     bound_px: float = Field(128.0, ge=0.1, le=4096)
-    """Grey-level difference (of 255) that the int8 code still holds; larger ones are clipped and counted."""
+    """Largest grey-level difference (of 255) that the int8 code can store; larger ones are clipped and counted."""
 
 
 class RaftSettings(FlowMethodSettings):
@@ -119,7 +119,7 @@ class RaftSettings(FlowMethodSettings):
 
     method: Literal["raft-small", "raft-large"]
     weights: Path | None = None
-    """State-dict file; without it torchvision's own download is tried."""
+    """State-dict file; by default torchvision downloads its weights."""
     iterations: int = Field(12, ge=1, le=64)
     """Refinement steps."""
     precision: Literal["no", "bf16", "fp16"] = "no"

@@ -1,6 +1,6 @@
-"""Recipes: the TOML file of a run, and ``--set`` on top of it.
+"""Reads recipes (the TOML file of a run) and applies ``--set`` to them.
 
-Every mistake in a recipe is reported at once, one line each, with the nearest known name for a key that is unknown.
+All mistakes in a recipe are reported together, one line each; for an unknown key the nearest known name is suggested.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: a TOML file.
-        overrides: ``a.b=TOML`` each, laid over the file; ``sources.0.count=3`` reaches into a list.
+        overrides: replacements for values in the file, each ``a.b=TOML``; ``sources.0.count=3`` sets one in a list.
 
     Raises:
-        SettingsError: the file is missing or not TOML, or settings are wrong; one line for each mistake.
+        SettingsError: the file is missing or not TOML, or settings are wrong; one line per mistake.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as cause:
         raise SettingsError(f"{path}: no such recipe; docs/quickstart.md shows one to start from") from cause
     except (OSError, UnicodeDecodeError) as cause:
-        raise SettingsError(f"{path}: cannot be read as a text file ({cause})") from cause
+        raise SettingsError(f"{path}: cannot be read as a text file ({cause}); expected a recipe in TOML") from cause
     return parse_recipe(text, name=str(path), overrides=overrides)
 
 
 def parse_recipe(text: str, *, name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe from its text; ``name`` stands before each mistake.
+    """Read a recipe from its text; error messages start with ``name``.
 
     Raises:
         SettingsError: as :func:`load_recipe`.
@@ -56,14 +56,14 @@ def parse_recipe(text: str, *, name: str, overrides: Sequence[str] = ()) -> Reci
 
 
 def recipe_toml(recipe: Recipe) -> str:
-    """The whole recipe as TOML, defaults written out; :func:`parse_recipe` reads it back to an equal recipe."""
+    """The recipe as TOML, including defaults; :func:`parse_recipe` reads it back to an equal recipe."""
     return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """Turn ``["head.levels=5", "name=try"]`` into ``{"head": {"levels": 5}, "name": "try"}``.
 
-    Values are TOML; a bare word stands for itself as text.
+    Values are TOML; a bare word is read as text.
 
     Raises:
         SettingsError: no ``=``, an empty name, or a value that is neither TOML nor a bare word.
@@ -93,7 +93,7 @@ def _toml_value(text: str, override: str) -> Any:
 
 
 def merged(base: Any, over: Any) -> Any:
-    """``over`` laid on ``base``, table by table; a table with index keys reaches into a list."""
+    """``base`` with the values of ``over``, merged table by table; index keys set values in a list."""
     if isinstance(over, Mapping) and isinstance(base, Mapping):
         return {**base, **{key: merged(base.get(key), value) for key, value in over.items()}}
     if isinstance(over, Mapping) and isinstance(base, list) and over:
@@ -104,10 +104,10 @@ def merged(base: Any, over: Any) -> Any:
 
 
 def load_sections(overrides: Sequence[str], *sections: str) -> dict[str, Any]:
-    """Settings of some sections of a recipe, by name, from overrides of the defaults alone.
+    """Some sections of a recipe, by name, from the defaults and overrides, without a file.
 
     Raises:
-        SettingsError: an override is wrong or belongs to another section; one line for each mistake.
+        SettingsError: an override is wrong or belongs to another section; one line per mistake.
     """
     fields: dict[str, Any] = {
         name: (Recipe.model_fields[name].annotation, Recipe.model_fields[name]) for name in sections
@@ -118,31 +118,31 @@ def load_sections(overrides: Sequence[str], *sections: str) -> dict[str, Any]:
 
 
 def check_settings(kind: type[Checked], values: Mapping[str, Any], *, name: str) -> Checked:
-    """Turn plain values into settings.
+    """Validate plain values as settings.
 
     Args:
         kind: a settings class.
-        values: tables, lists and scalars as TOML gives them.
-        name: what the values come from; stands before each mistake.
+        values: tables, lists and scalars as read from TOML.
+        name: where the values come from; error messages start with it.
 
     Raises:
-        SettingsError: one line for each mistake.
+        SettingsError: one line per mistake.
     """
     try:
         return kind.model_validate(_with_default_tags(kind, values))
     except ValidationError as cause:
         errors = cause.errors(include_url=False)
         lines = [_line(kind, values, dict(error), name) for error in errors if not _follows(error["loc"], errors)]
-        raise SettingsError("\n".join(lines)) from None
+        raise SettingsError(*lines) from None
 
 
 def _follows(location: tuple[int | str, ...], errors: Sequence[Any]) -> bool:
-    """Whether a mistake only follows from another inside it, as a list that is too short for its items are wrong."""
+    """Whether a mistake follows from another one inside it, such as a list that is too short as its items are wrong."""
     return any(len(e["loc"]) > len(location) and e["loc"][: len(location)] == location for e in errors)
 
 
 def _with_default_tags(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in the tag of a union that a table leaves out, from the default of its field."""
+    """Fill in the tag of a union from the field's default where a table omits it."""
     filled = dict(values)
     for field_name, field in kind.model_fields.items():
         tag, table = field.discriminator, filled.get(field_name)
@@ -152,7 +152,7 @@ def _with_default_tags(kind: type[BaseModel], values: Mapping[str, Any]) -> dict
 
 
 def _line(kind: type[BaseModel], values: Any, error: dict[str, Any], name: str) -> str:
-    """One mistake, in one line: where and what."""
+    """One mistake in one line: where and what."""
     keys, models = _place(kind, values, error["loc"])
     given = error.get("input")
     if error["type"].startswith("union_tag") and isinstance(given, Mapping):
@@ -166,12 +166,12 @@ def _line(kind: type[BaseModel], values: Any, error: dict[str, Any], name: str) 
 
 
 def _words(error: dict[str, Any], keys: Sequence[str], models: Sequence[type[BaseModel]]) -> str:
-    """What is wrong, with the nearest known name or with the choices; in our words where pydantic tells of itself."""
+    """What is wrong, with the nearest known name or the valid choices, in plainer words than some of pydantic's."""
     match error["type"]:
         case "extra_forbidden":
             known = sorted(models[0].model_fields) if models else []
             near = difflib.get_close_matches(keys[-1], known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+            hint = f"did you mean {near[0]}?" if near else f"known settings: {', '.join(known)}"
             return f"no such setting; {hint}"
         case "missing":
             return "is missing"
@@ -190,12 +190,12 @@ def _words(error: dict[str, Any], keys: Sequence[str], models: Sequence[type[Bas
 
 
 def setting_name(kind: type[BaseModel], values: Any, location: Sequence[str | int]) -> str:
-    """Dotted name of the setting at a pydantic error's location, without the union tags that pydantic mixes in."""
+    """Dotted name of the setting at a pydantic error's location, without the union tags that pydantic inserts."""
     return ".".join(_place(kind, values, location)[0])
 
 
 def _place(kind: Any, values: Any, location: Sequence[str | int]) -> tuple[list[str], list[type[BaseModel]]]:
-    """The keys of a mistake without the union tags that pydantic mixes in, and the settings classes it may lie in."""
+    """The keys of a mistake without the union tags that pydantic inserts, and the settings classes it may belong to."""
     keys: list[str] = []
     candidates, parents = _models(kind), list[type[BaseModel]]()
     for position, part in enumerate(location):
@@ -226,6 +226,6 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _tags(model: type[BaseModel]) -> list[str]:
-    """The values by which a union tells ``model`` from its siblings."""
+    """The tag values that select ``model`` in a union."""
     fields = [model.model_fields[tag] for tag in ("method", "kind") if tag in model.model_fields]
     return [str(value) for field in fields for value in get_args(field.annotation)]

@@ -1,4 +1,4 @@
-"""Where videos and annotations come from, and which of them are held out."""
+"""Sources of videos and annotations, and the split into training and held-out videos."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from tadkit.config.base import Settings
 
 
 class FilesSource(Settings):
-    """Videos and annotations that exist."""
+    """Existing videos and annotations."""
 
     kind: Literal["files"] = "files"
     annotations: str
     """ActivityNet-style JSON; ``${NAME}`` is read from the environment."""
     videos: str
-    """Folder of the videos, named by their keys in the annotations."""
+    """Folder of the videos; file names are their keys in the annotations."""
 
 
 class FeaturesSource(Settings):
-    """Features that exist (``tadkit import features``): a head is trained on them, and no video is read."""
+    """Existing features (``tadkit import features``): a head is trained on them; no video is read."""
 
     kind: Literal["features"] = "features"
     annotations: str
     """ActivityNet-style JSON; ``${NAME}`` is read from the environment."""
     features: str
-    """Feature store with a track of each video."""
+    """Feature store with one track per video."""
 
 
 class SynthSource(Settings):
@@ -34,13 +34,13 @@ class SynthSource(Settings):
 
     kind: Literal["synth"] = "synth"
     count: int = Field(20, ge=1, le=100_000)
-    """Videos."""
+    """Number of videos."""
     duration_s: float = Field(45.0, ge=5, le=86_400)
-    """Length of each."""
+    """Length of each video, in seconds."""
     camera: Literal["side", "above", "both"] = "both"
-    """Where they are seen from."""
+    """Camera position."""
     seed: int = Field(0, ge=0, le=2_147_483_647)
-    """Seed of the first; the n-th has seed + n."""
+    """Seed of the first video; video n has seed + n."""
 
 
 class ComposeSource(Settings):
@@ -50,30 +50,30 @@ class ComposeSource(Settings):
     clips: str
     """``.npz`` of uint8 clips keyed ``<subject>_<action>_<take>``; ``${NAME}`` is read from the environment."""
     streams: int = Field(8, ge=1, le=100_000)
-    """Streams a subject."""
+    """Streams per subject."""
     actions: int = Field(6, ge=1, le=10_000)
-    """Actions a stream."""
+    """Actions per stream."""
     fps: float = Field(25.0, ge=1, le=240)
-    """Frames per second that the clips are played at."""
+    """Frame rate of the clips."""
     seed: int = Field(0, ge=0, le=2_147_483_647)
-    """Seed of order and gaps."""
+    """Seed of the order of clips and the gaps between them."""
 
 
 Source = Annotated[FilesSource | FeaturesSource | SynthSource | ComposeSource, Field(discriminator="kind")]
 
 
 class SplitSettings(Settings):
-    """Which videos train and which are held out."""
+    """Which videos are used for training and which are held out."""
 
     kind: Literal["folds", "subset", "group", "all"] = "folds"
-    """folds deals the videos; subset goes by the annotations, group by the name before ``_``; all holds out none."""
+    """folds splits at random; subset uses the annotations, group the name before ``_``; all holds out none."""
     folds: int = Field(3, ge=2, le=10_000)
-    """Parts that videos are dealt into, when folds."""
+    """With folds: number of parts."""
     fold: int = Field(0, ge=0, le=9999)
-    """The part held out, when folds."""
+    """With folds: index of the part that is held out."""
     held_out: tuple[str, ...] = ("validation", "testing")
-    """Subsets, when subset, or groups, when group, that are held out."""
+    """With subset or group: names of the subsets or groups that are held out."""
     training: tuple[str, ...] = ()
-    """Subsets that train, when subset; videos of others are not read. None named: all that are not held out."""
+    """With subset: names of the training subsets, by default all that are not held out; others are ignored."""
     seed: int = Field(0, ge=0, le=2_147_483_647)
-    """Seed of the deal."""
+    """With folds: seed of the split."""

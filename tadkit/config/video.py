@@ -1,4 +1,4 @@
-"""How frames are read, and the views of them that training draws from."""
+"""How frames are read, and the views that training samples from."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class VideoSettings(Settings):
     """How frames are read."""
 
     rate_hz: float = Field(10.0, ge=0.01, le=240)
-    """Frames per second that are sampled, by time stamp, whatever the video's own rate."""
+    """Frames per second, sampled by time stamp independently of the video's frame rate."""
     height_px: int = Field(112, ge=16, le=2048)
-    """Height that the decoder scales frames to."""
+    """Height to which the decoder scales frames."""
     width_px: int = Field(112, ge=16, le=2048)
-    """Width that the decoder scales frames to."""
+    """Width to which the decoder scales frames."""
     reader: Literal["auto", "decord", "pyav"] = "auto"
-    """Decoder; auto takes decord where it is installed and copes, up to 640x480, else PyAV."""
+    """Decoder; auto uses decord for videos up to 640x480 if it is installed and can read them, else PyAV."""
 
     @property
     def size_hw(self) -> tuple[int, int]:

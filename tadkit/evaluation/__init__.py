@@ -1,9 +1,10 @@
 """How good detections are: mean average precision, recall, what is wrong with them, and how far it can be trusted."""
 
+from tadkit.config import Protocol
 from tadkit.evaluation.average_precision import Counts, MeanAveragePrecision, mean_average_precision
 from tadkit.evaluation.bootstrap import Difference, Interval, bootstrap_map, paired_difference
 from tadkit.evaluation.diagnosis import ERRORS, Diagnosis, Errors, diagnose
-from tadkit.evaluation.matching import AMBIGUOUS, Protocol
+from tadkit.evaluation.matching import AMBIGUOUS
 from tadkit.evaluation.picture import analysis_svg
 from tadkit.evaluation.recall import ProposalRecall, proposal_recall, recall_at_multiples
 from tadkit.evaluation.sensitivity import Group, Sensitivity

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from tadkit.config import Protocol
 from tadkit.errors import AnnotationError
-from tadkit.evaluation.matching import AMBIGUOUS, Protocol, Ranking, match_classes
+from tadkit.evaluation.matching import AMBIGUOUS, Ranking, match_classes
 from tadkit.evaluation.tables import in_groups
 from tadkit.records import Annotation, Detection
 

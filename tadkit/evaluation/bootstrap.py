@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from tadkit.config import Protocol
 from tadkit.evaluation.average_precision import judged_labels, resampled_average_precision
-from tadkit.evaluation.matching import Protocol, Ranking, match_classes
+from tadkit.evaluation.matching import Ranking, match_classes
 from tadkit.records import Annotation, Detection
 
 Figure = Literal["map", "pooled"]

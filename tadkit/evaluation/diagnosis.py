@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from tadkit.config import Protocol
 from tadkit.evaluation.average_precision import average_precision, judged_labels
-from tadkit.evaluation.matching import Matched, Protocol, match_classes
+from tadkit.evaluation.matching import Matched, match_classes
 from tadkit.evaluation.sensitivity import Sensitivity, sensitivities
 from tadkit.evaluation.tables import Table, pairs_in_groups, picked, turns
 from tadkit.records import Annotation, Detection

@@ -14,7 +14,8 @@ from typing import assert_never
 import numpy as np
 from jaxtyping import Float64, Int32
 
-from tadkit.evaluation.matching import Matched, Protocol
+from tadkit.config import Protocol
+from tadkit.evaluation.matching import Matched
 
 GROUPS = ("XS", "S", "M", "L", "XL")
 ACTIVITYNET_BOUNDS = {"coverage": (0.2, 0.4, 0.6, 0.8), "length_s": (30, 60, 120, 180), "instances": (1, 4, 8)}

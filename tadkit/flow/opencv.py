@@ -27,6 +27,16 @@ DIS_SMALLEST_SIDE_PX = 16
 """Frames with a shorter side are padded by repeating the border; OpenCV refuses those below 12 px."""
 
 
+def opencv_version() -> str:
+    """Version of the installed OpenCV."""
+    return str(cv2.__version__)
+
+
+def has_optflow() -> bool:
+    """Whether the installed OpenCV has the contrib module ``optflow``."""
+    return hasattr(cv2, "optflow")
+
+
 class OpencvTvl1:
     """TV-L1 of opencv-contrib.
 
@@ -40,10 +50,10 @@ class OpencvTvl1:
     channels = 2
 
     def __init__(self, *, device: torch.device) -> None:
-        if not hasattr(cv2, "optflow"):
+        if not has_optflow():
             raise SettingsError(
-                f"flow.method 'opencv-tvl1' needs OpenCV's contrib module optflow, which OpenCV {cv2.__version__} here "
-                "lacks: pip install opencv-contrib-python in place of opencv-python, or set flow.method = 'tvl1'"
+                f"flow.method 'opencv-tvl1' needs OpenCV's contrib module optflow, which OpenCV {opencv_version()} "
+                "here lacks: pip install opencv-contrib-python in place of opencv-python, or set flow.method = 'tvl1'"
             )
         self.device = device
         optflow: Any = cv2.optflow

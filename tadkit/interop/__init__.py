@@ -1,1 +1,6 @@
 """Heads and features from other projects."""
+
+from typing import Literal
+
+Source = Literal["actionformer", "tridet", "opentad", "tadtr"]
+"""Projects whose heads can be imported; named here, so that the command line's help need not load torch."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from tadkit.errors import WeightsError
-
-Source = Literal["actionformer", "tridet", "opentad", "tadtr"]
+from tadkit.interop import Source
 
 _NAMES: tuple[tuple[str, str], ...] = (
     (r"^(?:backbone|projection)\.proj\.", "pyramid.streams."),

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from tadkit.errors import UsageError, WeightsError
 from tadkit.files import digest_of_file
-from tadkit.interop.actionformer import Source, settings_of, translated
+from tadkit.interop import Source
+from tadkit.interop.actionformer import settings_of, translated
 from tadkit.interop.configurations import read_config
 from tadkit.interop.opentad import from_opentad, opentad_kind
 from tadkit.interop.tadtr import from_authors

@@ -197,5 +197,5 @@ def test_two_lengths_of_one_video_are_refused(tmp_path):
 def test_a_video_that_stands_twice_in_json_is_refused(tmp_path):
     entries = ", ".join(f'"v": {{"subset": "{s}", "duration": 9}}' for s in ("training", "testing"))
     (tmp_path / "a.json").write_text(f'{{"database": {{{entries}}}}}')
-    with pytest.raises(AnnotationError, match="'v' stands twice"):
+    with pytest.raises(AnnotationError, match="'v' appears twice"):
         convert(tmp_path / "a.json", tmp_path / "out.json", form="activitynet")

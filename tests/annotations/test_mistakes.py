@@ -46,7 +46,7 @@ def test_what_is_right_has_no_findings():
         (annotated(1), "error", "form", "expected [start, end]"),
         (annotated("x", 2), "error", "form", "expected [start, end]"),
         (annotated(1, 2, label=""), "error", "form", "no text 'label'"),
-        (entry(annotations={}), "error", "form", "annotations that are no list"),
+        (entry(annotations={}), "error", "form", "annotations that are not a list"),
         (Entry("a.json", "v", 3), "error", "form", "is not an object"),
         (entry(subset="val"), "error", "subset", "unknown subset 'val'"),
         (entry(subset=""), "warning", "subset", "has no subset"),

@@ -50,7 +50,7 @@ def test_debug_shows_the_traceback_too(tadkit, tmp_path):
 
 
 def test_every_line_of_an_error_is_marked(capsys):
-    show_error(TadkitError("one\ntwo"))
+    show_error(TadkitError("one", "two"))
     assert capsys.readouterr().err == "tadkit: error: one\ntadkit: error: two\n"
 
 

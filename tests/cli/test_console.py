@@ -3,12 +3,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tadkit.cli.console import TerminalProgress, clock, print_table
+from tadkit.cli.console import TerminalProgress, clock, print_line, print_table, print_warning, show_error, visible
+from tadkit.errors import TadkitError
+
+OVERRIDES = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,7 @@ def test_progress_is_quiet_where_there_is_no_terminal(capsys):
     assert (captured.out, captured.err) == ("", "")
 
 
-def test_long_work_tells_a_plain_line_now_and_then(capsys):
+def test_long_work_prints_a_plain_line_now_and_then(capsys):
     with TerminalProgress(plain_every_s=0) as progress:
         progress.start("train", total=4, unit="steps")
         progress.advance(1, note="loss 0.5")
@@ -63,10 +67,65 @@ def test_long_work_tells_a_plain_line_now_and_then(capsys):
     assert "left" not in second
 
 
-def test_warnings_are_always_told_on_stderr(capsys):
+def test_warnings_are_always_printed_on_stderr(capsys):
     with TerminalProgress() as progress:
         progress.warn("2% clipped [at] 20 px")
     assert capsys.readouterr().err == "tadkit: warning: 2% clipped [at] 20 px\n"
+
+
+HOSTILE = "a\x1b[31mb [red]c[/red] :smile: d\ne\u202ef"
+SHOWN = r"a\x1b[31mb [red]c[/red] :smile: d\ne\u202ef"
+
+
+def test_what_a_terminal_would_obey_is_shown_as_escapes():
+    assert visible(HOSTILE) == SHOWN
+    assert visible("\x00\t\r\x7f\x9b\u2028\u2066\u200f\udc80") == r"\x00\t\r\x7f\x9b\u2028\u2066\u200f\udc80"
+
+
+@pytest.mark.parametrize(
+    "text", ["Längerer Name", "日本語\u3000", "नमस्\u200dते", "👩\u200d🔬", "שלום", "[bold]", "a\\nb"]
+)
+def test_names_in_any_script_are_left_alone(text):
+    assert visible(text) == text
+
+
+@given(st.text(st.characters(codec=None)))
+def test_visible_text_is_one_line_without_controls(text):
+    shown = visible(text)
+    assert len(shown.splitlines()) <= 1
+    assert not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in shown)
+    assert not any(unicodedata.bidirectional(letter) in OVERRIDES for letter in shown)
+
+
+def test_lines_warnings_and_errors_are_escaped(capsys):
+    print_line(HOSTILE)
+    print_warning(HOSTILE)
+    show_error(TadkitError(HOSTILE, "second"))
+    captured = capsys.readouterr()
+    assert captured.out == f"{SHOWN}\n"
+    assert captured.err.splitlines() == [
+        f"tadkit: warning: {SHOWN}",
+        f"tadkit: error: {SHOWN}",
+        "tadkit: error: second",
+    ]
+
+
+def test_tables_are_escaped_and_have_one_line_a_row(capsys):
+    print_table([HOSTILE, "score"], [[HOSTILE, "1"], ["b", HOSTILE]], right=["score"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert len(lines) == 4
+    assert all(SHOWN in line for line in (lines[0], *lines[2:]))
+
+
+def test_plain_progress_is_escaped(capsys):
+    with TerminalProgress(plain_every_s=0) as progress:
+        progress.start(HOSTILE, total=4, unit="steps")
+        progress.advance(1, note=HOSTILE)
+        progress.warn(HOSTILE)
+    line, warning = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{SHOWN}: 1 of 4 steps")
+    assert line.endswith(SHOWN)
+    assert warning == f"tadkit: warning: {SHOWN}"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX")
@@ -76,10 +135,10 @@ def test_a_terminal_shows_bars_with_rate_and_warnings():
     code = (
         "from tadkit.cli.console import TerminalProgress\n"
         "with TerminalProgress() as progress:\n"
-        "    progress.start('decode [x]', total=10, unit='frames')\n"
+        "    progress.start('decode [x]\\x1b[31m', total=10, unit='frames')\n"
         "    progress.advance(4)\n"
-        "    progress.warn('dark [video]')\n"
-        "    progress.advance(6, note='loss 1')\n"
+        "    progress.warn('dark [red]video[/red] :smile: \\u202e')\n"
+        "    progress.advance(6, note='loss [b]1\\x07')\n"
     )
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
@@ -90,10 +149,10 @@ def test_a_terminal_shows_bars_with_rate_and_warnings():
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)
     assert ran.stdout == b""
-    assert "decode [x]" in shown
+    assert r"decode [x]\x1b[31m" in shown
     assert "10/10 frames" in shown
-    assert "tadkit: warning: dark [video]" in shown
-    assert "loss 1" in shown
+    assert r"tadkit: warning: dark [red]video[/red] :smile: \u202e" in shown
+    assert r"loss [b]1\x07" in shown
 
 
 def test_a_piped_table_is_whole_and_has_no_blanks_at_the_ends_of_its_lines(capsys, monkeypatch):

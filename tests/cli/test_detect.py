@@ -37,7 +37,7 @@ def test_nothing_sure_is_said_in_words(capsys):
     [
         (["--set", "decode.kep=3"], 2, "decode.kep: no such setting; did you mean keep?"),
         (["--set", "decode.sigma=0"], 2, "decode.sigma: must be greater than or equal to 0.001, got 0"),
-        (["--set", "head.levels=3"], 2, "head: no such setting; known here: decode, video"),
+        (["--set", "head.levels=3"], 2, "head: no such setting; known settings: decode, video"),
         (["--show-score", "2"], 2, "--show-score"),
         (["{folder}"], 3, "no video in this folder"),
     ],

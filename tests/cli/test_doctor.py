@@ -1,22 +1,85 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
+import pytest
 import torch
 
 from tadkit import __version__
 
 
-def test_doctor_tells_versions_and_exits_by_what_detect_needs(tadkit):
+def rows_of(table: str) -> dict[str, list[str]]:
+    return {cells[0]: cells[1:] for line in table.splitlines() if len(cells := re.split(r"\s{2,}", line.strip())) == 3}
+
+
+def doctor_without(preparation: str) -> tuple[int, dict[str, list[str]]]:
+    """Exit code and rows of ``tadkit doctor`` in a process that ``preparation`` has taken something from."""
+    code = f"import sys\n{preparation}\nfrom tadkit.cli import main\nsys.exit(main(['doctor']))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stderr == ""
+    return ran.returncode, rows_of(ran.stdout)
+
+
+def test_an_installation_with_everything_is_healthy(tadkit):
     ran = tadkit("doctor")
-    rows = {
-        cells[0]: cells[1:] for line in ran.out.splitlines() if len(cells := re.split(r"\s{2,}", line.strip())) == 3
-    }
+    assert (ran.code, ran.err) == (0, "")
+    rows = rows_of(ran.out)
     assert rows["tadkit"] == ["ok", __version__]
     assert torch.__version__ in rows["torch"][1]
-    parts = {"python", "device", "decord", "PyAV", "h5py", "cv2", "cv2.optflow", "torchvision", "bundled models"}
-    assert parts <= rows.keys()
-    states = {state for state, _ in rows.values()}
-    assert states <= {"state", "ok", "absent", "missing"}
-    assert ran.code == (1 if "missing" in states else 0)
-    assert ran.err == ""
+    parts = {"python", "device", "PyAV", "h5py", "cv2", "cv2.optflow", "torchvision", "bundled models"}
+    assert parts <= {name for name, (state, _) in rows.items() if state == "ok"}
+
+
+@pytest.mark.parametrize(
+    ("module", "part", "remedy"),
+    [
+        ("decord", "decord", "PyAV reads videos instead; for speed on x86-64: pip install decord"),
+        ("h5py", "h5py", "needed for flow and feature files (.h5): pip install h5py"),
+        ("cv2", "cv2", "needed for flow and tadkit data synth: pip install opencv-contrib-python"),
+        ("torchvision", "torchvision", "pip install torchvision"),
+    ],
+)
+def test_a_part_that_detect_does_not_need_may_be_absent(module, part, remedy):
+    code, rows = doctor_without(f"sys.modules[{module!r}] = None")
+    state, what = rows[part]
+    assert (code, state) == (0, "absent")
+    assert module in what
+    assert what.endswith(remedy)
+    if part == "h5py":
+        assert rows["cv2"][1].endswith(remedy)  # tadkit.flow itself needs h5py
+
+
+def test_an_opencv_without_contrib_modules_is_reported():
+    code, rows = doctor_without("import cv2; del cv2.optflow")
+    state, what = rows["cv2.optflow"]
+    assert (code, state, rows["cv2"][0]) == (0, "absent", "ok")
+    assert "has no module optflow; needed for flow.method opencv-tvl1: pip uninstall opencv-python" in what
+
+
+@pytest.mark.parametrize(
+    ("module", "part", "remedy"), [("av", "PyAV", "pip install av"), ("torch", "torch", "pip install torch")]
+)
+def test_without_a_part_that_detect_needs_the_exit_code_is_1(module, part, remedy):
+    code, rows = doctor_without(f"sys.modules[{module!r}] = None")
+    state, what = rows[part]
+    assert (code, state) == (1, "missing")
+    assert what.endswith(remedy)
+
+
+def test_without_a_bundled_model_the_exit_code_is_1_and_model_is_the_remedy(tmp_path):
+    code, rows = doctor_without(
+        f"import importlib.resources, pathlib; (folder := pathlib.Path({str(tmp_path)!r}) / 'zoo').mkdir()\n"
+        "importlib.resources.files = lambda _: folder.parent"
+    )
+    state, what = rows["bundled models"]
+    assert (code, state) == (1, "missing")
+    assert what.endswith("install tadkit again, or name a detector with tadkit detect --model")
+
+
+def test_a_part_that_is_installed_but_broken_is_reported_with_its_reason(tmp_path):
+    (tmp_path / "decord.py").write_text("raise OSError('libavcodec.so: cannot open')\n")
+    code, rows = doctor_without(f"sys.path.insert(0, {str(tmp_path)!r})")
+    assert (code, rows["decord"][0]) == (0, "absent")
+    assert rows["decord"][1].startswith("libavcodec.so: cannot open; ")

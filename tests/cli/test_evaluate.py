@@ -36,7 +36,7 @@ def test_the_table_tells_classes_mean_and_thresholds(tadkit, files):
 def test_what_was_left_out_is_told_on_stderr(tadkit, files):
     err = tadkit("evaluate", *files).err
     assert "1 videos of the annotations have no detections" in err
-    assert "left out: fly" in err
+    assert "detections are left out, because no annotation has their label: fly" in err
 
 
 def test_json_is_all_that_stdout_holds(tadkit, files):
@@ -60,7 +60,7 @@ def test_the_analysis_is_printed_and_drawn(tadkit, files, tmp_path):
 
 def test_a_file_does_not_differ_from_itself(tadkit, files):
     ran = tadkit("evaluate", *files, "--tiou", "0.5", "--compare", files[0], "--resamples", "20", "--seed", "4")
-    assert "20 draws of the videos (seed 4)" in ran.out
+    assert "20 resamples of the videos (seed 4)" in ran.out
     rows = {cells[0]: cells[1:] for line in ran.out.splitlines() if (cells := line.split())}
     assert rows["0.5"] == ["0.00", "0.00", "0.00", "0.500"]
 
@@ -76,10 +76,10 @@ def test_mistakes_have_the_exit_codes_of_the_documentation(tadkit, files, tmp_pa
 def test_stdin_is_read_once(tadkit, files):
     ran = tadkit("evaluate", "-", "-")
     assert ran.code == 2
-    assert "- stands for DETECTIONS and ANNOTATIONS" in ran.err
+    assert "- is given for DETECTIONS and ANNOTATIONS" in ran.err
     ran = tadkit("evaluate", files[0], "-", "--compare", "-")
     assert ran.code == 2
-    assert "- stands for ANNOTATIONS and --compare" in ran.err
+    assert "- is given for ANNOTATIONS and --compare" in ran.err
 
 
 def test_other_detections_come_from_stdin(files):
@@ -93,10 +93,10 @@ def test_other_detections_come_from_stdin(files):
 def test_files_the_wrong_way_round_are_named(tadkit, files):
     dets, truth = files
     assert (
-        "dets.json: no 'database' object but 'results', as a detections file has" in tadkit("evaluate", truth, dets).err
+        "dets.json: no 'database' object but 'results', as in a detections file" in tadkit("evaluate", truth, dets).err
     )
     assert (
-        "truth.json: no 'results' object but 'database', as an annotations file has"
+        "truth.json: no 'results' object but 'database', as in an annotations file"
         in tadkit("evaluate", truth, truth).err
     )
 
@@ -117,7 +117,7 @@ def test_detections_of_nothing_judged_are_told(tadkit, files):
     write_detections(files[0], {"v": [], "w": []}, external={})
     ran = tadkit("evaluate", *files)
     assert ran.code == 0
-    assert "no detection of any label judged, so every figure is 0" in ran.err
+    assert "no detection has a label of the annotations, so every figure is 0" in ran.err
 
 
 @pytest.mark.parametrize("option", ["--seed", "--resamples"])

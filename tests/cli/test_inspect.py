@@ -36,12 +36,12 @@ def test_the_tables_tell_the_store_and_its_videos_worst_first(tadkit, store):
     told = lines(ran.out)
     assert "method tvl1" in told
     assert "settings bound_px 20.0, warps 4" in told
-    assert "looked at 24 x 16 px (width x height), 10 frames a second" in told
+    assert "frames 24 x 16 px (width x height), 10 frames per second" in told
     assert "code int8, +-20 px" in told
-    assert "holds 2 videos, 60 frames, 0.1 minutes" in told
+    assert "contents 2 videos, 60 frames, 0.1 minutes" in told
     assert "clipped 12.500% of the values" in told
     assert [line.split()[0] for line in told[-2:]] == ["wild", "calm"]
-    assert told[-2].endswith("25.000% whole")
+    assert told[-2].endswith("25.000% complete")
 
 
 def test_one_video_is_told_with_its_tracks(tadkit, store):
@@ -62,7 +62,7 @@ def test_of_many_videos_the_first_are_shown_and_the_rest_counted(tadkit, tmp_pat
             with written.video(f"v{number:02}", key="k", stamps_s=np.arange(2.0), attributes={}) as entry:
                 entry.append("original/motion", np.zeros((2, 3), np.float16))
     told = lines(tadkit("inspect", tmp_path / "f.h5").out)
-    assert sum(line.startswith("v") and line.endswith("whole") for line in told) == 20
+    assert sum(line.startswith("v") and line.endswith("complete") for line in told) == 20
     assert told[-1].startswith("3 more are not shown")
 
 
@@ -72,7 +72,7 @@ def test_holes_are_told_on_stderr_and_by_the_exit_code(tadkit, store):
     assert ran.code == 4
     assert "tadkit: warning: 'calm': " in ran.err
     assert ran.err.count("\n") == 1
-    assert "cannot be used" in ran.out
+    assert "unusable" in ran.out
 
 
 def test_a_still_is_written_and_what_it_lacks_is_said(tadkit, store, tmp_path, monkeypatch):
@@ -100,9 +100,9 @@ def test_a_preview_takes_the_place_of_one_that_is_there_once_it_is_whole(tadkit,
         (["none.h5"], 4, "none.h5: no such file"),
         (["bad.h5"], 4, "bad.h5: not an HDF5 file"),
         (["flow.h5", "--video", "wil"], 4, "no video 'wil' among its 2, such as 'wild'"),
-        (["flow.h5", "--seconds", "1:2"], 2, "--seconds 1:2: goes with --preview PATH"),
-        (["flow.h5", "--source", "v.mp4"], 2, "--source v.mp4: goes with --preview PATH"),
-        (["flow.h5", "--json", "--preview", "p.mp4"], 2, "--json: does not go with --preview"),
+        (["flow.h5", "--seconds", "1:2"], 2, "--seconds 1:2: needs --preview PATH"),
+        (["flow.h5", "--source", "v.mp4"], 2, "--source v.mp4: needs --preview PATH"),
+        (["flow.h5", "--json", "--preview", "p.mp4"], 2, "--json: cannot be combined with --preview"),
         (["flow.h5", "--preview", "p.gif"], 2, "p.gif: unknown kind of preview"),
         (["flow.h5", "--preview", "p.mp4"], 2, "say which to show with --video NAME"),
         (["flow.h5", "--preview", "p.mp4", "--video", "calm", "--seconds", "1:9"], 2, "it lasts 3 s"),

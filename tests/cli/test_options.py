@@ -51,7 +51,7 @@ def test_what_a_command_reads_is_never_replaced_by_what_it_writes(tadkit, tmp_pa
     for name in "ab":
         (tmp_path / f"{name}.mp4").write_text(name)
     ran = tadkit(*words, "./b.mp4")
-    told = f"tadkit: error: {words[-1]} b.mp4: is what this command reads; name another file\n"
+    told = f"tadkit: error: {words[-1]} b.mp4: is an input of this command; choose another file\n"
     assert (ran.code, ran.err) == (2, told)
     assert (tmp_path / "b.mp4").read_text() == "b"
 
@@ -90,7 +90,7 @@ def test_a_store_does_not_go_to_stdout(tadkit, tmp_path, monkeypatch, command):
 )
 def test_an_empty_word_is_not_the_folder_one_is_in(tadkit, words):
     ran = tadkit(*words)
-    assert (ran.code, "is empty; name a file or a folder" in ran.err) == (2, True)
+    assert (ran.code, "is empty; give the path of a file or folder" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "0", "-1", "x"])

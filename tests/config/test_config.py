@@ -62,7 +62,10 @@ def test_every_number_has_a_lowest_and_a_highest_value(kind):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"head": {"ranges_steps": [[0, 4], [8, 4]], "levels": 2}}, "each entry of ranges_steps must be a shorter distance"),
+        (
+            {"head": {"ranges_steps": [[0, 4], [8, 4]], "levels": 2}},
+            "each entry of ranges_steps must be a shorter distance",
+        ),
         ({"head": {"kind": "temporal-maxer", "neck_groups": 7}}, "dim 128 must be a multiple of neck_groups 7"),
         ({"head": {"kind": "temporal-maxer", "neck_groups": 8, "neck": "fpn"}}, "neck_groups requires neck identity"),
         ({"evaluation": {"tiou": []}}, "at least 1 item"),

@@ -66,7 +66,7 @@ def test_all_mistakes_are_told_at_once_one_line_each():
 
 def test_an_unknown_name_far_from_all_others_lists_what_is_known():
     (line,) = mistakes(SMALL, "fusion.qqq=1")
-    assert line == "small.toml: fusion.qqq: no such setting; known here: kind"
+    assert line == "small.toml: fusion.qqq: no such setting; known settings: kind"
 
 
 def test_a_missing_setting_is_named_by_its_place():
@@ -197,5 +197,5 @@ def test_sections_take_overrides_of_the_defaults():
 
 
 def test_sections_refuse_settings_of_other_sections():
-    with pytest.raises(SettingsError, match="--set: fusion: no such setting; known here: flow, video"):
+    with pytest.raises(SettingsError, match="--set: fusion: no such setting; known settings: flow, video"):
         load_sections(["fusion.kind=concat"], "flow", "video")

@@ -89,7 +89,7 @@ def test_the_backbone_of_a_model_trained_end_to_end_is_left_out_and_told(
     command = ["import", "head", "--from", "opentad", str(checkpoint), "--config", str(tmp_path / "model.json")]
     done = tadkit(*command, "--out", str(tmp_path / "head.safetensors"))
     assert done.code == 0
-    assert "left out 3 tensors of the model's backbone: the head alone is imported" in done.err
+    assert "left out 3 tensors of the model's backbone: only the head is imported" in done.err
     assert import_head(checkpoint, tmp_path / "again.safetensors", source="opentad").left_out == 3
 
 

@@ -52,5 +52,5 @@ def test_the_detector_may_have_a_head_that_teacher_and_student_have_not(toy: Pat
     detector = build_detector(made)
     assert isinstance(detector.joint.head, BmnHead)
     assert isinstance(detector.student.head, ActionFormerHead)
-    with pytest.raises(SettingsError, match="joint_head goes with"):
+    with pytest.raises(SettingsError, match=r"joint_head needs distill\.joint = false"):
         load_recipe(toy, overrides=("distill.joint=true",))

@@ -54,7 +54,7 @@ def annotations_of(entry: Mapping[str, Any], where: str) -> tuple[Annotation, ..
     """
     items = entry.get("annotations") or []
     if not isinstance(items, list):
-        raise AnnotationError(f"{where} has annotations that are no list")
+        raise AnnotationError(f"{where} has annotations that are not a list")
     return tuple(_annotation(item, where) for item in items)
 
 

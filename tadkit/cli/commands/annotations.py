@@ -1,4 +1,4 @@
-"""``tadkit data convert``, ``check`` and ``stats``: annotations that exist."""
+"""``tadkit data convert``, ``check`` and ``stats``, for existing annotations."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 
 from tadkit.annotations.forms import Format, Tool
 from tadkit.annotations.presets import PresetName
+from tadkit.cli.console import TerminalProgress, print_line, print_note, print_table, print_warning
 from tadkit.cli.options import PATH, POSITIVE, example
 
 if TYPE_CHECKING:
@@ -30,15 +31,23 @@ FORMATS, TOOLS, PRESETS = get_args(Format), get_args(Tool), get_args(PresetName)
     ),
 )
 @click.argument("source", type=PATH)
-@click.option("--from", "form", type=click.Choice(FORMATS), help="Form of SOURCE; told from its content by default.")
-@click.option("--to", type=click.Choice(("tadkit", *TOOLS)), default="tadkit", show_default=True, help="Form to write.")
-@click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="File; for elan and cvat a folder.")
-@click.option("--subset", "subsets", multiple=True, metavar="NAME", help="Keep only this subset. May be given again.")
-@click.option("--durations", multiple=True, type=PATH, metavar="FILE", help="CSV of video,seconds, or annotations.")
-@click.option("--videos", type=PATH, metavar="DIR", help="Folder of the videos: durations, frame times, file names.")
-@click.option("--present-only", is_flag=True, help="Leave out videos that --videos does not have.")
+@click.option(
+    "--from", "form", type=click.Choice(FORMATS), help="Format of SOURCE; by default detected from its content."
+)
+@click.option(
+    "--to", type=click.Choice(("tadkit", *TOOLS)), default="tadkit", show_default=True, help="Format to write."
+)
+@click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="Output file; for elan and cvat a folder.")
+@click.option("--subset", "subsets", multiple=True, metavar="NAME", help="Keep only this subset. May be repeated.")
+@click.option(
+    "--durations", multiple=True, type=PATH, metavar="FILE", help="Durations: CSV of video,seconds, or annotations."
+)
+@click.option(
+    "--videos", type=PATH, metavar="DIR", help="Folder of the videos, for durations, frame times and file names."
+)
+@click.option("--present-only", is_flag=True, help="Leave out videos that are not in --videos.")
 @click.option("--classes", type=PATH, metavar="FILE", help="Class list, for sources that number their classes.")
-@click.option("--fps", type=POSITIVE, metavar="HZ", help="Frames a second, for forms in frames.")
+@click.option("--fps", type=POSITIVE, metavar="HZ", help="Frame rate, for formats that count frames.")
 @click.option("--noun", is_flag=True, help="EPIC-KITCHENS: label by noun, not by verb.")
 @click.option("--json", "as_json", is_flag=True, help="Print counts as JSON.")
 def convert(
@@ -55,10 +64,10 @@ def convert(
     noun: bool,
     as_json: bool,
 ) -> None:
-    """Convert annotations in SOURCE, a file or folder, to tadkit's JSON or to an annotation tool's form.
+    """Convert annotations in SOURCE, a file or folder, to tadkit's JSON or to an annotation tool's format.
 
-    Subsets are named training, validation and testing, whatever the source calls them (docs/data.md). What is left out
-    or assumed is told on stderr.
+    Subsets are renamed to training, validation and testing (docs/data.md). What is left out or assumed is reported on
+    stderr.
     """
     from tadkit.annotations.convert import convert as run
 
@@ -77,20 +86,18 @@ def convert(
         noun=noun,
     )
     for remark in result.remarks:
-        click.echo(f"tadkit: warning: {remark}", err=True)
+        print_warning(remark)
     if form is None:
-        click.echo(f"{source}: read as {result.form}; another form is named with --from", err=True)
+        print_note(f"{source}: read as {result.form}; use --from to choose another format")
     if as_json:
         counts = {name: asdict(of_subset) for name, of_subset in result.counts.items()}
         click.echo(json.dumps({"form": result.form, "out": str(out), "subsets": counts}, indent=1))
         return
-    click.echo(f"{out}: written")
+    print_line(f"{out}: written")
     _print_counts(result.counts)
 
 
 def _print_counts(counts: Mapping[str, SubsetCounts]) -> None:
-    from tadkit.cli.console import print_table
-
     headings = ["subset", "videos", "with actions", "instances", "ambiguous", "classes"]
     rows = [
         [name or "(none)", *(str(n) for n in (c.videos, c.with_actions, c.instances, c.ambiguous, c.classes))]
@@ -100,17 +107,22 @@ def _print_counts(counts: Mapping[str, SubsetCounts]) -> None:
 
 
 @click.command(
-    short_help="Find what is wrong with annotations.",
+    short_help="Find mistakes in annotations.",
     epilog=example(
         "tadkit data check examples/room.json --videos examples",
         "tadkit data check thumos14.json --videos videos --features features.h5 --preset thumos14",
     ),
 )
 @click.argument("annotations", nargs=-1, required=True, type=PATH)
-@click.option("--videos", type=PATH, metavar="DIR", help="Folder of the videos: missing files, lengths, frame rates.")
-@click.option("--features", type=PATH, metavar="STORE", help="Feature store: missing videos, lengths.")
 @click.option(
-    "--preset", "dataset", type=click.Choice(PRESETS), help="Compare with its splits, counts, and classes where known."
+    "--videos", type=PATH, metavar="DIR", help="Folder of the videos: checks for missing files, lengths, frame rates."
+)
+@click.option("--features", type=PATH, metavar="STORE", help="Feature store: checks for missing videos, lengths.")
+@click.option(
+    "--preset",
+    "dataset",
+    type=click.Choice(PRESETS),
+    help="Compare with this dataset's splits, counts and, if known, classes.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
 @click.pass_context
@@ -122,14 +134,14 @@ def check(
     dataset: PresetName | None,
     as_json: bool,
 ) -> None:
-    """Check ANNOTATIONS, one or several JSON files that belong together, and say each thing that is wrong in a line.
+    """Check ANNOTATIONS, one or several JSON files of one dataset, and print one line per mistake.
 
-    Errors contradict themselves or cannot be used, and make the exit code 6; warnings are read as they stand. More than
-    three warnings of one kind share a line, and errors after the fiftieth are counted; --json lists all.
+    Errors are annotations that contradict each other or cannot be used; the exit code is then 6. Warnings do not
+    prevent use. More than three warnings of one kind share a line, and errors after the fiftieth are only counted;
+    --json lists all.
     """
     from tadkit.annotations.check import check as run
     from tadkit.annotations.findings import lines
-    from tadkit.cli.console import TerminalProgress
 
     with TerminalProgress() as progress:
         result = run(annotations, videos=videos, features=features, dataset=dataset, progress=progress)
@@ -139,19 +151,19 @@ def check(
         click.echo(json.dumps({**counts, "forms": result.forms, "findings": findings}, indent=1))
     else:
         for line in lines(result.findings):
-            click.echo(line)
+            print_line(line)
         for subset, form in result.forms.items():
-            click.echo(f"{subset}: counts are those of {form}")
-        click.echo(f"{result.videos} videos: {result.errors} errors, {result.warnings} warnings")
+            print_line(f"{subset}: counts match {form}")
+        print_line(f"{result.videos} videos: {result.errors} errors, {result.warnings} warnings")
     ctx.exit(_WRONG if result.errors else 0)
 
 
 _WRONG = 6
-"""The exit code of wrong annotations (tadkit.errors.AnnotationError)."""
+"""Exit code of wrong annotations (tadkit.errors.AnnotationError)."""
 
 
 @click.command(
-    short_help="Lengths, counts and a pyramid that fits.",
+    short_help="Count and measure actions, and propose head settings.",
     epilog=example("tadkit data stats examples/room.json --rate 5 --stride 1"),
 )
 @click.argument("annotations", type=PATH)
@@ -163,17 +175,17 @@ _WRONG = 6
     default=10.0,
     show_default=True,
     metavar="HZ",
-    help="Frames a second (video.rate_hz).",
+    help="Frames per second (video.rate_hz).",
 )
 @click.option(
-    "--stride", type=click.IntRange(min=1), default=2, show_default=True, help="Frames a step (backbone.stride)."
+    "--stride", type=click.IntRange(min=1), default=2, show_default=True, help="Frames per step (backbone.stride)."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(annotations: Path, subset: str | None, rate_hz: float, stride: int, as_json: bool) -> None:
-    """Print counts, lengths and coverage of each class of ANNOTATIONS, draw them, and propose a head and windows.
+    """Print counts, lengths and coverage of each class of ANNOTATIONS, and propose a head and window length.
 
-    The proposal is for steps of --stride frames at --rate. Coverage of a class is the share of all time in which it
-    goes on; that of an action is the share of its video that it takes, drawn in the groups of DETAD.
+    The proposal is for steps of --stride frames at --rate. The coverage of a class is the fraction of all video time
+    that its actions cover. The coverage of an action is the fraction of its video, shown in the groups of DETAD.
     """
     from tadkit.annotations.stats import stats as run
 
@@ -185,35 +197,30 @@ def stats(annotations: Path, subset: str | None, rate_hz: float, stride: int, as
 
 
 def _print_stats(result: Stats) -> None:
-    from tadkit.cli.console import print_table
-
     headings = ["class", "actions", "videos", "shortest s", "median s", "longest s", "coverage %"]
     rows = [_stats_row(label, of_class) for label, of_class in result.per_class.items()]
-    click.echo(f"{result.videos} videos, {result.hours:.2f} hours")
+    print_line(f"{result.videos} videos, {result.hours:.2f} hours")
     print_table(headings, [*rows, _stats_row("all", result.total)], right=headings[1:])
     width = max(map(len, result.per_class))
     _draw("actions of each class", [(f"{label:<{width}}", c.instances) for label, c in result.per_class.items()])
     _draw("actions by length", [(f"{low:>8g} to {high:<6g} s", count) for low, high, count in result.histogram])
     shares = [(f"{100 * low:>3g} to {100 * high:<3g} %", count) for low, high, count in result.coverage_histogram]
-    _draw("actions by coverage, the share of the video that one takes", shares)
+    _draw("actions by coverage, the fraction of the video that one covers", shares)
     fit = result.proposal
-    click.echo(f"for a step of {fit.step_s:g} s:")
-    click.echo(f"  head.levels={fit.levels} head.first_range_steps={fit.first_range_steps:g}")
-    click.echo(f"  train.head.window_s={fit.window_s:g}")
+    print_line(f"proposal for a step of {fit.step_s:g} s:")
+    print_line(f"  head.levels={fit.levels} head.first_range_steps={fit.first_range_steps:g}")
+    print_line(f"  train.head.window_s={fit.window_s:g}")
     if fit.too_short:
-        click.echo(
-            f"tadkit: warning: {fit.too_short:.1%} of the actions are shorter than two steps; take smaller steps",
-            err=True,
-        )
+        print_warning(f"{fit.too_short:.1%} of the actions are shorter than two steps; use smaller steps")
 
 
 def _draw(title: str, counts: Sequence[tuple[str, int]]) -> None:
-    """A bar for each count, and a blank line."""
-    click.echo(f"{title}:")
+    """Print a bar for each count, and a blank line."""
+    print_line(f"{title}:")
     most = max(count for _, count in counts)
     for name, count in counts:
-        click.echo(f"  {name} {count:>7} {'#' * -(-40 * count // most)}".rstrip())
-    click.echo()
+        print_line(f"  {name} {count:>7} {'#' * -(-40 * count // most)}".rstrip())
+    print_line()
 
 
 def _stats_row(name: str, of_class: ClassStats) -> list[str]:

@@ -1,4 +1,4 @@
-"""``tadkit bench``: accuracy and cost of parts of tadkit on this machine."""
+"""``tadkit bench``: accuracy and speed of parts of tadkit, compared with alternatives."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tadkit.cli.console import TerminalProgress, print_line, print_table
 from tadkit.cli.options import PATH, InOrder, device_option, example
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class _Size(click.ParamType[tuple[int, int]]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """(width, height)."""
+        """Parse to (width, height)."""
         if isinstance(value, tuple):
             return value
         width, _, height = str(value).partition("x")
@@ -47,9 +48,11 @@ class _Size(click.ParamType[tuple[int, int]]):
     type=PATH,
     required=True,
     metavar="DIR",
-    help="Folder of <id>_img1.ppm, <id>_img2.ppm (or .png, .jpg) and the known flow, <id>_flow.flo.",
+    help="Folder of frame pairs <id>_img1.ppm, <id>_img2.ppm (or .png, .jpg) with ground truth <id>_flow.flo.",
 )
-@click.option("--video", type=PATH, metavar="PATH", help="Also measure on adjacent frames from this video's middle.")
+@click.option(
+    "--video", type=PATH, metavar="PATH", help="Also measure on adjacent frames from the middle of this video."
+)
 @click.option("--pairs", type=click.IntRange(min=1), default=32, show_default=True, help="Frame pairs of the video.")
 @click.option(
     "--size",
@@ -57,21 +60,19 @@ class _Size(click.ParamType[tuple[int, int]]):
     default="340x256",
     show_default=True,
     metavar="WIDTHxHEIGHT",
-    help="Size that the decoder scales the video to.",
+    help="Size to which the decoder scales the video.",
 )
 @click.option(
     "--method",
     "methods",
     multiple=True,
     metavar="NAME",
-    help="Only this method, such as tvl1-fast or opencv-tvl1. May be given again; by default all but RAFT.",
+    help="Only this method, such as tvl1-fast or opencv-tvl1. May be repeated; by default all except RAFT.",
 )
-@click.option("--with-raft", is_flag=True, help="Add both RAFT nets; without weights only their cost is measured.")
+@click.option("--with-raft", is_flag=True, help="Add both RAFT networks; without weights only their speed is measured.")
 @click.option("--raft-small-weights", type=PATH, metavar="PATH", help="Add raft-small with this state-dict file.")
 @click.option("--raft-large-weights", type=PATH, metavar="PATH", help="Add raft-large with this state-dict file.")
-@click.option(
-    "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Warm calls of each method, in turn."
-)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timed calls of each method.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch and of OpenCV; by default all cores.")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
@@ -89,12 +90,11 @@ def flow(
     device: str,
     as_json: bool,
 ) -> None:
-    """Compare optical flow methods: end-point error on pairs with known flow, and milliseconds per pair.
+    """Compare optical flow methods: end-point error against the ground truth, and milliseconds per pair.
 
-    Each pair with known flow is one call. The frames of a video are one call, so that a method can process many pairs
-    at once, and are compared with opencv-tvl1. Methods take turns, round after round; figures are medians.
+    Each ground-truth pair is one call. The frames of a video are one call, so that a method can process many pairs at
+    once; they are compared with opencv-tvl1. Methods alternate in each round; figures are medians.
     """
-    from tadkit.cli.console import TerminalProgress
     from tadkit.config import VideoSettings
     from tadkit.config.loading import check_settings
 
@@ -124,29 +124,31 @@ def flow(
 
 def _print_flow(result: FlowBenchmark) -> None:
     machine = result.machine
-    click.echo(
+    print_line(
         f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}, OpenCV "
         f"{machine['opencv']}, compiler {machine['compiler'] or 'none'}; {result.rounds} rounds"
     )
     sizes = ", ".join(f"{width}x{height}" for height, width in result.sizes_hw)
-    click.echo(f"\n{result.truth}: {result.pairs} pairs of {sizes} px, one call per pair")
+    print_line()
+    print_line(f"{result.truth}: {result.pairs} pairs of {sizes} px, one call per pair")
     _print_methods(result.methods, ("EPE px", "> 3 px"), lambda error: (f"{error[0]:.3f}", f"{error[1]:.1%}"))
     if result.video is None:
         return
     seen = result.video
     height, width = seen.size_hw
-    click.echo(
-        f"\n{seen.video}: {seen.pairs} adjacent pairs of {width}x{height} px from {seen.start_s:.1f} s on at "
-        f"{seen.rate_hz:g} Hz, all in one call; difference from opencv-tvl1"
+    print_line()
+    print_line(
+        f"{seen.video}: {seen.pairs} adjacent pairs of {width}x{height} px from {seen.start_s:.1f} s on at "
+        f"{seen.rate_hz:g} Hz, all in one call; difference to opencv-tvl1"
     )
     _print_methods(seen.methods, ("mean px", "median px"), lambda apart: (f"{apart[0]:.3f}", f"{apart[1]:.3f}"))
 
 
 def _print_methods(
-    methods: Sequence[MethodFigures], quality: tuple[str, str], figures_of: Callable[[Sequence[float]], tuple[str, str]]
+    methods: Sequence[MethodFigures],
+    quality: tuple[str, str],
+    format_quality: Callable[[Sequence[float]], tuple[str, str]],
 ) -> None:
-    from tadkit.cli.console import print_table
-
     headings = ("method", *quality, "ms/pair", "min", "max", "pairs/s", "x opencv-tvl1", "cold s")
     rows = []
     for figures in methods:
@@ -154,7 +156,7 @@ def _print_methods(
         rows.append(
             (
                 f"{figures.method} (random weights)" if figures.weights == "random" else figures.method,
-                *(("-", "-") if figures.quality is None else figures_of(figures.quality)),
+                *(("-", "-") if figures.quality is None else format_quality(figures.quality)),
                 *(f"{ms:.1f}" for ms in (timing.ms_per_pair, timing.ms_per_pair_min, timing.ms_per_pair_max)),
                 f"{timing.pairs_per_s:.1f}",
                 "-" if speedup is None else f"{speedup:.2f}",
@@ -165,27 +167,26 @@ def _print_methods(
 
 
 @bench.command(
-    short_help="Time the evaluator and suppression.",
+    short_help="Time the evaluation and suppression.",
     epilog=example("tadkit bench evaluate --videos 20 --rounds 1 --json"),
 )
-@click.option("--videos", type=click.IntRange(min=1), default=200, show_default=True, help="Made-up videos.")
+@click.option("--videos", type=click.IntRange(min=1), default=200, show_default=True, help="Number of made-up videos.")
 @click.option("--detections", type=click.IntRange(min=1), default=200, show_default=True, help="Detections per video.")
-@click.option("--classes", type=click.IntRange(min=1), default=20, show_default=True, help="Classes.")
+@click.option("--classes", type=click.IntRange(min=1), default=20, show_default=True, help="Number of classes.")
 @click.option(
-    "--candidates", type=click.IntRange(min=1), default=2000, show_default=True, help="Candidates to suppress."
+    "--candidates", type=click.IntRange(min=1), default=2000, show_default=True, help="Candidates for suppression."
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each, in turn.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed runs of each.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the made-up data.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
 def evaluate(
     videos: int, detections: int, classes: int, candidates: int, rounds: int, seed: int, as_json: bool
 ) -> None:
-    """Time average precision and soft-NMS against plain loops of the same rules, on made-up data.
+    """Time average precision and soft-NMS against plain loops with the same rules, on made-up data.
 
-    The results are checked against those of the loops. Both take turns, round after round; figures are medians.
+    The results are also checked against those of the loops. Both alternate in each round; figures are medians.
     """
     from tadkit.bench.evaluate import bench_evaluate, report_json
-    from tadkit.cli.console import TerminalProgress, print_table
 
     with TerminalProgress() as progress:
         result = bench_evaluate(
@@ -200,7 +201,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(report_json(result), indent=1))
         return
-    click.echo(f"{result.machine['cpu']}, {result.threads} threads of torch; {rounds} rounds")
+    print_line(f"{result.machine['cpu']}, {result.threads} threads of torch; {rounds} rounds")
     named = {
         f"evaluator: {videos} videos x {detections} detections, {classes} classes": result.evaluator,
         f"soft-NMS: {candidates} candidates in {classes} classes": result.suppression,
@@ -220,26 +221,25 @@ def evaluate(
 
 
 @bench.command(
-    short_help="Time the heads.",
+    short_help="Time the detection heads.",
     epilog=example("tadkit bench heads --json", "tadkit bench heads --head actionformer --steps 256 --rounds 1"),
 )
-@click.option("--head", "names", multiple=True, metavar="NAME", help="Only this head. May be given again.")
+@click.option("--head", "names", multiple=True, metavar="NAME", help="Only this head. May be repeated.")
 @click.option(
-    "--steps", type=click.IntRange(64, 65536), default=2304, show_default=True, help="Feature steps of a window."
+    "--steps", type=click.IntRange(64, 65536), default=2304, show_default=True, help="Feature steps per window."
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timed runs of each, in turn.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timed runs of each head.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; by default all cores.")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
 def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, device: str, as_json: bool) -> None:
-    """Time the heads on tracks like THUMOS14's: 2048 channels, 20 classes.
+    """Time the heads on feature tracks like those of THUMOS14: 2048 channels, 20 classes.
 
-    Times a forward pass of one track and a training step of two (forward, losses, backward; no optimiser).
-    ActionFormer, TriDet and TemporalMaxer have their authors' sizes; whole-window heads have tadkit's defaults and take
-    all windows of a track as a batch. Heads take turns, round after round; figures are medians.
+    Measures a forward pass on one track, and a training step on two (forward, losses, backward; no optimiser).
+    ActionFormer, TriDet and TemporalMaxer have their authors' sizes. Heads with fixed windows have tadkit's defaults
+    and take a track's windows as one batch. Heads alternate in each round; figures are medians.
     """
     from tadkit.bench.heads import bench_heads, report_json
-    from tadkit.cli.console import TerminalProgress, print_table
     from tadkit.devices import torch_device
 
     with TerminalProgress() as progress:
@@ -250,9 +250,9 @@ def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, 
         click.echo(json.dumps(report_json(result), indent=1))
         return
     machine = result.machine
-    click.echo(
+    print_line(
         f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}; windows of "
-        f"{result.steps} steps, {result.batch} a training step; {result.rounds} rounds"
+        f"{result.steps} steps, {result.batch} per training step; {result.rounds} rounds"
     )
     rows = [
         (
@@ -275,20 +275,19 @@ def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, 
     type=click.IntRange(1, 1000),
     default=4,
     show_default=True,
-    help="Timed steps in a round; the head has 10 times as many.",
+    help="Timed steps per round; 10 times as many for the head.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each stage, in turn.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed runs of each stage.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; by default all cores.")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
 def training(steps: int, rounds: int, threads: int | None, device: str, as_json: bool) -> None:
     """Time training steps of teacher, student and head at the sizes of examples/room.toml, on made-up data.
 
-    Also measures the share of the time spent waiting for data, and the cost of choosing the windows of a step from
-    10,000 videos. Stages take turns, round after round; figures are medians.
+    Also measures the fraction of the time spent waiting for data, and the cost of choosing the windows of a step from
+    10,000 videos. Stages alternate in each round; figures are medians.
     """
     from tadkit.bench.training import bench_training, report_json
-    from tadkit.cli.console import TerminalProgress, print_table
     from tadkit.devices import torch_device
 
     with TerminalProgress() as progress:
@@ -299,9 +298,9 @@ def training(steps: int, rounds: int, threads: int | None, device: str, as_json:
         click.echo(json.dumps(report_json(result), indent=1))
         return
     machine, planning = result.machine, result.planning
-    click.echo(
+    print_line(
         f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}; "
-        f"{result.steps} steps a round, {result.rounds} rounds"
+        f"{result.steps} steps per round, {result.rounds} rounds"
     )
     rows = [
         (
@@ -314,6 +313,7 @@ def training(steps: int, rounds: int, threads: int | None, device: str, as_json:
     ]
     headings = ("stage", "windows x length", "steps/s", "min", "max", "waiting for data")
     print_table(headings, rows, right=headings[1:])
-    click.echo(f"\nplanning: {planning.ms_per_step:.4f} ms a step with {planning.videos:,} videos")
+    print_line()
+    print_line(f"planning: {planning.ms_per_step:.4f} ms per step with {planning.videos:,} videos")
     if result.peak_memory_mb is not None:
-        click.echo(f"peak memory: {result.peak_memory_mb:,.0f} MiB")
+        print_line(f"peak memory: {result.peak_memory_mb:,.0f} MiB")

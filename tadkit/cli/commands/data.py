@@ -1,4 +1,4 @@
-"""``tadkit data``: annotations that exist, and datasets whose truth is known exactly."""
+"""``tadkit data``: existing annotations, and made-up datasets whose ground truth is exact."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 import click
 
 from tadkit.cli.commands.annotations import check, convert, stats
-from tadkit.cli.options import PATH, InOrder, SettingOption, example
+from tadkit.cli.console import TerminalProgress, print_line
+from tadkit.cli.options import PATH, InOrder, SettingChoice, SettingOption, example
 
 
 @click.group(
-    short_help="Convert, check and make annotated data.",
+    short_help="Convert, check and create annotated data.",
     cls=InOrder,
     epilog=example("tadkit data synth made-up --count 4 --duration 20"),
 )
 def data() -> None:
-    """Convert and check annotations, or make datasets whose actions are known exactly."""
+    """Convert and check annotations, or create datasets with exact ground truth."""
 
 
 for command in (convert, check, stats):
@@ -25,28 +26,26 @@ for command in (convert, check, stats):
 
 
 def _option(flag: str, setting: str, kind: Any, metavar: str | None = None) -> SettingOption:
-    """An option for ``Class.field`` of ``tadkit.config``."""
-    settings, field = setting.split(".")
-    return SettingOption(flag, field, settings=settings, kind=kind, metavar=metavar)
+    """An option for the setting ``Class.field`` of ``tadkit.config``, under the field's name."""
+    return SettingOption([flag, setting.split(".")[1]], setting=setting, type=kind, metavar=metavar)
 
 
 @data.command(
-    short_help="Draw videos of people.",
+    short_help="Create videos of made-up people.",
     epilog=example("tadkit data synth made-up --count 4 --duration 20"),
     params=[
         click.Argument(["folder"], type=PATH),
         _option("--count", "SynthSource.count", click.INT, "N"),
         _option("--duration", "SynthSource.duration_s", click.FLOAT, "SECONDS"),
-        _option("--camera", "SynthSource.camera", click.Choice(["side", "above", "both"])),
+        _option("--camera", "SynthSource.camera", SettingChoice("SynthSource.camera")),
         _option("--seed", "SynthSource.seed", click.INT, "N"),
     ],
 )
 def synth(folder: Path, **values: object) -> None:
-    """Draw videos of people into FOLDER, with annotations.
+    """Create videos of made-up people in FOLDER, with annotations.
 
     Prints the path of the annotations.
     """
-    from tadkit.cli.console import TerminalProgress
     from tadkit.config import SynthSource
     from tadkit.config.loading import check_settings
 
@@ -55,11 +54,11 @@ def synth(folder: Path, **values: object) -> None:
 
     with TerminalProgress() as progress:
         annotations = make(folder, settings, progress=progress)
-    click.echo(annotations)
+    print_line(str(annotations))
 
 
 @data.command(
-    short_help="Join trimmed clips to streams.",
+    short_help="Join trimmed clips into untrimmed streams.",
     epilog=example("tadkit data compose clips.npz streams --streams 2"),
     params=[
         click.Argument(["clips"], type=PATH),
@@ -71,12 +70,11 @@ def synth(folder: Path, **values: object) -> None:
     ],
 )
 def compose(clips: Path, folder: Path, **values: object) -> None:
-    """Compose untrimmed streams of the trimmed CLIPS into FOLDER, with annotations.
+    """Join the trimmed CLIPS into untrimmed streams in FOLDER, with annotations.
 
-    CLIPS is an .npz of uint8 clips (frames, height, width, 3) keyed SUBJECT_ACTION_TAKE. Prints the path of the
-    annotations.
+    CLIPS is an .npz file of uint8 clips (frames, height, width, 3) with keys SUBJECT_ACTION_TAKE. Prints the path of
+    the annotations.
     """
-    from tadkit.cli.console import TerminalProgress
     from tadkit.config import ComposeSource
     from tadkit.config.loading import check_settings
 
@@ -85,4 +83,4 @@ def compose(clips: Path, folder: Path, **values: object) -> None:
 
     with TerminalProgress() as progress:
         annotations = make(settings, clips, folder, progress=progress)
-    click.echo(annotations)
+    print_line(str(annotations))

@@ -1,4 +1,4 @@
-"""``tadkit detect`` and ``tadkit detect-features``: from videos, or from their features, to detections."""
+"""``tadkit detect`` and ``tadkit detect-features``: detections from videos or from their features."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tadkit.cli.console import TerminalProgress, clock, print_line, print_table, show_error
 from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option, video_scores_option
 from tadkit.records import HIGH_CONFIDENCE, Detection
 
@@ -21,15 +22,15 @@ STDOUT = Path("-")
     "--out",
     type=PATH,
     metavar="PATH",
-    help="Write all detections as JSON, in place of what is there; - is stdout.",
+    help="Write all detections to this JSON file; - is stdout.",
 )
-@click.option("--model", type=PATH, metavar="PATH", help="Detector; the bundled one by default.")
+@click.option("--model", type=PATH, metavar="PATH", help="Detector; by default the bundled one.")
 @click.option(
     "--show-score",
     type=click.FloatRange(0, 1),
     default=HIGH_CONFIDENCE,
     show_default=True,
-    help="Lowest score in the table. The file also holds the less sure ones, down to decode.min_score.",
+    help="Lowest score in the table; the file also contains lower ones, down to decode.min_score.",
 )
 @video_scores_option
 @device_option
@@ -47,11 +48,10 @@ def detect(
 ) -> None:
     """Find actions in VIDEOS: files, or folders of them.
 
-    Prints a table of the surer detections; with --out, writes all of them as JSON. Settings under decode, and
-    video.reader, can be --set; a trained model fixes the others. A video that fails is told on stderr and the others
-    are kept; the exit code is then that of the first failure.
+    Prints the high-confidence detections; --out writes all of them as JSON. --set changes settings under decode, and
+    video.reader; the model determines all others. Failed videos are reported on stderr; the rest are still processed,
+    and the exit code is that of the first failure.
     """
-    from tadkit.cli.console import TerminalProgress, show_error
     from tadkit.config.loading import load_sections, parse_overrides
     from tadkit.detection.detections import written_suffix
 
@@ -79,39 +79,37 @@ def detect(
 
 
 def _print_detections(detections: Mapping[str, Sequence[Detection]], *, show_score: float, file: Path | None) -> None:
-    """The surer detections in the order of time, and how many more there are."""
-    from tadkit.cli.console import clock, print_table
-
+    """Print the high-confidence detections in order of time, and the number of all others."""
     rows, total = [], 0
     for video, found in detections.items():
         total += len(found)
-        sure = sorted((d for d in found if d.score >= show_score), key=lambda d: -d.score)[:SHOWN_A_VIDEO]
-        for d in sorted(sure, key=lambda d: d.start_s):
+        shown = sorted((d for d in found if d.score >= show_score), key=lambda d: -d.score)[:SHOWN_A_VIDEO]
+        for d in sorted(shown, key=lambda d: d.start_s):
             rows.append((video, clock(d.start_s), clock(d.end_s), d.label, f"{d.score:.2f}"))
     if rows:
         print_table(("video", "start", "end", "label", "score"), rows, right=("start", "end", "score"))
     elif detections:
-        click.echo(f"no detection scores {show_score:g} or more")
+        print_line(f"no detection scores {show_score:g} or more")
     more = total - len(rows)
     if file is not None and detections:
-        click.echo(f"{file}: {total} detections" + (f", {more} more than shown" if more else ""))
+        print_line(f"{file}: {total} detections" + (f", {more} more than shown" if more else ""))
     elif more:
-        click.echo(f"{more} more are not shown; --out PATH writes all of them")
+        print_line(f"{more} more are not shown; --out PATH writes all of them")
 
 
 @click.command(
-    short_help="Find actions in features, by a head.",
+    short_help="Find actions in stored features.",
     epilog=example("tadkit detect-features features.h5 --head head.safetensors --out dets.json"),
 )
 @click.argument("features", type=PATH)
-@click.option("--head", type=PATH, metavar="PATH", required=True, help="Head, trained on features or imported.")
+@click.option("--head", type=PATH, metavar="PATH", required=True, help="Head file, trained on features or imported.")
 @click.option(
     "-o",
     "--out",
     type=PATH,
     metavar="PATH",
     required=True,
-    help="Write detections as JSON, in place of what is there; - is stdout.",
+    help="Write detections to this JSON file; - is stdout.",
 )
 @video_scores_option
 @device_option
@@ -121,10 +119,9 @@ def detect_features(
 ) -> None:
     """Find actions in the videos of FEATURES, a store of tadkit import features.
 
-    A head comes from tadkit run on a recipe of features, or from tadkit import head. Settings under decode can be
-    --set.
+    The head comes from tadkit run with a recipe of features, or from tadkit import head. --set changes settings under
+    decode.
     """
-    from tadkit.cli.console import TerminalProgress
     from tadkit.config.loading import load_sections
     from tadkit.detection.detections import written_suffix
 
@@ -148,4 +145,4 @@ def detect_features(
         return
     found.write(out)
     total, videos = sum(len(detections) for detections in found.values()), len(found)
-    click.echo(f"{out}: {total} detections in {videos} video{'s' * (videos != 1)}")
+    print_line(f"{out}: {total} detections in {videos} video{'s' * (videos != 1)}")

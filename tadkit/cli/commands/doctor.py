@@ -4,44 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module, resources
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+from typing import NamedTuple
 
 import click
 
+from tadkit.cli.console import print_table
 from tadkit.cli.options import example
 
 
-@click.command(short_help="Tell what is installed and works.", epilog=example("tadkit doctor"))
+class _Part(NamedTuple):
+    """Something that may be missing.
+
+    Attributes:
+        name: how the table names it.
+        needed: whether ``tadkit detect`` needs it.
+        module: what Python imports for it; empty where it is no module.
+        remedy: what to do where it is missing.
+        look: describes the part, or raises if it is missing or broken.
+    """
+
+    name: str
+    needed: bool
+    module: str
+    remedy: str
+    look: Callable[[], str]
+
+
+@click.command(short_help="Show what is installed and what works.", epilog=example("tadkit doctor"))
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Tell what is installed and what works: versions, device, decoders, models.
+    """Show what is installed and what works: versions, device, decoders, models.
 
-    The exit code is 1 if something that tadkit detect needs is missing.
+    Each missing part is shown with its remedy. The exit code is 1 if something that tadkit detect needs is missing.
     """
-    from tadkit.cli.console import print_table
-
-    checks: tuple[tuple[str, bool, Callable[[], str]], ...] = (
-        ("python", True, _python),
-        ("tadkit", True, lambda: version("tadkit")),
-        ("torch", True, _torch),
-        ("device", True, _device),
-        ("decord", False, lambda: _module("decord")),
-        ("PyAV", True, lambda: _module("av")),
-        ("h5py", True, lambda: _module("h5py")),
-        ("cv2", False, lambda: f"{_module('cv2')}, for flow.method opencv-dis"),
-        ("cv2.optflow", False, _optflow),
-        ("torchvision", False, _torchvision),
-        ("bundled models", True, _models),
-    )
     rows, healthy = [], True
-    for name, needed, check in checks:
+    for part in _PARTS:
         try:
-            rows.append((name, "ok", check()))
+            rows.append((part.name, "ok", part.look()))
         except Exception as error:
-            healthy = healthy and not needed
-            rows.append((name, "missing" if needed else "absent", f"{type(error).__name__}: {error}".splitlines()[0]))
+            healthy = healthy and not part.needed
+            rows.append((part.name, "missing" if part.needed else "absent", _what_to_do(part, error)))
     print_table(("part", "state", "what"), rows)
     ctx.exit(0 if healthy else 1)
+
+
+def _what_to_do(part: _Part, error: Exception) -> str:
+    """Why a part does not work, and the remedy: that of the module that it failed to import, if that is a part too."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    lacking = error.name if isinstance(error, ModuleNotFoundError) else None
+    remedy = next((other.remedy for other in _PARTS if other.module == lacking), part.remedy)
+    return f"{reason}; {remedy}"
 
 
 def _python() -> str:
@@ -68,12 +81,18 @@ def _device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _optflow() -> str:
-    import cv2
+def _opencv() -> str:
+    from tadkit.flow.opencv import opencv_version
 
-    if not hasattr(cv2, "optflow"):
-        raise PackageNotFoundError("opencv-contrib-python, which flow.method opencv-tvl1 needs")
-    return f"{cv2.__version__}, for flow.method opencv-tvl1"
+    return f"{opencv_version()}, for flow.method opencv-dis"
+
+
+def _optflow() -> str:
+    from tadkit.flow.opencv import has_optflow, opencv_version
+
+    if not has_optflow():
+        raise ImportError(f"OpenCV {opencv_version()} has no module optflow")
+    return f"{opencv_version()}, for flow.method opencv-tvl1"
 
 
 def _torchvision() -> str:
@@ -86,5 +105,38 @@ def _models() -> str:
     folder = resources.files("tadkit") / "zoo"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".safetensors"))
     if not names:
-        raise FileNotFoundError(f"no .safetensors in {folder}; tadkit detect then needs --model")
+        raise FileNotFoundError(f"no .safetensors in {folder}")
     return ", ".join(names)
+
+
+_PARTS = (
+    _Part("python", True, "", "install Python 3.11 or newer", _python),
+    _Part("tadkit", True, "tadkit", "pip install . in its source folder", lambda: version("tadkit")),
+    _Part("torch", True, "torch", "pip install torch", _torch),
+    _Part("device", True, "", "pip install torch", _device),
+    _Part(
+        "decord",
+        False,
+        "decord",
+        "PyAV reads videos instead; for speed on x86-64: pip install decord",
+        lambda: _module("decord"),
+    ),
+    _Part("PyAV", True, "av", "pip install av", lambda: _module("av")),
+    _Part("h5py", False, "h5py", "needed for flow and feature files (.h5): pip install h5py", lambda: _module("h5py")),
+    _Part("cv2", False, "cv2", "needed for flow and tadkit data synth: pip install opencv-contrib-python", _opencv),
+    _Part(
+        "cv2.optflow",
+        False,
+        "cv2.optflow",
+        "needed for flow.method opencv-tvl1: pip uninstall opencv-python, then pip install opencv-contrib-python",
+        _optflow,
+    ),
+    _Part(
+        "torchvision",
+        False,
+        "torchvision",
+        "needed for RAFT and for the backbones resnet18 and mobilenet-v3-small: pip install torchvision",
+        _torchvision,
+    ),
+    _Part("bundled models", True, "", "install tadkit again, or name a detector with tadkit detect --model", _models),
+)

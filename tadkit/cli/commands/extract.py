@@ -1,4 +1,4 @@
-"""``tadkit extract-flow`` and ``tadkit extract-features``: from a recipe, or from videos to one HDF5 file."""
+"""``tadkit extract-flow`` and ``tadkit extract-features``, for a recipe or for videos."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tadkit.cli.commands.stages import run_recipe
+from tadkit.cli.console import TerminalProgress, print_line, print_warning, show_error
 from tadkit.cli.options import (
     PATH,
     device_option,
@@ -21,8 +22,8 @@ from tadkit.errors import UsageError
 if TYPE_CHECKING:
     from tadkit.extraction.results import ExtractionResult
 
-LEAST_TOLD = 1e-4
-"""Smallest share that is told as a figure."""
+LEAST_SHOWN = 1e-4
+"""Smaller fractions are shown as "under 0.01%"."""
 
 
 def _is_recipe(sources: tuple[Path, ...]) -> bool:
@@ -31,9 +32,9 @@ def _is_recipe(sources: tuple[Path, ...]) -> bool:
 
 def _needed(out: Path | None, inputs: list[Path]) -> Path:
     if out is None:
-        raise UsageError("videos are extracted into one file: say which with --out flow.h5 (a RECIPE.toml needs none)")
+        raise UsageError("videos need an output file, such as --out flow.h5 (a RECIPE.toml needs none)")
     if str(out) == "-":
-        raise UsageError("--out -: a store cannot be written to stdout; name a file, such as ./flow.h5")
+        raise UsageError("--out -: a store cannot be written to stdout; name a file, such as flow.h5")
     refuse_output(out, *inputs)
     return out
 
@@ -41,7 +42,7 @@ def _needed(out: Path | None, inputs: list[Path]) -> Path:
 def _refuse(with_recipe: dict[str, Path | None]) -> None:
     for option, value in with_recipe.items():
         if value is not None:
-            raise UsageError(f"{option} {value}: a recipe says itself where things lie; {option} goes with videos")
+            raise UsageError(f"{option} {value}: only for videos; a recipe chooses its own files")
 
 
 @click.command(
@@ -52,8 +53,8 @@ def _refuse(with_recipe: dict[str, Path | None]) -> None:
     ),
 )
 @click.argument("sources", nargs=-1, required=True, type=PATH)
-@click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for flow; needed for videos.")
-@click.option("--teacher", type=PATH, metavar="PATH", help="Also keep this teacher's features and predictions.")
+@click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for the flow; required for videos.")
+@click.option("--teacher", type=PATH, metavar="PATH", help="Also store this teacher's features and predictions.")
 @workers_options
 @device_option
 @set_option
@@ -70,9 +71,9 @@ def extract_flow(
 ) -> None:
     """Compute optical flow of SOURCES: one RECIPE.toml, or videos and folders of them.
 
-    What is there already and made with the same settings is kept, parts of a video too. Videos that fail are listed
-    with the reason in OUT.failed.json, and not tried again while they and the settings stay the same. For videos,
-    settings under flow and video can be --set; for a recipe, all of its own. Several GPUs: --device cuda:0,cuda:1.
+    Results that exist for the same settings are kept, including parts of a video. Failed videos are listed with the
+    reason in OUT.failed.json and skipped until the video or the settings change. With videos, --set changes settings
+    under flow and video; with a recipe, any setting. To use several GPUs: --device cuda:0,cuda:1.
     """
     workers = workers or len(device.split(","))
     if _is_recipe(sources):
@@ -86,7 +87,6 @@ def extract_flow(
             retry_failed=retry_failed,
         )
         return
-    from tadkit.cli.console import TerminalProgress
     from tadkit.config.loading import load_sections
     from tadkit.video.discovery import videos_in
 
@@ -117,8 +117,8 @@ def extract_flow(
     ),
 )
 @click.argument("sources", nargs=-1, required=True, type=PATH)
-@click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for features; needed for videos.")
-@click.option("--model", type=PATH, metavar="PATH", help="Student or detector; the bundled one by default.")
+@click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for the features; required for videos.")
+@click.option("--model", type=PATH, metavar="PATH", help="Student or detector; by default the bundled detector.")
 @device_option
 @set_option
 @click.pass_context
@@ -132,16 +132,15 @@ def extract_features(
 ) -> None:
     """Compute motion and appearance features of SOURCES: one RECIPE.toml, or videos and folders of them.
 
-    What is there already and made by the same model is kept. Videos are read as the model was trained, so --set goes
-    with a recipe only.
+    Results that exist for the same model are kept. Videos are read with the settings that the model was trained with,
+    so --set needs a recipe.
     """
     if _is_recipe(sources):
         _refuse({"--out": out, "--model": model})
         run_recipe(sources[0], only="extract-features", device=device, overrides=overrides)
         return
     if overrides:
-        raise UsageError(f"--set {overrides[0]}: videos are read as the model was trained; --set goes with a recipe")
-    from tadkit.cli.console import TerminalProgress
+        raise UsageError(f"--set {overrides[0]}: videos are read with the settings of the model; --set needs a recipe")
     from tadkit.video.discovery import videos_in
 
     videos = videos_in(sources)
@@ -154,14 +153,12 @@ def extract_features(
 
 
 def _report(result: ExtractionResult, path: Path) -> int:
-    """Say what was done, what was kept, what was clipped and what failed; the exit code of the first failure."""
-    from tadkit.cli.console import show_error
-
-    click.echo(f"{path}: {len(result.done)} extracted, {len(result.reused)} kept, {len(result.failed)} failed")
+    """Print what was extracted, kept, clipped and what failed; returns the exit code of the first failure."""
+    print_line(f"{path}: {len(result.done)} extracted, {len(result.reused)} kept, {len(result.failed)} failed")
     for video, share in result.clipped.items():
         if share:
-            told = f"{share:.2%}" if share >= LEAST_TOLD else f"under {LEAST_TOLD:.2%}"
-            click.echo(f"tadkit: warning: {video}: {told} of the values clipped at flow.bound_px", err=True)
+            fraction = f"{share:.2%}" if share >= LEAST_SHOWN else f"under {LEAST_SHOWN:.2%}"
+            print_warning(f"{video}: {fraction} of the values clipped at flow.bound_px")
     for error in result.failed.values():
         show_error(error)
     return next((error.exit_code for error in result.failed.values()), 0)

@@ -1,38 +1,41 @@
-"""``tadkit import``: features and heads that others made."""
+"""``tadkit import``: features and heads from other projects."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import get_args
 
 import click
 
+from tadkit.cli.console import TerminalProgress, print_line, print_note, show_error
 from tadkit.cli.options import PATH, POSITIVE, InOrder, example, refuse_output
-
-if TYPE_CHECKING:
-    from tadkit.interop.actionformer import Source
+from tadkit.interop import Source
 
 
 @click.group("import", cls=InOrder, epilog=example("tadkit import features i3d --out features.h5 --stride 4 --fps 30"))
 def import_() -> None:
-    """Bring what others computed or trained."""
+    """Import features and heads from other projects."""
 
 
 @import_.command(
-    short_help="Features as a feature store.",
+    short_help="Import features into a feature store.",
     epilog=example(
         "tadkit import features i3d --out features.h5 --stride 4 --clip-frames 16 --fps 30",
         "tadkit import features i3d --out features.h5 --stride 4 --fps 30 --annotations annotations.json",
     ),
 )
 @click.argument("source", type=PATH, metavar="DIR")
-@click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="HDF5 file for features.")
-@click.option("--annotations", type=PATH, metavar="PATH", help="Annotations whose durations the features must fit.")
-@click.option("--stride", type=POSITIVE, metavar="FRAMES", help="Frames between steps.")
-@click.option("--clip-frames", type=click.IntRange(min=1), metavar="N", help="Frames a step sees; default: the stride.")
-@click.option("--fps", type=POSITIVE, metavar="HZ", help="Frames a second.")
+@click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="HDF5 file for the features.")
+@click.option("--annotations", type=PATH, metavar="PATH", help="Annotations; the features must match their durations.")
+@click.option("--stride", type=POSITIVE, metavar="FRAMES", help="Frames from one feature step to the next.")
+@click.option(
+    "--clip-frames", type=click.IntRange(min=1), metavar="N", help="Frames that a step covers; by default the stride."
+)
+@click.option("--fps", type=POSITIVE, metavar="HZ", help="Frame rate of the videos.")
 @click.option("--channels-first", is_flag=True, help="Arrays are (channels, steps), not (steps, channels).")
-@click.option("--rescaled", is_flag=True, help="Steps lie evenly over the annotated durations, not by --stride.")
+@click.option(
+    "--rescaled", is_flag=True, help="Steps are spread evenly over the annotated durations; --stride is not used."
+)
 @click.pass_context
 def features(
     ctx: click.Context,
@@ -45,14 +48,12 @@ def features(
     channels_first: bool,
     rescaled: bool,
 ) -> None:
-    """Read features of DIR: one .npy, .npz, .pt, .csv or .h5 a video, or one .h5 with a dataset a video.
+    """Import features from DIR: one .npy, .npz, .pt, .csv or .h5 per video, or one .h5 with a dataset per video.
 
-    Step k is put at the centre of the frames that it sees: (k * stride + (clip_frames - 1) / 2) / fps seconds. Options
-    go before what the files say (npz and h5 may hold stride, clip_frames, fps), and those before the fps of the
-    annotations. Features whose end is far from the annotated duration are refused.
+    Step k is placed at the centre of the frames it covers: (k * stride + (clip_frames - 1) / 2) / fps seconds. Options
+    override values in the files (npz and h5 may contain stride, clip_frames and fps), which override the fps of the
+    annotations. Features that end far from the annotated duration are refused.
     """
-    from tadkit.cli.console import TerminalProgress, show_error
-
     refuse_output(out, source, annotations)
     from tadkit.interop.import_features import import_features
 
@@ -68,7 +69,7 @@ def features(
             rescaled=rescaled,
             progress=progress,
         )
-    click.echo(
+    print_line(
         f"{out}: {result.videos} videos, {result.channels} channels, {result.steps} steps, {len(result.failed)} failed"
     )
     for error in result.failed.values():
@@ -77,7 +78,7 @@ def features(
 
 
 @import_.command(
-    short_help="A head of ActionFormer, TriDet, OpenTAD or TadTR.",
+    short_help="Import a head of ActionFormer, TriDet, OpenTAD or TadTR.",
     epilog=example(
         "tadkit import head --from actionformer epoch_034.pth.tar --config thumos_i3d.yaml --out head.safetensors"
     ),
@@ -86,31 +87,30 @@ def features(
 @click.option(
     "--from",
     "source",
-    type=click.Choice(["actionformer", "tridet", "opentad", "tadtr"]),
+    type=click.Choice(get_args(Source)),
     required=True,
-    help="Whose head it is.",
+    help="Project that the head comes from.",
 )
+@click.option("--config", type=PATH, metavar="PATH", help="Settings it was trained with: YAML, JSON or OpenTAD's .py.")
 @click.option(
-    "--config", type=PATH, metavar="PATH", help="Settings that it was trained with: YAML, JSON or OpenTAD's .py."
+    "--labels", type=PATH, metavar="PATH", help="Text file of its classes, one per line, in order; by default 0, 1, ..."
 )
-@click.option("--labels", type=PATH, metavar="PATH", help="Its classes, one a line, in order; else 0, 1, ...")
 @click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="Head file to write (.safetensors).")
 def head(checkpoint: Path, source: Source, config: Path | None, labels: Path | None, out: Path) -> None:
-    """Turn CHECKPOINT into a head of tadkit that gives the same outputs.
+    """Convert CHECKPOINT to a head file of tadkit that gives the same outputs.
 
-    Averaged weights are taken where it has them. No code in the file is run. Sizes are read from the weights; what they
-    do not tell, such as attention windows, comes from the config, or else from the recipe for THUMOS14, and is told.
+    Averaged weights are used if it has any. No code in the file is run. Sizes are read from the weights. What cannot be
+    read from them, such as attention windows, comes from --config or else from the project's settings for THUMOS14,
+    which are reported.
     """
     refuse_output(out, checkpoint, config, labels)
     from tadkit.interop.import_head import import_head
 
     imported = import_head(checkpoint, out, source=source, config=config, labels=labels)
     for setting in imported.assumed:
-        click.echo(f"assumed, as neither weights nor --config tell: {setting}", err=True)
+        print_note(f"assumed, in neither the weights nor --config: {setting}")
     if imported.left_out:
-        click.echo(
-            f"left out {imported.left_out} tensors of the model's backbone: the head alone is imported", err=True
-        )
+        print_note(f"left out {imported.left_out} tensors of the model's backbone: only the head is imported")
     made = imported.head
     weights = "averaged weights" if imported.averaged else "weights"
-    click.echo(f"{out}: {made.settings.kind} of {made.in_channels} channels, {made.num_classes} classes, {weights}")
+    print_line(f"{out}: {made.settings.kind} of {made.in_channels} channels, {made.num_classes} classes, {weights}")

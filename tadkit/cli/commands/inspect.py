@@ -1,4 +1,4 @@
-"""``tadkit inspect``: what a store holds, and a look at its flow."""
+"""``tadkit inspect``: the contents of a store, and a preview of its flow."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tadkit.cli.console import TerminalProgress, clock, print_line, print_table, print_warning
 from tadkit.cli.options import PATH, POSITIVE, example, refuse_output
 from tadkit.errors import StoreError, UsageError
 
@@ -18,7 +19,7 @@ MOST_ROWS = 20
 
 
 @click.command(
-    short_help="Tell what a store of flow or features holds.",
+    short_help="Show the contents of a store of flow or features.",
     epilog=example(
         "tadkit inspect flow.h5",
         "tadkit inspect flow.h5 --preview flow.mp4 --video room --seconds 16:20",
@@ -26,22 +27,25 @@ MOST_ROWS = 20
 )
 @click.argument("store", type=PATH)
 @click.option("--video", metavar="NAME", help="Only this video.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, all videos, shares as fractions.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: all videos, fractions instead of per cent.")
 @click.option(
     "--preview",
     type=PATH,
     metavar="PATH",
-    help="Show frames beside flow in colour, in place of what is there: .mp4, or a still as .jpg or .png.",
+    help="Write frames next to colour-coded flow: a video (.mp4), or one picture (.jpg, .png).",
 )
 @click.option(
-    "--source", type=PATH, metavar="PATH", help="With --preview: the original video; looked for near the store if not."
+    "--source",
+    type=PATH,
+    metavar="PATH",
+    help="With --preview: the original video; by default searched near the store.",
 )
-@click.option("--seconds", metavar="A:B", help="With --preview: only from A to B; 12: and :20 are fine too.")
+@click.option("--seconds", metavar="A:B", help="With --preview: only from second A to B; 12: and :20 also work.")
 @click.option(
     "--full-px",
     type=POSITIVE,
     metavar="PX",
-    help="With --preview: motion of the full colour; the 99th percentile of what is shown if not.",
+    help="With --preview: motion shown in full colour; by default the 99th percentile.",
 )
 @click.pass_context
 def inspect(
@@ -54,31 +58,30 @@ def inspect(
     seconds: str | None,
     full_px: float | None,
 ) -> None:
-    """Tell what STORE holds: an .h5 file of extract-flow or extract-features, or one part of it.
+    """Show the contents of STORE, an .h5 file from extract-flow or extract-features.
 
-    What it was made with, how much it is, how much of the motion was clipped, what is missing and what failed. With
-    --preview it is shown instead: hue is the direction (red to the right, yellow down, cyan to the left, violet up),
-    saturation the speed, as the wheel says; a still shows the moment that moves most.
+    Prints its settings, its size, how much motion was clipped, and what is missing or failed. With --preview, writes a
+    picture of the flow instead: hue is the direction (red right, yellow down, cyan left, violet up), saturation the
+    speed, as the colour wheel shows. A single picture shows the moment with the most motion.
     """
     if preview is None:
         for option, value in (("--source", source), ("--seconds", seconds), ("--full-px", full_px)):
             if value is not None:
-                raise UsageError(f"{option} {value}: goes with --preview PATH")
-        ctx.exit(_tell(store, video, as_json))
+                raise UsageError(f"{option} {value}: needs --preview PATH")
+        ctx.exit(_show(store, video, as_json))
     if as_json:
-        raise UsageError("--json: does not go with --preview; run both one after the other")
+        raise UsageError("--json: cannot be combined with --preview; run the command twice")
     refuse_output(preview, store, source, option="--preview")
-    from tadkit.cli.console import TerminalProgress
     from tadkit.report.preview import parse_seconds, write_preview
 
     span = (None, None) if seconds is None else parse_seconds(seconds)
     with TerminalProgress() as progress:
         result = write_preview(store, video, preview, source=source, seconds=span, full_px=full_px, progress=progress)
     scale = "" if result.full_px is None else f", full colour {result.full_px:.3g} px"
-    click.echo(f"{result.out}: {result.pairs} frame pair{'s' * (result.pairs != 1)} of '{result.video}'{scale}")
+    print_line(f"{result.out}: {result.pairs} frame pair{'s' * (result.pairs != 1)} of '{result.video}'{scale}")
 
 
-def _tell(store: Path, video: str | None, as_json: bool) -> int:
+def _show(store: Path, video: str | None, as_json: bool) -> int:
     from tadkit.report.inspect import inspect_store, summary_json
 
     summary = inspect_store(store, video=video)
@@ -94,21 +97,19 @@ def _tell(store: Path, video: str | None, as_json: bool) -> int:
 
 
 def _print_summary(summary: StoreSummary) -> None:
-    from tadkit.cli.console import print_table
-
     size = "" if summary.size_hw is None else f"{summary.size_hw[1]} x {summary.size_hw[0]} px (width x height)"
-    rate = "" if summary.rate_hz is None else f"{summary.rate_hz:g} frames a second"
+    rate = "" if summary.rate_hz is None else f"{summary.rate_hz:g} frames per second"
     unit = "frames" if summary.kind == "flow" else "steps"
-    each = "" if summary.bytes_per_minute is None else f", {_megabytes(summary.bytes_per_minute)} a minute of video"
+    each = "" if summary.bytes_per_minute is None else f", {_megabytes(summary.bytes_per_minute)} per minute of video"
     rows = [
         ("kind", f"{summary.kind}, format version {summary.version}, by {summary.producer}"),
-        ("method", summary.method or "not said"),
+        ("method", summary.method or "unknown"),
         ("settings", _settings(summary)),
-        ("looked at", ", ".join(text for text in (size, rate) if text) or "not said"),
-        ("code", "; ".join(summary.codes) or "nothing stored"),
+        ("frames", ", ".join(text for text in (size, rate) if text) or "unknown"),
+        ("code", "; ".join(summary.codes) or "none"),
         ("labels", ", ".join(summary.labels or ())),
-        ("holds", f"{_count(len(summary.videos), 'video')}, {summary.frames} {unit}, {summary.minutes:.1f} minutes"),
-        ("takes", f"{_megabytes(summary.bytes)}{each}"),
+        ("contents", f"{_count(len(summary.videos), 'video')}, {summary.frames} {unit}, {summary.minutes:.1f} minutes"),
+        ("size", f"{_megabytes(summary.bytes)}{each}"),
         ("clipped", "" if summary.clipped is None else f"{summary.clipped:.3%} of the values"),
     ]
     print_table([str(summary.path), ""], [row for row in rows if row[1]])
@@ -122,8 +123,6 @@ def _settings(summary: StoreSummary) -> str:
 
 
 def _print_videos(summary: StoreSummary) -> None:
-    from tadkit.cli.console import clock, print_table
-
     headings = ["video", "length", "frames" if summary.kind == "flow" else "steps", "size", "clipped", "state"]
     rows = [
         [
@@ -140,12 +139,10 @@ def _print_videos(summary: StoreSummary) -> None:
         print_table(headings, rows, right=headings[1:5])
     if len(summary.videos) > MOST_ROWS:
         more = len(summary.videos) - MOST_ROWS
-        click.echo(f"{more} more are not shown; --video NAME tells of one of them, --json of all")
+        print_line(f"{more} more are not shown; --video NAME shows one of them, --json all")
 
 
 def _print_tracks(video: VideoSummary) -> None:
-    from tadkit.cli.console import print_table
-
     headings = ["track", "type", "shape", "bound", "size"]
     rows = [
         [
@@ -162,21 +159,21 @@ def _print_tracks(video: VideoSummary) -> None:
 
 def _state(video: VideoSummary) -> str:
     if video.problem is not None:
-        return "cannot be used"
-    return "made with other settings" if video.other_settings else "whole"
+        return "unusable"
+    return "made with other settings" if video.other_settings else "complete"
 
 
 def _warn(summary: StoreSummary) -> None:
-    """What is missing or half done, on stderr."""
+    """Warn of what is missing or incomplete."""
     remarks = [*summary.problems, *(f"'{name}' failed: {why}" for name, why in summary.quarantined.items())]
     if other := sum(video.other_settings for video in summary.videos):
         remarks.append(f"{_count(other, 'video')} made with other settings than the last ones")
     if summary.unlinked:
-        remarks.append(f"{_count(len(summary.unlinked), 'part')} not in the index; the next extraction links them")
+        remarks.append(f"{_count(len(summary.unlinked), 'part')} not in the index; the next extraction adds them")
     if summary.unfinished:
-        remarks.append(f"{_count(len(summary.unfinished), 'video')} begun and not complete; extract again to go on")
+        remarks.append(f"{_count(len(summary.unfinished), 'video')} incomplete; extract again to resume")
     for remark in remarks:
-        click.echo(f"tadkit: warning: {remark}", err=True)
+        print_warning(remark)
 
 
 def _count(number: int, noun: str) -> str:

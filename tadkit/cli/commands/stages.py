@@ -1,4 +1,4 @@
-"""The stages of training, each from a recipe: ``tadkit run`` and its parts."""
+"""The stages of training, each run from a recipe: ``tadkit run`` and its parts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tadkit.cli.console import TerminalProgress, print_line, print_table
 from tadkit.cli.options import PATH, device_option, example, set_option, workers_options
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ def run_recipe(
     workers: int = 1,
     retry_failed: bool = False,
 ) -> None:
-    """Run a recipe, or one stage of it, and print what came of it."""
-    from tadkit.cli.console import TerminalProgress
+    """Run a recipe, or one stage of it, and print the result."""
     from tadkit.config.loading import load_recipe, parse_recipe
 
     if str(path) == "-":
@@ -60,15 +60,13 @@ def _as_plain(result: RunResult) -> dict[str, object]:
 
 
 def _print_result(result: RunResult) -> None:
-    from tadkit.cli.console import print_table
-
     for name, state in result.stages:
-        click.echo(f"{name}: {state}")
+        print_line(f"{name}: {state}")
     if result.rows:
         figures = [f"mAP@{threshold:g}" for threshold in result.rows[0].map]
         headings = ["model", *figures, "mean mAP", "95 % interval", "pooled AP", "95 % interval "]
         print_table(headings, [_cells(row) for row in result.rows], right=headings[1:])
-    click.echo(f"written to {result.folder}")
+    print_line(f"written to {result.folder}")
 
 
 def _cells(row: Row) -> list[str]:
@@ -84,7 +82,7 @@ def _interval(bounds: tuple[float, float]) -> str:
 
 
 @click.command(
-    short_help="Run every stage of a recipe that is stale.",
+    short_help="Train and evaluate a detector from a recipe.",
     epilog=example("tadkit run examples/synth.toml", "tadkit run examples/synth.toml --set train.head.epochs=5"),
 )
 @click.argument("recipe", type=PATH)
@@ -100,10 +98,10 @@ def run(
     device: str,
     overrides: tuple[str, ...],
 ) -> None:
-    """Run every stage of RECIPE that is not up to date, and judge the result on the held-out videos.
+    """Train a detector from RECIPE and evaluate it on the held-out videos.
 
-    A killed run goes on where it was. The stages are extract-flow, train-teacher, distill, extract-features and
-    train-head; - reads the recipe from stdin.
+    The stages are extract-flow, train-teacher, distill, extract-features and train-head; those that are up to date are
+    skipped. A run resumes after being killed. - reads the recipe from stdin.
     """
     run_recipe(
         recipe,
@@ -121,32 +119,36 @@ def run(
 @device_option
 @set_option
 def train_teacher(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
-    """Train the teacher of RECIPE: a detector that sees motion only.
+    """Train the teacher of RECIPE, a detector that sees motion only.
 
-    Reads the flow of tadkit extract-flow.
+    Needs the flow from tadkit extract-flow.
     """
     run_recipe(recipe, only="train-teacher", device=device, overrides=overrides)
 
 
-@click.command(short_help="Train the RGB student.", epilog=example("tadkit distill examples/synth.toml"))
+@click.command(
+    short_help="Train the RGB student on the teacher's outputs.", epilog=example("tadkit distill examples/synth.toml")
+)
 @click.argument("recipe", type=PATH)
 @device_option
 @set_option
 def distill(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
-    """Train the student of RECIPE, which sees RGB and hears the teacher.
+    """Train the student of RECIPE, which sees RGB only, on the teacher's outputs.
 
-    Reads the videos, and the teacher of tadkit train-teacher.
+    Needs the videos and the teacher from tadkit train-teacher.
     """
     run_recipe(recipe, only="distill", device=device, overrides=overrides)
 
 
-@click.command(short_help="Train fusion and joint head.", epilog=example("tadkit train-head examples/synth.toml"))
+@click.command(
+    short_help="Train the fusion and the joint head.", epilog=example("tadkit train-head examples/synth.toml")
+)
 @click.argument("recipe", type=PATH)
 @device_option
 @set_option
 def train_head(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
-    """Train fusion and joint head of RECIPE, and write the detector as one file.
+    """Train the fusion and the joint head of RECIPE, and write the detector to one file.
 
-    Reads the features of tadkit extract-features.
+    Needs the features from tadkit extract-features.
     """
     run_recipe(recipe, only="train-head", device=device, overrides=overrides)
