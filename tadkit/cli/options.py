@@ -149,13 +149,13 @@ class SettingChoice(click.Choice[str]):
     """The values of a ``Literal`` setting ``Class.field`` of ``tadkit.config``, read when they are needed."""
 
     def __init__(self, setting: str) -> None:
+        self._setting = setting
         super().__init__(())
-        self._name = setting
 
     @property  # type: ignore[override] # click stores it as an attribute, and only reads it
     def choices(self) -> Sequence[str]:
         """The setting's values."""
-        return get_args(_setting(self._name).annotation) if hasattr(self, "_name") else ()
+        return get_args(_setting(self._setting).annotation)
 
     @choices.setter
     def choices(self, values: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ STDOUT = Path("-")
     "--out",
     type=PATH,
     metavar="PATH",
-    help="Write all detections to this JSON file; - is stdout.",
+    help="Write all detections to this .json, .jsonl or .csv file; - is JSON on stdout.",
 )
 @click.option("--model", type=PATH, metavar="PATH", help="Detector; by default the bundled one.")
 @click.option(
@@ -48,7 +48,7 @@ def detect(
 ) -> None:
     """Find actions in VIDEOS: files, or folders of them.
 
-    Prints the high-confidence detections; --out writes all of them as JSON. --set changes settings under decode, and
+    Prints the high-confidence detections; --out writes all of them. --set changes settings under decode, and
     video.reader; the model determines all others. Failed videos are reported on stderr; the rest are still processed,
     and the exit code is that of the first failure.
     """
@@ -109,7 +109,7 @@ def _print_detections(detections: Mapping[str, Sequence[Detection]], *, show_sco
     type=PATH,
     metavar="PATH",
     required=True,
-    help="Write detections to this JSON file; - is stdout.",
+    help="Write detections to this .json, .jsonl or .csv file; - is JSON on stdout.",
 )
 @video_scores_option
 @device_option

@@ -58,7 +58,7 @@ def inspect(
     seconds: str | None,
     full_px: float | None,
 ) -> None:
-    """Show the contents of STORE, an .h5 file from extract-flow or extract-features.
+    """Show the contents of STORE, an .h5 file from extract-flow or extract-features, or one part of it.
 
     Prints its settings, its size, how much motion was clipped, and what is missing or failed. With --preview, writes a
     picture of the flow instead: hue is the direction (red right, yellow down, cyan left, violet up), saturation the
