@@ -11,7 +11,7 @@ from tadkit.detection.detect import load_detector
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.errors import AnnotationError
 from tadkit.evaluation import MeanAveragePrecision, Protocol, mean_average_precision
-from tadkit.evaluation.evaluate import parse_tiou, refuse_strangers
+from tadkit.evaluation.evaluate import parse_tiou, refuse_unrelated
 from tadkit.progress import Progress, Quiet
 from tadkit.recipe.run import RunResult
 from tadkit.recipe.run import run as run_recipe
@@ -88,7 +88,7 @@ def evaluate(
             found = detections
     dataset = read_dataset(Path(annotations)) if isinstance(annotations, str | Path) else annotations
     truth = _truth(dataset, subset) if isinstance(dataset, Dataset) else dataset
-    refuse_strangers(_named(detections, "detections"), found, _named(annotations, "annotations"), truth)
+    refuse_unrelated(_named(detections, "detections"), found, _named(annotations, "annotations"), truth)
     thresholds = parse_tiou(tiou) if isinstance(tiou, str) else tuple(tiou)
     return mean_average_precision(truth, found, labels=labels, tiou=thresholds, protocol=protocol)
 

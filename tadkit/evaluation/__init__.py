@@ -1,4 +1,4 @@
-"""How good detections are: mean average precision, recall, what is wrong with them, and how far it can be trusted."""
+"""Evaluation of detections: mean average precision, recall, error analysis and confidence intervals."""
 
 from tadkit.evaluation.average_precision import Counts, MeanAveragePrecision, mean_average_precision
 from tadkit.evaluation.bootstrap import Difference, Interval, bootstrap_map, paired_difference

@@ -77,5 +77,5 @@ def test_videos_without_length_are_sent_to_the_check(tmp_path):
     path = tmp_path / "a.json"
     video = VideoRecord("v", 0.0, "training", (Annotation(0, 0, "a"),))
     write_dataset(path, Dataset({"v": video}))
-    with pytest.raises(AnnotationError, match=r"'v' lasts 0 s; see all that is wrong with: tadkit data check"):
+    with pytest.raises(AnnotationError, match=r"'v' lasts 0 s; list all mistakes with: tadkit data check"):
         stats(path, subset=None, rate_hz=10, stride=1)
