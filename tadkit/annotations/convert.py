@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tadkit.annotations.formats import (
-    AMBIGUOUS,
     Format,
     FrameTimes,
     Known,
@@ -22,7 +21,7 @@ from tadkit.annotations.formats import (
 from tadkit.annotations.formats.source import number
 from tadkit.annotations.video_times import VideoTimes
 from tadkit.errors import AnnotationError, UsageError
-from tadkit.records import Dataset, VideoRecord, write_dataset
+from tadkit.records import AMBIGUOUS, Dataset, VideoRecord, check_subset, write_dataset
 from tadkit.video.discovery import find_video
 
 _NUMBERED: tuple[Format, ...] = ("multithumos", "charades", "epic-kitchens")
@@ -194,11 +193,8 @@ def _positive(value: float, where: str) -> float:
 
 
 def _of_subsets(videos: Sequence[SourceVideo], subsets: Collection[str], source: Path) -> list[SourceVideo]:
-    there = sorted({video.subset for video in videos})
-    if unknown := [subset for subset in subsets if subset not in there]:
-        names = ", ".join(f"'{name}'" for name in there if name)
-        has = f"choose one of those it has: {names}" if names else "its videos have none; leave out --subset"
-        raise AnnotationError(f"{source}: no subset '{unknown[0]}'; {has}")
+    for subset in subsets:
+        check_subset(subset, [video.subset for video in videos], where=str(source))
     return [video for video in videos if not subsets or video.subset in subsets]
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tadkit.annotations.findings import Finding
-from tadkit.annotations.formats import AMBIGUOUS
 from tadkit.annotations.presets import Preset
-from tadkit.records import LONGEST_S
+from tadkit.records import AMBIGUOUS, LONGEST_S
 
 SUBSETS = ("training", "validation", "testing")
 _SLACK_S = 0.01

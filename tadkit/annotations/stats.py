@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from tadkit.annotations.formats import AMBIGUOUS
 from tadkit.errors import AnnotationError
 from tadkit.evaluation.sensitivity import ACTIVITYNET_BOUNDS, THUMOS14_BOUNDS
-from tadkit.records import Annotation, VideoRecord, read_dataset
+from tadkit.records import AMBIGUOUS, Annotation, VideoRecord, check_subset, read_dataset
 
 _MOST_LEVELS = 10
 _USUAL_FIRST = 4.0
@@ -127,10 +126,8 @@ def stats(path: Path, *, subset: str | None, rate_hz: float, stride: int) -> Sta
 def _videos(path: Path, subset: str | None) -> list[VideoRecord]:
     """Videos of a subset; checks that they have an action and that each has a length."""
     everything = read_dataset(path).videos.values()
-    known = sorted({video.subset for video in everything})
-    if subset is not None and subset not in known:
-        names = ", ".join(f"'{name}'" for name in known) or "none"
-        raise AnnotationError(f"{path}: no subset '{subset}'; choose one of those it has: {names}")
+    if subset is not None:
+        check_subset(subset, [video.subset for video in everything], where=str(path))
     videos = [video for video in everything if subset in (None, video.subset)]
     if not any(_real(video) for video in videos):
         raise AnnotationError(f"{path}: no annotations to count; check --subset")

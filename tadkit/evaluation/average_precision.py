@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from tadkit.errors import AnnotationError
-from tadkit.evaluation.matching import AMBIGUOUS, Protocol, Ranking, match_classes
+from tadkit.evaluation.matching import Protocol, Ranking, match_classes
 from tadkit.evaluation.tables import in_groups
-from tadkit.records import Annotation, Detection
+from tadkit.records import AMBIGUOUS, Annotation, Detection
 
 
 @dataclass(frozen=True)

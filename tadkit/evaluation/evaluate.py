@@ -27,7 +27,7 @@ from tadkit.evaluation import (
     recall_at_multiples,
 )
 from tadkit.files import write_text
-from tadkit.records import Annotation, Detection, read_dataset, read_detections
+from tadkit.records import Annotation, Detection, check_subset, read_dataset, read_detections
 
 MULTIPLES = (1, 5)
 """Recall@kx is reported for these k (Ego4D)."""
@@ -143,10 +143,8 @@ def evaluate(
 def _truth(path: Path, subset: str | None) -> tuple[dict[str, tuple[Annotation, ...]], dict[str, float]]:
     """Annotations and duration in seconds of each evaluated video."""
     videos = read_dataset(path).videos.values()
-    known = sorted({video.subset for video in videos})
-    if subset is not None and subset not in known:
-        names = ", ".join(f"'{name}'" for name in known) or "none"
-        raise AnnotationError(f"{path}: no subset '{subset}'; choose one of those it has: {names}")
+    if subset is not None:
+        check_subset(subset, [video.subset for video in videos], where=str(path))
     judged = [video for video in videos if subset in (None, video.subset)]
     return {video.name: video.annotations for video in judged}, {video.name: video.duration_s for video in judged}
 

@@ -17,12 +17,10 @@ from jaxtyping import Bool, Float64, Int32, Int64
 
 from tadkit.evaluation.rules import Groups, match_by_detection, match_by_truth
 from tadkit.evaluation.tables import Table, action_table, detection_table, in_groups, small
-from tadkit.records import Annotation, Detection
+from tadkit.records import AMBIGUOUS, Annotation, Detection
 from tadkit.segments import temporal_iou
 
 Protocol = Literal["activitynet", "thumos14"]
-AMBIGUOUS = "Ambiguous"
-"""THUMOS14's label of stretches that annotators could not decide on; no protocol counts it as a class."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tadkit.evaluation.average_precision import judged_labels
-from tadkit.evaluation.matching import AMBIGUOUS
 from tadkit.evaluation.tables import Table, action_table, detection_table, pairs_in_groups, picked, turns
-from tadkit.records import Annotation, Detection
+from tadkit.records import AMBIGUOUS, Annotation, Detection
 from tadkit.segments import temporal_iou
 
 CURVE_POINTS = 100

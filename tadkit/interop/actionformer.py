@@ -124,7 +124,7 @@ def settings_of(
         WeightsError: the weights are not those of a supported head.
     """
     if "scales" not in tensors or "classifier.out.conv.bias" not in tensors:
-        raise WeightsError(f"{where}: not a {source} head: it lacks the classifier or the level scales")
+        raise WeightsError(f"{where}: not a head of {source}: it has no classifier or no level scales")
     if source == "opentad" and any(name.startswith("pyramid.fpn.") for name in tensors):
         raise WeightsError(
             f"{where}: has OpenTAD's FPN neck, which tadkit does not support; expected FPNIdentity, as in recipes"

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from tadkit.checkpoint import read_foreign
 from tadkit.errors import UsageError, WeightsError
 from tadkit.files import digest_of_file
 from tadkit.interop.actionformer import Source, settings_of, translated
@@ -32,8 +27,6 @@ _SECTIONS = (
 
 _WRAPPED = re.compile(r"^(?:(?:module|model|_orig_mod)\.)+")
 """Prefixes of parallel, averaged, compiled and Lightning models."""
-_DAMAGED = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
-"""What PyTorch raises of files with a bit or a piece wrong."""
 _NUMBERED = re.compile(r"(\d+)[\s,]+(.*\S)")
 
 _OPENTAD = {
@@ -104,7 +97,7 @@ def build_imported(
         section, channels, classes, tensors, assumed = _sized(state, source, config, where=where)
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise WeightsError(
-            f"{where}: weights or config are not those of a {source} head: a size or a setting has an unexpected form "
+            f"{where}: weights or config do not match a head of {source}: a size or a setting has an unexpected form "
             f"({error})"
         ) from error
     head = build_head(head_settings(section, where=where), in_channels=channels, num_classes=classes)
@@ -115,7 +108,7 @@ def build_imported(
         lists = {"unknown": strange, "missing": missing}
         differences = "; ".join(f"{word} {', '.join(names[:4])}" for word, names in lists.items() if names)
         way_out = "expected the --config that it was trained with" if config else "give its --config"
-        raise WeightsError(f"{where}: not a {source} head that tadkit supports ({differences}); {way_out}")
+        raise WeightsError(f"{where}: not a head of {source} that tadkit supports ({differences}); {way_out}")
     for name, value in tensors.items():
         if value.numel() != own[name].numel():
             shapes = f"{tuple(value.shape)}, expected {tuple(own[name].shape)}"
@@ -160,17 +153,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
     Raises:
         WeightsError: not a checkpoint, or one that could only be read by running code in it.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; expected a checkpoint (.pth.tar, .pth or .safetensors)")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path), False
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about odd pickles, which are reported below
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, *_DAMAGED) as error:
-        reason = _reason(path, error)
-        raise WeightsError(f"{path}: not a checkpoint that loads without running code in it ({reason})") from error
+    held = read_foreign(path)
     for name in ("state_dict_ema", "state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping) and held[name]:
             held = held[name]
@@ -179,24 +162,12 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
     else:
         averaged = False
     if not isinstance(held, Mapping) or not held:
-        raise WeightsError(f"{path}: holds no state dict; expected a checkpoint of a training run")
+        raise WeightsError(f"{path}: contains no state dict; expected a checkpoint of a training run")
     if strange := [name for name, value in held.items() if not isinstance(value, Tensor)]:
-        raise WeightsError(f"{path}: holds no state dict ('{strange[0]}' is no tensor); expected one of a training run")
+        raise WeightsError(
+            f"{path}: contains no state dict ('{strange[0]}' is not a tensor); expected a training checkpoint"
+        )
     return {_WRAPPED.sub("", str(name)): value for name, value in held.items()}, averaged
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """Why a file does not load, in our words where PyTorch's would advise to run its code."""
-    said = str(error)
-    if needed := re.search(r"GLOBAL (\S+) was not an allowed global", said):
-        return f"it holds {needed[1]}; where you made it, save its state_dict by itself"
-    with suppress(OSError), path.open("rb") as file:
-        start = file.read(64)
-        if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
-            return "it is text, perhaps a page or a pointer in place of the file"
-    if isinstance(error, pickle.UnpicklingError):
-        return "it is no file of torch.save"
-    return (said.strip().splitlines() or ["no reason given"])[0].partition(". ")[0][:160]
 
 
 def flattened(config: Mapping[str, Any]) -> dict[str, Any]:

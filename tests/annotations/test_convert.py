@@ -99,7 +99,7 @@ def test_durations_and_rates_from_the_videos(tmp_path):
 def test_a_subset_is_kept_by_its_whole_name(tmp_path):
     (tmp_path / "d.csv").write_text("video,seconds\nvideo_validation_0000001,9\nvideo_validation_0000002,9\n")
     source = golf(tmp_path / "golf")
-    with pytest.raises(AnnotationError, match="no subset 'train'; choose one of those it has: 'training'"):
+    with pytest.raises(AnnotationError, match="no subset 'train'; the annotations have 'training'"):
         convert(source, tmp_path / "o.json", durations=[tmp_path / "d.csv"], subsets=["train"])
     kept = convert(source, tmp_path / "o.json", durations=[tmp_path / "d.csv"], subsets=["training"])
     assert list(kept.counts) == ["training"]
@@ -183,7 +183,7 @@ def test_options_that_a_form_makes_no_use_of_are_refused(option, said, tmp_path)
 
 
 def test_a_source_without_subsets_says_so(tmp_path):
-    with pytest.raises(AnnotationError, match="no subset 'training'; its videos have none; leave out --subset"):
+    with pytest.raises(AnnotationError, match="no subset 'training'; the videos have no subsets"):
         convert(labelled(tmp_path / "a.json", "a"), tmp_path / "out.json", subsets=["training"])
 
 

@@ -147,7 +147,7 @@ def test_the_other_peers_names_are_not_taken_for_this_ones(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda x: x.reshape(-1) if x.ndim == 3 else x, "not those of a head of actionformer"),
+        (lambda x: x.reshape(-1) if x.ndim == 3 else x, "do not match a head of actionformer"),
         (lambda x: x[:0], "head settings that this tadkit cannot take"),
         (lambda x: x * float("nan"), "holds values that are not finite"),
     ],

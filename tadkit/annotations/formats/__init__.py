@@ -20,14 +20,13 @@ from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.annotations.formats.guess import guess
 from tadkit.annotations.formats.label_studio import read_label_studio, write_label_studio
 from tadkit.annotations.formats.numbered import read_classes, read_multithumos
-from tadkit.annotations.formats.source import AMBIGUOUS, Known, Source, SourceVideo, file_of, forward, read_table
+from tadkit.annotations.formats.source import Known, Source, SourceVideo, file_of, forward, read_table
 from tadkit.annotations.formats.thumos14 import ACTIONFORMER, OPENTAD, read_afsd, read_official
 from tadkit.annotations.formats.via import read_via, write_via
 from tadkit.annotations.forms import Format, Tool
 from tadkit.errors import AnnotationError
 
 __all__ = [
-    "AMBIGUOUS",
     "Format",
     "FrameTimes",
     "Known",

@@ -11,13 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
-from xml.parsers import expat
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 
 from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, shown
 
-AMBIGUOUS = "Ambiguous"
 _DECIMALS = 9
 
 
@@ -171,32 +172,22 @@ def table_of(lines: Iterable[str], path: Path, *columns: str, delimiter: str = "
     return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in reader]
 
 
-class _DoctypeError(Exception):
-    """A DOCTYPE was met."""
-
-
 def read_xml(path: Path) -> ElementTree.Element:
-    """The root of an XML file without a document type: no entity of it is ever expanded, nothing else is fetched.
+    """The root of an XML file; document types and entities are refused, so nothing is expanded or fetched.
 
     Raises:
-        AnnotationError: missing, not XML, or with a DOCTYPE, which could define entities.
+        AnnotationError: missing, not XML, or with a document type, which could define entities.
     """
-
-    def refuse(*_: object) -> None:
-        raise _DoctypeError
-
-    text = read_text(path)
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
+    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", read_text(path))
     try:
-        parser.Parse(re.sub(r"^\s*<\?xml[^>]*\?>", "", text), True)
-        return ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text))
-    except _DoctypeError as cause:
+        root: ElementTree.Element = fromstring(text, forbid_dtd=True)
+    except DefusedXmlException as cause:
         raise AnnotationError(
             f"{path}: has a document type (<!DOCTYPE>), which annotation tools do not write; remove it"
         ) from cause
-    except (expat.ExpatError, ElementTree.ParseError) as cause:
+    except ElementTree.ParseError as cause:
         raise AnnotationError(f"{path}: not XML ({cause})") from cause
+    return root
 
 
 def name_of_file(text: str) -> str:

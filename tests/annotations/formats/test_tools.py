@@ -38,12 +38,31 @@ def test_elan_slots_origin_and_tiers(tmp_path):
     assert "1 dependent annotations are left out" in source.remarks[0]
 
 
+LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "doctype",
+    [
+        '<!DOCTYPE a [<!ENTITY l "c">]>',
+        f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}<!ENTITY l "&l9;">]>',
+        '<!DOCTYPE a [<!ENTITY l SYSTEM "secret.txt">]>',
+        '<!DOCTYPE a [<!ENTITY % p SYSTEM "secret.txt"> %p; <!ENTITY l "c">]>',
+        '<!DOCTYPE a SYSTEM "secret.txt">',
+    ],
+    ids=["entity", "billion-laughs", "external-entity", "external-parameter-entity", "external-dtd"],
+)
 @pytest.mark.parametrize("form", ["elan", "cvat"])
-def test_xml_with_a_document_type_is_refused_unexpanded(form, tmp_path):
+def test_xml_with_a_document_type_is_refused_unexpanded(form, doctype, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("secret.txt").write_text("top secret")
+    label = "x" if doctype.endswith('"secret.txt">') else "&l;"
     path = tmp_path / "bomb.xml"
-    path.write_text('<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;">]><annotations><track label="&d;"/></annotations>')
-    with pytest.raises(AnnotationError, match="has a document type"):
-        read_annotations(path, form, Known())
+    path.write_text(f'<?xml version="1.0"?>{doctype}<annotations><track label="x">{label}</track></annotations>')
+    with pytest.raises(AnnotationError) as error:
+        read_annotations(path, form, Known(fps=25.0))
+    way_out = "has a document type (<!DOCTYPE>), which annotation tools do not write; remove it"
+    assert str(error.value) == f"{path}: {way_out}"
 
 
 def test_cvat_tracks_leave_and_come_back(tmp_path):
