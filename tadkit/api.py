@@ -9,13 +9,12 @@ from typing import overload
 from tadkit.config.loading import load_recipe
 from tadkit.detection.detect import load_detector
 from tadkit.detection.detections import Detections, VideoDetections
-from tadkit.errors import AnnotationError
 from tadkit.evaluation import MeanAveragePrecision, Protocol, mean_average_precision
-from tadkit.evaluation.evaluate import parse_tiou, refuse_strangers
+from tadkit.evaluation.evaluate import parse_tiou, refuse_unrelated
 from tadkit.progress import Progress, Quiet
 from tadkit.recipe.run import RunResult
 from tadkit.recipe.run import run as run_recipe
-from tadkit.records import Annotation, Dataset, Detection, read_dataset, read_detections
+from tadkit.records import Annotation, Dataset, Detection, check_subset, read_dataset, read_detections
 
 Actions = Mapping[str, Sequence[Annotation]]
 
@@ -87,8 +86,8 @@ def evaluate(
         case _:
             found = detections
     dataset = read_dataset(Path(annotations)) if isinstance(annotations, str | Path) else annotations
-    truth = _truth(dataset, subset) if isinstance(dataset, Dataset) else dataset
-    refuse_strangers(_named(detections, "detections"), found, _named(annotations, "annotations"), truth)
+    truth = _truth(dataset, subset, _named(annotations, "annotations")) if isinstance(dataset, Dataset) else dataset
+    refuse_unrelated(_named(detections, "detections"), found, _named(annotations, "annotations"), truth)
     thresholds = parse_tiou(tiou) if isinstance(tiou, str) else tuple(tiou)
     return mean_average_precision(truth, found, labels=labels, tiou=thresholds, protocol=protocol)
 
@@ -98,12 +97,10 @@ def _named(value: object, kind: str) -> str:
     return str(value) if isinstance(value, str | Path) else kind
 
 
-def _truth(dataset: Dataset, subset: str | None) -> Actions:
-    truth = {name: video.annotations for name, video in dataset.videos.items() if subset in (None, video.subset)}
-    if subset is not None and not truth:
-        names = ", ".join(sorted({f"'{video.subset}'" for video in dataset.videos.values()})) or "none"
-        raise AnnotationError(f"no subset '{subset}' in the annotations; choose one of those they have: {names}")
-    return truth
+def _truth(dataset: Dataset, subset: str | None, where: str) -> Actions:
+    if subset is not None:
+        check_subset(subset, [video.subset for video in dataset.videos.values()], where=where)
+    return {name: video.annotations for name, video in dataset.videos.items() if subset in (None, video.subset)}
 
 
 def read_annotations(path: str | Path) -> Dataset:

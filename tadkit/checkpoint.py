@@ -1,17 +1,20 @@
-"""Model files: safetensors with a header that describes the model. Pickles are never read."""
+"""Model files: safetensors with a descriptive header; files of other projects are read without running code."""
 
 from __future__ import annotations
 
 import json
+import pickle
+import re
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tadkit.errors import WeightsError
 from tadkit.files import canonical_json, digest_of_file, whole_file
@@ -19,6 +22,8 @@ from tadkit.version import __version__
 
 FORMAT = "tadkit-checkpoint"
 VERSION = 1
+_DAMAGED = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What PyTorch raises for damaged files."""
 Kind = Literal["teacher", "student", "joint-head", "detector", "head", "training"]
 
 
@@ -169,3 +174,36 @@ def load_weights(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
         differing = ", ".join(sorted({name for name, _ in own.items() ^ other.items()})[:4])
         raise WeightsError(f"{checkpoint.path}: weights do not fit the model described in the header: {differing}")
     module.load_state_dict(dict(checkpoint.tensors))
+
+
+def read_foreign(path: Path) -> Any:
+    """Content of a checkpoint of another project, on the CPU: safetensors, or a pickle of plain values and tensors.
+
+    Raises:
+        WeightsError: missing, damaged, or only readable by running code in it.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; expected a checkpoint (.pth.tar, .pth or .safetensors)")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about odd pickles, which are reported below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, *_DAMAGED) as error:
+        reason = _reason(path, error)
+        raise WeightsError(f"{path}: not a checkpoint that loads without running code in it ({reason})") from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file does not load; PyTorch's own message would advise running its code."""
+    text = str(error)
+    if needed := re.search(r"GLOBAL (\S+) was not an allowed global", text):
+        return f"it contains {needed[1]}; if you made it, save only its state_dict"
+    with suppress(OSError), path.open("rb") as file:
+        start = file.read(64)
+        if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
+            return "it is text, perhaps a web page or a Git LFS pointer instead of the file"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it was not written by torch.save"
+    return (text.strip().splitlines() or ["no reason given"])[0].partition(". ")[0][:160]

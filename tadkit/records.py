@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tadkit.errors import AnnotationError
+from tadkit.errors import AnnotationError, TadkitError
 from tadkit.files import read_json, write_text
 
+AMBIGUOUS = "Ambiguous"
+"""THUMOS14's label of segments that annotators could not decide on; no protocol counts it as a class."""
 DETECTIONS_VERSION = "VERSION 1.3"
 _MOST_SHOWN = 80
 LONGEST_S = 1e9
@@ -77,6 +79,25 @@ def read_dataset(path: Path) -> Dataset:
             "expected ActivityNet-style JSON, see docs/formats.md"
         )
     return Dataset({name: _video_record(path, name, entry) for name, entry in database.items()})
+
+
+def check_subset(subset: str, known: Iterable[str], *, where: str, error: type[TadkitError] = AnnotationError) -> None:
+    """Check that some video is in ``subset``.
+
+    Args:
+        subset: name to check, matched exactly.
+        known: subset of each annotated video; empty if a video has none.
+        where: file or setting, for the error message.
+        error: class of the error.
+
+    Raises:
+        TadkitError: no video is in it; the message lists the subsets that exist.
+    """
+    names = sorted(set(known))
+    if subset not in names:
+        there = ", ".join(f"'{name}'" for name in names if name)
+        choices = f"the annotations have {there}" if there else "the videos have no subsets, so do not select one"
+        raise error(f"{where}: no subset '{subset}'; {choices}")
 
 
 def _instead(content: Any, key: str, kind: str) -> str:

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tadkit.errors import AnnotationError
+from tadkit.errors import AnnotationError, SettingsError
 from tadkit.records import (
     Annotation,
     Dataset,
     Detection,
     VideoRecord,
+    check_subset,
     detections_json,
     read_dataset,
     read_detections,
@@ -135,3 +136,13 @@ def test_a_video_named_twice_is_refused(tmp_path: Path, read: Callable[[Path], o
     path.write_text(f'{{"{key}": {{"a": {video}, "b": {video}, "a": {video}}}}}')
     with pytest.raises(AnnotationError, match="'a' appears twice in one object"):
         read(path)
+
+
+def test_an_unknown_subset_is_refused_with_the_existing_ones() -> None:
+    check_subset("training", ["training", ""], where="a.json")
+    check_subset("", ["training", ""], where="a.json")
+    with pytest.raises(AnnotationError) as error:
+        check_subset("test", ["training", "", "testing", "training"], where="a.json")
+    assert str(error.value) == "a.json: no subset 'test'; the annotations have 'testing', 'training'"
+    with pytest.raises(SettingsError, match="no subset 'test'; the videos have no subsets, so do not select one"):
+        check_subset("test", [""], where="a.json", error=SettingsError)

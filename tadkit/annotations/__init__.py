@@ -1,1 +1,1 @@
-"""Annotations: the forms that datasets and tools keep them in, and what is wrong with them."""
+"""Annotations: reading, writing, checking and counting those of datasets and annotation tools."""

@@ -1,4 +1,4 @@
-"""``tadkit data check``: what is wrong with annotations, alone and beside videos and features."""
+"""``tadkit data check``: find mistakes in annotations, alone or against videos and features."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _STEPS = 2.0
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was looked at and what was found.
+    """What was checked and what was found.
 
     Attributes:
         videos: number of videos in the annotations.
         findings: in the order of the files.
-        forms: for each subset, the published form whose counts it has (with a preset).
+        forms: for each subset, the published version whose counts it matches (with a preset).
     """
 
     videos: int
@@ -58,19 +58,19 @@ def check(
     dataset: PresetName | None = None,
     progress: Progress,
 ) -> CheckResult:
-    """Find what is wrong with annotations.
+    """Find mistakes in annotations.
 
     Args:
-        paths: ActivityNet-style JSON files that belong together, such as one a split.
-        videos: folder of the videos, whose presence, length and frame rate are compared.
-        features: feature store whose presence and length are compared.
-        dataset: what the annotations should be.
-        progress: told of each video that is read.
+        paths: ActivityNet-style JSON files that belong together, such as one per split.
+        videos: folder of the videos; checks that each exists and has the annotated length and frame rate.
+        features: feature store; checks that each video is in it and has the annotated length.
+        dataset: published dataset that the annotations should match.
+        progress: advanced for each video.
 
     Raises:
-        AnnotationError: a file is not ActivityNet-style JSON at all.
-        StoreError: ``features`` is no feature store.
-        UsageError: ``videos`` is no folder.
+        AnnotationError: a file is not ActivityNet-style JSON.
+        StoreError: ``features`` is not a feature store.
+        UsageError: ``videos`` is not a folder.
     """
     entries = [entry for path in paths for entry in read_entries(path)]
     known = None if dataset is None else preset(dataset)
@@ -85,7 +85,7 @@ def check(
 
 
 def read_entries(path: Path) -> list[Entry]:
-    """The videos of a file, each time that it names them: JSON may repeat a key, and readers keep the last.
+    """All video entries of a file, repeated ones included: JSON may repeat a key, and readers keep the last.
 
     Raises:
         AnnotationError: not ActivityNet-style JSON.
@@ -93,7 +93,7 @@ def read_entries(path: Path) -> list[Entry]:
     content = read_json(path, error=AnnotationError, of_pairs=_Pairs)
     database = content.get("database") if isinstance(content, _Pairs) else None
     if not isinstance(database, _Pairs):
-        raise AnnotationError(f"{path}: no 'database' object; convert other forms first with: tadkit data convert")
+        raise AnnotationError(f"{path}: no 'database' object; convert other formats first with: tadkit data convert")
     return [Entry(str(path), name, entry) for name, entry in database.pairs]
 
 
@@ -121,15 +121,15 @@ def _check_videos(entries: Sequence[Entry], folder: Path, progress: Progress) ->
         except VideoError as error:
             yield Finding("error", entry.name, "unreadable", str(error))
             continue
-        yield from _compare(entry, "fps", of_file.fps, _FPS_SHARE, 0.0, "frames a second")
+        yield from _compare(entry, "fps", of_file.fps, _FPS_SHARE, 0.0, "frames per second")
         yield from _compare(entry, "duration", of_file.duration_s, _DURATION_SHARE, _DURATION_S, "s")
     files = {path.name for path in folder.iterdir() if is_video(path)}
     if more := sorted(files - found):
-        yield Finding("warning", "", "extra-files", f"{len(more)} videos in {folder} are not annotated, as {more[0]}")
+        yield Finding("warning", "", "extra-files", f"{len(more)} videos in {folder} not annotated, such as {more[0]}")
 
 
 def _compare(entry: Entry, field: str, real: float | None, share: float, slack: float, unit: str) -> Iterator[Finding]:
-    """A value of the annotations beside the file's; what is not said cannot disagree."""
+    """Compare an annotated value with the file's; skip values that one of them lacks."""
     said = number_of(entry.content.get(field)) if isinstance(entry.content, dict) else None
     if said is not None and real is not None and abs(said - real) > max(slack, share * real):
         message = f"{field} is {said:g} {unit} in the annotations, {real:.6g} in the file"
@@ -146,7 +146,7 @@ def _check_features(entries: Sequence[Entry], path: Path) -> Iterator[Finding]:
             stamps_s = store.stamps_s(entry.name)
             duration_s = number_of(entry.content.get("duration")) if isinstance(entry.content, dict) else None
             if len(stamps_s) == 0:
-                yield Finding("error", entry.name, "features", f"{path} has no step of it")
+                yield Finding("error", entry.name, "features", f"{path} has no step of this video")
             elif duration_s is not None:
                 step_s = float(np.median(np.diff(stamps_s))) if len(stamps_s) > 1 else duration_s
                 end_s = float(stamps_s[-1])
@@ -155,5 +155,5 @@ def _check_features(entries: Sequence[Entry], path: Path) -> Iterator[Finding]:
                     yield Finding("error", entry.name, "features", said)
         if more := sorted(there - {entry.name for entry in entries}):
             yield Finding(
-                "warning", "", "extra-features", f"{len(more)} videos in {path} are not annotated, as {more[0]}"
+                "warning", "", "extra-features", f"{len(more)} videos in {path} not annotated, such as {more[0]}"
             )

@@ -1,4 +1,4 @@
-"""``tadkit data convert``: annotations of datasets and tools to our form, and to those of tools."""
+"""``tadkit data convert``: convert annotations of datasets and tools to tadkit's format or to a tool's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tadkit.annotations.formats import (
-    AMBIGUOUS,
     Format,
     FrameTimes,
     Known,
@@ -22,7 +21,7 @@ from tadkit.annotations.formats import (
 from tadkit.annotations.formats.source import number
 from tadkit.annotations.video_times import VideoTimes
 from tadkit.errors import AnnotationError, UsageError
-from tadkit.records import Dataset, VideoRecord, write_dataset
+from tadkit.records import AMBIGUOUS, Dataset, VideoRecord, check_subset, write_dataset
 from tadkit.video.discovery import find_video
 
 _NUMBERED: tuple[Format, ...] = ("multithumos", "charades", "epic-kitchens")
@@ -34,12 +33,12 @@ _FRAMES = ("count", "frames", "numFrame", "duration_frame")
 
 @dataclass(frozen=True)
 class SubsetCounts:
-    """What a subset holds.
+    """Counts of one subset.
 
     Attributes:
         videos: all videos.
         with_actions: videos with at least one instance.
-        instances: annotations but the ambiguous ones.
+        instances: annotations other than the ambiguous ones.
         ambiguous: annotations labelled ``Ambiguous`` (THUMOS14).
         classes: labels of the instances.
     """
@@ -53,7 +52,7 @@ class SubsetCounts:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted: the source's form, counts by subset (in order of names), and remarks on what was left out."""
+    """What was converted: the source's format, counts by subset (sorted by name), and remarks on what was left out."""
 
     form: Format
     counts: Mapping[str, SubsetCounts]
@@ -78,22 +77,22 @@ def convert(
 
     Args:
         source: file or folder.
-        out: file, or for ELAN and CVAT the folder, that is written.
-        form: the source's form; None guesses it.
-        to: a tool's form; None is ours, for which every video needs a duration.
-        subsets: keep only these, named as in the result; none keeps all.
-        durations: csv files of durations (docs/data.md) for videos whose source has none.
+        out: output file; for ELAN and CVAT a folder.
+        form: the source's format; None detects it.
+        to: a tool's format; None writes tadkit's, which needs a duration for every video.
+        subsets: keep only these, named as in the result; empty keeps all.
+        durations: csv files of durations (docs/data.md) for videos without one in the source.
         videos: folder of the videos, for durations, frame stamps and file names.
-        classes: class list, where the source has numbers only.
-        fps: rate of frame-based forms where nothing better is known.
-        noun: EPIC-KITCHENS: label by noun, not by verb.
-        present_only: leave out, with a remark, those that have no file in ``videos``.
+        classes: class list for sources that have numbers only.
+        fps: frame rate of frame-based formats, used when neither source nor video gives one.
+        noun: EPIC-KITCHENS: use nouns as labels instead of verbs.
+        present_only: leave out videos without a file in ``videos``, with a remark.
 
     Raises:
         AnnotationError: the source cannot be read or has no video, a subset does not exist, or a duration is missing.
         VideoError: a video of ``videos`` cannot be read.
-        UsageError: ``videos`` is no folder, or is needed and not given; an option that the forms make no use of; or
-            ``out`` is where the source is.
+        UsageError: ``videos`` is not a folder, or is needed but not given; an option does not apply to these
+            formats; or ``out`` would overwrite the source.
     """
     if present_only and videos is None:
         raise UsageError("--present-only keeps the videos in a folder; name it with --videos")
@@ -108,14 +107,14 @@ def convert(
     _refuse_own_place(source, form, out, to)
     read = read_annotations(source, form, known)
     if not read.videos:
-        raise AnnotationError("; ".join((f"{source}: no video that is labelled", *read.remarks)))
+        raise AnnotationError("; ".join((f"{source}: no labelled video", *read.remarks)))
     lengths = {name: entry for path in durations for name, entry in read_durations(path, known).items()}
     remarks, kept = list(read.remarks), _of_subsets(read.videos, subsets, source)
     if videos is not None and present_only:
         kept = _present(kept, videos, source, remarks)
     kept = [_completed(video, lengths, known) for video in kept]
     if to is None:
-        kept = _without_strays(kept, source, remarks)
+        kept = _without_ambiguous_only(kept, source, remarks)
         write_dataset(out, Dataset({video.name: _record(video, kept, source, videos) for video in kept}))
     else:
         write_annotations(out, to, kept, known)
@@ -124,47 +123,47 @@ def convert(
 
 def _refuse_unused(form: Format, to: Tool | None, *, classes: Path | None, fps: float | None, noun: bool) -> None:
     if noun and form != "epic-kitchens":
-        raise UsageError(f"--noun is for epic-kitchens, and this is {form}; leave it out")
+        raise UsageError(f"--noun applies to epic-kitchens only, and this is {form}; leave it out")
     if classes is not None and form not in _NUMBERED:
-        raise UsageError(f"--classes names the numbers of {', '.join(_NUMBERED)}, and this is {form}; leave it out")
+        raise UsageError(f"--classes applies only to {', '.join(_NUMBERED)}, and this is {form}; leave it out")
     if fps is not None and not {form, to} & set(_IN_FRAMES):
-        raise UsageError(f"--fps is for forms in frames ({', '.join(_IN_FRAMES)}), not for {form}; leave it out")
+        raise UsageError(f"--fps applies only to {', '.join(_IN_FRAMES)}, not to {form}; leave it out")
 
 
 def _refuse_own_place(source: Path, form: Format, out: Path, to: Tool | None) -> None:
-    """What a person labelled is not written over: the source itself, or one of several files that are written."""
+    """Never overwrite annotations that a person made: the source file, or a file of the source folder."""
     if out.resolve() == source.resolve() or (form == to and out.resolve() == source.resolve().parent):
-        raise UsageError(f"--out {out} is where the annotations are that it would be made of; name another place")
+        raise UsageError(f"--out {out} would overwrite the source annotations; name another place")
 
 
 def _present(videos: Sequence[SourceVideo], folder: Path, source: Path, remarks: list[str]) -> list[SourceVideo]:
-    """Videos that have a file; a remark counts the others."""
+    """Videos that have a file; a remark gives the number of the others."""
     kept = [video for video in videos if find_video(video.name, folder) is not None]
     if len(kept) < len(videos):
         remarks.append(f"{source}: {len(videos) - len(kept)} of {len(videos)} videos are not in {folder}; left out")
     return kept
 
 
-def _without_strays(videos: Sequence[SourceVideo], source: Path, remarks: list[str]) -> list[SourceVideo]:
-    """Leave out, with a remark, videos of unknown length that have ambiguous instances alone: THUMOS14 has one."""
+def _without_ambiguous_only(videos: Sequence[SourceVideo], source: Path, remarks: list[str]) -> list[SourceVideo]:
+    """Leave out videos of unknown length that have only ambiguous instances, with a remark: THUMOS14 has one."""
     kept = []
     for video in videos:
-        stray = video.annotations and all(a.label == AMBIGUOUS for a in video.annotations)
-        if stray and video.duration_s is None:
+        only_ambiguous = video.annotations and all(a.label == AMBIGUOUS for a in video.annotations)
+        if only_ambiguous and video.duration_s is None:
             count = len(video.annotations)
-            remarks.append(f"{source}: '{video.name}' is left out: {count} ambiguous instances alone, and no duration")
+            remarks.append(f"{source}: '{video.name}' is left out: only ambiguous instances ({count}), and no duration")
         else:
             kept.append(video)
     return kept
 
 
 def read_durations(path: Path, known: Known) -> dict[str, float]:
-    """Seconds by video from annotations that have them, or from a csv.
+    """Durations in seconds by video, from annotations or from a csv.
 
-    A csv has a column of names and one of seconds, or of frames and of ``fps``.
+    A csv has a column of names and either one of seconds or two: frames and ``fps``.
 
     Raises:
-        AnnotationError: it has no such columns, or a value is no number.
+        AnnotationError: it lacks these columns, or a value is not a number.
     """
     if path.suffix != ".csv":
         videos = read_annotations(path, guess(path), known).videos
@@ -180,10 +179,10 @@ def read_durations(path: Path, known: Known) -> dict[str, float]:
         if seconds is not None:
             length_s = _positive(number(row[seconds], f"{where} {seconds}"), f"{where} {seconds}")
         else:
-            fps = _positive(number(row["fps"], f"{where} fps", unit="frames a second"), f"{where} fps")
+            fps = _positive(number(row["fps"], f"{where} fps", unit="frames per second"), f"{where} fps")
             length_s = number(row[frames or ""], f"{where} {frames}", unit="a number of frames") / fps
         if found.setdefault(row[name], length_s) != length_s:
-            raise AnnotationError(f"{where} is there twice, of {found[row[name]]:g} and {length_s:g} s; keep one")
+            raise AnnotationError(f"{where} is listed twice, with {found[row[name]]:g} and {length_s:g} s; keep one")
     return found
 
 
@@ -194,16 +193,13 @@ def _positive(value: float, where: str) -> float:
 
 
 def _of_subsets(videos: Sequence[SourceVideo], subsets: Collection[str], source: Path) -> list[SourceVideo]:
-    there = sorted({video.subset for video in videos})
-    if unknown := [subset for subset in subsets if subset not in there]:
-        names = ", ".join(f"'{name}'" for name in there if name)
-        has = f"choose one of those it has: {names}" if names else "its videos have none; leave out --subset"
-        raise AnnotationError(f"{source}: no subset '{unknown[0]}'; {has}")
+    for subset in subsets:
+        check_subset(subset, [video.subset for video in videos], where=str(source))
     return [video for video in videos if not subsets or video.subset in subsets]
 
 
 def _completed(video: SourceVideo, lengths: Mapping[str, float], known: Known) -> SourceVideo:
-    """The video with a duration from the csv files, else from its file, where the source has none; its rate as well."""
+    """Fill in a missing duration from the csv files or from the video file, and a missing rate from the video file."""
     duration_s = lengths.get(video.name) if video.duration_s is None else video.duration_s
     if duration_s is not None and video.fps is not None:
         return replace(video, duration_s=duration_s)

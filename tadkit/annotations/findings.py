@@ -1,4 +1,4 @@
-"""Findings about annotations, and the lines in which a person reads many of them."""
+"""Findings about annotations, and how they are printed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Literal
 
 Level = Literal["error", "warning"]
 MOST_ERRORS = 50
-"""Errors that are told one by one; the rest is counted."""
+"""Errors printed one by one; the rest are only counted."""
 _ALONE = 3
-"""Warnings of one kind that are told one by one; more share a line."""
+"""Warnings of one kind printed one by one; more are merged into one line."""
 _NAMED = 3
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One mistake or oddity.
 
     Attributes:
-        level: an error contradicts itself or cannot be used; a warning is unusual, and read as it stands.
-        video: name of the video, empty where it is about the whole file.
-        what: a word for the kind, such as ``negative``.
+        level: an error is contradictory or unusable data; a warning is unusual data that is used as it is.
+        video: name of the video; empty for a finding about the whole file.
+        what: kind, in one word, such as ``negative``.
         message: what, where, and what was expected.
     """
 
@@ -38,12 +38,12 @@ class Finding:
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """Findings in their order: an error a line, up to ``MOST_ERRORS``; warnings of one kind in a line where many are.
+    """Lines to print, in order: one per error up to ``MOST_ERRORS``; many warnings of one kind share a line.
 
-    What is about a whole file has a line of its own always.
+    A finding about a whole file always has its own line.
     """
     errors = [finding for finding in findings if finding.level == "error"]
-    told = set(map(id, errors[:MOST_ERRORS]))
+    listed = set(map(id, errors[:MOST_ERRORS]))
     alike: dict[str, list[Finding]] = {}
     for finding in findings:
         if finding.level == "warning" and finding.video:
@@ -51,7 +51,7 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         group = alike.get(finding.what, []) if finding.level == "warning" and finding.video else []
         if finding.level == "error":
-            if id(finding) in told:
+            if id(finding) in listed:
                 yield str(finding)
         elif len(group) <= _ALONE:
             yield str(finding)
@@ -68,4 +68,4 @@ def _together(group: Sequence[Finding]) -> str:
     named = ", ".join(f"'{name}'" for name in names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     videos = "1 video" if len(names) == 1 else f"{len(names)} videos"
     first = group[0].message
-    return f"warning: {len(group)} of kind {group[0].what} in {videos} ({named}; --json lists all), the first: {first}"
+    return f"warning: {len(group)} of kind {group[0].what} in {videos} ({named}; --json lists all); the first: {first}"

@@ -1,11 +1,11 @@
-"""The names of annotations' forms, apart from their readers, which the command line's help need not load."""
+"""Names of the annotation formats, apart from their readers so that the command line's help loads fast."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Tool = Literal["boris", "elan", "cvat", "label-studio", "via"]
-"""Forms that are written as well as read."""
+"""Formats that are written as well as read."""
 
 Format = Literal[
     "tadkit",
@@ -23,4 +23,4 @@ Format = Literal[
     "ego4d-mq",
     Tool,
 ]
-"""Every form that is read."""
+"""Every format that is read."""

@@ -1,4 +1,4 @@
-"""What is wrong with annotations: all that can be told from the file alone, each finding with its video's name."""
+"""Mistakes in annotations that the file alone shows, each with its video's name."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from tadkit.annotations.findings import Finding
-from tadkit.annotations.formats import AMBIGUOUS
 from tadkit.annotations.presets import Preset
-from tadkit.records import LONGEST_S
+from tadkit.records import AMBIGUOUS, LONGEST_S
 
 SUBSETS = ("training", "validation", "testing")
 _SLACK_S = 0.01
-"""Past the end by less than this is rounding."""
+"""Less than this past the end is rounding."""
 _PUBLISHED = "published-past-end"
-"""The kind of what lies past the end in the published files too."""
+"""Kind of the finding for segments past the end that the published files have, too."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One video of one file, as JSON has it."""
+    """One video of one file, as raw JSON."""
 
     file: str
     name: str
@@ -30,23 +29,23 @@ class Entry:
 
     @property
     def subset(self) -> str:
-        """Its subset, empty where it has none."""
+        """Its subset; empty if it has none."""
         return str(self.content.get("subset", "")) if isinstance(self.content, dict) else ""
 
     @property
     def annotations(self) -> list[Any]:
-        """Its annotations, none where they are no list."""
+        """Its annotations; none if they are not a list."""
         found = self.content.get("annotations", []) if isinstance(self.content, dict) else []
         return found if isinstance(found, list) else []
 
     @property
     def labels(self) -> list[str]:
-        """Its labels that are text."""
+        """Its text labels."""
         return [a["label"] for a in self.annotations if isinstance(a, dict) and isinstance(a.get("label"), str)]
 
 
 def number_of(value: Any) -> float | None:
-    """A number, also from text; None for anything else, and for what is longer than any video."""
+    """A number, also from text; None for anything else and for values beyond any video's length."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -55,11 +54,11 @@ def number_of(value: Any) -> float | None:
 
 
 def check_entries(entries: Sequence[Entry], preset: Preset | None) -> Iterator[Finding]:
-    """Everything that is wrong with annotations.
+    """Check annotations.
 
     Args:
-        entries: videos of all files; a name may come several times.
-        preset: the dataset that they should be, for its classes, subsets and counts.
+        entries: videos of all files; a name may occur several times.
+        preset: the dataset that they should match in classes, subsets and counts.
     """
     published: Counter[str] = Counter()
     for entry in entries:
@@ -70,7 +69,7 @@ def check_entries(entries: Sequence[Entry], preset: Preset | None) -> Iterator[F
                 yield finding
     if published and preset is not None:
         named = ", ".join(f"'{name}' ({count})" for name, count in published.items())
-        said = f"{published.total()} actions lie past the end of their videos, as {preset.name} has them: {named}"
+        said = f"{published.total()} actions lie past the end of their videos, as published for {preset.name}: {named}"
         yield Finding("warning", "", _PUBLISHED, said)
     yield from _splits(entries)
     yield from _spellings(entries)
@@ -86,7 +85,7 @@ def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
     duration_s = yield from _duration(entry)
     fps = entry.content.get("fps")
     if fps is not None and (number_of(fps) or 0) <= 0:
-        yield Finding("error", entry.name, "fps", f"fps is {fps!r}; expected a positive number of frames a second")
+        yield Finding("error", entry.name, "fps", f"fps is {fps!r}; expected a positive number of frames per second")
     elif isinstance(fps, str):
         yield Finding("warning", entry.name, "text", f"fps is text, {fps!r}; expected a number")
     yield from _subset(entry)
@@ -104,7 +103,7 @@ def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
     if preset is not None and preset.classes:
         unknown = sorted(set(entry.labels) - set(preset.classes) - set(preset.left_out))
         for label in unknown:
-            yield Finding("error", entry.name, "label", f"label '{label}' is no class of {preset.name}")
+            yield Finding("error", entry.name, "label", f"label '{label}' is not a class of {preset.name}")
 
 
 def _duration(entry: Entry) -> Any:
@@ -125,7 +124,7 @@ def _subset(entry: Entry) -> Iterator[Finding]:
         yield Finding("warning", entry.name, "subset", "has no subset")
     elif entry.subset not in SUBSETS:
         names = ", ".join(SUBSETS)
-        said = f"unknown subset '{entry.subset}'; expected {names} (tadkit data convert translates other words)"
+        said = f"unknown subset '{entry.subset}'; expected {names} (tadkit data convert translates other names)"
         yield Finding("error", entry.name, "subset", said)
 
 
@@ -142,7 +141,7 @@ def _annotation(name: str, place: int, item: Any, duration_s: float | None, pres
     start_s, end_s = numbers[0], numbers[1]
     where = f"{where} ('{label}' [{start_s:g}, {end_s:g}])"
     if any(isinstance(v, str) for v in segment or []):
-        yield Finding("warning", name, "text", f"{where} has text for numbers")
+        yield Finding("warning", name, "text", f"{where} has text instead of numbers")
     if start_s < 0:
         yield Finding("error", name, "negative", f"{where} starts before the video does")
     if end_s < start_s:
@@ -161,13 +160,13 @@ def _annotation(name: str, place: int, item: Any, duration_s: float | None, pres
 
 
 def plain_name(name: str) -> str:
-    """A name by which the same video is known: without ``v_``, suffix and case."""
+    """Name for comparison: without ``v_`` and suffix, in lower case."""
     stem = name.rsplit(".", 1)[0] if name.lower().endswith((".mp4", ".avi", ".mkv", ".webm", ".mov")) else name
     return stem.casefold().removeprefix("v_")
 
 
 def _splits(entries: Sequence[Entry]) -> Iterator[Finding]:
-    """One video in two splits, under one name or under two that differ in ``v_``, suffix or case only."""
+    """Videos in two splits, under one name or under names that differ only in ``v_``, suffix or case."""
     by_name: dict[str, list[Entry]] = {}
     for entry in entries:
         by_name.setdefault(plain_name(entry.name), []).append(entry)
@@ -181,12 +180,12 @@ def _splits(entries: Sequence[Entry]) -> Iterator[Finding]:
             yield Finding("error", same[0].name, "two-splits", said)
         else:
             yield Finding(
-                "error", same[0].name, "twice", f"is there {len(same)} times ({names}); readers keep the last"
+                "error", same[0].name, "twice", f"is listed {len(same)} times ({names}); readers keep the last"
             )
 
 
 def _spellings(entries: Iterable[Entry]) -> Iterator[Finding]:
-    """Labels that differ in case, spaces or joining characters only."""
+    """Labels that differ only in case, spaces or joining characters."""
     first: dict[str, Entry] = {}
     counts: Counter[str] = Counter()
     for entry in entries:
@@ -200,7 +199,7 @@ def _spellings(entries: Iterable[Entry]) -> Iterator[Finding]:
         if len(alike) > 1:
             rarest = min(alike, key=lambda label: counts[label])
             named = ", ".join(f"'{label}' ({counts[label]})" for label in alike)
-            said = f"labels differ in case, spaces or hyphens only: {named}"
+            said = f"labels differ only in case, spaces or hyphens: {named}"
             yield Finding("warning", first[rarest].name, "label-spelling", said)
     for label in first:
         if label != label.strip():
@@ -208,39 +207,37 @@ def _spellings(entries: Iterable[Entry]) -> Iterator[Finding]:
 
 
 def published_form(entries: Sequence[Entry], preset: Preset, subset: str) -> str | None:
-    """The published form of the dataset whose counts a subset has; None if no form has them."""
+    """The published version of the dataset whose counts a subset matches, or None."""
     have = _videos_and_instances(entries, subset)
     return next((c.form for c in preset.counts[subset] if (c.videos, c.instances) == have), None)
 
 
 def _videos_and_instances(entries: Sequence[Entry], subset: str) -> tuple[int, int]:
-    """Videos with actions, and actions that are not ambiguous."""
+    """Numbers of videos with actions and of actions that are not ambiguous."""
     inside = [[label for label in e.labels if label != AMBIGUOUS] for e in entries if e.subset == subset]
     return sum(1 for labels in inside if labels), sum(map(len, inside))
 
 
 def _subsets_of(entries: Sequence[Entry], preset: Preset) -> Iterator[Finding]:
-    """Subsets that the dataset has and the files have not, and those that the dataset has not."""
+    """Subsets of the dataset that the files lack, and subsets that the dataset does not have."""
     videos = Counter(entry.subset for entry in entries)
     for subset in preset.counts:
         if not videos[subset]:
-            said = (
-                f"no video is in subset '{subset}' of {preset.name}; files that belong together are checked in one call"
-            )
+            said = f"no video is in subset '{subset}' of {preset.name}; check files that belong together in one call"
             yield Finding("error", "", "absent-subset", said)
     names = ", ".join((*preset.counts, *preset.uncounted))
     for subset in SUBSETS:
         if videos[subset] and subset not in (*preset.counts, *preset.uncounted):
-            said = f"{videos[subset]} videos are in subset '{subset}', which {preset.name} has not; it has {names}"
+            said = f"{videos[subset]} videos are in subset '{subset}'; {preset.name} has only {names}"
             yield Finding("warning", "", "strange-subset", said)
 
 
 def _counts(entries: Sequence[Entry], preset: Preset) -> Iterator[Finding]:
-    """Counts that no published form of the dataset has."""
+    """Counts that match no published version of the dataset."""
     for subset, published in preset.counts.items():
         there = any(entry.subset == subset for entry in entries)
         if there and published_form(entries, preset, subset) is None:
             videos, instances = _videos_and_instances(entries, subset)
             known = ", ".join(f"{c.videos}/{c.instances} ({c.form})" for c in published)
-            said = f"{subset}: {videos} videos with {instances} instances; published are {known}"
+            said = f"{subset}: {videos} videos with {instances} instances; published counts: {known}"
             yield Finding("warning", "", "counts", said)

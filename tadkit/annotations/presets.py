@@ -1,6 +1,6 @@
-"""What is known of published datasets: counts and splits; of THUMOS14 and ActivityNet 1.3 classes and thresholds too.
+"""Published datasets: counts and splits, and for THUMOS14 and ActivityNet 1.3 also classes and thresholds.
 
-The recipes that go with these two are ``examples/thumos14.toml`` and ``examples/activitynet.toml``.
+The recipes for these two are ``examples/thumos14.toml`` and ``examples/activitynet.toml``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SAME_S = 0.05
 
 @dataclass(frozen=True)
 class Counts:
-    """What one published form of a dataset holds: videos with actions, and instances that are not ambiguous."""
+    """Counts of one published version of a dataset: videos with actions, and instances that are not ambiguous."""
 
     form: str
     videos: int
@@ -28,15 +28,15 @@ class Preset:
     """A dataset as published.
 
     Attributes:
-        name: as commands take it.
-        counts: by subset (as tadkit names it), what each published form holds; each of them must be there.
-        classes: labels with the dataset's own number of each; empty where any label will do.
-        training: subset that models train on.
-        held_out: subset that they are judged on.
-        tiou: thresholds that results are reported at; empty without a recipe.
-        left_out: labels in the annotations that are no class.
-        uncounted: further subsets, whose annotations are withheld or not counted here; they may be absent.
-        past_end_s: by video, where actions start that lie past its end in the published files; nobody can find them.
+        name: as given to commands.
+        counts: by subset (as tadkit names it), the counts of each published version; these subsets must be present.
+        classes: labels with the dataset's own class numbers; empty if any label is allowed.
+        training: subset to train on.
+        held_out: subset to evaluate on.
+        tiou: thresholds for reported results; empty without a recipe.
+        left_out: labels in the annotations that are not classes.
+        uncounted: other subsets, whose annotations are withheld or not counted here; they may be absent.
+        past_end_s: by video, start of each published action that lies past its end.
     """
 
     name: PresetName
@@ -55,7 +55,7 @@ class Preset:
         return tuple(self.classes)
 
     def lies_past_end(self, video: str, start_s: float) -> bool:
-        """Whether the published files too have an action there, past the end of the video."""
+        """Whether the published files also have this action past the end of the video."""
         return any(abs(start_s - published_s) < _SAME_S for published_s in self.past_end_s.get(video, ()))
 
 
@@ -170,7 +170,7 @@ ACTIVITYNET = Preset(
     tiou=(0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
     uncounted=("testing",),
 )
-"""ActivityNet 1.3 (activity-net.org/download.html); a class's number is its place in the alphabet.
+"""ActivityNet 1.3 (activity-net.org/download.html); class numbers are in alphabetical order.
 
 Labels of the testing videos are withheld."""
 
@@ -204,4 +204,4 @@ EPIC_KITCHENS = Preset(
     held_out="validation",
     uncounted=("training", "testing"),
 )
-"""Damen et al., IJCV 2022 (EPIC-KITCHENS-100): verbs or nouns. Only the validation split was at hand to be counted."""
+"""Damen et al., IJCV 2022 (EPIC-KITCHENS-100): verbs or nouns. Only the validation split was counted."""

@@ -1,4 +1,4 @@
-"""``tadkit data stats``: lengths, counts and coverage of annotations, and a pyramid that fits them."""
+"""``tadkit data stats``: lengths, counts and coverage of annotations, and a feature pyramid that fits them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from tadkit.annotations.formats import AMBIGUOUS
 from tadkit.errors import AnnotationError
 from tadkit.evaluation.sensitivity import ACTIVITYNET_BOUNDS, THUMOS14_BOUNDS
-from tadkit.records import Annotation, VideoRecord, read_dataset
+from tadkit.records import AMBIGUOUS, Annotation, VideoRecord, check_subset, read_dataset
 
 _MOST_LEVELS = 10
 _USUAL_FIRST = 4.0
 _WINDOW_LENGTHS = 1.5
 _COVERAGES = (0.0, *THUMOS14_BOUNDS["coverage"], *ACTIVITYNET_BOUNDS["coverage"], 1.0)
-"""DETAD's groups of coverage: THUMOS14's up to 0.08, ActivityNet's beyond."""
+"""DETAD's bounds of coverage: THUMOS14's up to 0.08, ActivityNet's above."""
 
 
 @dataclass(frozen=True)
 class ClassStats:
-    """One class, or all of them.
+    """Statistics of one class, or of all classes together.
 
     Attributes:
-        instances: actions.
-        videos: videos that have one.
+        instances: number of actions.
+        videos: number of videos with an action.
         shortest_s: shortest action.
         median_s: median length.
         longest_s: longest action.
-        coverage: share of the time of all videos in which it goes on, overlaps counted once.
+        coverage: fraction of the total video time covered by its actions; overlaps count once.
     """
 
     instances: int
@@ -46,14 +45,14 @@ class ClassStats:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Settings of a head that fit the lengths of actions.
+    """Head settings that fit the lengths of the actions.
 
     Attributes:
         step_s: seconds between feature steps: stride / rate.
         levels: ``head.levels``.
         first_range_steps: ``head.first_range_steps``.
         window_s: ``train.*.window_s``, a whole number of steps of the coarsest level.
-        too_short: share of actions shorter than two steps, which no level can bound well.
+        too_short: fraction of actions shorter than two steps, which no level can localise well.
     """
 
     step_s: float
@@ -69,12 +68,12 @@ class Stats:
 
     Attributes:
         videos: number of videos.
-        hours: their length together.
-        per_class: by label, the most frequent first.
+        hours: their total length.
+        per_class: by label, most frequent first.
         total: all classes together.
-        histogram: (from, to, actions) of lengths in seconds, each bin twice as long as the one before.
-        coverage_histogram: (above, up to, actions) of the share of its video that an action takes, in DETAD's groups.
-        proposal: a pyramid that fits.
+        histogram: (from, to, actions) of lengths in seconds, each bin twice as wide as the one before.
+        coverage_histogram: (above, up to, actions) by the fraction of the video that an action covers, as in DETAD.
+        proposal: pyramid settings that fit.
     """
 
     videos: int
@@ -91,12 +90,12 @@ def stats(path: Path, *, subset: str | None, rate_hz: float, stride: int) -> Sta
 
     Args:
         path: ActivityNet-style JSON.
-        subset: one subset, named exactly; None takes all videos.
-        rate_hz: frames a second that the backbone will see.
-        stride: frames a feature step.
+        subset: one subset, by its exact name; None uses all videos.
+        rate_hz: frames per second that the backbone will see.
+        stride: frames per feature step.
 
     Raises:
-        AnnotationError: the file cannot be read, or nothing is left to count.
+        AnnotationError: the file cannot be read, or has no action to count.
     """
     videos = _videos(path, subset)
     actions = [a for video in videos for a in _real(video)]
@@ -125,18 +124,16 @@ def stats(path: Path, *, subset: str | None, rate_hz: float, stride: int) -> Sta
 
 
 def _videos(path: Path, subset: str | None) -> list[VideoRecord]:
-    """Those of a subset; there is an action, and each has a length."""
+    """Videos of a subset; checks that they have an action and that each has a length."""
     everything = read_dataset(path).videos.values()
-    known = sorted({video.subset for video in everything})
-    if subset is not None and subset not in known:
-        names = ", ".join(f"'{name}'" for name in known) or "none"
-        raise AnnotationError(f"{path}: no subset '{subset}'; choose one of those it has: {names}")
+    if subset is not None:
+        check_subset(subset, [video.subset for video in everything], where=str(path))
     videos = [video for video in everything if subset in (None, video.subset)]
     if not any(_real(video) for video in videos):
         raise AnnotationError(f"{path}: no annotations to count; check --subset")
     if strange := [video for video in videos if video.duration_s <= 0]:
         lasts = f"'{strange[0].name}' lasts {strange[0].duration_s:g} s"
-        raise AnnotationError(f"{path}: {lasts}; see all that is wrong with: tadkit data check {path}")
+        raise AnnotationError(f"{path}: {lasts}; list all mistakes with: tadkit data check {path}")
     return videos
 
 
@@ -145,7 +142,7 @@ def _real(video: VideoRecord) -> list[Annotation]:
 
 
 def _class_stats(found: Sequence[tuple[Sequence[Annotation], float]], total_s: float) -> ClassStats:
-    """Of the actions of each video that has any, with that video's duration; ``total_s`` is that of all videos."""
+    """``found`` has, per video with actions, these and its duration; ``total_s`` is the duration of all videos."""
     lengths_s = np.array([a.end_s - a.start_s for actions, _ in found for a in actions])
     return ClassStats(
         instances=len(lengths_s),
@@ -158,7 +155,7 @@ def _class_stats(found: Sequence[tuple[Sequence[Annotation], float]], total_s: f
 
 
 def _union_s(actions: Iterable[Annotation], duration_s: float) -> float:
-    """Seconds within the video in which at least one action goes on."""
+    """Seconds within the video covered by at least one action."""
     total_s, end_s = 0.0, 0.0
     for a in sorted(actions, key=lambda a: a.start_s):
         stop_s = min(a.end_s, duration_s)
@@ -176,19 +173,19 @@ def _histogram(lengths_s: Float64[np.ndarray, " n"]) -> tuple[tuple[float, float
 
 
 def _coverage_histogram(videos: Iterable[VideoRecord]) -> tuple[tuple[float, float, int], ...]:
-    """An action that is longer than its video takes all of it; one on a bound is in the lower group, as in DETAD."""
+    """Coverage is at most 1; a value on a bound is in the lower group, as in DETAD."""
     shares = [min((a.end_s - a.start_s) / video.duration_s, 1.0) for video in videos for a in _real(video)]
     groups = np.searchsorted(_COVERAGES[1:-1], shares, side="left")
     return tuple((low, high, int((groups == group).sum())) for group, (low, high) in enumerate(pairwise(_COVERAGES)))
 
 
 def propose(lengths_s: Float64[np.ndarray, " n"], *, longest_video_s: float, rate_hz: float, stride: int) -> Proposal:
-    """A pyramid for the lengths of actions.
+    """Propose a pyramid that fits the lengths of the actions.
 
-    Level l regresses reaches up to ``first_range_steps * 2^l`` steps, and a reach is about half an action. The first
-    range is ActionFormer's 4 steps, or more where all but the shortest twentieth of the actions are longer: then the
-    finest levels would have nothing to find. The levels go on until all but the longest hundredth fit. A window holds
-    one and a half of those, on whole steps of the coarsest level, and is no longer than ``longest_video_s`` needs.
+    Level l regresses distances up to ``first_range_steps * 2^l`` steps, and a distance is about half an action. The
+    first range is ActionFormer's 4 steps, or more if the 5th percentile of the actions needs more: finer levels would
+    have nothing to find. Levels are added until the 99th percentile fits. A window holds one and a half actions of that
+    length, in whole steps of the coarsest level, and is no longer than ``longest_video_s`` needs.
     """
     step_s = stride / rate_hz
     reach = lengths_s / step_s / 2

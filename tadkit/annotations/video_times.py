@@ -1,4 +1,4 @@
-"""What the files of annotated videos say of themselves."""
+"""Frame times, duration and file name of annotated videos, read from their files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tadkit.video.index import build_index
 
 
 class VideoTimes(Mapping[str, FrameTimes]):
-    """Frame times of the videos in a folder, each read when it is first asked for."""
+    """Frame times of the videos in a folder, each read on first use."""
 
     def __init__(self, folder: Path) -> None:
-        """Refuse what is no folder."""
+        """Raise UsageError if ``folder`` is not a folder."""
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder of videos")
         self._folder = folder
@@ -26,7 +26,7 @@ class VideoTimes(Mapping[str, FrameTimes]):
 
         Raises:
             KeyError: there is no file of that name.
-            VideoError: it is no video.
+            VideoError: it cannot be read as a video.
         """
         if name not in self._read:
             path = find_video(name, self._folder)

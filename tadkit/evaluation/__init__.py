@@ -1,16 +1,14 @@
-"""How good detections are: mean average precision, recall, what is wrong with them, and how far it can be trusted."""
+"""Evaluation of detections: mean average precision, recall, error analysis and confidence intervals."""
 
 from tadkit.config import Protocol
 from tadkit.evaluation.average_precision import Counts, MeanAveragePrecision, mean_average_precision
 from tadkit.evaluation.bootstrap import Difference, Interval, bootstrap_map, paired_difference
 from tadkit.evaluation.diagnosis import ERRORS, Diagnosis, Errors, diagnose
-from tadkit.evaluation.matching import AMBIGUOUS
 from tadkit.evaluation.picture import analysis_svg
 from tadkit.evaluation.recall import ProposalRecall, proposal_recall, recall_at_multiples
 from tadkit.evaluation.sensitivity import Group, Sensitivity
 
 __all__ = [
-    "AMBIGUOUS",
     "ERRORS",
     "Counts",
     "Diagnosis",

@@ -1,11 +1,12 @@
 """Mean average precision of temporal detections, by ActivityNet's rules or by those of the THUMOS14 kit.
 
-The two differ by up to five points on one file, so a figure is never told without its protocol:
+The two differ by up to five points on one file, so a figure is always reported with its protocol:
 
-- ``activitynet``: a detection takes the free action of highest tIoU, which must reach the threshold (>=); average
-  precision under the monotone envelope of the precision-recall curve. Ambiguous annotations are dropped and counted.
-- ``thumos14``: an action takes the free detection of highest tIoU, which must exceed the threshold (>); a detection
-  that takes none and overlaps an ambiguous stretch is ignored; average precision without interpolation.
+- ``activitynet``: a detection is matched to the free action of highest tIoU, which must reach the threshold (>=);
+  average precision under the monotone envelope of the precision-recall curve. Ambiguous annotations are dropped and
+  counted.
+- ``thumos14``: an action is matched to the free detection of highest tIoU, which must exceed the threshold (>); an
+  unmatched detection that overlaps an ambiguous segment is ignored; average precision without interpolation.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from jaxtyping import Bool, Float64, Int64
 
 from tadkit.config import Protocol
 from tadkit.errors import AnnotationError
-from tadkit.evaluation.matching import AMBIGUOUS, Ranking, match_classes
+from tadkit.evaluation.matching import Ranking, match_classes
 from tadkit.evaluation.tables import in_groups
-from tadkit.records import Annotation, Detection
+from tadkit.records import AMBIGUOUS, Annotation, Detection
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What went into a figure, and what did not.
+    """What was evaluated, and what was left out.
 
     Attributes:
-        videos: videos of the truth, those without actions too.
-        truths: actions of the classes judged.
-        truths_without_length: those that start where they end; nothing reaches them, so they are missed.
-        detections: detections of the classes judged, in all videos.
-        ambiguous: annotations labelled Ambiguous: dropped by activitynet, ignored stretches in thumos14.
-        unknown_labels: detections, in all videos, of labels that no annotation has; left out.
+        videos: annotated videos, including those without actions.
+        truths: actions of the evaluated classes.
+        truths_without_length: those of zero length; nothing overlaps them, so they count as missed.
+        detections: detections of the evaluated classes, in all videos.
+        ambiguous: annotations labelled Ambiguous: dropped by activitynet, ignored segments in thumos14.
+        unknown_labels: detections, in all videos, with labels that no annotation has; left out.
         unknown_label_names: those labels.
-        unknown_videos: videos with detections that the truth does not list; their detections are false positives.
-        missing_videos: videos of the truth that the detections do not list; their actions count as missed.
-        labels_without_truth: labels asked for that no annotation has; they have no AP and are left out of the mean.
+        unknown_videos: videos with detections but not annotated; their detections are false positives.
+        missing_videos: annotated videos without an entry in the detections; their actions count as missed.
+        labels_without_truth: requested labels that no annotation has; they have no AP and are left out of the mean.
     """
 
     videos: int
@@ -57,12 +58,12 @@ class MeanAveragePrecision:
     """Average precisions as fractions.
 
     Attributes:
-        protocol: whose rules.
+        protocol: evaluation rules.
         tiou: thresholds.
-        per_class: AP of each class with truth, at each tIoU.
-        map: mean over the classes, without weights, at each tIoU.
+        per_class: AP of each annotated class, at each tIoU.
+        map: unweighted mean over the classes, at each tIoU.
         pooled: AP of one ranking of all detections of all classes, at each tIoU (see :func:`mean_average_precision`).
-        counts: what was judged and what was left out.
+        counts: what was evaluated and what was left out.
     """
 
     protocol: Protocol
@@ -91,26 +92,26 @@ def mean_average_precision(
     tiou: Sequence[float],
     protocol: Protocol = "activitynet",
 ) -> MeanAveragePrecision:
-    """Judge detections against the actions that people marked.
+    """Evaluate detections against annotated actions.
 
-    Beside the mean over classes there is AP *pooled over instances*, a micro average: the detections of all classes
-    stand in one ranking by score, a hit still demands the same label, and recall counts all instances of all classes.
-    The mean over classes gives a class of three instances the weight of one of fifty, so that a single detection can
-    move it by points; pooled, each instance weighs the same. Use it where classes have few instances. It also asks that
-    scores of different classes can be compared.
+    Besides the mean over classes there is AP *pooled over instances*, a micro average: the detections of all classes
+    are in one ranking by score, a true positive still needs the same label, and recall counts all instances of all
+    classes. The mean over classes gives a class of three instances the same weight as one of fifty, so a single
+    detection can move it by points; in the pooled AP each instance has the same weight. Use it when classes have few
+    instances. It requires that scores are comparable between classes.
 
     Args:
-        truth: annotations of each video; a video without actions belongs here with an empty sequence.
+        truth: annotations of each video; give videos without actions an empty sequence.
         detections: detections of each video; a detection in a video that has none of its class is a false positive.
-        labels: the classes to judge; None judges all that the truth has.
+        labels: classes to evaluate; None means all annotated ones.
         tiou: thresholds of temporal intersection over union.
-        protocol: whose rules, see the module.
+        protocol: evaluation rules, see the module.
 
     Returns:
-        Figures as fractions. A class with truth and without detections has AP 0.
+        Fractions. An annotated class without detections has AP 0.
 
     Raises:
-        AnnotationError: the truth has no action of the classes asked for, so there is nothing to measure.
+        AnnotationError: no action of the requested classes is annotated.
     """
     judged, without_truth = judged_labels(truth, labels)
     videos = sorted({*truth, *detections})
@@ -129,10 +130,10 @@ def mean_average_precision(
 def judged_labels(
     truth: Mapping[str, Sequence[Annotation]], labels: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The classes asked for that the truth has, sorted, and those that it lacks.
+    """The requested classes that are annotated, sorted, and those that are not.
 
     Raises:
-        AnnotationError: the truth has none of them.
+        AnnotationError: none of them is annotated.
     """
     present = _labels_of(truth)
     asked = sorted(present if labels is None else set(labels))
@@ -147,10 +148,10 @@ def judged_labels(
 
 
 def average_precision(ranking: Ranking, *, protocol: Protocol) -> Float64[np.ndarray, "groups tious"]:
-    """AP of each group at each tIoU; 0 where it has no detections or no truth.
+    """AP of each group at each tIoU; 0 for a group without detections or without actions.
 
-    activitynet interpolates at all points (monotone envelope, summed over the changes of recall); thumos14 averages the
-    precision at each hit over all truths.
+    activitynet interpolates at all points (monotone envelope, summed over the changes of recall); thumos14 averages
+    the precision at each hit over all actions.
     """
     once = np.ones(ranking.truths.shape[1], np.int64)
     return resampled_average_precision(ranking, once, protocol=protocol)
@@ -159,7 +160,7 @@ def average_precision(ranking: Ranking, *, protocol: Protocol) -> Float64[np.nda
 def resampled_average_precision(
     ranking: Ranking, draws: Int64[np.ndarray, " videos"], *, protocol: Protocol
 ) -> Float64[np.ndarray, "groups tious"]:
-    """AP where video ``v`` stands ``draws[v]`` times; the copies of a detection follow one another."""
+    """AP with video ``v`` repeated ``draws[v]`` times; the copies of a detection are adjacent in the ranking."""
     hit, position, group = _hits(ranking, draws[ranking.video])
     places = in_groups(group, groups=len(ranking.truths))
     real = (places >= 0)[..., None]
@@ -174,9 +175,9 @@ def resampled_average_precision(
 def _hits(
     ranking: Ranking, copies: Int64[np.ndarray, " n"]
 ) -> tuple[Bool[np.ndarray, "m tious"], Int64[np.ndarray, "m one_or_tious"], Int64[np.ndarray, " m"]]:
-    """Rows that hit at some tIoU, each as often as it is copied; where they stand in their group, from 1; the group.
+    """Rows that hit at some tIoU, repeated per copy; their ranks in their group, from 1; the group.
 
-    Precision has its peaks at hits, so that no other row is needed, neither for its sum nor for its envelope.
+    Precision peaks at hits, so no other row is needed, neither for the sum nor for the envelope.
     """
     near, counted = ranking.near, ranking.counted
     so_far = np.zeros((len(counted) + 1, counted.shape[1]), np.int64)

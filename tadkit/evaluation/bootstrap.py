@@ -1,7 +1,7 @@
-"""How far a figure would move with other videos: the bootstrap over videos (Efron 1979), alone and paired.
+"""Confidence intervals: the bootstrap over videos (Efron 1979), for one detector and for paired differences.
 
-Videos are drawn, not detections, because the detections of one video stand or fall together. Matching never looks
-beyond one video, so it is done once and a draw only ranks anew.
+Videos are resampled, not detections, because the detections of one video are correlated. Matching never looks beyond
+one video, so it is done once; a draw only changes the ranking.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Figure = Literal["map", "pooled"]
 
 @dataclass(frozen=True)
 class Interval:
-    """Percentile interval of a figure, as fractions; ``value`` is the figure of the videos as they are."""
+    """Percentile interval of a figure, as fractions; ``value`` is the figure of the original videos."""
 
     value: float
     low: float
@@ -32,16 +32,16 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """First minus second over the draws, as fractions.
+    """First minus second over the draws, in fractions.
 
     Attributes:
-        value: of the videos as they are.
+        value: of the original videos.
         mean: mean of the drawn differences.
         low: lower end of the percentile interval.
         high: upper end.
-        share_above_zero: share of the draws in which the first is better; draws where both are equal count half.
-            Near 0 or 1 the difference is not one of chance; it is no p-value of a test.
-        by_tiou: the same for each threshold alone; empty there.
+        share_above_zero: fraction of draws in which the first is better; ties count half. Near 0 or 1 the difference is
+            unlikely to be chance; it is not a p-value.
+        by_tiou: the same for each single threshold, where this field is empty.
     """
 
     value: float
@@ -53,7 +53,7 @@ class Difference:
 
     @property
     def covers_zero(self) -> bool:
-        """Whether the interval leaves open which of the two is better."""
+        """Whether the interval contains zero, so that either of the two may be better."""
         return self.low <= 0.0 <= self.high
 
 
@@ -69,23 +69,23 @@ def bootstrap_map(
     figure: Figure = "map",
     confidence: float = 0.95,
 ) -> Interval:
-    """Interval of mAP averaged over the thresholds, over draws of the videos with replacement.
+    """Interval of mAP (mean over the thresholds) over draws of the videos with replacement.
 
     Args:
         truth: annotations of each video.
         detections: detections of each video.
         tiou: thresholds, averaged over.
-        labels: classes to judge; None judges all that the truth has. A class without an action in a draw is left out of
-            that draw's mean; a draw without any action is drawn again.
+        labels: classes to evaluate; None means all annotated ones. A class without an action in a draw is left out of
+            that draw's mean; a draw without any action is redrawn.
         resamples: number of draws.
         seed: of the draws; the same seed gives the same interval.
-        protocol: whose rules.
-        figure: ``map`` averages over classes, ``pooled`` over instances; there the detections of a class without an
-            action in a draw stay, as false positives.
-        confidence: share of the draws that the interval holds.
+        protocol: evaluation rules.
+        figure: ``map`` averages over classes, ``pooled`` over instances, where the detections of a class without an
+            action in a draw remain as false positives.
+        confidence: fraction of draws inside the interval.
 
     Raises:
-        AnnotationError: the truth has no action of the classes asked for.
+        AnnotationError: no action of the requested classes is annotated.
     """
     alone = _resampled(truth, (detections,), tiou, labels, protocol, figure, resamples=resamples, seed=seed)
     return Interval(float(alone.values.mean()), *_percentiles(alone.drawn.mean(axis=(1, 2)), confidence))
@@ -104,10 +104,9 @@ def paired_difference(
     figure: Figure = "map",
     confidence: float = 0.95,
 ) -> Difference:
-    """First minus second, both judged on the same draws of the videos, so that hard videos cancel out.
+    """First minus second, both evaluated on the same draws of the videos, so that hard videos cancel out.
 
-    The thresholds apart are told in :attr:`Difference.by_tiou`. Arguments and errors are those of
-    :func:`bootstrap_map`.
+    :attr:`Difference.by_tiou` has each threshold. Arguments and errors are those of :func:`bootstrap_map`.
     """
     rivals = _resampled(truth, (first, second), tiou, labels, protocol, figure, resamples=resamples, seed=seed)
     values, drawn = rivals.values[0] - rivals.values[1], rivals.drawn[:, 0] - rivals.drawn[:, 1]
@@ -117,7 +116,7 @@ def paired_difference(
 
 @dataclass(frozen=True, eq=False)
 class _Resampled:
-    """A figure of each rival: of the videos as they are, and over draws of them."""
+    """A figure of each detector: of the original videos, and over draws of them."""
 
     values: Float64[np.ndarray, "rivals tious"]
     drawn: Float64[np.ndarray, "draws rivals tious"]
@@ -134,7 +133,7 @@ def _resampled(
     resamples: int,
     seed: int,
 ) -> _Resampled:
-    """Match once, then rank anew for every draw; all rivals meet the same draws."""
+    """Match once, then rank again for every draw; all detectors get the same draws."""
     judged, _ = judged_labels(truth, labels)
     videos = sorted({*truth, *(video for detections in rivals for video in detections)})
     rankings: list[Ranking] = []
@@ -150,13 +149,13 @@ def _resampled(
 
 
 def _score(ranking: Ranking, draws: Int64[np.ndarray, " videos"], protocol: Protocol) -> Float64[np.ndarray, " tious"]:
-    """Mean over the groups that have an action in the draw."""
+    """Mean over the groups with an action in the draw."""
     of_group = resampled_average_precision(ranking, draws, protocol=protocol)
     return np.asarray(of_group[ranking.truths @ draws > 0].mean(axis=0))
 
 
 def _draws(truths: Int64[np.ndarray, " videos"], resamples: int, seed: int) -> list[Int64[np.ndarray, " videos"]]:
-    """How often each video is drawn, ``resamples`` times; every draw holds at least one action."""
+    """How often each video is drawn, ``resamples`` times; every draw has at least one action."""
     assert resamples > 0, resamples
     rng = np.random.default_rng(seed)
     draws: list[Int64[np.ndarray, " videos"]] = []

@@ -1,7 +1,7 @@
-"""What is wrong with detections: DETAD's types of error, what each costs, and what kinds of action are missed.
+"""Error analysis (DETAD): types of false positives, what each costs, and what kinds of actions are missed.
 
-Alwassel et al., "Diagnosing Error in Temporal Action Detectors", ECCV 2018. We deviate in this: the action that decides
-a false positive's type is the one of highest tIoU of any label, and of equals the one of its own label.
+Alwassel et al., "Diagnosing Error in Temporal Action Detectors", ECCV 2018. Deviation: the
+action that decides the type of a false positive is the one of highest tIoU with any label; ties go to its own label.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tadkit.segments import temporal_iou
 ERRORS = ("double detection", "wrong label", "localisation", "confusion", "background")
 """Types of false positives, in DETAD's order."""
 TOP = 10
-"""Detections looked at: the best TOP times G of a class that has G actions."""
+"""The analysis uses the best TOP * G detections of a class with G actions."""
 BACKGROUND_TIOU = 0.1
-"""Below this overlap with every action a false positive is background."""
+"""A false positive that overlaps every action by less is background."""
 _HIT, _EXCUSED = -1, -2
 
 
@@ -35,10 +35,10 @@ class Errors:
 
     Attributes:
         tiou: the threshold.
-        shares: of the best G, 2G ... 10G detections a class, the share of true positives and of each type of error
-            (:data:`ERRORS`), all classes together.
-        costs: what mAP would gain without the false positives of each type.
-        missed: share of the actions that no detection takes.
+        shares: among the best G, 2G ... 10G detections per class, the fraction of true positives and of each type of
+            error (:data:`ERRORS`), over all classes.
+        costs: gain of mAP without the false positives of each type.
+        missed: fraction of actions that no detection is matched to.
     """
 
     tiou: float
@@ -49,7 +49,7 @@ class Errors:
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """The analysis of one file of detections.
+    """The analysis of one set of detections.
 
     Attributes:
         errors: at each threshold.
@@ -74,13 +74,13 @@ def diagnose(
     Args:
         truth: annotations of each video.
         detections: detections of each video.
-        durations_s: length of each video of the truth.
-        labels: classes to judge; None judges all that the truth has.
+        durations_s: length of each annotated video.
+        labels: classes to evaluate; None means all annotated ones.
         tiou: thresholds.
-        protocol: whose rules; DETAD's own are activitynet's.
+        protocol: evaluation rules; DETAD uses activitynet's.
 
     Raises:
-        AnnotationError: the truth has no action of the classes asked for.
+        AnnotationError: no action of the requested classes is annotated.
     """
     judged, _ = judged_labels(truth, labels)
     videos = sorted({*truth, *detections})
@@ -94,7 +94,7 @@ def diagnose(
 
 
 def _nearest(matched: Matched) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Overlap of each detection with the action of any label that it overlaps most, and whether that has its label."""
+    """Largest tIoU of each detection with an action of any label, and whether that action has its label."""
     found, actions = matched.found, matched.actions
     overlap, same_label = np.zeros(len(found)), np.zeros(len(found), bool)
     for row, action in pairs_in_groups(found.video, actions.video, groups=matched.videos):
@@ -134,7 +134,7 @@ def _errors(
 def _shares(
     found: Table, kind: Int64[np.ndarray, " n"], truths: Int64[np.ndarray, " labels"]
 ) -> Float64[np.ndarray, "multiples outcomes"]:
-    """Shares of hits and of each error among the best G, 2G ... of every class; 0 where there are none."""
+    """Fractions of hits and of each error among the best G, 2G ... of every class; 0 if there are none."""
     judged = kind != _EXCUSED
     rank = turns(found.label[judged]) // truths[found.label[judged]]
     outcome = kind[judged] + 1
@@ -143,7 +143,7 @@ def _shares(
 
 
 def _mean_ap(matched: Matched, level: int, kept: Bool[np.ndarray, " n"], protocol: Protocol) -> float:
-    """Mean AP at one tIoU of some of the detections."""
+    """Mean AP of some of the detections at one tIoU."""
     some = replace(
         matched,
         found=matched.found.rows(kept),

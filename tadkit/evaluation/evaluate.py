@@ -1,4 +1,4 @@
-"""``tadkit evaluate``: a detections file against an annotations file."""
+"""``tadkit evaluate``: evaluate a detections file against an annotations file."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from tadkit.evaluation import (
     recall_at_multiples,
 )
 from tadkit.files import write_text
-from tadkit.records import Annotation, Detection, read_dataset, read_detections
+from tadkit.records import Annotation, Detection, check_subset, read_dataset, read_detections
 
 MULTIPLES = (1, 5)
-"""Recall@kx is told for these k (Ego4D)."""
+"""Recall@kx is reported for these k (Ego4D)."""
 PROPOSALS = (1, 5, 10, 50, 100)
-"""AR@AN is told for these numbers of proposals a video."""
+"""AR@AN is reported for these numbers of proposals per video."""
 RESAMPLES = 1000
-"""Draws of a comparison's bootstrap, where no number is given."""
+"""Default number of bootstrap draws of a comparison."""
 _MOST_THRESHOLDS = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What one file of detections is worth.
+    """Result for one file of detections.
 
     Attributes:
         precision: average precisions and counts.
-        proposals: recall of the detections as proposals, up to 100 a video.
+        proposals: recall of the detections as proposals, up to 100 per video.
         recall_at: Recall@kx for each of :data:`MULTIPLES`, at each tIoU.
-        diagnosis: types of error and sensitivities, if asked for.
-        comparison: with another file, if asked for.
+        diagnosis: types of error and sensitivities, if requested.
+        comparison: with another file, if requested.
     """
 
     precision: MeanAveragePrecision
@@ -59,11 +59,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two files judged on the same draws of the videos.
+    """Two files evaluated on the same draws of the videos.
 
     Attributes:
         other: the other file.
-        average_map: that of the other.
+        average_map: mean mAP of the other.
         difference: mAP of the first minus that of the other.
         resamples: number of draws.
         seed: of the draws.
@@ -89,18 +89,18 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
-    """Judge a detections file.
+    """Evaluate a detections file.
 
     Args:
         detections_path: detections in ActivityNet-style JSON.
         annotations_path: annotations in ActivityNet-style JSON.
-        protocol: whose rules, see :mod:`tadkit.evaluation.average_precision`.
+        protocol: evaluation rules, see :mod:`tadkit.evaluation.average_precision`.
         tiou: thresholds.
-        subset: the subset judged, named exactly; None judges all videos. As in the official evaluator, detections in
-            videos outside it are false positives, and their number of videos is reported.
-        labels: the classes judged; None judges all that the subset has.
-        analysis: also find types of error and sensitivities.
-        compare: another detections file; mAP is compared by a paired bootstrap over the videos.
+        subset: subset to evaluate, by its exact name; None means all videos. As in the official evaluator, detections
+            in videos outside it are false positives; the number of these videos is reported.
+        labels: classes to evaluate; None means all of the subset.
+        analysis: also compute types of error and sensitivities.
+        compare: another detections file, compared in mAP by a paired bootstrap over the videos.
         resamples: draws of the bootstrap.
         seed: of the draws.
 
@@ -141,12 +141,10 @@ def evaluate(
 
 
 def _truth(path: Path, subset: str | None) -> tuple[dict[str, tuple[Annotation, ...]], dict[str, float]]:
-    """Annotations and duration in seconds of each video judged."""
+    """Annotations and duration in seconds of each evaluated video."""
     videos = read_dataset(path).videos.values()
-    known = sorted({video.subset for video in videos})
-    if subset is not None and subset not in known:
-        names = ", ".join(f"'{name}'" for name in known) or "none"
-        raise AnnotationError(f"{path}: no subset '{subset}'; choose one of those it has: {names}")
+    if subset is not None:
+        check_subset(subset, [video.subset for video in videos], where=str(path))
     judged = [video for video in videos if subset in (None, video.subset)]
     return {video.name: video.annotations for video in judged}, {video.name: video.duration_s for video in judged}
 
@@ -155,11 +153,11 @@ def _detections(
     path: Path, annotations_path: Path, truth: Mapping[str, Sequence[Annotation]]
 ) -> dict[str, list[Detection]]:
     detections = read_detections(path)
-    refuse_strangers(path, detections, annotations_path, truth)
+    refuse_unrelated(path, detections, annotations_path, truth)
     return detections
 
 
-def refuse_strangers(
+def refuse_unrelated(
     detections_path: Path | str,
     detections: Mapping[str, Sequence[Detection]],
     annotations_path: Path | str,
@@ -173,8 +171,8 @@ def refuse_strangers(
     found = [video for video, items in detections.items() if items]
     if found and truth and not any(video in truth for video in found):
         raise AnnotationError(
-            f"{detections_path}: none of its videos (such as '{found[0]}') is among those judged in {annotations_path} "
-            f"(such as '{next(iter(truth))}'); check the subset and the names"
+            f"{detections_path}: none of its videos (such as '{found[0]}') is among those evaluated in "
+            f"{annotations_path} (such as '{next(iter(truth))}'); check the subset and the names"
         )
 
 
@@ -269,12 +267,12 @@ def refuse_picture(path: Path) -> None:
 
 
 def parse_tiou(text: str) -> tuple[float, ...]:
-    """Thresholds from ``start:step:stop`` (stop included), from one number, or from numbers with commas between.
+    """Thresholds from ``start:step:stop`` (stop included), one number, or comma-separated numbers.
 
     ``0.3:0.1:0.7`` gives 0.3, 0.4, 0.5, 0.6 and 0.7, each rounded to 10 decimals.
 
     Raises:
-        UsageError: anything else, and thresholds that are outside [0, 1] or not distinct.
+        UsageError: anything else, or thresholds that are outside [0, 1] or not distinct.
     """
     try:
         values = _range(text) if ":" in text else tuple(round(float(part), 10) for part in text.split(","))
@@ -289,7 +287,7 @@ def parse_tiou(text: str) -> tuple[float, ...]:
 
 
 def _range(text: str) -> tuple[float, ...]:
-    """Values of ``start:step:stop``; ValueError if they are not three fit numbers."""
+    """Values of ``start:step:stop``; ValueError if they are not three valid numbers."""
     start, step, stop = (float(part) for part in text.split(":"))
     if not all(map(math.isfinite, (start, step, stop))) or step <= 0 or stop < start:
         raise ValueError(text)

@@ -1,8 +1,8 @@
-"""Which detections find an action: matching in every video, and the ranking of all detections of a class.
+"""Matching of detections with actions in every video, and the ranking of all detections of a class.
 
 Sources: ActivityNet's official ``eval_detection`` (Caba Heilbron et al., CVPR 2015) and the evaluation kit of the
-THUMOS Challenge 2014 (Jiang et al.). Both match inside one video only, so a match never depends on which other videos
-are judged; the bootstrap rests on that, and all videos are gone through at once.
+THUMOS Challenge 2014 (Jiang et al.). Both match within one video only, so a match never depends on which other videos
+are evaluated; the bootstrap relies on that, and all videos are processed at once.
 """
 
 from __future__ import annotations
@@ -18,25 +18,22 @@ from jaxtyping import Bool, Float64, Int32, Int64
 from tadkit.config import Protocol
 from tadkit.evaluation.rules import Groups, match_by_detection, match_by_truth
 from tadkit.evaluation.tables import Table, action_table, detection_table, in_groups, small
-from tadkit.records import Annotation, Detection
+from tadkit.records import AMBIGUOUS, Annotation, Detection
 from tadkit.segments import temporal_iou
-
-AMBIGUOUS = "Ambiguous"
-"""THUMOS14's label of stretches that annotators could not decide on; no protocol counts it as a class."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Detections of one or more groups in the order in which they are judged, and what each one is worth.
+    """Ranked detections of one or more groups, and whether each one is a hit.
 
-    Equal scores never leave the result to a sort algorithm. activitynet goes by (-score, video, start, end); thumos14
-    by (-score, video, place in the video's list), as its kit does: there the order in a file can move AP by points.
+    Ties are broken by rule, never by the sort algorithm. activitynet sorts by (-score, video, start, end); thumos14 by
+    (-score, video, position in the video's list), as its kit does: there the order in a file can move AP by points.
 
     Attributes:
         group: of each detection, ascending; a group is a class, or all of them together.
         video: index of each detection's video.
-        hit: whether each detection takes an action, at each tIoU.
-        excused: whether it is no false positive where it hits nothing (thumos14: it overlaps an ambiguous stretch).
+        hit: whether each detection is matched to an action, at each tIoU.
+        excused: whether it is ignored if unmatched (thumos14: it overlaps an ambiguous segment).
         truths: number of actions of each group in each video.
     """
 
@@ -48,26 +45,26 @@ class Ranking:
 
     @cached_property
     def near(self) -> Int64[np.ndarray, " m"]:
-        """Detections that hit at one tIoU at least."""
+        """Detections that hit at one tIoU or more."""
         row = np.flatnonzero(self.hit) // self.hit.shape[1]
         return np.asarray(row[np.diff(row, prepend=-1) > 0])
 
     @cached_property
     def counted(self) -> Bool[np.ndarray, "detections one_or_tious"]:
-        """Whether each detection is a hit or a false positive; one column where all are."""
+        """Whether each detection is a hit or a false positive; one column if all are."""
         return self.hit | ~self.excused[:, None] if self.excused.any() else np.ones((len(self.video), 1), bool)
 
 
 @dataclass(frozen=True, eq=False)
 class Matched:
-    """Every detection of the classes judged and the action that it takes.
+    """Every detection of the evaluated classes and the action that it is matched to.
 
     Attributes:
         labels: the classes.
         actions: of all classes, by (label, video, start, end).
         found: detections by class, each class as ranked.
-        pooled: rows of ``found`` as all classes together are ranked, equal keys in the order of the classes.
-        taken: row of the action that each detection takes at each tIoU, -1 for none.
+        pooled: rows of ``found`` ranked over all classes; ties in the order of the classes.
+        taken: row of the action that each detection is matched to at each tIoU, -1 for none.
         excused: see :class:`Ranking`.
         videos: number of videos.
     """
@@ -82,15 +79,15 @@ class Matched:
 
     @cached_property
     def hit(self) -> Bool[np.ndarray, "detections tious"]:
-        """Whether each detection takes an action, at each tIoU."""
+        """Whether each detection is matched to an action, at each tIoU."""
         return self.taken >= 0
 
     def class_ranking(self) -> Ranking:
-        """The classes apart; groups go as the labels do."""
+        """One ranking per class, in the order of the labels."""
         return Ranking(self.found.label, self.found.video, self.hit, self.excused, self._truths())
 
     def pooled_ranking(self) -> Ranking:
-        """All classes together."""
+        """One ranking over all classes."""
         video, hit = self.found.video[self.pooled], self.hit.take(self.pooled, axis=0)
         truths = self._truths().sum(axis=0, keepdims=True)
         return Ranking(np.zeros(len(video), np.int64), video, hit, self.excused[self.pooled], truths)
@@ -114,10 +111,10 @@ def match_classes(
     Args:
         truth: actions of each video, in seconds.
         detections: detections of each video, in seconds.
-        videos: the videos judged, sorted; a detection in one without truth is a false positive.
-        labels: the classes judged, at least one; other labels are passed over.
+        videos: videos to evaluate, sorted; a detection in one without annotations is a false positive.
+        labels: classes to evaluate, at least one; other labels are ignored.
         tiou: thresholds, at least one.
-        protocol: whose rules.
+        protocol: evaluation rules.
     """
     assert len(tiou) > 0, "no thresholds"
     actions = action_table(truth, videos=videos, labels=labels)
@@ -135,7 +132,7 @@ def match_classes(
 
 
 def ranked(found: Table, protocol: Protocol) -> Int64[np.ndarray, " n"]:
-    """Rows of detections, given in the order of the files, by falling score; ties as :class:`Ranking` says."""
+    """Rows of detections (given in file order) by decreasing score; ties as in :class:`Ranking`."""
     order = np.argsort(-found.score)
     score = found.score[order]
     if (score[1:] < score[:-1]).all():
@@ -151,7 +148,7 @@ def ranked(found: Table, protocol: Protocol) -> Int64[np.ndarray, " n"]:
 
 
 def _touches(found: Table, stretches: Table, videos: int) -> Bool[np.ndarray, " n"]:
-    """Whether each detection overlaps one of the stretches of its video."""
+    """Whether each detection overlaps one of the ambiguous segments of its video."""
     slots = in_groups(stretches.video, groups=videos)[found.video]
     if slots.shape[1] == 0:
         return np.zeros(len(found), bool)
@@ -162,7 +159,7 @@ def _touches(found: Table, stretches: Table, videos: int) -> Bool[np.ndarray, " 
 def _match(
     found: Table, actions: Table, tiou: Float64[np.ndarray, " k"], videos: int, protocol: Protocol
 ) -> Int32[np.ndarray, "p k"]:
-    """Row of the action that each detection takes, -1 for none; matching is inside one label and video."""
+    """Row of the action that each detection is matched to, -1 for none; within one label and video."""
     if len(actions) == 0:
         return np.full((len(found), len(tiou)), -1, np.int32)
     own, group = np.unique(actions.label * videos + actions.video, return_inverse=True)

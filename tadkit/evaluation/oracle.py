@@ -1,8 +1,8 @@
-"""ActivityNet's evaluation and soft-NMS as their descriptions go, one detection after another.
+"""ActivityNet's evaluation and soft-NMS as plain loops, one detection after another.
 
-Slow on purpose: these loops are what the tests hold the fast forms to, and what ``tadkit bench evaluate`` sets beside
-them. The evaluator goes as the official one does (Caba Heilbron et al., CVPR 2015): one detection, one threshold, one
-action after another; only the tables that it looks up are dictionaries. Suppression: Bodla et al., ICCV 2017.
+Slow on purpose: tests compare the fast implementations with these loops, and ``tadkit bench evaluate`` times both. The
+evaluator follows the official one (Caba Heilbron et al., CVPR 2015): one detection, one threshold, one action after
+another, only with dictionaries as tables. Suppression: Bodla et al., ICCV 2017.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tadkit.records import Annotation, Detection
 def looped_average_precision(
     truth: Mapping[str, Sequence[Annotation]], detections: Mapping[str, Sequence[Detection]], *, tiou: Sequence[float]
 ) -> dict[str, Float64[np.ndarray, " tious"]]:
-    """Average precision of each class that the truth has, at each tIoU, under the ``activitynet`` protocol.
+    """Average precision of each annotated class at each tIoU under the ``activitynet`` protocol.
 
     Args:
         truth: annotations of each video.
@@ -92,15 +92,15 @@ def looped_soft_nms(
     min_score: float,
     keep: int,
 ) -> list[tuple[int, float]]:
-    """Gaussian soft-NMS class by class: (index, lowered score) of what is kept, best first, ties by index.
+    """Gaussian soft-NMS per class: (index, lowered score) of the kept segments, best first, ties by index.
 
     Args:
-        segments: starts and ends, in any one unit.
+        segments: starts and ends, all in one unit.
         scores: of the segments.
         labels: of the segments.
         sigma: width.
-        min_score: the best is taken until it falls below this.
-        keep: most that are taken.
+        min_score: stop when the best remaining score is below this.
+        keep: maximum number of segments to keep.
     """
     kept: list[tuple[int, float]] = []
     for label in sorted(set(labels)):

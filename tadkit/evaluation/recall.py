@@ -1,7 +1,7 @@
-"""Recall: of class-agnostic proposals over their number (AR@AN and AUC), and of detections at multiples of the truth.
+"""Recall of class-agnostic proposals over their number (AR@AN, AUC), and of detections at k per action (Recall@kx).
 
 AR@AN and the area under its curve are those of ActivityNet's ``eval_proposal``; Recall@kx is that of Ego4D's Moment
-Queries (Grauman et al., CVPR 2022, Appendix F). Actions may be found by any number of proposals, so nothing is matched.
+Queries (Grauman et al., CVPR 2022, Appendix F). Several proposals may find one action, so nothing is matched.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tadkit.evaluation.average_precision import judged_labels
-from tadkit.evaluation.matching import AMBIGUOUS
 from tadkit.evaluation.tables import Table, action_table, detection_table, pairs_in_groups, picked, turns
-from tadkit.records import Annotation, Detection
+from tadkit.records import AMBIGUOUS, Annotation, Detection
 from tadkit.segments import temporal_iou
 
 CURVE_POINTS = 100
-"""Points of the curve of recall over the number of proposals."""
+"""Number of points of the recall curve."""
 _NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
 class ProposalRecall:
-    """Recall of proposals whose labels do not count.
+    """Recall of proposals, labels ignored.
 
     Attributes:
         tiou: thresholds.
         proposals_per_video: average number of proposals at each point of the curve.
-        recall: share of the actions found, at each threshold and point.
+        recall: fraction of actions found, at each threshold and point.
     """
 
     tiou: tuple[float, ...]
@@ -44,12 +43,12 @@ class ProposalRecall:
 
     @property
     def area(self) -> float:
-        """AUC: area under :attr:`average_recall`, as a share of the largest number of proposals."""
+        """AUC: area under :attr:`average_recall`, as a fraction of the largest number of proposals."""
         area = np.trapezoid(self.average_recall, self.proposals_per_video)
         return float(area / self.proposals_per_video[-1])
 
     def average_recall_at(self, number: float) -> float:
-        """AR@AN, between the points by a straight line; beyond the last point its value."""
+        """AR@AN, linearly interpolated between the points, constant after the last one."""
         return float(np.interp(number, self.proposals_per_video, self.average_recall))
 
 
@@ -60,19 +59,19 @@ def proposal_recall(
     tiou: Sequence[float],
     proposals: float | None = 100,
 ) -> ProposalRecall:
-    """Recall over the number of proposals; every video gives the same share of its proposals, best first.
+    """Recall over the number of proposals; every video contributes the same fraction of its proposals, best first.
 
-    As in the official evaluator, videos without actions do not count but their proposals do when shares are taken, and
-    ties are ours: (-score, start, end).
+    As in the official evaluator, videos without actions are left out, but their proposals count when the fraction is
+    computed. Unlike there, ties are broken by rule: (-score, start, end).
 
     Args:
         truth: annotations of each video.
-        detections: detections of each video; their labels do not count.
+        detections: detections of each video; their labels are ignored.
         tiou: thresholds.
-        proposals: average number a video at the end of the curve; None takes all there are.
+        proposals: average number per video at the end of the curve; None uses all.
 
     Raises:
-        AnnotationError: the truth has no action.
+        AnnotationError: no action is annotated.
     """
     judged_labels(truth, None)
     videos = sorted(video for video, actions in truth.items() if any(a.label != AMBIGUOUS for a in actions))
@@ -101,20 +100,20 @@ def recall_at_multiples(
     tiou: Sequence[float],
     multiples: Sequence[int] = (1, 5),
 ) -> Float64[np.ndarray, "multiples tious"]:
-    """Recall@kx: share of the actions found by the ``k * x`` best of their class and video, which has ``x`` of them.
+    """Recall@kx: fraction of actions found by the ``k * x`` best detections of a class in a video with ``x`` actions.
 
     Args:
         truth: annotations of each video.
         detections: detections of each video.
-        labels: classes to judge; None judges all that the truth has.
+        labels: classes to evaluate; None means all annotated ones.
         tiou: thresholds, reached from below (>=).
         multiples: the values of k.
 
     Returns:
-        Mean over the classes, without weights.
+        Unweighted mean over the classes.
 
     Raises:
-        AnnotationError: the truth has no action of the classes asked for.
+        AnnotationError: no action of the requested classes is annotated.
     """
     judged, _ = judged_labels(truth, labels)
     videos = sorted(truth)
@@ -134,7 +133,7 @@ def recall_at_multiples(
 
 
 def _labels(records: Mapping[str, Sequence[Annotation | Detection]]) -> list[str]:
-    """All labels but that of ambiguous stretches."""
+    """All labels except that of ambiguous segments."""
     return sorted({one.label for items in records.values() for one in items} - {AMBIGUOUS})
 
 
@@ -158,13 +157,13 @@ def _first_rank(
     tiou: Sequence[float],
     groups: int,
 ) -> Int64[np.ndarray, "g tious"]:
-    """Rank in its group of the first row found that reaches each threshold on each action; _NEVER where none does."""
+    """Rank in its group of the first row found that reaches each threshold on each action; _NEVER if none does."""
     first = np.full((len(actions_s), len(tiou)), _NEVER)
     rank = turns(found_group)
     for action, row in pairs_in_groups(group, found_group, groups=groups):
         overlap = temporal_iou(picked(actions_s, action), picked(found_s, row))
         for level, threshold in enumerate(tiou):
             reached = np.flatnonzero(overlap >= threshold)[::-1]
-            # Where several reach it the last value written stays: that of the best, as pairs go by falling rank.
+            # If several reach it, the last one written stays: the best, since pairs are sorted by decreasing rank.
             first[action[reached], level] = rank[row[reached]]
     return first

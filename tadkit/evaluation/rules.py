@@ -1,6 +1,6 @@
-"""The two rules by which detections take actions: ActivityNet's by detection, the THUMOS14 kit's by action.
+"""The two rules that match detections with actions: ActivityNet's by detection, the THUMOS14 kit's by action.
 
-Both look at one label in one video, a *group*. All groups are gone through at once.
+Both work on one label in one video, a *group*. All groups are processed at once.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from tadkit.evaluation.tables import by_turn, counted_up, in_groups, picked
 from tadkit.segments import temporal_iou
 
 _MOST_PAIRS = 4_000_000
-"""Pairs whose overlap is held at a time."""
+"""Pairs whose overlap is in memory at a time."""
 
 
 class Groups(NamedTuple):
-    """Detections and actions, each of one group.
+    """Detections and actions by group.
 
     Attributes:
         found_s: segments of the detections, in each group best score first.
-        found_group: group of each detection, -1 where it has no actions.
+        found_group: group of each detection, -1 if that has no actions.
         actions_s: segments of the actions, in each group by start.
         action_group: group of each action, ascending; every group has one.
     """
@@ -34,21 +34,21 @@ class Groups(NamedTuple):
 
 
 def match_by_detection(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int32[np.ndarray, "p k"]:
-    """ActivityNet's rule: each detection in turn takes the action of highest tIoU that is free at that threshold.
+    """ActivityNet's rule: each detection in turn gets the action of highest tIoU that is still free.
 
-    It is a hit if that tIoU reaches the threshold (>=). Of actions with equal tIoU the one that starts later is taken,
-    which is where the official evaluator's reversed sort ends up for annotations in order of time.
+    It is a hit if that tIoU reaches the threshold (>=). Among actions with equal tIoU the one that starts later is
+    taken, as the official evaluator's reversed sort does for annotations in order of time.
 
-    Nobody waits for a turn: all ask at once for the action that they like best, it goes to the best of them, and who is
-    refused, or has to give up to a better one what it held, asks for its next. That ends as taking turns does, for all
-    actions rank the detections alike (deferred acceptance; Gale, Shapley, American Mathematical Monthly 1962).
+    Computed without turns: all detections propose at once to the action that they overlap most; the action keeps the
+    best-ranked one, and those that are rejected propose to their next. The result is the same as with turns, because
+    all actions rank the detections alike (deferred acceptance; Gale, Shapley, American Mathematical Monthly 1962).
 
     Args:
         groups: what to match.
         tiou: thresholds, at least one.
 
     Returns:
-        Row of the action that each detection takes at each threshold, -1 for none.
+        Row of the action that each detection is matched to at each threshold, -1 for none.
     """
     pairs = _near(groups, float(tiou.min()))
     taken = np.full((len(groups.found_s), len(tiou)), -1, np.int32)
@@ -59,7 +59,7 @@ def match_by_detection(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int32
 
 
 class _Pairs(NamedTuple):
-    """Detections and the actions that they may take, by detection and falling tIoU.
+    """Candidate pairs, sorted by detection and decreasing tIoU.
 
     Attributes:
         row: of the detection.
@@ -75,7 +75,7 @@ class _Pairs(NamedTuple):
 
 
 def _near(groups: Groups, least: float) -> _Pairs:
-    """Pairs of one group that overlap by ``least`` or more; of equal ones the later action comes first."""
+    """Pairs of one group that overlap by ``least`` or more; among equals the later action comes first."""
     rows = np.flatnonzero(groups.found_group >= 0)
     ends = np.bincount(groups.action_group).cumsum()
     group = groups.found_group[rows]
@@ -95,7 +95,7 @@ def _near(groups: Groups, least: float) -> _Pairs:
 
 
 def _accepted(pairs: _Pairs, reaches: Bool[np.ndarray, " pairs"]) -> Int64[np.ndarray, " hits"]:
-    """The pairs that take each other at a threshold, which those in ``reaches`` reach."""
+    """The matched pairs at a threshold; ``reaches`` marks the pairs that reach it."""
     more = np.append(~pairs.first[1:], [False, False])
     nobody = len(pairs.row)
     holder = np.full(int(pairs.action.max(initial=-1)) + 1, nobody)
@@ -103,7 +103,7 @@ def _accepted(pairs: _Pairs, reaches: Bool[np.ndarray, " pairs"]) -> Int64[np.nd
     while len(asking):
         wanted = pairs.action[asking]
         held = holder[wanted]
-        # Where several want the same the last value written stays: that of the best, as pairs go by rank.
+        # If several propose to one action, the last value written stays: the best, since pairs are sorted by rank.
         holder[wanted[::-1]] = np.minimum(asking, held)[::-1]
         loser = np.where(holder[wanted] == asking, held, asking)
         following = loser[more[loser]] + 1
@@ -112,10 +112,10 @@ def _accepted(pairs: _Pairs, reaches: Bool[np.ndarray, " pairs"]) -> Int64[np.nd
 
 
 def match_by_truth(groups: Groups, tiou: Float64[np.ndarray, " k"]) -> Int32[np.ndarray, "p k"]:
-    """The THUMOS14 kit's rule: each action in turn takes the free detection of highest tIoU.
+    """The THUMOS14 kit's rule: each action in turn gets the free detection of highest tIoU.
 
-    That tIoU must exceed (>) the threshold; the score decides only between equal tIoUs. The kit goes through the
-    actions in the order of its files; here they come by start. Arguments and result are those of
+    That tIoU must exceed (>) the threshold; the score decides only between equal tIoUs. The kit processes the actions
+    in the order of its files; here they are sorted by start. Arguments and result are those of
     :func:`match_by_detection`.
     """
     taken = np.full((len(groups.found_s), len(tiou)), -1, np.int32)

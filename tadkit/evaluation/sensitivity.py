@@ -1,8 +1,8 @@
-"""How detection depends on the actions: by coverage of the video, length, and number of instances.
+"""Sensitivity of a detector to the actions' coverage of the video, length, and number of instances.
 
 DETAD (Alwassel et al., ECCV 2018, section 3.3) with its bounds for ActivityNet or THUMOS14. Average precision is
-normalised (Hoiem et al., ECCV 2012): groups of different size are compared as if each had the mean number of actions of
-a class.
+normalised (Hoiem et al., ECCV 2012): groups of different size are compared as if each had the mean number of actions
+of a class.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from tadkit.evaluation.matching import Matched
 GROUPS = ("XS", "S", "M", "L", "XL")
 ACTIVITYNET_BOUNDS = {"coverage": (0.2, 0.4, 0.6, 0.8), "length_s": (30, 60, 120, 180), "instances": (1, 4, 8)}
 THUMOS14_BOUNDS = {"coverage": (0.02, 0.04, 0.06, 0.08), "length_s": (3, 6, 12, 18), "instances": (1, 40, 80)}
-"""The largest value of each group but the last, by respect."""
+"""The largest value of each group except the last, by characteristic."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Actions that are alike in one respect.
+    """Actions with similar values of one characteristic.
 
     Attributes:
         name: XS to XL.
         upper: largest value in the group; None for the last one.
-        actions: how many there are.
-        missed: share that no detection takes, mean over thresholds; None without actions.
+        actions: number of actions.
+        missed: fraction that no detection is matched to, mean over thresholds; None without actions.
         normalised_map: normalised mAP against the actions of this group, mean over thresholds; None without actions.
     """
 
@@ -44,13 +44,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """One respect in which actions differ.
+    """Results by one characteristic of the actions.
 
     Attributes:
-        respect: ``coverage`` (share of the video that the action takes), ``length_s``, or ``instances`` (actions of the
-            same class in the video).
+        respect: ``coverage`` (fraction of the video that the action covers), ``length_s``, or ``instances`` (actions of
+            the same class in the video).
         groups: from small to large.
-        normalised_map: normalised mAP against all actions, which the groups are compared with.
+        normalised_map: normalised mAP against all actions, for comparison.
     """
 
     respect: str
@@ -64,10 +64,10 @@ def sensitivities(
     """Sensitivity to coverage, length and number of instances.
 
     Args:
-        matched: detections and what they take.
-        lengths_s: of the videos; actions in one without a length are in no group of coverage.
+        matched: detections and the actions that they are matched to.
+        lengths_s: of the videos; actions in a video without a length are in no group of coverage.
         tiou: thresholds, averaged over.
-        protocol: whose bounds.
+        protocol: selects the bounds.
     """
     actions = matched.actions
     length_s = actions.segment_s[:, 1] - actions.segment_s[:, 0]
@@ -114,11 +114,11 @@ def normalised_map(matched: Matched, inside: np.ndarray) -> float:
     """Normalised mAP against some of the actions, mean over thresholds.
 
     Precision after each detection is ``R N / (R N + F)`` with recall R, false positives F, and N the mean number of
-    actions of a class; detections that take other actions are left out. Classes without such an action do not count.
+    actions of a class; detections matched to other actions are left out. Classes without such an action do not count.
 
     Args:
-        matched: detections and what they take.
-        inside: whether each action is meant.
+        matched: detections and the actions that they are matched to.
+        inside: mask of these actions.
     """
     actions, found = matched.actions, matched.found
     classes = np.unique(actions.label)

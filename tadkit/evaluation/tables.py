@@ -1,4 +1,4 @@
-"""Annotations and detections as columns of numbers, which matching and ranking go through at once."""
+"""Annotations and detections as columns of numbers, for vectorised matching and ranking."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tadkit.records import Annotation, Detection
 
 _MOST_PAIRS = 50_000
-"""Pairs held at a time: so few that they stay in a processor's cache."""
+"""Pairs in memory at a time: few enough for a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +39,13 @@ class Table:
         return len(self.video)
 
     def rows(self, which: Int64[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> Table:
-        """Some of the rows, in the order asked for."""
+        """Some of the rows, in the given order."""
         which = np.flatnonzero(which) if which.dtype == bool else which
         return Table(self.video[which], self.label[which], picked(self.segment_s, which), self.score[which])
 
 
 def action_table(truth: Mapping[str, Sequence[Annotation]], *, videos: Sequence[str], labels: Sequence[str]) -> Table:
-    """Actions of ``labels`` by (label, video, start, end), so that the order in a file does not matter."""
+    """Actions of ``labels`` sorted by (label, video, start, end), so that file order does not matter."""
     actions = [truth.get(video, ()) for video in videos]
     table = _table(actions, np.ones(sum(map(len, actions))), labels)
     order = np.lexsort((table.segment_s[:, 1], table.segment_s[:, 0], table.video, table.label))
@@ -80,7 +80,7 @@ def _table(
 
 
 def picked(segments_s: Float64[np.ndarray, "n 2"], rows: Int64[np.ndarray, " m"]) -> Float64[np.ndarray, "m 2"]:
-    """Some of the segments, held as those of a table are: all starts, then all ends, which is fastest to pick from."""
+    """Some of the segments, stored as in a table: all starts, then all ends, which is fastest to index."""
     return segments_s.T.take(rows, axis=1).T
 
 
@@ -90,7 +90,7 @@ def counted_up(counts: Int64[np.ndarray, " groups"]) -> Int64[np.ndarray, " n"]:
 
 
 def small(values: Int64[np.ndarray, " n"]) -> NDArray[np.signedinteger[Any]]:
-    """The same whole numbers as int16 if they fit, which NumPy sorts by radix."""
+    """The same integers as int16 if they fit, which NumPy radix-sorts."""
     return values.astype(np.int16) if len(values) and int(values.max()) < np.iinfo(np.int16).max else values
 
 
@@ -103,14 +103,14 @@ def turns(group: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
 
 
 def by_turn(group: Int64[np.ndarray, " n"]) -> Iterable[Int64[np.ndarray, " m"]]:
-    """Rows that come first in their group, then those that come second, and so on."""
+    """The first rows of all groups, then the second ones, and so on."""
     turn = turns(group)
     order = np.argsort(small(turn), kind="stable")
     return np.split(order, np.bincount(turn).cumsum()[:-1]) if len(group) else ()
 
 
 def in_groups(group: Int64[np.ndarray, " n"], *, groups: int) -> Int64[np.ndarray, "groups width"]:
-    """Rows of each group in their order; -1 where a group has fewer."""
+    """Rows of each group in their order, padded with -1."""
     turn = turns(group)
     rows = np.full((groups, int(turn.max(initial=-1)) + 1), -1)
     rows[group, turn] = np.arange(len(group))
@@ -120,7 +120,7 @@ def in_groups(group: Int64[np.ndarray, " n"], *, groups: int) -> Int64[np.ndarra
 def pairs_in_groups(
     group: Int64[np.ndarray, " n"], others: Int64[np.ndarray, " m"], *, groups: int
 ) -> Iterator[tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]]:
-    """Each row with every one of the other rows in its group, in their order; some of the rows at a time."""
+    """Each row paired with every one of ``others`` in its group, in their order; some rows at a time."""
     order = np.argsort(small(others), kind="stable")
     count = np.bincount(others, minlength=groups)
     first = (count.cumsum() - count)[group]

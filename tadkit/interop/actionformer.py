@@ -1,4 +1,4 @@
-"""Heads of ActionFormer, TriDet and OpenTAD as heads of ours: what their weights are called and what these tell.
+"""Import of ActionFormer, TriDet and OpenTAD heads: names of weights, and settings inferred from them.
 
 Formats: happyharrycn/actionformer_release, dingfengshi/TriDet, sming256/OpenTAD (ActionFormer, TriDet, TemporalMaxer).
 Their outputs depend on padding, so imported heads pad as they do (``padding``, ``pad_to_steps``).
@@ -66,13 +66,13 @@ _NAMES: tuple[tuple[str, str], ...] = (
 )
 
 _THUMOS = {"n_head": 4, "n_mha_win_size": 19, "max_seq_len": 2304}
-"""What ActionFormer's and OpenTAD's recipes for THUMOS14 have, for what weights do not tell."""
+"""Settings of ActionFormer's and OpenTAD's recipes for THUMOS14 that weights do not show."""
 _MAXER_GROUPS = 4
-"""Groups of the norm without weights in OpenTAD's recipes for TemporalMaxer on THUMOS14 and EPIC-Kitchens nouns."""
+"""Groups of the norm without weights in OpenTAD's TemporalMaxer recipes (THUMOS14, EPIC-Kitchens nouns)."""
 
 
 def translated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A peer's state dict under our names; the scales of the levels become one vector."""
+    """An imported state dict under tadkit's names; the scales of the levels become one vector."""
     own = {renamed(name, _NAMES): value for name, value in state.items()}
     own = {_mlp(name, own): value for name, value in own.items()}
     if any(name.startswith("pyramid.fpn.") for name in own):
@@ -85,7 +85,7 @@ def translated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def renamed(name: str, table: Sequence[tuple[str, str]]) -> str:
-    """Our name of a peer's parameter: every pattern of the table is replaced in turn."""
+    """The name in tadkit of an imported parameter: every pattern of the table is replaced in turn."""
     own = name.removeprefix("module.")
     for pattern, ours in table:
         own = re.sub(pattern, ours, own)
@@ -93,13 +93,13 @@ def renamed(name: str, table: Sequence[tuple[str, str]]) -> str:
 
 
 def modules_of(names: Iterable[str], prefix: str) -> int:
-    """How many modules a list of ours has, by the numbers in their names."""
+    """Number of modules in a list of tadkit's, by the numbers in their names."""
     matches = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in names)
     return len({match[1] for match in matches if match})
 
 
 def _mlp(name: str, names: Mapping[str, Tensor]) -> str:
-    """Name in a layer's MLP: its convolutions are 0 and 3 in ActionFormer's layer (ours mask), 0 and 2 in TriDet's."""
+    """Name in a layer's MLP: its convolutions are 0 and 3 in ActionFormer (masked here), 0 and 2 in TriDet."""
     layer, found, rest = name.partition(".mlp.")
     if not found:
         return name
@@ -111,22 +111,22 @@ def _mlp(name: str, names: Mapping[str, Tensor]) -> str:
 def settings_of(
     tensors: Mapping[str, Tensor], source: Source, config: Mapping[str, Any], *, where: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """The head section that fits translated weights, and which of its settings are assumed.
+    """The head settings that fit translated weights, and which of them are assumed.
 
     Args:
-        tensors: under our names.
-        source: whose they are.
-        config: the peer's settings, flat, under its own names; may be empty.
-        where: the file, for errors.
+        tensors: under tadkit's names.
+        source: project that they are from.
+        config: the project's settings, flat, under its own names; may be empty.
+        where: file name for error messages.
 
     Raises:
-        WeightsError: the weights are not those of a head that we know.
+        WeightsError: the weights are not those of a supported head.
     """
     if "scales" not in tensors or "classifier.out.conv.bias" not in tensors:
-        raise WeightsError(f"{where}: not a head of {source}: it has no classifier or no scales of its levels")
+        raise WeightsError(f"{where}: not a head of {source}: it has no classifier or no level scales")
     if source == "opentad" and any(name.startswith("pyramid.fpn.") for name in tensors):
         raise WeightsError(
-            f"{where}: has OpenTAD's FPN neck, which tadkit has not; expected FPNIdentity, as in recipes"
+            f"{where}: has OpenTAD's FPN neck, which tadkit does not support; expected FPNIdentity, as in recipes"
         )
     assumed: list[str] = []
     section = _common(tensors) | _training(config) | {"padding": "opentad" if source == "opentad" else "leaky"}
@@ -142,7 +142,7 @@ def settings_of(
     if config.get("max_seq_len") is None:
         assumed.append(f"pad_to_steps={_THUMOS['max_seq_len']}")
     section["pad_to_steps"] = int(config.get("max_seq_len") or _THUMOS["max_seq_len"])
-    if not config and kind != "temporal-maxer":  # no weight tells of them; where a config is silent they are off
+    if not config and kind != "temporal-maxer":  # not visible in weights; a config without them means off
         assumed.append("absolute_positions=false")
     section["absolute_positions"] = bool(config.get("use_abs_pe", False))
     section["positions_steps"] = section["pad_to_steps"]
@@ -158,7 +158,7 @@ def _kind(tensors: Mapping[str, Tensor], source: Source) -> str:
 
 
 def _common(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What shapes and names tell of any head."""
+    """Settings of any head that shapes and names show."""
     count = partial(modules_of, tensors)
     out, first = tensors["classifier.out.conv.weight"], tensors.get("classifier.hidden.0.conv.weight")
     streams = [tensors[f"pyramid.streams.{n}.conv.weight"] for n in range(count("pyramid.streams"))]
@@ -184,7 +184,7 @@ def _common(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _training(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the peer's settings say of training."""
+    """Training settings from the project's config."""
     section: dict[str, Any] = {"dropout": float(config.get("dropout", 0.0)), "drop_path": 0.1}
     ours = {
         "droppath": "drop_path",
@@ -205,7 +205,7 @@ def _training(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _actionformer(tensors: Mapping[str, Tensor], config: Mapping[str, Any], assumed: list[str]) -> dict[str, Any]:
-    """Heads and windows are in no shape, unless relative positions show them."""
+    """Settings of ActionFormer; no shape shows the numbers of attention heads and windows."""
     known = dict(config)
     for name, own in (("n_head", "attention_heads"), ("n_mha_win_size", "attention_windows")):
         if name not in config:
@@ -223,7 +223,7 @@ def _actionformer(tensors: Mapping[str, Tensor], config: Mapping[str, Any], assu
 
 
 def _tridet(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Granularities are in the shapes of the branches."""
+    """Settings of TriDet; granularities follow from the shapes of the branches."""
     levels = len(tensors["scales"])
     short = [tensors[f"pyramid.branches.{n}.short.weight"].shape[2] for n in range(levels - 1)]
     longest = tensors["pyramid.branches.0.long.weight"].shape[2]
@@ -242,7 +242,7 @@ def _tridet(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[st
 
 
 def _temporal_maxer(tensors: Mapping[str, Tensor], config: Mapping[str, Any], assumed: list[str]) -> dict[str, Any]:
-    """A neck without weights has a group norm, which weights tell nothing of."""
+    """Settings of TemporalMaxer; a neck without weights has a group norm, which weights do not show."""
     groups = config.get("neck_groups")
     if groups is None:
         groups = 0 if any(name.startswith("pyramid.out_norms.") for name in tensors) else _MAXER_GROUPS

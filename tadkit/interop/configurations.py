@@ -1,4 +1,4 @@
-"""The settings files of peers: YAML, JSON, and the Python of OpenTAD's recipes, of which nothing is run."""
+"""Settings files of other projects: YAML, JSON, and OpenTAD's Python recipes, parsed without running them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import yaml
 from tadkit.errors import SettingsError
 
 _LARGEST = 10**9
-"""Numbers of a recipe are below it."""
+"""Numbers in a recipe must be smaller."""
 _LONGEST = 10_000
-"""Characters of a string and items of a range in a recipe."""
+"""Maximum characters of a string and items of a range in a recipe."""
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -27,23 +27,23 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
-    """A peer's settings, from YAML, JSON or an OpenTAD recipe with all that it is based on.
+    """Settings of another project, from YAML, JSON or an OpenTAD recipe with its bases.
 
     Raises:
-        SettingsError: missing, not readable, not a table, or Python that is more than values under names.
+        SettingsError: missing, unreadable, not a table, or Python other than assignments of values.
     """
     return _read(path, ())
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> Mapping[str, Any]:
-    """Settings of a file that ``above`` are based on."""
+    """Settings of a file that the files in ``above`` are based on."""
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".py":
             return _Recipe(path, above).read(ast.parse(text))
         held = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror}); expected the peer's config") from error
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); expected a config file") from error
     except SyntaxError as error:
         raise SettingsError(f"{path}: line {error.lineno}: not Python ({error.msg})") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
@@ -56,14 +56,14 @@ def _read(path: Path, above: tuple[Path, ...]) -> Mapping[str, Any]:
 
 
 class _Recipe:
-    """One Python file of settings (mmengine's text form): names, each assigned a value."""
+    """One Python file of settings (mmengine's style): values assigned to names."""
 
     def __init__(self, path: Path, above: tuple[Path, ...]) -> None:
         self.path, self.above = path, (*above, path.resolve())
         self.names: dict[str, Any] = {}
 
     def read(self, tree: ast.Module) -> dict[str, Any]:
-        """Its settings over those of its bases."""
+        """Its settings, merged over those of its bases."""
         based_on: dict[str, Any] = {}
         for statement in tree.body:
             match statement:
@@ -71,14 +71,14 @@ class _Recipe:
                     based_on = self.bases(value)
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     self.names[name] = self.value(value)
-                case ast.Expr(value=ast.Constant()):  # what describes the file
+                case ast.Expr(value=ast.Constant()):  # a docstring
                     pass
                 case _:
                     raise self.refused(statement)
         return _merged(based_on, self.names)
 
     def bases(self, node: ast.expr) -> dict[str, Any]:
-        """Settings of the files that ``_base_`` names, relative to this one; a later file's count."""
+        """Settings of the files in ``_base_``, relative to this one; later files take precedence."""
         named = self.value(node)
         settings: dict[str, Any] = {}
         for name in [named] if isinstance(named, str) else named or ():
@@ -86,12 +86,12 @@ class _Recipe:
                 raise self.refused(node)
             path = self.path.parent / name
             if path.resolve() in self.above:
-                raise SettingsError(f"{self.path}: line {node.lineno}: is based on itself, by {name}")
+                raise SettingsError(f"{self.path}: line {node.lineno}: is based on itself through {name}")
             settings = _merged(settings, _read(path, self.above))
         return settings
 
     def value(self, node: ast.expr) -> Any:
-        """What an expression is worth, where that takes no code."""
+        """Value of an expression that needs no code to be run."""
         match node:
             case ast.Constant(value=value) if value is None or isinstance(value, (bool, int, float, str)):
                 return value
@@ -114,16 +114,16 @@ class _Recipe:
         raise self.refused(node)
 
     def counted(self, node: ast.expr) -> range:
-        """What ``range(...)`` counts."""
+        """The numbers of ``range(...)``."""
         match node:
             case ast.Call(func=ast.Name(id="range"), args=[_, *_] as ends, keywords=[]) if len(ends) <= 3:
-                told = [self.value(end) for end in ends]
-                if all(type(end) is int for end in told) and 0 not in told[2:] and len(range(*told)) <= _LONGEST:
-                    return range(*told)
+                bounds = [self.value(end) for end in ends]
+                if all(type(end) is int for end in bounds) and 0 not in bounds[2:] and len(range(*bounds)) <= _LONGEST:
+                    return range(*bounds)
         raise self.refused(node)
 
     def computed(self, node: ast.expr, how: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
-        """A sum of numbers or the like, or two strings one after the other."""
+        """Arithmetic on numbers, or a concatenation of two strings."""
         if isinstance(left, str) and isinstance(right, str):
             if how is operator.add and len(left) + len(right) <= _LONGEST:
                 return left + right
@@ -134,7 +134,7 @@ class _Recipe:
         return how(left, right)
 
     def refused(self, node: ast.stmt | ast.expr) -> SettingsError:
-        """That a line holds what only running it would tell."""
+        """Error for a line that could only be evaluated by running it."""
         said = " ".join(ast.unparse(node).split())
         said = said if len(said) <= 60 else f"{said[:57]}..."
         return SettingsError(
@@ -144,7 +144,7 @@ class _Recipe:
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """``own`` over ``base``, table by table; a table with ``_delete_`` takes the other's place as a whole."""
+    """Merge ``own`` over ``base``, table by table; a table with ``_delete_`` replaces the other entirely."""
     table = dict(base)
     for name, value in own.items():
         if isinstance(value, Mapping):

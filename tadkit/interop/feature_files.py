@@ -1,4 +1,4 @@
-"""Features as others store them: one npy, npz, pt, csv or h5 a video, or one h5 with a dataset a video."""
+"""Feature files of other projects: one npy, npz, pt, csv or h5 per video, or one h5 with a dataset per video."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TRACKS = ("feats", "features", "feat", "feature", "rgb", "data", "arr_0")
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """The features of one video and what their file says of them; None is what it does not say."""
+    """The features of one video and the sampling that their file gives; None if it does not."""
 
     path: Path
     name: str
@@ -42,7 +42,7 @@ class FeatureFile:
 
 @dataclass(frozen=True)
 class Found:
-    """What a file holds for one video, before anybody looked whether it is features."""
+    """Content of a file for one video, not yet checked."""
 
     path: Path
     name: str
@@ -50,7 +50,7 @@ class Found:
     said: Mapping[str, Any]
 
     def features(self, *, channels_first: bool) -> FeatureFile:
-        """The features; those of (channels, steps) are turned.
+        """The features; those of shape (channels, steps) are transposed.
 
         Raises:
             StoreError: not finite real numbers in two dimensions.
@@ -64,7 +64,7 @@ class Found:
                 "expected (steps, channels) numbers"
             )
         values = np.ascontiguousarray(array.T if channels_first else array)
-        with np.errstate(over="ignore"):  # told below
+        with np.errstate(over="ignore"):  # reported below
             values = values if values.dtype == np.float16 else values.astype(np.float32)
         if not np.isfinite(values).all():
             raise StoreError(f"{self.path}: '{self.name}' holds values that are not finite; extract them again")
@@ -72,11 +72,11 @@ class Found:
 
 
 def _dense(value: Any) -> np.ndarray:
-    """An array of a stranger's value; of no numbers where it is none."""
+    """An array of an untrusted value; an empty object array if it is not one."""
     if not isinstance(value, torch.Tensor):
         try:
             return np.asarray(value)
-        except (ValueError, TypeError, RuntimeError):  # such as a list of arrays of several lengths
+        except (ValueError, TypeError, RuntimeError):  # such as a list of arrays of different lengths
             return np.empty(0, dtype=object)
     if value.is_quantized or value.is_meta:
         return np.empty(0, dtype=object)
@@ -85,12 +85,12 @@ def _dense(value: Any) -> np.ndarray:
 
 
 def feature_files(folder: Path) -> list[Path]:
-    """Files of features in a folder, in order of their names; a file by itself is a list of one.
+    """Feature files in a folder, sorted by name; for a file a list of one.
 
-    What macOS writes of a file's attributes (``._x.npy``) is none. A link to nowhere is one, and cannot be read.
+    macOS attribute files (``._x.npy``) are ignored. A dangling link is listed, and fails when it is read.
 
     Raises:
-        StoreError: there is none.
+        StoreError: there are none.
     """
     if not folder.is_dir():
         if folder.exists() and folder.suffix.lower() not in SUFFIXES:
@@ -106,10 +106,10 @@ def feature_files(folder: Path) -> list[Path]:
 
 
 def read_features(path: Path) -> Iterator[Found]:
-    """Read what a file holds, which is of one video named as the file, but for h5, which may hold many.
+    """Read a file: features of one video named like the file, or for h5 possibly of many.
 
     Raises:
-        StoreError: it cannot be read, or has no array or several.
+        StoreError: unreadable, or not exactly one array per video.
     """
     match path.suffix.lower():
         case ".npy":
@@ -135,7 +135,7 @@ def _of_hdf5(path: Path) -> Iterator[Found]:
     if len(names) == 1 and names[0] in _TRACKS:
         videos = [path.stem]
     elif len(set(videos)) < len(names):
-        raise StoreError(f"{path}: several datasets a video, such as {' and '.join(names[:2])}; keep one of them")
+        raise StoreError(f"{path}: several datasets per video, such as {' and '.join(names[:2])}; keep one of them")
     for video, array in zip(videos, read_foreign(path, names), strict=True):
         yield Found(path, video, array.values, array.attributes)
 
@@ -144,7 +144,7 @@ _DAMAGED: tuple[type[Exception], ...] = (
     *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError, LookupError, TypeError, AttributeError),
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, pickle.UnpicklingError),
 )
-"""What NumPy and PyTorch raise of files with a bit or a piece wrong."""
+"""What NumPy and PyTorch raise for damaged files."""
 _PICKLED = "it holds pickled objects, which could run code"
 
 
@@ -157,10 +157,10 @@ def _load_numpy(path: Path) -> Any:
 
 
 def _load_archive(path: Path) -> dict[str, Any]:
-    """The arrays of an archive, but those of objects: what else people put beside the features."""
+    """The arrays of an archive; object arrays, which others store beside the features, are skipped."""
     arrays, archive = {}, _load_numpy(path)
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise StoreError(f"{path}: no archive of NumPy; is it a .npy? then name it so")
+        raise StoreError(f"{path}: not a NumPy archive; if it is a .npy, name it so")
     with archive:
         for name in archive.files:
             try:
@@ -174,7 +174,7 @@ def _load_archive(path: Path) -> dict[str, Any]:
 def _load_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of old or odd pickles, which are told below
+            warnings.simplefilter("ignore", UserWarning)  # about old or odd pickles, which are reported below
             return torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:
         first = next(iter(str(error).splitlines()), "") or type(error).__name__
@@ -183,16 +183,16 @@ def _load_torch(path: Path) -> Any:
 
 
 def _load_csv(path: Path) -> np.ndarray:
-    """Numbers, a step a line; a heading line is passed over."""
+    """Numbers, one step per line; a heading line is skipped."""
     try:
         with path.open(encoding="utf-8") as file:
             first = file.readline()
         heading = any(c.isalpha() and c not in "eE" for c in first.replace("nan", "").replace("inf", ""))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # an empty file is told below
+            warnings.simplefilter("ignore", UserWarning)  # an empty file is reported below
             return np.loadtxt(path, delimiter=",", skiprows=int(heading), ndmin=2, dtype=np.float32)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: not a table of numbers with commas between ({error})") from error
+        raise StoreError(f"{path}: not a table of comma-separated numbers ({error})") from error
 
 
 def _one_array(path: Path, content: Mapping[str, Any]) -> Any:
@@ -204,7 +204,7 @@ def _one_array(path: Path, content: Mapping[str, Any]) -> Any:
 
 
 def _said(content: Mapping[str, Any], keys: tuple[str, ...]) -> float | None:
-    """A positive number under one of ``keys``."""
+    """The positive number under one of ``keys``, if any."""
     for key in keys:
         value = content.get(key)
         if value is not None and getattr(value, "size", 1) == 1:

@@ -1,4 +1,4 @@
-"""``tadkit import features``: features that others extracted, as a feature store with stamps in seconds."""
+"""``tadkit import features``: import features from other projects into a feature store, stamped in seconds."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from tadkit.records import VideoRecord, read_dataset
 from tadkit.store import PartWriter, open_store
 
 TRACK = "original/appearance"
-"""Where training looks for a single stream."""
+"""The track that training reads as a single stream."""
 _REFUSED_SHARE = 0.1
-_TOLD_STEPS = 2.0
+_WARNED_STEPS = 2.0
 
 
 @dataclass
 class ImportResult:
-    """What was imported.
+    """Result of an import.
 
     Attributes:
         videos: number of videos in the store.
         channels: of every video.
-        steps: of all videos together.
+        steps: total of all videos.
         failed: the error of each file or video that was not imported.
         files: the file of each video.
-        strangers: videos that the annotations do not have.
+        not_annotated: videos that are not in the annotations.
     """
 
     videos: int = 0
@@ -41,11 +41,11 @@ class ImportResult:
     steps: int = 0
     failed: dict[str, TadkitError] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
-    strangers: list[str] = field(default_factory=list)
+    not_annotated: list[str] = field(default_factory=list)
     _digests: dict[Path, str] = field(default_factory=dict, repr=False)
 
     def digest(self, path: Path) -> str:
-        """SHA-256 of a file, read once although it may hold many videos."""
+        """SHA-256 of a file, computed once even if it contains many videos."""
         if path not in self._digests:
             self._digests[path] = digest_of_file(path)
         return self._digests[path]
@@ -53,7 +53,7 @@ class ImportResult:
 
 @dataclass(frozen=True)
 class Grid:
-    """Which frames a step sees; None is what the features' own files must say."""
+    """Which frames a step covers; None if the feature files give it."""
 
     stride_frames: float | None
     clip_frames: float | None
@@ -74,28 +74,28 @@ def import_features(
     rescaled: bool = False,
     progress: Progress,
 ) -> ImportResult:
-    """Put features of others into a store; what cannot be used is in the result, and the rest is kept.
+    """Import features into a store; failures are in the result, and the rest is kept.
 
-    Step k is put at the centre of the frames that it sees: (k * stride + (clip - 1) / 2) / fps seconds. A store knows
-    seconds alone, so that nothing after this depends on the rule.
+    Step k is stamped at the centre of its frames: (k * stride + (clip - 1) / 2) / fps seconds. A store contains only
+    seconds, so nothing later depends on this rule.
 
     Args:
-        source: folder of files, one a video, or one h5 file.
+        source: folder of files, one per video, or one h5 file.
         out: feature store to write.
-        annotations: ActivityNet-style JSON: its durations must fit, and its frame rates stand in for ``fps``; features
-            of other videos are left out and counted.
-        stride_frames: frames between steps, where the files do not say.
-        clip_frames: frames that a step sees; the stride where nobody says.
-        fps: frames a second, where neither files nor annotations say.
+        annotations: ActivityNet-style JSON: the features must match its durations, and its frame rates replace ``fps``;
+            features of other videos are left out and counted.
+        stride_frames: frames between steps, if the files do not give it.
+        clip_frames: frames per step; by default those in the files, else the stride.
+        fps: frames per second, if neither files nor annotations give it.
         channels_first: arrays are (channels, steps).
-        rescaled: features of each video were resized to one number of steps, which lie evenly over its duration.
-        progress: told of every file, and of lengths that differ a little.
+        rescaled: features of each video were resized to one number of steps, spaced evenly over its duration.
+        progress: advanced for every file; warned of small differences in length.
 
     Raises:
-        StoreError: no features, none of a video of the annotations, or the store cannot be written.
+        StoreError: no features, none of an annotated video, or the store cannot be written.
         AnnotationError: the annotations cannot be read.
-        UsageError: ``rescaled`` without annotations, whose durations it needs, or with what it makes no use of; nobody
-            says stride or fps.
+        UsageError: ``rescaled`` without annotations, whose durations it needs, or with sampling options; stride or fps
+            is not given anywhere.
     """
     if rescaled and annotations is None:
         raise UsageError("--rescaled spreads steps over durations; give them with --annotations")
@@ -106,16 +106,16 @@ def import_features(
     grid = Grid(stride_frames, clip_frames, fps, rescaled, channels_first)
     progress.start("import features", total=len(files), unit="files")
     kept = _write_all(out, _tracks(files, records, grid, result, progress), result)
-    strangers = result.strangers
-    if strangers and not result.files and not result.failed:
+    not_annotated = result.not_annotated
+    if not_annotated and not result.files and not result.failed:
         raise StoreError(
-            f"{source}: none of its videos, such as '{strangers[0]}', is in {annotations}; are names equal?"
+            f"{source}: none of its videos, such as '{not_annotated[0]}', is in {annotations}; compare the names"
         )
     missing = [name for name in records or () if name not in result.files]
     for names, what in (
-        (strangers, f"{source}: {len(strangers)} videos are not in {annotations} and are left out"),
+        (not_annotated, f"{source}: {len(not_annotated)} videos are not in {annotations} and are left out"),
         (missing, f"{annotations}: {len(missing)} of its {len(records or ())} videos have no features"),
-        (kept, f"{out}: keeps {len(kept)} videos that it had before"),
+        (kept, f"{out}: keeps {len(kept)} videos from before"),
     ):
         if names:
             progress.warn(f"{what}, such as '{names[0]}'")
@@ -129,13 +129,13 @@ def _tracks(
     result: ImportResult,
     progress: Progress,
 ) -> Iterator[_Track]:
-    """Every track that can be used; what cannot is in the result."""
+    """Every usable track; failures are recorded in the result."""
     for path in files:
         progress.advance(note=path.name)
         for found in _found(path, result):
             name = found.name if records is None else _known_name(found.name, records)
             if name is None:
-                result.strangers.append(found.name)
+                result.not_annotated.append(found.name)
                 continue
             track = _track(found, name, None if records is None else records[name], grid, result, progress)
             if track is not None:
@@ -143,7 +143,7 @@ def _tracks(
 
 
 def _write_all(out: Path, tracks: Iterator[_Track], result: ImportResult) -> list[str]:
-    """Write the tracks, and return the videos that the store had before; where there is no track, no store is made."""
+    """Write the tracks and return the videos that the store had before; without tracks no store is created."""
     first = next(tracks, None)
     if first is None:
         return []
@@ -153,13 +153,13 @@ def _write_all(out: Path, tracks: Iterator[_Track], result: ImportResult) -> lis
             for track in chain([first], tracks):
                 _write(store.parts, track, result)
                 written.append(track.name)
-        finally:  # once: an index is as long as the store, and parts that a kill leaves out of it are found again
+        finally:  # once, since each link rewrites the index; parts missing after a kill are found again
             store.link(*written)
         return sorted(set(store.videos()) - set(written))
 
 
 def _found(path: Path, result: ImportResult) -> Iterator[Found]:
-    """What a file holds; an error is of this file."""
+    """The content of a file; an error is recorded for this file."""
     try:
         yield from read_features(path)
     except StoreError as error:
@@ -168,7 +168,7 @@ def _found(path: Path, result: ImportResult) -> Iterator[Found]:
 
 @dataclass(frozen=True)
 class _Track:
-    """Features that fit, ready to be written."""
+    """Checked features, ready to be written."""
 
     name: str
     features: FeatureFile
@@ -184,19 +184,19 @@ def _track(
     result: ImportResult,
     progress: Progress,
 ) -> _Track | None:
-    """The track of one video; None where it cannot be used, which is in the result.
+    """The track of one video; None if unusable, which is recorded in the result.
 
     Raises:
-        UsageError: nobody says stride or fps; what is not said is not said of any.
+        UsageError: stride or fps is not given; then it is missing for all.
     """
     try:
         if name in result.files:
-            raise StoreError(f"{found.path}: '{name}' is in {result.files[name]}, too; keep one of them")
+            raise StoreError(f"{found.path}: '{name}' is also in {result.files[name]}; keep one of them")
         result.files[name] = found.path
         features = found.features(channels_first=grid.channels_first)
         steps, channels = features.values.shape
         if result.channels not in (0, channels):
-            turned = "; are they (channels, steps)? then say --channels-first" if steps == result.channels else ""
+            turned = "; if they are (channels, steps), add --channels-first" if steps == result.channels else ""
             raise StoreError(f"{found.path}: '{name}' has {channels} channels, others have {result.channels}{turned}")
         return _Track(name, features, *_stamps(features, name, record, grid, progress))
     except UsageError:
@@ -221,7 +221,7 @@ def _write(parts: PartWriter, track: _Track, result: ImportResult) -> None:
 
 
 def _known_name(name: str, records: Mapping[str, VideoRecord]) -> str | None:
-    """The annotations' name of a video: as it is, or with or without the ``v_`` of ActivityNet."""
+    """The annotated name of a video: unchanged, or with or without ActivityNet's ``v_``."""
     names = (name, f"v_{name}", name.removeprefix("v_"))
     return next((candidate for candidate in names if candidate in records), None)
 
@@ -229,7 +229,7 @@ def _known_name(name: str, records: Mapping[str, VideoRecord]) -> str | None:
 def _stamps(
     found: FeatureFile, name: str, record: VideoRecord | None, grid: Grid, progress: Progress
 ) -> tuple[Float64[np.ndarray, " steps"], float]:
-    """Centre of each step, and the video's duration: the annotated one, else where the last step ends."""
+    """Centre of each step, and the video's duration: the annotated one, else the end of the last step."""
     steps, channels = found.values.shape
     if record is not None and record.duration_s <= 0:
         raise AnnotationError(f"'{name}' lasts {record.duration_s:g} s in the annotations; expected a number above 0")
@@ -239,19 +239,19 @@ def _stamps(
     stride = _given(found.stride_frames, grid.stride_frames, "stride", "--stride", name, found.path)
     clip = grid.clip_frames or found.clip_frames or stride
     annotated = None if record is None else record.fps
-    fps = _given(found.fps or annotated, grid.fps, "frames a second", "--fps", name, found.path)
+    fps = _given(found.fps or annotated, grid.fps, "frame rate", "--fps", name, found.path)
     if fps <= 0:
-        raise AnnotationError(f"'{name}' has {fps:g} frames a second in the annotations; correct them, or give --fps")
+        raise AnnotationError(f"'{name}' has {fps:g} frames per second in the annotations; correct them or give --fps")
     stamps_s = (np.arange(steps) * stride + (clip - 1) / 2) / fps
     ends_s, turned_s = (((count - 1) * stride + clip) / fps for count in (steps, channels))
     if record is None:
         return stamps_s, ends_s
-    off_s, slack_s = abs(ends_s - record.duration_s), _TOLD_STEPS * max(stride, clip) / fps
+    off_s, slack_s = abs(ends_s - record.duration_s), _WARNED_STEPS * max(stride, clip) / fps
     if off_s > max(_REFUSED_SHARE * record.duration_s, slack_s):
         turned = abs(turned_s - record.duration_s) <= slack_s
-        way_out = "--channels-first" if turned else "--stride, --clip-frames and --fps (or say --rescaled)"
+        way_out = "--channels-first" if turned else "--stride, --clip-frames and --fps (or add --rescaled)"
         raise StoreError(
-            f"{found.path}: {steps} steps of stride {stride:g} at {fps:g} frames a second end at {ends_s:.2f} s, but "
+            f"{found.path}: {steps} steps of stride {stride:g} at {fps:g} frames per second end at {ends_s:.2f} s, but "
             f"'{name}' lasts {record.duration_s:.2f} s; check {way_out}"
         )
     if off_s > slack_s:
@@ -262,5 +262,5 @@ def _stamps(
 def _given(said: float | None, option: float | None, what: str, flag: str, name: str, path: Path) -> float:
     value = option if option is not None else said
     if value is None:
-        raise UsageError(f"{path}: nothing says the {what} of '{name}', so give {flag}")
+        raise UsageError(f"{path}: the {what} of '{name}' is not known; give {flag}")
     return value

@@ -1,21 +1,16 @@
-"""``tadkit import head``: a peer's checkpoint as a head of ours, with the peer's outputs."""
+"""``tadkit import head``: convert a checkpoint of another project to a tadkit head with the same outputs."""
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from tadkit.checkpoint import read_foreign
 from tadkit.errors import UsageError, WeightsError
 from tadkit.files import digest_of_file
 from tadkit.interop import Source
@@ -32,9 +27,7 @@ _SECTIONS = (
 )
 
 _WRAPPED = re.compile(r"^(?:(?:module|model|_orig_mod)\.)+")
-"""What parallel, averaged, compiled and Lightning models put before a name."""
-_DAMAGED = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
-"""What PyTorch raises of files with a bit or a piece wrong."""
+"""Prefixes of parallel, averaged, compiled and Lightning models."""
 _NUMBERED = re.compile(r"(\d+)[\s,]+(.*\S)")
 
 _OPENTAD = {
@@ -43,18 +36,18 @@ _OPENTAD = {
     "proj_pdrop": "dropout",
     "loss_normalizer": "init_loss_norm",
 }
-"""OpenTAD's names of what ActionFormer has, too."""
+"""OpenTAD's names of ActionFormer's settings."""
 
 
 @dataclass(frozen=True)
 class ImportedHead:
-    """A head that came from elsewhere.
+    """An imported head.
 
     Attributes:
         head: in evaluation mode.
         averaged: whether its weights are the checkpoint's averaged ones.
-        assumed: settings that neither weights nor config told, as ``name=value``.
-        left_out: tensors of the network before the head, which are not imported.
+        assumed: settings found in neither weights nor config, as ``name=value``.
+        left_out: number of tensors of the backbone, which are not imported.
     """
 
     head: Head
@@ -66,20 +59,20 @@ class ImportedHead:
 def import_head(
     checkpoint: Path, out: Path, *, source: Source, config: Path | None = None, labels: Path | None = None
 ) -> ImportedHead:
-    """Write a peer's head as ``out``.
+    """Convert a head of another project and write it to ``out``.
 
     Args:
         checkpoint: ``.pth.tar``, ``.pth`` (read without running any code in it) or ``.safetensors``.
         out: ``.safetensors`` file of kind ``head``.
-        source: whose it is.
-        config: the peer's settings: YAML, an OpenTAD recipe (Python, not run), or JSON of the constructor's arguments.
-        labels: text file with a class a line, also after its number; without it classes are named by their numbers,
-            and the one of a head without classifier ``action``.
+        source: project that it is from.
+        config: the project's settings: YAML, an OpenTAD recipe (Python, not run), or JSON of constructor arguments.
+        labels: text file with one class per line, optionally after its number; by default classes are named by their
+            numbers, and the one of a head without classifier ``action``.
 
     Raises:
-        WeightsError: the file is no checkpoint of that peer's heads.
+        WeightsError: the file is not a checkpoint of a head of that project.
         SettingsError: the config cannot be read.
-        UsageError: labels that do not fit.
+        UsageError: labels do not match the head.
     """
     given = read_config(config) if config is not None else {}
     state, averaged = read_state(checkpoint)
@@ -93,10 +86,10 @@ def import_head(
 def build_imported(
     state: Mapping[str, Tensor], source: Source, config: Mapping[str, Any], *, where: str
 ) -> ImportedHead:
-    """The head of a peer's state dict, in evaluation mode.
+    """Build the head of an imported state dict, in evaluation mode.
 
     Raises:
-        WeightsError: names or shapes that fit no head; the message names the first few.
+        WeightsError: names or shapes match no head; the message lists the first few.
     """
     given = len(state)
     if source == "opentad":
@@ -105,8 +98,8 @@ def build_imported(
         section, channels, classes, tensors, assumed = _sized(state, source, config, where=where)
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise WeightsError(
-            f"{where}: weights or config are not those of a head of {source}: a size or a setting has another form "
-            f"than expected ({error})"
+            f"{where}: weights or config do not match a head of {source}: a size or a setting has an unexpected form "
+            f"({error})"
         ) from error
     head = build_head(head_settings(section, where=where), in_channels=channels, num_classes=classes)
     own = head.state_dict()
@@ -114,9 +107,9 @@ def build_imported(
     strange, missing = sorted(tensors.keys() - own.keys()), sorted(own.keys() - tensors.keys() - unseen)
     if strange or missing:
         lists = {"unknown": strange, "missing": missing}
-        told = "; ".join(f"{word} {', '.join(names[:4])}" for word, names in lists.items() if names)
+        differences = "; ".join(f"{word} {', '.join(names[:4])}" for word, names in lists.items() if names)
         way_out = "expected the --config that it was trained with" if config else "give its --config"
-        raise WeightsError(f"{where}: not a head of {source} that tadkit knows ({told}); {way_out}")
+        raise WeightsError(f"{where}: not a head of {source} that tadkit supports ({differences}); {way_out}")
     for name, value in tensors.items():
         if value.numel() != own[name].numel():
             shapes = f"{tuple(value.shape)}, expected {tuple(own[name].shape)}"
@@ -128,10 +121,10 @@ def build_imported(
 
 
 def _head_alone(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """Weights and settings of OpenTAD's model without the network that it is trained with end to end."""
+    """Weights and settings of OpenTAD's model without the backbone of end-to-end training."""
     head = {name: value for name, value in state.items() if not name.removeprefix("module.").startswith("backbone.")}
     model = config.get("model")
-    if isinstance(model, Mapping):  # a backbone's attention heads are not those of the head
+    if isinstance(model, Mapping):  # a backbone has attention heads of its own
         config = {**config, "model": {name: value for name, value in model.items() if name != "backbone"}}
     return head, config
 
@@ -139,14 +132,14 @@ def _head_alone(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple
 def _sized(
     state: Mapping[str, Tensor], source: Source, config: Mapping[str, Any], *, where: str
 ) -> tuple[dict[str, Any], int, int, dict[str, Tensor], tuple[str, ...]]:
-    """Head section, channels, classes, weights under our names, and what was assumed."""
+    """Head settings, channels, classes, weights under tadkit's names, and assumed settings."""
     if source == "tadtr" or (source == "opentad" and opentad_kind(state) is not None):
         one = (from_authors if source == "tadtr" else from_opentad)(state, config, where=where)
         return one.section, one.in_channels, one.num_classes, one.tensors, one.assumed
     heads = {name.removeprefix("module.").partition(".")[0] for name in state} & {"rpn_head", "cls_head"}
     if heads == ({"cls_head"} if source == "opentad" else {"rpn_head"}):
         other = "actionformer or tridet" if source == "opentad" else "opentad"
-        raise WeightsError(f"{where}: its weights have the names that {other} gives them; say so with --from")
+        raise WeightsError(f"{where}: its weights have the names of {other}; pass that with --from")
     tensors = translated(state)
     section, assumed = settings_of(tensors, source, flattened(config), where=where)
     first = tensors.get("pyramid.embedding.0.conv.weight")
@@ -161,17 +154,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
     Raises:
         WeightsError: not a checkpoint, or one that could only be read by running code in it.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; expected a checkpoint (.pth.tar, .pth or .safetensors)")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path), False
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of odd pickles, which are told below
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, *_DAMAGED) as error:
-        reason = _reason(path, error)
-        raise WeightsError(f"{path}: not a checkpoint that loads without running code in it ({reason})") from error
+    held = read_foreign(path)
     for name in ("state_dict_ema", "state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping) and held[name]:
             held = held[name]
@@ -180,28 +163,16 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
     else:
         averaged = False
     if not isinstance(held, Mapping) or not held:
-        raise WeightsError(f"{path}: holds no state dict; expected a checkpoint of a training run")
+        raise WeightsError(f"{path}: contains no state dict; expected a checkpoint of a training run")
     if strange := [name for name, value in held.items() if not isinstance(value, Tensor)]:
-        raise WeightsError(f"{path}: holds no state dict ('{strange[0]}' is no tensor); expected one of a training run")
+        raise WeightsError(
+            f"{path}: contains no state dict ('{strange[0]}' is not a tensor); expected a training checkpoint"
+        )
     return {_WRAPPED.sub("", str(name)): value for name, value in held.items()}, averaged
 
 
-def _reason(path: Path, error: Exception) -> str:
-    """Why a file does not load, in our words where PyTorch's would advise to run its code."""
-    said = str(error)
-    if needed := re.search(r"GLOBAL (\S+) was not an allowed global", said):
-        return f"it holds {needed[1]}; where you made it, save its state_dict by itself"
-    with suppress(OSError), path.open("rb") as file:
-        start = file.read(64)
-        if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
-            return "it is text, perhaps a page or a pointer in place of the file"
-    if isinstance(error, pickle.UnpicklingError):
-        return "it is no file of torch.save"
-    return (said.strip().splitlines() or ["no reason given"])[0].partition(". ")[0][:160]
-
-
 def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of all sections in one table; group norm of OpenTAD's neck as ``neck_groups``."""
+    """The settings of all sections in one table; the group norm of OpenTAD's neck as ``neck_groups``."""
     flat = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
     for name in _SECTIONS:
         if isinstance(config.get(name), Mapping):
@@ -226,14 +197,14 @@ def _labels(path: Path | None, head: Head) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); expected a class a line") from error
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); expected one class per line") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is no text ({error}); expected a class a line") from error
+        raise UsageError(f"{path}: is not text ({error}); expected one class per line") from error
     numbered = [match for name in names if (match := _NUMBERED.fullmatch(name))]
     numbers = [int(match[1]) for match in numbered]
     if len(numbered) == len(names) and numbers == sorted(set(numbers)):
         names = tuple(match[2] for match in numbered)  # a class list such as THUMOS14's
     if len(names) != count or len(set(names)) != count:
-        out = " and no classifier; leave --labels out: --video-scores names what it finds" if class_agnostic else ""
+        out = " and no classifier; leave out --labels: --video-scores gives the labels" if class_agnostic else ""
         raise UsageError(f"{path}: {len(set(names))} different classes; the head has {count}{out}")
     return names

@@ -1,4 +1,4 @@
-"""TadTR and BMN of OpenTAD (sming256/OpenTAD) as heads of ours: what their weights are called and what these tell.
+"""Import of OpenTAD's TadTR and BMN (sming256/OpenTAD): names of weights, and settings inferred from them.
 
 Its other heads are in :mod:`tadkit.interop.actionformer`.
 """
@@ -68,15 +68,15 @@ _BMN = (
 )
 
 
-class PeerHead(NamedTuple):
-    """What is needed to build a head and to load it.
+class ForeignHead(NamedTuple):
+    """Everything needed to build and load an imported head.
 
     Attributes:
-        section: of the head, plain values.
+        section: head settings, plain values.
         in_channels: channels of the feature track.
-        num_classes: classes; 1 for BMN, which names nothing.
-        tensors: under our names.
-        assumed: settings that neither weights nor config told, as ``name=value``.
+        num_classes: classes; 1 for BMN, which is class-agnostic.
+        tensors: under tadkit's names.
+        assumed: settings found in neither weights nor config, as ``name=value``.
     """
 
     section: dict[str, Any]
@@ -87,7 +87,7 @@ class PeerHead(NamedTuple):
 
 
 def opentad_kind(state: Mapping[str, Tensor]) -> Kind | None:
-    """Whose weights these are; None if neither's."""
+    """Which of the two heads these weights are of, or None."""
     names = {name.removeprefix("module.") for name in state}
     if "transformer.query_embedding.weight" in names and "transformer.level_embeds" in names:
         return "tadtr"
@@ -95,15 +95,15 @@ def opentad_kind(state: Mapping[str, Tensor]) -> Kind | None:
 
 
 def name_from_opentad(name: str, kind: Kind) -> str:
-    """Our name of a parameter; TadTR has two names for each regressor."""
+    """The name in tadkit of a parameter; TadTR has two names for each regressor."""
     return renamed(name, _TADTR if kind == "tadtr" else _BMN)
 
 
 def state_from_opentad(state: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
-    """State of a :class:`TadtrHead`, or of a :class:`BmnHead` without classifier, from that of the peer.
+    """State of a :class:`TadtrHead`, or of a :class:`BmnHead` without classifier, from OpenTAD's.
 
-    OpenTAD's TadTR samples points on the edge of a picture one pixel wide, where bilinear interpolation takes half of
-    each value and half of the zeros outside; the half is moved into the layer after it.
+    OpenTAD's TadTR samples points on the edge of a one-pixel-wide image, where bilinear interpolation averages each
+    value with the zeros outside; that factor of a half is folded into the next layer.
     """
     tensors = {name_from_opentad(name, kind): value for name, value in state.items()}
     for name, value in tensors.items():
@@ -116,16 +116,16 @@ def state_from_opentad(state: Mapping[str, Tensor], kind: Kind) -> dict[str, Ten
     return tensors
 
 
-def from_opentad(state: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> PeerHead:
-    """The head that a peer's state dict is.
+def from_opentad(state: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> ForeignHead:
+    """Convert a state dict of OpenTAD.
 
     Args:
-        state: of one that :func:`opentad_kind` knows.
-        config: the peer's settings, nested as it has them; may be empty.
-        where: the file, for errors.
+        state: of a kind that :func:`opentad_kind` recognises.
+        config: OpenTAD's settings, nested as in its files; may be empty.
+        where: file name for error messages.
 
     Raises:
-        WeightsError: TadTR with another embedding, or BMN whose maps differ in width.
+        WeightsError: a TadTR with another embedding, or a BMN with other maps.
     """
     kind = opentad_kind(state)
     assert kind is not None, where
@@ -135,24 +135,24 @@ def from_opentad(state: Mapping[str, Tensor], config: Mapping[str, Any], *, wher
     )
     if strange:
         raise WeightsError(
-            f"{where}: {strange[0]} is of no {kind} that tadkit has; expected TadTR after one convolution, or BMN as "
+            f"{where}: {strange[0]} is not part of a supported {kind}; expected TadTR after one convolution, or BMN as "
             "published"
         )
     asked = Asked(config)
     section, channels = _tadtr(tensors, asked) if kind == "tadtr" else _bmn(tensors, asked)
     classes = len(tensors["classifiers.0.bias"]) if kind == "tadtr" else 1
-    return PeerHead({"kind": kind, **section}, channels, classes, tensors, tuple(asked.assumed))
+    return ForeignHead({"kind": kind, **section}, channels, classes, tensors, tuple(asked.assumed))
 
 
 class Asked:
-    """Looks settings up in a nested table, and keeps a list of what was not there."""
+    """Looks up settings in a nested table, and lists the missing ones."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
         self.assumed: list[str] = []
 
     def get(self, name: str, otherwise: Any, *, ours: str | None = None) -> Any:
-        """The first value called ``name`` at any depth; ``ours`` is what a missing one is reported as."""
+        """The first value called ``name`` at any depth; a missing one is reported as ``ours``."""
         found = _find(self.config, name)
         if found is not None:
             return found
@@ -169,7 +169,7 @@ def _find(table: Mapping[str, Any], name: str) -> Any:
 
 
 def _tadtr(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[dict[str, Any], int]:
-    """Section and channels of OpenTAD's TadTR."""
+    """Settings and channels of OpenTAD's TadTR."""
     section, channels = tadtr_section(tensors, asked, _TADTR_SETTINGS, steps=256)
     section["norm_groups"] = int(asked.get("num_groups", 32, ours="norm_groups"))
     if "actionness" in section:
@@ -181,13 +181,13 @@ def _tadtr(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[dict[str, Any],
 def tadtr_section(
     tensors: Mapping[str, Tensor], asked: Asked, names: Mapping[str, str], *, steps: int
 ) -> tuple[dict[str, Any], int]:
-    """What of a TadTR's section weights and config tell, and its channels; defaults are those of recipes for THUMOS14.
+    """TadTR settings from weights and config, and its channels; defaults are those of recipes for THUMOS14.
 
     Args:
-        tensors: under our names.
-        asked: the peer's config.
-        names: the peer's name of each setting.
-        steps: of a window, where the config does not tell.
+        tensors: under tadkit's names.
+        asked: the project's config.
+        names: the project's name of each setting.
+        steps: default window length.
     """
     heads = int(asked.get(names["attention_heads"], 8, ours="attention_heads"))
     window = int(asked.get(names["window_steps"], steps, ours="pad_to_steps"))
@@ -207,13 +207,13 @@ def tadtr_section(
     }
     if "actionness.mlp.0.weight" in tensors:
         section |= {"actionness": True, "actionness_bins": tensors["actionness.mlp.0.weight"].shape[1] // dim}
-    told = {ours: asked.get(names[ours], None) for ours in names if ours.endswith(("_cost", "_weight"))}
-    section |= {ours: float(value) for ours, value in told.items() if value is not None}
+    weights = {ours: asked.get(names[ours], None) for ours in names if ours.endswith(("_cost", "_weight"))}
+    section |= {ours: float(value) for ours, value in weights.items() if value is not None}
     return section, tensors["embedding.weight"].shape[1]
 
 
 def _bmn(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[dict[str, Any], int]:
-    """Section and channels of a BMN; defaults are those of its recipe for ActivityNet."""
+    """Settings and channels of a BMN; defaults are those of its ActivityNet recipe."""
     roi_dim, map_dim, samples = tensors["matching.weight"].shape
     dim, share = tensors["start.0.conv.weight"].shape[:2]
     durations = int(asked.get("dscale", 128, ours="durations"))

@@ -1,4 +1,4 @@
-"""TadTR of its authors (xlliu7/TadTR) as a head of ours: what its weights are called and what these tell."""
+"""Import of the authors' TadTR (xlliu7/TadTR): names of weights, and settings inferred from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from tadkit.errors import WeightsError
-from tadkit.interop.opentad import Asked, PeerHead, tadtr_section
+from tadkit.interop.opentad import Asked, ForeignHead, tadtr_section
 
 _NAMES = (
     (r"^input_proj\.0\.0\.", "embedding."),
@@ -58,44 +58,44 @@ _EXPECTED = (
 )
 
 _FIXED = {"use_pos_embed": True, "disable_query_self_att": False, "activation": "relu"}
-"""What we have one way only."""
+"""Settings that tadkit supports with one value only."""
 
 
 def name_from_authors(name: str) -> str:
-    """Our name of a parameter; each regressor has two names."""
+    """The name in tadkit of a parameter; each regressor has two names."""
     name = name.removeprefix("module.")
     for pattern, ours in _NAMES:
         name = re.sub(pattern, ours, name)
     return name
 
 
-def from_authors(state: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> PeerHead:
-    """The head that a state dict of the authors' code is.
+def from_authors(state: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> ForeignHead:
+    """Convert a state dict of the authors' code.
 
-    A position is that of the step whose start is meant, so features for it are to be imported with steps at multiples
-    of their stride (``tadkit import features --clip-frames 1``).
+    Its positions are starts of steps, so import features for it with steps at multiples of their stride
+    (``tadkit import features --clip-frames 1``).
 
     Args:
-        state: with the authors' names.
+        state: under the authors' names.
         config: the authors' settings; may be empty.
-        where: the file, for errors.
+        where: file name for error messages.
 
     Raises:
-        WeightsError: other weights, or a TadTR of a kind that tadkit lacks.
+        WeightsError: other weights, or a variant of TadTR that tadkit does not support.
     """
     names = {name.removeprefix("module.") for name in state}
     lacking = next((name for name in _EXPECTED if name not in names), None)
     if lacking is not None:
         raise WeightsError(
-            f"{where}: has no {lacking}, which TadTR of its authors has if it refines segments; that of OpenTAD comes "
-            "with --from opentad"
+            f"{where}: has no {lacking}, which the authors' TadTR has when it refines segments; import OpenTAD's "
+            "TadTR with --from opentad"
         )
     tensors = {name_from_authors(name): value for name, value in state.items()}
     asked = Asked(config)
     other = next((name for name, only in _FIXED.items() if asked.get(name, only) != only), None)
     if other is not None:
-        raise WeightsError(f"{where}: tadkit has no TadTR whose {other} is {asked.get(other, None)}")
+        raise WeightsError(f"{where}: tadkit does not support TadTR with {other} = {asked.get(other, None)}")
     tensors["place"] = tensors["place"][0]
     section, channels = tadtr_section(tensors, asked, _SETTINGS, steps=128)
     section |= {"kind": "tadtr", "variant": "authors", "norm_groups": 32}
-    return PeerHead(section, channels, len(tensors["classifiers.0.bias"]), tensors, tuple(asked.assumed))
+    return ForeignHead(section, channels, len(tensors["classifiers.0.bias"]), tensors, tuple(asked.assumed))

@@ -16,7 +16,7 @@ from tadkit.config import ComposeSource, FeaturesSource, FilesSource, Recipe, So
 from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.files import digest_of
 from tadkit.progress import Progress
-from tadkit.records import VideoRecord, read_dataset
+from tadkit.records import VideoRecord, check_subset, read_dataset
 from tadkit.store import read_store
 from tadkit.synth import write_dataset as write_synth
 from tadkit.synth.compose import compose_streams
@@ -67,11 +67,8 @@ def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -
         raise AnnotationError(f"recipe '{recipe.name}': two sources have a video named '{twice[0]}'; rename one")
     held_out = _held_out([record for record, _ in found], recipe.split)
     if recipe.split.kind == "subset" and not held_out:
-        there = ", ".join(sorted({f"'{record.subset}'" for record, _ in found})) or "none"
-        raise SettingsError(
-            f"recipe '{recipe.name}': split.held_out names no subset of the annotations, which have {there}; "
-            "name one of them, or convert the annotations with tadkit data convert"
-        )
+        where, known = f"recipe '{recipe.name}': split.held_out", [record.subset for record, _ in found]
+        check_subset(", ".join(recipe.split.held_out) or "(none)", known, where=where, error=SettingsError)
     in_order = sorted(found, key=lambda pair: pair[0].name)
     items = tuple(Item(record.name, path, record, record.name in held_out) for record, path in in_order)
     if all(item.held_out for item in items):

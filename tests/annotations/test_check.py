@@ -87,7 +87,7 @@ def test_features_that_are_missing(tmp_path):
 
 def test_what_is_no_such_json_is_sent_to_convert(tmp_path):
     (tmp_path / "a.json").write_text("[]")
-    with pytest.raises(AnnotationError, match="convert other forms first with: tadkit data convert"):
+    with pytest.raises(AnnotationError, match="convert other formats first with: tadkit data convert"):
         whats(tmp_path / "a.json")
 
 

@@ -56,7 +56,7 @@ def test_a_video_without_length_and_with_ambiguous_instances_alone_is_left_out_a
     info = [folder / "afsd" / f"{part}_video_info.csv" for part in ("val", "test")]
     result = convert(shared_data / "annotations" / OFFICIAL, tmp_path / "out.json", durations=info)
     assert astuple(result.counts["testing"])[:3] == (212, 212, 3358)
-    assert "'video_test_0001292' is left out: 3 ambiguous instances alone" in result.remarks[0]
+    assert "'video_test_0001292' is left out: only ambiguous instances (3)" in result.remarks[0]
 
 
 def golf(folder: Path) -> Path:
@@ -99,7 +99,7 @@ def test_durations_and_rates_from_the_videos(tmp_path):
 def test_a_subset_is_kept_by_its_whole_name(tmp_path):
     (tmp_path / "d.csv").write_text("video,seconds\nvideo_validation_0000001,9\nvideo_validation_0000002,9\n")
     source = golf(tmp_path / "golf")
-    with pytest.raises(AnnotationError, match="no subset 'train'; choose one of those it has: 'training'"):
+    with pytest.raises(AnnotationError, match="no subset 'train'; the annotations have 'training'"):
         convert(source, tmp_path / "o.json", durations=[tmp_path / "d.csv"], subsets=["train"])
     kept = convert(source, tmp_path / "o.json", durations=[tmp_path / "d.csv"], subsets=["training"])
     assert list(kept.counts) == ["training"]
@@ -107,7 +107,7 @@ def test_a_subset_is_kept_by_its_whole_name(tmp_path):
 
 def test_a_source_without_a_labelled_video_is_refused_with_what_was_left_out(tmp_path):
     (tmp_path / "a.json").write_text('[{"id": 1, "data": {"video": "v.mp4"}, "annotations": []}]')
-    with pytest.raises(AnnotationError, match=r"no video that is labelled; .* 1 tasks that nobody labelled"):
+    with pytest.raises(AnnotationError, match=r"no labelled video; .* 1 unlabelled or skipped tasks"):
         convert(tmp_path / "a.json", tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
 
@@ -147,7 +147,7 @@ def labelled(path: Path, *names: str) -> Path:
 @pytest.mark.parametrize("to", ["elan", "cvat"])
 def test_where_one_video_cannot_be_written_none_is(to, tmp_path):
     source = labelled(tmp_path / "a.json", "a", "b/c")
-    with pytest.raises(AnnotationError, match="'b/c' is no file name"):
+    with pytest.raises(AnnotationError, match="'b/c' is not a file name"):
         convert(source, tmp_path / "out", to=to, fps=25.0 if to == "cvat" else None)
     with pytest.raises(AnnotationError, match="'a': CVAT counts frames"):
         convert(labelled(tmp_path / "b.json", "a", "b"), tmp_path / "out", to="cvat")
@@ -170,9 +170,9 @@ def test_annotations_are_not_written_over_what_they_are_made_of(tmp_path):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ({"noun": True}, "--noun is for epic-kitchens, and this is tadkit"),
-        ({"classes": "c.txt"}, "--classes names the numbers of multithumos, charades, epic-kitchens"),
-        ({"fps": 25.0}, "--fps is for forms in frames"),
+        ({"noun": True}, "--noun applies to epic-kitchens only, and this is tadkit"),
+        ({"classes": "c.txt"}, "--classes applies only to multithumos, charades, epic-kitchens"),
+        ({"fps": 25.0}, "--fps applies only to cvat, label-studio"),
     ],
 )
 def test_options_that_a_form_makes_no_use_of_are_refused(option, said, tmp_path):
@@ -183,14 +183,14 @@ def test_options_that_a_form_makes_no_use_of_are_refused(option, said, tmp_path)
 
 
 def test_a_source_without_subsets_says_so(tmp_path):
-    with pytest.raises(AnnotationError, match="no subset 'training'; its videos have none; leave out --subset"):
+    with pytest.raises(AnnotationError, match="no subset 'training'; the videos have no subsets"):
         convert(labelled(tmp_path / "a.json", "a"), tmp_path / "out.json", subsets=["training"])
 
 
 def test_two_lengths_of_one_video_are_refused(tmp_path):
     name = "video_validation_0000001"
     (tmp_path / "d.csv").write_text(f"video,seconds\n{name},9\n{name},9\n{name},8\n")
-    with pytest.raises(AnnotationError, match="is there twice, of 9 and 8 s"):
+    with pytest.raises(AnnotationError, match="is listed twice, with 9 and 8 s"):
         convert(golf(tmp_path / "golf"), tmp_path / "out.json", durations=[tmp_path / "d.csv"])
 
 

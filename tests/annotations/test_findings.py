@@ -18,7 +18,7 @@ def test_warnings_of_one_kind_share_a_line_at_the_place_of_the_first():
     first, *rest = past_end(9)
     assert list(lines([error, first, other, *rest])) == [
         str(error),
-        "warning: 9 of kind past-end in 5 videos ('v0', 'v1', 'v2', ...; --json lists all), "
+        "warning: 9 of kind past-end in 5 videos ('v0', 'v1', 'v2', ...; --json lists all); "
         "the first: annotation 0 ends late",
         str(other),
     ]

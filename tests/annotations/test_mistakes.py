@@ -30,7 +30,7 @@ def test_what_is_right_has_no_findings():
 @pytest.mark.parametrize(
     ("wrong", "level", "what", "said"),
     [
-        (annotated("1", "2"), "warning", "text", "has text for numbers"),
+        (annotated("1", "2"), "warning", "text", "has text instead of numbers"),
         (entry(duration="10"), "warning", "text", "duration is text, '10'"),
         (entry(fps="25"), "warning", "text", "fps is text, '25'"),
         (entry(duration=None), "error", "duration", "has no duration"),
@@ -75,7 +75,7 @@ def test_a_name_that_comes_twice_in_one_split_is_found():
 def test_duplicates_are_of_one_label():
     both = [{"segment": [1, 2], "label": label} for label in ("Diving", "CliffDiving", "Diving")]
     (finding,) = found(entry(annotations=both))
-    assert finding.message == "'Diving' [1, 2] is there 2 times"
+    assert finding.message == "'Diving' [1, 2] is listed 2 times"
 
 
 def test_labels_that_differ_in_spelling_only_are_told_at_the_rarer_one():
@@ -90,7 +90,7 @@ def test_a_preset_knows_classes_and_counts():
     wrong = annotated(1, 2, label="Walking")
     findings = found(wrong, entry("w", subset="testing"), preset=THUMOS14)
     assert [finding.what for finding in findings] == ["label", "counts", "counts"]
-    assert "training: 1 videos with 1 instances; published are 200/3007" in findings[1].message
+    assert "training: 1 videos with 1 instances; published counts: 200/3007" in findings[1].message
     assert not [f for f in found(annotated(1, 2, label="Ambiguous"), preset=THUMOS14) if f.what == "label"]
 
 
@@ -101,7 +101,7 @@ def whole(finding: Finding) -> tuple[str, str]:
 
 def test_a_preset_misses_a_split_that_is_absent():
     (absent,) = [f for f in found(entry(), preset=THUMOS14) if f.what != "counts"]
-    said = "no video is in subset 'testing' of thumos14; files that belong together are checked in one call"
+    said = "no video is in subset 'testing' of thumos14; check files that belong together in one call"
     assert whole(absent) == ("error", said)
     assert found(preset=THUMOS14) == []  # told as no-videos
 
@@ -110,7 +110,7 @@ def test_a_preset_knows_a_split_by_its_name():
     misnamed = [entry(), entry("w", subset="validation"), entry("x", subset="validation")]
     absent, strange = (f for f in found(*misnamed, preset=THUMOS14) if f.what != "counts")
     assert absent.what == "absent-subset"
-    said = "2 videos are in subset 'validation', which thumos14 has not; it has training, testing"
+    said = "2 videos are in subset 'validation'; thumos14 has only training, testing"
     assert whole(strange) == ("warning", said)
 
 
@@ -129,7 +129,7 @@ def test_what_lies_past_the_end_as_published_is_one_warning_and_anything_else_an
     mistakes = (diving("video_test_0000814 2", 233.6), diving("video_test_0001081 2", 150.0))
     kinds = {f.what: f for f in found(*published, preset=THUMOS14)}
     assert set(kinds) == {"published-past-end", "absent-subset", "counts"}
-    said = "3 actions lie past the end of their videos, as thumos14 has them: "
+    said = "3 actions lie past the end of their videos, as published for thumos14: "
     said += "'video_test_0001081' (1), 'video_test_0000814' (2)"
     assert whole(kinds["published-past-end"]) == ("warning", said)
     for wrong in (*mistakes, diving("video_test_0001081", 150.0)):
@@ -140,7 +140,7 @@ def test_what_lies_past_the_end_as_published_is_one_warning_and_anything_else_an
 def test_presets_without_classes_take_any_label_and_know_subsets():
     walk = {"annotations": [{"segment": [1, 2], "label": "walk"}]}
     (counts,) = found(entry(subset="validation", **walk), entry("w", subset="training"), preset=EPIC_KITCHENS)
-    said = "validation: 1 videos with 1 instances; published are 138/9668 (official)"
+    said = "validation: 1 videos with 1 instances; published counts: 138/9668 (official)"
     assert whole(counts) == ("warning", said)
     assert {f.what for f in found(entry(**walk), preset=CHARADES)} == {"absent-subset", "counts"}
 

@@ -53,7 +53,7 @@ def test_coverage_of_actions_is_in_detads_groups_a_bound_in_the_lower_one(tmp_pa
 def test_one_subset(tmp_path):
     path = written(tmp_path / "a.json")
     assert set(stats(path, subset="testing", rate_hz=10, stride=2).per_class) == {"sit"}
-    with pytest.raises(AnnotationError, match="no subset 'test'; choose one of those it has: 'testing', 'training'"):
+    with pytest.raises(AnnotationError, match="no subset 'test'; the annotations have 'testing', 'training'"):
         stats(path, subset="test", rate_hz=10, stride=2)
 
 
@@ -77,5 +77,5 @@ def test_videos_without_length_are_sent_to_the_check(tmp_path):
     path = tmp_path / "a.json"
     video = VideoRecord("v", 0.0, "training", (Annotation(0, 0, "a"),))
     write_dataset(path, Dataset({"v": video}))
-    with pytest.raises(AnnotationError, match=r"'v' lasts 0 s; see all that is wrong with: tadkit data check"):
+    with pytest.raises(AnnotationError, match=r"'v' lasts 0 s; list all mistakes with: tadkit data check"):
         stats(path, subset=None, rate_hz=10, stride=1)

@@ -66,7 +66,7 @@ def test_check_tells_many_warnings_in_a_line_and_all_of_them_as_json(tadkit, tmp
     (tmp_path / "a.json").write_text(json.dumps(content))
     shown = tadkit("data", "check", tmp_path / "a.json")
     line, total = shown.out.splitlines()
-    assert line.startswith("warning: 5 of kind empty in 1 video ('room'; --json lists all), the first: annotation 0")
+    assert line.startswith("warning: 5 of kind empty in 1 video ('room'; --json lists all); the first: annotation 0")
     assert (shown.code, total) == (0, "1 videos: 0 errors, 5 warnings")
     assert len(json.loads(tadkit("data", "check", tmp_path / "a.json", "--json").out)["findings"]) == 5
 

@@ -59,7 +59,7 @@ def test_a_wrong_stride_is_refused_and_the_rest_is_kept(tmp_path):
     result = imported(tmp_path, annotations=annotated(tmp_path / "a.json", v=4.3, w=4.3), fps=None)
     assert result.videos == 1
     (error,) = result.failed.values()
-    assert "50 steps of stride 4 at 25 frames a second end at 8.48 s, but 'w' lasts 4.30 s" in str(error)
+    assert "50 steps of stride 4 at 25 frames per second end at 8.48 s, but 'w' lasts 4.30 s" in str(error)
 
 
 def test_rescaled_steps_lie_evenly_over_the_duration(tmp_path):
@@ -75,7 +75,7 @@ def test_rescaled_steps_lie_evenly_over_the_duration(tmp_path):
 @pytest.mark.parametrize(("missing", "flag"), [("stride_frames", "--stride"), ("fps", "--fps")])
 def test_what_nobody_says_is_asked_for_once(missing, flag, tmp_path):
     saved(tmp_path / "in", v=5, w=5)
-    with pytest.raises(UsageError, match=f"so give {flag}"):
+    with pytest.raises(UsageError, match=f"give {flag}"):
         imported(tmp_path, **{missing: None})
 
 
@@ -93,7 +93,7 @@ def test_two_files_of_one_video_are_refused(tmp_path):
     np.save(tmp_path / "in" / "b.npy", np.zeros((5, 3), np.float32))
     result = imported(tmp_path, annotations=annotated(tmp_path / "a.json", a=0.8, v_b=0.8))
     assert result.videos == 2
-    assert all("is in" in str(error) for error in result.failed.values())
+    assert all("is also in" in str(error) for error in result.failed.values())
     assert len(result.failed) == 2
 
 
@@ -121,7 +121,7 @@ def test_where_nothing_can_be_used_no_store_is_made(tmp_path):
     saved(tmp_path / "in", v=0)
     assert len(imported(tmp_path).failed) == 1
     saved(tmp_path / "in", v=5)
-    with pytest.raises(UsageError, match="nothing says the stride of 'v', so give --stride"):
+    with pytest.raises(UsageError, match="the stride of 'v' is not known; give --stride"):
         imported(tmp_path, stride_frames=None)
     assert not list(tmp_path.rglob("f.h5*"))
 
@@ -138,7 +138,7 @@ def test_videos_that_the_store_had_before_are_kept_and_told(tmp_path):
     (tmp_path / "in" / "w.npy").unlink()
     told = Quiet()
     imported(tmp_path, told)
-    assert "keeps 1 videos that it had before, such as 'w'" in told.warnings[0]
+    assert "keeps 1 videos from before, such as 'w'" in told.warnings[0]
 
 
 def test_turned_arrays_are_told_from_the_length_of_their_video(tmp_path):
@@ -161,7 +161,7 @@ def test_what_was_read_before_an_error_of_use_is_in_the_store(tmp_path):
     (tmp_path / "in").mkdir()
     np.savez(tmp_path / "in" / "a.npz", feats=np.zeros((5, 3), np.float32), stride=4)
     np.save(tmp_path / "in" / "b.npy", np.zeros((5, 3), np.float32))
-    with pytest.raises(UsageError, match="nothing says the stride of 'b'"):
+    with pytest.raises(UsageError, match="the stride of 'b' is not known"):
         imported(tmp_path, stride_frames=None)
     with read_store(tmp_path / "f.h5", kind="features") as store:
         assert store.videos() == ["a"]

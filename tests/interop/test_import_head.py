@@ -140,14 +140,14 @@ def test_the_other_peers_names_are_not_taken_for_this_ones(
     tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]], config: Path
 ) -> None:
     save_file(peer[0], tmp_path / "weights.safetensors")
-    with pytest.raises(WeightsError, match="names that actionformer or tridet gives them; say so with --from"):
+    with pytest.raises(WeightsError, match="names of actionformer or tridet; pass that with --from"):
         import_head(tmp_path / "weights.safetensors", tmp_path / "out.safetensors", source="opentad", config=config)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda x: x.reshape(-1) if x.ndim == 3 else x, "not those of a head of actionformer"),
+        (lambda x: x.reshape(-1) if x.ndim == 3 else x, "do not match a head of actionformer"),
         (lambda x: x[:0], "head settings that this version of tadkit does not support"),
         (lambda x: x * float("nan"), "holds values that are not finite"),
     ],
@@ -191,7 +191,7 @@ def test_classes_that_are_no_text_are_refused(
 ) -> None:
     save_file(peer[0], tmp_path / "w.safetensors")
     (tmp_path / "labels.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="is no text"):
+    with pytest.raises(UsageError, match="is not text"):
         import_head(
             tmp_path / "w.safetensors",
             tmp_path / "o.safetensors",

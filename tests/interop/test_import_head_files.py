@@ -48,11 +48,14 @@ def pickled(path: Path) -> None:
     [
         (
             lambda path: torch.save({"state_dict": {}, "args": Namespace()}, path),
-            "it holds argparse.Namespace; where",
+            "it contains argparse.Namespace; if you made it",
         ),
-        (lambda path: torch.save(torch.nn.Linear(2, 2), path), r"it holds torch\.nn\.modules\.linear\.Linear; where"),
+        (
+            lambda path: torch.save(torch.nn.Linear(2, 2), path),
+            r"contains torch\.nn\.modules\.linear\.Linear; if you",
+        ),
         (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0"), "it is text"),
-        (lambda path: torch.save({"epoch": 3, "x": torch.zeros(1)}, path), "'epoch' is no tensor"),
+        (lambda path: torch.save({"epoch": 3, "x": torch.zeros(1)}, path), "'epoch' is not a tensor"),
         (pickled, "without running code"),
     ],
 )

@@ -144,10 +144,10 @@ def test_what_the_authors_config_does_not_tell_is_assumed_and_said(opentad: dict
 @pytest.mark.parametrize(
     ("lost", "config", "message"),
     [
-        ("transformer.decoder.segment_embed.", {}, "if it refines segments"),
+        ("transformer.decoder.segment_embed.", {}, "when it refines segments"),
         ("query_embed.weight", {}, "here: has no query_embed.weight"),
-        ("nothing", {"use_pos_embed": False}, "no TadTR whose use_pos_embed is False"),
-        ("nothing", {"activation": "gelu"}, "no TadTR whose activation is gelu"),
+        ("nothing", {"use_pos_embed": False}, "TadTR with use_pos_embed = False"),
+        ("nothing", {"activation": "gelu"}, "TadTR with activation = gelu"),
     ],
 )
 def test_another_tadtr_is_refused_in_a_line(

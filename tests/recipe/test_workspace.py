@@ -156,5 +156,7 @@ def test_videos_of_subsets_that_the_split_does_not_name_are_neither_read_nor_use
 
 
 def test_a_held_out_subset_that_is_not_there_is_refused_with_those_that_are(toy: Path) -> None:
-    with pytest.raises(SettingsError, match="names no subset of the annotations, which have 'training', 'validation'"):
+    with pytest.raises(
+        SettingsError, match=r"split\.held_out: no subset 'Test'; the annotations have 'training', 'validation'"
+    ):
         opened(toy, "split.kind=subset", 'split.held_out=["Test"]')

@@ -1,4 +1,4 @@
-"""Annotations in the forms of datasets and of annotation tools: one file each, read here and, for tools, written."""
+"""Annotation formats of datasets and tools, one module each: all are read, those of tools also written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.annotations.formats.guess import guess
 from tadkit.annotations.formats.label_studio import read_label_studio, write_label_studio
 from tadkit.annotations.formats.numbered import read_classes, read_multithumos
-from tadkit.annotations.formats.source import AMBIGUOUS, Known, Source, SourceVideo, file_of, forward, read_table
+from tadkit.annotations.formats.source import Known, Source, SourceVideo, file_of, forward, read_table
 from tadkit.annotations.formats.thumos14 import ACTIONFORMER, OPENTAD, read_afsd, read_official
 from tadkit.annotations.formats.via import read_via, write_via
 from tadkit.annotations.forms import Format, Tool
 from tadkit.errors import AnnotationError
 
 __all__ = [
-    "AMBIGUOUS",
     "Format",
     "FrameTimes",
     "Known",
@@ -43,27 +42,27 @@ __all__ = [
 
 
 def read_annotations(path: Path, form: Format, known: Known) -> Source:
-    """Read annotations of any form.
+    """Read annotations of any format.
 
     Args:
         path: file or folder.
-        form: what it is; see :func:`guess`.
-        known: what the source does not say.
+        form: its format; see :func:`guess`.
+        known: information that the source lacks.
 
     Raises:
-        AnnotationError: missing, or not in this form; one line that names the file, the video and the value.
+        AnnotationError: missing, or not in this format; one line that names the file, the video and the value.
     """
     if not path.exists():
         raise AnnotationError(f"{path}: no such file or folder")
     try:
         source = _read(path, form, known)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as cause:
-        # Readers check what people get wrong; what else a stranger's file may lack shows as one of these.
+        # Readers check for common mistakes; a file that is malformed in any other way raises one of these.
         said = " ".join(str(cause).split())[:100]
-        raise AnnotationError(f"{path}: not as '{form}' files are ({type(cause).__name__}: {said})") from cause
+        raise AnnotationError(f"{path}: not a valid '{form}' file ({type(cause).__name__}: {said})") from cause
     names = Counter(video.name for video in source.videos)
     if twice := [name for name, count in names.items() if count > 1]:
-        raise AnnotationError(f"{path}: the video '{twice[0]}' comes twice; keep one of its files or entries")
+        raise AnnotationError(f"{path}: the video '{twice[0]}' is listed twice; keep one of its files or entries")
     return forward(source, path)
 
 
@@ -112,20 +111,20 @@ def _read_tool(path: Path, form: Tool, known: Known) -> Source:
 
 
 def write_annotations(path: Path, form: Tool, videos: Sequence[SourceVideo], known: Known) -> None:
-    """Write annotations for a tool: ``path`` is a file, or for ELAN and CVAT a folder with a file a video.
+    """Write annotations for a tool: ``path`` is a file; for ELAN and CVAT a folder with one file per video.
 
-    Segments come back within half a millisecond (BORIS and ELAN keep milliseconds) or exactly (the others).
+    Read back, segments agree within half a millisecond (BORIS and ELAN keep milliseconds) or exactly (the others).
 
     Raises:
-        AnnotationError: a name or label that the tool could not give back, or CVAT without a frame rate; then nothing
-            is written.
+        AnnotationError: a name or label that the tool cannot store, or CVAT without a frame rate; nothing is written
+            then.
     """
     for video in videos:
         file_of(video, known)
         for label in {a.label for a in video.annotations}:
             if label != label.strip() or not label or re.search(r"[\0-\x1f\x7f\ud800-\udfff\ufffe\uffff]", label):
                 raise AnnotationError(
-                    f"'{video.name}': label {label!r} is empty or has spaces around it or odd characters"
+                    f"'{video.name}': label {label!r} is empty, has spaces around it or control characters"
                 )
     match form:
         case "boris":

@@ -1,4 +1,4 @@
-"""ActivityNet-style JSON: the official file, HACS Segments, FineAction, and our own.
+"""ActivityNet-style JSON: the official file, HACS Segments, FineAction, and tadkit's own.
 
 ``{"database": {video: {"subset", "duration", "fps"?, "annotations": [{"segment": [start, end], "label"}]}}}`` in
 seconds (Caba Heilbron et al., CVPR 2015; HACS: Zhao et al., ICCV 2019; FineAction: Liu et al., TIP 2022).
@@ -17,14 +17,14 @@ from tadkit.records import Annotation
 
 
 def read_database(path: Path, *, subsets: Mapping[str, str] | None = None) -> Source:
-    """Read ActivityNet-style JSON; numbers may be text, durations may be missing.
+    """Read ActivityNet-style JSON; numbers may be text, and durations may be missing.
 
     Args:
         path: the file.
-        subsets: our word for each of the source's; None keeps the source's words.
+        subsets: tadkit's name of each of the source's subsets; None keeps the source's names.
 
     Raises:
-        AnnotationError: not such a file, or a subset that is not among ``subsets``.
+        AnnotationError: not such a file, or a subset that is not in ``subsets``.
     """
     content = read_json(path, error=AnnotationError, distinct=True)
     database = content.get("database") if isinstance(content, dict) else None
@@ -42,15 +42,15 @@ def _video(where: str, name: str, entry: Any, subsets: Mapping[str, str] | None)
         annotations=annotations_of(entry, where),
         subset=subset if subsets is None else resolved(subset, subsets, where),
         duration_s=maybe_number(entry.get("duration"), f"{where} duration"),
-        fps=maybe_number(entry.get("fps"), f"{where} fps", unit="frames a second"),
+        fps=maybe_number(entry.get("fps"), f"{where} fps", unit="frames per second"),
     )
 
 
 def annotations_of(entry: Mapping[str, Any], where: str) -> tuple[Annotation, ...]:
-    """The list ``annotations`` of a video.
+    """Read the list ``annotations`` of a video.
 
     Raises:
-        AnnotationError: no list, or an item without a text label and a segment of two numbers.
+        AnnotationError: not a list, or an item without a text label and a segment of two numbers.
     """
     items = entry.get("annotations") or []
     if not isinstance(items, list):

@@ -1,4 +1,4 @@
-"""ActivityNet 1.3 as BMN's code has it: flat JSON, with subsets in ``video_info_new.csv`` beside it.
+"""ActivityNet 1.3 in the format of BMN's code: flat JSON, with subsets in ``video_info_new.csv`` beside it.
 
 ``{video: {"duration_second", "duration_frame", "feature_frame", "annotations"}}``; BMN: Lin et al., ICCV 2019. The
 csv's ``seconds`` equals ``duration_second``.
@@ -17,10 +17,10 @@ INFO = "video_info_new.csv"
 
 
 def read_bmn(path: Path) -> Source:
-    """Read BMN's form: the JSON file, or the folder that holds it and the csv.
+    """Read BMN's format: the JSON file, or the folder that contains it and the csv.
 
     Raises:
-        AnnotationError: one of the two is missing or not in this form.
+        AnnotationError: one of the two is missing or not in this format.
     """
     if path.is_dir():
         path = path / "anet_anno_action.json"
@@ -39,7 +39,7 @@ def read_bmn(path: Path) -> Source:
                 annotations=annotations_of(entry, where),
                 subset=info[name]["subset"],
                 duration_s=maybe_number(entry.get("duration_second"), f"{where} duration_second"),
-                fps=maybe_number(info[name]["fps"], f"{where} fps", unit="frames a second"),
+                fps=maybe_number(info[name]["fps"], f"{where} fps", unit="frames per second"),
             )
         )
     return Source(tuple(videos))

@@ -1,8 +1,9 @@
 """BORIS (Friard and Gamba, 2016): project files (.boris) and exported events (CSV or TSV).
 
-A video is an observation with one media file, a class is a behaviour of type state event, and an action lies between
-two events of the same subject, behaviour and modifiers: BORIS toggles. Actions of one class that overlap are therefore
-written with different subjects. BORIS keeps milliseconds. Point events have no length and become actions of none.
+A video is an observation with one media file, a class is a behaviour of type state event, and an action is the time
+between two events of the same subject, behaviour and modifiers: the first starts it, the second ends it. Overlapping
+actions of one class are therefore written with different subjects. BORIS keeps milliseconds. Point events become
+actions of zero length.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ PLAYERS = "12345678"
 TABLES = (".csv", ".tsv")
 _POINT = "Point event"
 _DATE = "2000-01-01T00:00:00"
-"""Equal annotations are equal files."""
+"""Fixed, so that equal annotations give equal files."""
 
 
 def read_boris(path: Path) -> Source:
-    """Read a project, a table of events, or all of a folder: BORIS exports a table an observation.
+    """Read a project, a table of events, or all files of a folder: BORIS exports one table per observation.
 
     Raises:
-        AnnotationError: not in this form, several observations or several files in a row for a video, or a state event
-            that starts and does not stop.
+        AnnotationError: not in this format, several observations of a video, several media files in one observation,
+            or a state event that never stops.
     """
     files = files_of(path, "*.boris", "*.tsv", "*.csv")
     read = [read_events(file) if file.suffix.lower() in TABLES else _project(file) for file in files]
@@ -52,7 +53,7 @@ def read_boris(path: Path) -> Source:
 def _joined(videos: Sequence[SourceVideo], path: Path) -> tuple[SourceVideo, ...]:
     counts = Counter(video.name for video in videos)
     if twice := [name for name, count in counts.items() if count > 1]:
-        raise AnnotationError(f"{path}: several observations of the video '{twice[0]}'; keep one of them in the file")
+        raise AnnotationError(f"{path}: several observations of the video '{twice[0]}'; keep one of them")
     return tuple(videos)
 
 
@@ -81,7 +82,7 @@ def _observation(observation: Mapping[str, Any], media: str, points: set[Any], w
     zero_s = number(observation.get("time offset") or 0.0, f"{where} time offset")
     if observation.get("media_creation_date_as_offset"):
         created = (info.get("media_creation_time") or {}).get(media)
-        zero_s += number(created, f"{where} media creation time, from which its times count,")
+        zero_s += number(created, f"{where} media creation time, the zero of its times,")
     events = [
         (
             since(event[0], zero_s, f"{where} event"),
@@ -96,7 +97,7 @@ def _observation(observation: Mapping[str, Any], media: str, points: set[Any], w
 
 
 def write_boris(path: Path, videos: Sequence[SourceVideo], known: Known) -> None:
-    """Write a project: an observation a video, with subset as independent variable and length as media info."""
+    """Write a project: one observation per video, with subset as independent variable and length as media info."""
     labels = sorted({a.label for video in videos for a in video.annotations})
     codes = {
         str(i): {"type": "State event", "key": "", "code": label} | dict.fromkeys(_BEHAVIOUR, "")
@@ -127,7 +128,7 @@ _BEHAVIOUR = ("description", "color", "category", "modifiers", "excluded", "codi
 
 
 def _subjects(video: SourceVideo) -> list[list[Annotation]]:
-    """Lanes such that no lane holds two overlapping actions of one class; most videos need one."""
+    """Lanes in which no two actions of one class overlap; most videos need one."""
     found: list[list[Annotation]] = []
     for label in sorted({a.label for a in video.annotations}):
         for number_of_lane, lane in enumerate(lanes(a for a in video.annotations if a.label == label)):

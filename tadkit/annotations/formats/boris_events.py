@@ -1,4 +1,4 @@
-"""Events of BORIS: their pairs, and the tables of them that it exports (CSV or TSV)."""
+"""BORIS events: pairing starts with stops, and reading exported tables (CSV or TSV)."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _FPS = ("FPS (frame/s)", "FPS")
 _OFFSET = "Time offset (s)"
 _DECIMALS = 6
 _Event = tuple[float, str, str]
-"""Seconds, what identifies the toggle, class."""
-IN_A_ROW = "{where} plays {count} files in a row, on one clock; make one observation a video, and export again"
+"""Seconds, key of the toggle (subject and modifiers), class."""
+IN_A_ROW = "{where} plays {count} files in a row, on one clock; make one observation per video and export again"
 
 
 def source_of(videos: Sequence[SourceVideo], path: Path, without_media: int) -> Source:
-    """Videos, and a remark on observations without any."""
+    """Videos, and a remark about observations without media."""
     remark = f"{path}: {without_media} observations without a media file (live or images) are left out"
     return Source(tuple(videos), (remark,) if without_media else ())
 
 
 def since(value: Any, zero_s: float, where: str) -> float:
-    """Seconds from the video's start: BORIS adds an observation's time offset to each of its events."""
+    """Seconds from the video's start: BORIS adds the observation's time offset to each event."""
     seconds = number(value, where)
     return round(seconds - zero_s, _DECIMALS) if zero_s else seconds
 
 
 def paired(events: Iterable[_Event], points: set[Any], where: str) -> list[Annotation]:
-    """Actions of toggling events, in order of their starts."""
+    """Actions from toggling events, sorted by start."""
     open_s: dict[tuple[str, str], float] = {}
     found = []
     for seconds, toggle, label in sorted(events, key=lambda event: event[0]):
@@ -61,12 +61,10 @@ def paired(events: Iterable[_Event], points: set[Any], where: str) -> list[Annot
 
 
 def read_events(path: Path) -> Source:
-    """Tabular events (a row an event) and aggregated events (a row an action), of BORIS 7 and later."""
+    """Read tabular events (one row per event) or aggregated events (one row per action) of BORIS 7 and later."""
     rows = _rows(path)
     if "Behavior" not in rows[0] or not {*_MEDIA, "Source"} & rows[0].keys():
-        raise AnnotationError(
-            f"{path}: no columns 'Behavior' and 'Media file name'; expected events that BORIS exported"
-        )
+        raise AnnotationError(f"{path}: no columns 'Behavior' and 'Media file name'; expected events exported by BORIS")
     by_observation: dict[tuple[str, str], list[dict[str, str]]] = {}
     without_media = set()
     for row in rows:
@@ -84,7 +82,7 @@ def read_events(path: Path) -> Source:
 
 
 def _media(row: Mapping[str, str], path: Path) -> str:
-    """The file of the first player; empty or NA where there is none."""
+    """The file of the first player; empty or NA if there is none."""
     if row.get("Observation type", "").upper().startswith(("LIVE", "FROM DIR", "IMAGES")):
         return ""
     said = row.get("Source", "").partition("|")[0].strip()
@@ -101,7 +99,7 @@ def _of_rows(rows: Sequence[Mapping[str, str]], media: str, path: Path) -> Sourc
     name, first = name_of_file(media), rows[0]
     where = f"{path}: '{name}'"
     actions = _aggregated if "Start (s)" in first and "Stop (s)" in first else _toggled
-    # A value for each player, of which the first counts.
+    # One value per player; the first counts.
     columns = {"subset": ("subset",), "duration_s": _LENGTH, "fps": _FPS}
     values = {key: next((first[c] for c in columns[key] if c in first), "").partition("|")[0] for key in columns}
     said = {key: "" if value == "NA" else value for key, value in values.items()}
@@ -109,17 +107,17 @@ def _of_rows(rows: Sequence[Mapping[str, str]], media: str, path: Path) -> Sourc
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows below the line of headings, at least one; what BORIS 7 tells before it of the time offset is in each."""
+    """Rows below the heading line, at least one; a time offset above it (BORIS 7) is added to each row."""
     lines = read_text(path).splitlines()
     delimiter = "\t" if path.suffix.lower() == ".tsv" or any("\tBehavior\t" in line for line in lines) else ","
     cells = [next(csv.reader([line], delimiter=delimiter), []) for line in lines]
     first = next((i for i, row in enumerate(cells) if "Behavior" in row), None)
     if first is None:
-        raise AnnotationError(f"{path}: no line of headings with 'Behavior'; expected events that BORIS exported")
+        raise AnnotationError(f"{path}: no heading line with 'Behavior'; expected events exported by BORIS")
     above = {row[0]: row[1] for row in cells[:first] if len(row) > 1 and row[0] == _OFFSET}
     rows = [above | row for row in table_of(lines[first:], path, delimiter=delimiter)]
     if not rows:
-        raise AnnotationError(f"{path}: no event below the headings")
+        raise AnnotationError(f"{path}: no event below the heading line")
     return rows
 
 

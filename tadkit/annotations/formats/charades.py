@@ -18,10 +18,10 @@ SUBSETS = {"Charades_v1_train.csv": "training", "Charades_v1_test.csv": "testing
 
 
 def read_charades(path: Path, known: Known) -> Source:
-    """Read a csv, the folder of both, or the JSON form.
+    """Read a csv, the folder of both, or the JSON format.
 
     Raises:
-        AnnotationError: not in this form.
+        AnnotationError: not in this format.
     """
     if path.suffix == ".json":
         return read_numbered(path, known)
@@ -32,7 +32,7 @@ def read_charades(path: Path, known: Known) -> Source:
     videos, remarks = [], [] if names else [NUMBERS_ONLY.format(path=path)]
     for file in files:
         if file.name not in SUBSETS:
-            remarks.append(f"{file}: not one of {', '.join(SUBSETS)}, so its videos have no subset")
+            remarks.append(f"{file}: not named {' or '.join(SUBSETS)}, so its videos have no subset")
         for row in read_table(file, "id", "actions", "length"):
             where = f"{file}: '{row['id']}'"
             parts = [part.split() for part in row["actions"].split(";") if part.strip()]

@@ -1,7 +1,7 @@
-"""CVAT for video 1.1 (XML): a file a video, in a folder.
+"""CVAT for video 1.1 (XML): one file per video, in a folder.
 
-CVAT counts frames. An action is a stretch of a track: from its first box to the box that is ``outside``, each frame
-being shown until the next. The exact seconds are attributes ``start_s`` and ``end_s`` of the boxes (:mod:`.frames`).
+CVAT counts frames. An action is a part of a track, from its first box to the box that is ``outside``; each frame is
+shown until the next. Exact seconds are kept in the attributes ``start_s`` and ``end_s`` of the boxes (:mod:`.frames`).
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _SIZE = "1"
 
 
 def read_cvat(path: Path, known: Known) -> Source:
-    """Read an .xml file, or all of a folder.
+    """Read an .xml file, or all .xml files of a folder.
 
     Raises:
-        AnnotationError: not in this form, or the frame rate of a video is not known.
+        AnnotationError: not in this format, or the frame rate of a video is unknown.
     """
     read = [_task(file, known) for file in files_of(path, "*.xml")]
     return Source(tuple(video for video, _ in read), tuple(remark for _, remark in read if remark))
@@ -51,27 +51,27 @@ def _task(path: Path, known: Known) -> tuple[SourceVideo, str]:
     if root.tag != "annotations":
         raise AnnotationError(f"{path}: root element <{root.tag}>; expected <annotations> of 'CVAT for video 1.1'")
     if root.find("meta/project") is not None:
-        raise AnnotationError(f"{path}: a whole project of CVAT; export each task by itself as 'CVAT for video 1.1'")
+        raise AnnotationError(f"{path}: a whole CVAT project; export each task separately as 'CVAT for video 1.1'")
     source = next((text for place in _SOURCE if (text := root.findtext(place))), "")
     name = name_of_file(source) if source else path.stem
     said: dict[str, Any] = {key: root.findtext(f"meta/tadkit/{key}") or _first(root, key) for key in _OF_VIDEO}
-    times = known.times_of(name, fps=maybe_number(said["fps"], f"{path}: fps", unit="frames a second"))
+    times = known.times_of(name, fps=maybe_number(said["fps"], f"{path}: fps", unit="frames per second"))
     tracks = root.findall("track")
     if tracks and not times.known:
-        raise AnnotationError(f"{path}: CVAT counts frames and does not say how many a second; give --fps or --videos")
+        raise AnnotationError(f"{path}: CVAT files do not contain the frame rate; give --fps or --videos")
     size, end = _frames(root, path)
     found = [a for track in tracks for a in _actions(track, times, end, f"{path}: track {track.get('id')}")]
     if not said["duration_s"] and size is not None and size == end and times.known:
         said["duration_s"] = times.seconds(size)
     single = len(root.findall("image")) + len(root.findall("tag"))
-    remark = f"{path}: {single} images or tags of single frames are left out" if single else ""
+    remark = f"{path}: {single} images or single-frame tags are left out" if single else ""
     return described(name, found, said, f"{path}:"), remark
 
 
 def _frames(root: ElementTree.Element, path: Path) -> tuple[float | None, float | None]:
-    """Number of frames that were labelled, and the frame after the last one.
+    """Number of labelled frames, and the frame after the last one.
 
-    They differ where a task or job has a part of the video, or every n-th frame: frames are numbered in the video.
+    They differ if a task or job covers only part of the video, or every n-th frame: frames are numbered in the video.
     """
     size, stop = (
         maybe_number(
@@ -88,7 +88,7 @@ def _first(root: ElementTree.Element, key: str) -> str | None:
 
 
 def _actions(track: ElementTree.Element, times: FrameTimes, size: float | None, where: str) -> Iterator[Annotation]:
-    """Stretches in which the track is in the picture."""
+    """Segments in which the track is visible."""
     label, start, exact = str(track.get("label")), None, None
     shapes = [shape for shape in track if shape.tag in SHAPES]
     frames = [number(shape.get("frame"), f"{where} frame", unit="a frame number") for shape in shapes]
@@ -99,13 +99,13 @@ def _actions(track: ElementTree.Element, times: FrameTimes, size: float | None, 
         elif start is not None and outside:
             span, start = (start, frame), None
             yield action(*times.exact(span, *_exact(exact, where), size=size), label, where)
-    if start is not None:  # to the last frame that has a box, or to the end of the video where one box is alone
+    if start is not None:  # to the last frame with a box; a single box lasts to the end of the video
         last = max(frames) + 1 if max(frames) > start or size is None else size
         yield action(*times.exact((start, last), *_exact(exact, where), size=size), label, where)
 
 
 def _exact(first: ElementTree.Element | None, where: str) -> tuple[float | None, float | None]:
-    """Seconds that tadkit wrote into a track's first box."""
+    """Exact seconds that tadkit wrote into a track's first box."""
     given = {} if first is None else {item.get("name"): item.text for item in first.findall("attribute")}
     start_s, end_s = (number(t, where) if (t := given.get(key)) else None for key in ("start_s", "end_s"))
     return start_s, end_s
@@ -115,11 +115,11 @@ def write_cvat(folder: Path, videos: Sequence[SourceVideo], known: Known) -> Non
     """Write ``<video>.xml`` for each video into ``folder``.
 
     Raises:
-        AnnotationError: the frame rate of a video is not known.
+        AnnotationError: the frame rate of a video is unknown.
     """
     times_of = {video.name: known.times_of(video.name, fps=video.fps) for video in videos}
     if unknown := [name for name, times in times_of.items() if not times.known]:
-        raise AnnotationError(f"'{unknown[0]}': CVAT counts frames, so it needs their rate; give --fps or --videos")
+        raise AnnotationError(f"'{unknown[0]}': CVAT counts frames, so the rate is needed; give --fps or --videos")
     for video in videos:
         times = times_of[video.name]
         root = _tree(video, file_of(video, known), times)
@@ -149,7 +149,7 @@ def _tree(video: SourceVideo, file: str, times: FrameTimes) -> ElementTree.Eleme
                 _text(attribute, key, value)
     _text(task, "source", file)
     exact = {"subset": video.subset, "duration_s": _plain(video.duration_s), "fps": _plain(video.fps or times.rate_hz)}
-    own = ElementTree.SubElement(meta, "tadkit")  # CVAT ignores it; tracks repeat it, for CVAT gives back only those
+    own = ElementTree.SubElement(meta, "tadkit")  # CVAT drops it on import, so tracks repeat it
     for key, value in exact.items():
         _text(own, key, value)
     for place, a in enumerate(video.annotations):
@@ -166,7 +166,7 @@ def _track(
     *,
     ends: int | None,
 ) -> None:
-    """A track of two boxes, the second ``outside``; of one where the action goes on to the video's last frame."""
+    """A track of two boxes, the second ``outside``; of one box if the action lasts to the video's last frame."""
     track = ElementTree.SubElement(root, "track", id=str(place), label=a.label, source="manual")
     start, end = (round(frame) for frame in span)
     for frame, outside in ((start, "0"), (end, "1")) if end != ends else ((start, "0"),):

@@ -1,7 +1,7 @@
 """Ego4D moment queries (Grauman et al., CVPR 2022): ``moments_train.json`` and ``moments_val.json``.
 
 Clips are the videos, named by ``clip_uid``, and seconds count from the clip's start. Labels marked ``primary`` are kept
-(110 classes), as the challenge and the peers do; one that two annotators gave with equal times counts once.
+(110 classes), as in the challenge and in other projects; equal labels of two annotators with equal times count once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def read_ego4d(path: Path) -> Source:
     """Read a file, or all ``moments_*.json`` of a folder.
 
     Raises:
-        AnnotationError: not in this form.
+        AnnotationError: not in this format.
     """
     videos, others, repeated = [], 0, 0
     for file in files_of(path, "moments_*.json"):
@@ -36,7 +36,7 @@ def read_ego4d(path: Path) -> Source:
         raise AnnotationError(
             f"{path}: no 'videos' with 'clips'; expected Ego4D's moments_train.json or moments_val.json"
         )
-    counts = ((others, "labels are not primary and are left out"), (repeated, "labels repeat another and count once"))
+    counts = ((others, "labels are not primary and are left out"), (repeated, "labels are duplicates and count once"))
     return Source(tuple(videos), tuple(f"{path}: {count} {what}" for count, what in counts if count))
 
 

@@ -1,8 +1,8 @@
-"""ELAN (.eaf, EAF 3.0; Wittenburg et al., LREC 2006): an XML file a video, in a folder.
+"""ELAN (.eaf, EAF 3.0; Wittenburg et al., LREC 2006): one XML file per video, in a folder.
 
-A class is the value of an annotation; one without a value has the name of its tier. Only time-aligned annotations are
-actions: those that refer to others (dependent tiers) are counted and left out. ELAN keeps milliseconds. Annotations on
-a tier may not overlap, so overlapping actions are written on further tiers.
+The class is the value of an annotation, or the name of its tier if the value is empty. Only time-aligned annotations
+are actions: those that refer to others (dependent tiers) are counted and left out. ELAN keeps milliseconds. Annotations
+on a tier must not overlap, so overlapping actions are written to separate tiers.
 """
 
 from __future__ import annotations
@@ -36,16 +36,14 @@ _MS = 1000.0
 
 
 def read_elan(path: Path) -> Source:
-    """Read an .eaf file, or all of a folder.
+    """Read an .eaf file, or all .eaf files of a folder.
 
     Raises:
-        AnnotationError: not in this form.
+        AnnotationError: not in this format.
     """
     files = files_of(path, "*.eaf")
     read = [_document(file) for file in files]
-    remarks = [
-        f"{f}: {left} annotations refer to others and are left out" for f, (_, left) in zip(files, read, strict=True)
-    ]
+    remarks = [f"{f}: {left} dependent annotations are left out" for f, (_, left) in zip(files, read, strict=True)]
     kept = [remark for remark, (_, left) in zip(remarks, read, strict=True) if left]
     return Source(tuple(video for video, _ in read), tuple(kept))
 
@@ -71,7 +69,7 @@ def _document(path: Path) -> tuple[SourceVideo, int]:
 
 
 def _media(root: ElementTree.Element) -> ElementTree.Element | None:
-    """The first video, else the first file: sound that was taken from a video may be listed before it."""
+    """The first video, else the first file: the audio track may be listed before the video."""
     listed = root.findall("HEADER/MEDIA_DESCRIPTOR")
     videos = [media for media in listed if media.get("MIME_TYPE", "").startswith("video/")]
     return next(iter(videos or listed), None)
@@ -84,7 +82,7 @@ def _at(seconds: dict[str, float], slot: str | None, where: str) -> float:
 
 
 def _slots(root: ElementTree.Element, path: Path) -> dict[str, float]:
-    """Seconds of the time slots; those without a value lie evenly between their neighbours, as ELAN shows them."""
+    """Seconds of the time slots; those without a value are spaced evenly between their neighbours, as in ELAN."""
     slots = root.findall("TIME_ORDER/TIME_SLOT")
     values = [None if s.get("TIME_VALUE") is None else number(s.get("TIME_VALUE"), f"{path}: slot") for s in slots]
     at = [place for place, value in enumerate(values) if value is not None]
@@ -107,7 +105,7 @@ def write_elan(folder: Path, videos: Sequence[SourceVideo], known: Known) -> Non
 def _tree(video: SourceVideo, file: str) -> ElementTree.Element:
     root = ElementTree.Element("ANNOTATION_DOCUMENT", AUTHOR="tadkit", DATE=_DATE, FORMAT="3.0", VERSION="3.0")
     header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    # The file's name as it stands: ELAN looks beside the .eaf for it.
+    # The plain file name: ELAN looks for it beside the .eaf.
     ElementTree.SubElement(
         header, "MEDIA_DESCRIPTOR", MEDIA_URL=file, RELATIVE_MEDIA_URL=f"./{file}", MIME_TYPE="video/mp4"
     )
@@ -121,7 +119,7 @@ def _tree(video: SourceVideo, file: str) -> ElementTree.Element:
         (ms, place, at, end) for place, tier in enumerate(tiers) for at, a in enumerate(tier) for end, ms in _ends(a)
     ]
     slots = {}
-    for count, (ms, *which) in enumerate(sorted(ends), start=1):  # one each, so that moving one end moves no other
+    for count, (ms, *which) in enumerate(sorted(ends), start=1):  # one per end, so that moving one moves no other
         slots[tuple(which)] = f"ts{count}"
         ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=f"ts{count}", TIME_VALUE=str(ms))
     for place, tier in enumerate(tiers):
@@ -139,11 +137,11 @@ def _tree(video: SourceVideo, file: str) -> ElementTree.Element:
 
 
 _DATE = "2000-01-01T00:00:00+00:00"
-"""Equal annotations are equal files."""
+"""Fixed, so that equal annotations give equal files."""
 
 
 def _ends(whole_ms: tuple[int, int, str]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Number and milliseconds of either end."""
+    """Slot number and milliseconds of either end."""
     return (1, whole_ms[0]), (2, whole_ms[1])
 
 

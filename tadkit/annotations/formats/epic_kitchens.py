@@ -1,6 +1,6 @@
 """EPIC-KITCHENS-100 csv (Damen et al., IJCV 2022): 97 verb and 300 noun classes, named in csv files beside it.
 
-The column ``verb`` is what the narrator said; the class is ``verb_class``, whose name is the key in
+The column ``verb`` is the narrator's word; the class is ``verb_class``, whose name is ``key`` in
 ``EPIC_100_verb_classes.csv``. Durations and frame rates come from ``EPIC_100_video_info.csv``.
 """
 
@@ -28,10 +28,10 @@ INFO = "EPIC_100_video_info.csv"
 
 
 def read_epic_kitchens(path: Path, known: Known) -> Source:
-    """Read a csv, or the folder of both; ``known.noun`` makes the noun the label, else it is the verb.
+    """Read a csv, or the folder of both; the label is the noun with ``known.noun``, else the verb.
 
     Raises:
-        AnnotationError: not in this form.
+        AnnotationError: not in this format.
     """
     files = [path / name for name in SUBSETS if (path / name).is_file()] if path.is_dir() else [path]
     if not files:
@@ -42,7 +42,7 @@ def read_epic_kitchens(path: Path, known: Known) -> Source:
     videos, remarks = [], [] if names else [NUMBERS_ONLY.format(path=path)]
     for file in files:
         if file.name not in SUBSETS:
-            remarks.append(f"{file}: not one of {', '.join(SUBSETS)}, so its videos have no subset")
+            remarks.append(f"{file}: not named {' or '.join(SUBSETS)}, so its videos have no subset")
         for name, found in gathered(_rows(file, f"{kind}_class", names)).items():
             duration_s = number(info[name]["duration"], f"{INFO}: '{name}' duration") if name in info else None
             fps = number(info[name]["fps"], f"{INFO}: '{name}' fps") if name in info else None

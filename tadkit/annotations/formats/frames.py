@@ -1,7 +1,7 @@
-"""Frames to seconds and back, for tools that count frames, without losing the exact seconds on the way.
+"""Frames to seconds and back for tools that count frames, without losing the exact seconds.
 
-Whole frames are up to half a frame off. So tadkit writes the exact seconds beside the frames, and believes them only
-while each frame is still the one that it would write for them: where a person has moved an end, the frame decides.
+Whole frames are up to half a frame off. So tadkit writes the exact seconds beside the frames and, when reading, uses
+them only while they still agree with the frame: once a person has moved an end, the frame counts.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tadkit.timeline import Timeline
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """When frames are shown: by the stamps of a decoded video, else at a constant rate.
+    """When frames are shown: from the time stamps of a decoded video, else at a constant rate.
 
     Attributes:
-        stamps_s: stamps of the frames, None where there is no video.
-        fps: constant rate, None where it is not known.
-        file: name of the video's file, None where there is none.
-        duration_s: length of the video, None where there is none.
+        stamps_s: time stamps of the frames; None without a video.
+        fps: constant rate; None if unknown.
+        file: file name of the video; None without one.
+        duration_s: length of the video; None without one.
     """
 
     stamps_s: Float64[np.ndarray, " frames"] | None = None
@@ -32,12 +32,12 @@ class FrameTimes:
 
     @property
     def known(self) -> bool:
-        """Whether frames can be turned into seconds at all."""
+        """Whether frames can be converted to seconds."""
         return self.stamps_s is not None or self.fps is not None
 
     @property
     def rate_hz(self) -> float:
-        """Frames a second on average."""
+        """Average frames per second."""
         if self.stamps_s is None or len(self.stamps_s) < 2:
             assert self.fps is not None
             return self.fps
@@ -58,11 +58,11 @@ class FrameTimes:
         return max(0, round(seconds * self.fps))
 
     def size(self, duration_s: float | None) -> int | None:
-        """Number of frames of a video, at least one; None where its length is not known."""
+        """Number of frames of a video, at least one; None if its length is unknown."""
         return None if duration_s is None else max(1, self.frame(duration_s))
 
     def span(self, start_s: float, end_s: float, *, size: float | None) -> tuple[float, float]:
-        """Frames from ``start_s`` to ``end_s`` (half open), at least one, and none past a video of ``size`` frames."""
+        """Frames from ``start_s`` to ``end_s`` (half open): at least one, and none past a video of ``size`` frames."""
         start: float = self.frame(start_s)
         start = start if size is None else min(start, size - 1)
         end = max(start + 1, self.frame(end_s))
@@ -71,7 +71,7 @@ class FrameTimes:
     def exact(
         self, span: tuple[float, float], start_s: float | None, end_s: float | None, *, size: float | None
     ) -> tuple[float, float]:
-        """Seconds of the frames ``span``: those written beside them, for each end that still agrees."""
+        """Seconds of the frames ``span``; for each end, the exact seconds written beside it if they still agree."""
         start, end = span
         if start_s is None or end_s is None:
             return self.seconds(start), self.seconds(end)

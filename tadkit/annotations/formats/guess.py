@@ -1,4 +1,4 @@
-"""Which form annotations are in, told from the content; a form is named only where nothing else would fit."""
+"""Detect the format of annotations from their content; an ambiguous case is an error, not a guess."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _WAYS_OUT = {
 
 
 def guess(path: Path) -> Format:
-    """The form of the annotations at ``path``.
+    """The format of the annotations at ``path``.
 
     Raises:
-        AnnotationError: missing, or more than one form or none fits; the way out is to name it.
+        AnnotationError: missing, or not exactly one format fits; then name it.
     """
     if not path.exists():
         raise AnnotationError(f"{path}: no such file or folder")
     found = _of_folder(path) if path.is_dir() else _of_file(path)
     if found is None:
         way_out = _WAYS_OUT.get(path.suffix.lower(), "name it with --from")
-        raise AnnotationError(f"{path}: its form cannot be told from its content; {way_out}")
+        raise AnnotationError(f"{path}: its format cannot be detected from its content; {way_out}")
     return found
 
 

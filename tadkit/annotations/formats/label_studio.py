@@ -1,8 +1,8 @@
 """Label Studio's JSON export: segments of a video's timeline.
 
-Two forms are read. ``timelinelabels`` (the tag TimelineLabels) has ranges of frames, counted from 1, the last one
-included: frames a to b last from the showing of frame a to that of frame b + 1. ``labels`` (the tag Labels on the
-video's sound) has seconds. tadkit writes ``timelinelabels`` where it knows the frame rate, with the exact seconds in
+Two kinds are read. ``timelinelabels`` (the tag TimelineLabels) has ranges of frames, counted from 1, the last one
+included: frames a to b last from the start of frame a to the start of frame b + 1. ``labels`` (the tag Labels on the
+video's audio) has seconds. tadkit writes ``timelinelabels`` if it knows the frame rate, with the exact seconds in
 the region's ``meta`` (:mod:`.frames`); else ``labels``.
 """
 
@@ -38,7 +38,7 @@ def read_label_studio(path: Path, known: Known) -> Source:
     """Read an export of tasks, as JSON or JSON-MIN.
 
     Raises:
-        AnnotationError: not in this form, several people labelled one video, or frames whose rate is not known.
+        AnnotationError: not in this format, several people labelled one video, or the frame rate is unknown.
     """
     tasks = read_json(path, error=AnnotationError)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
@@ -52,18 +52,18 @@ def read_label_studio(path: Path, known: Known) -> Source:
             continue
         video, left_out = _task(task, given, path, known)
         if video.name in videos:
-            raise AnnotationError(f"{path}: two tasks of the video '{video.name}'; keep one of them")
+            raise AnnotationError(f"{path}: two tasks for the video '{video.name}'; keep one of them")
         videos[video.name] = video
         others += left_out
     counts = (
-        (others, "regions or answers are no segments of the timeline and are left out"),
-        (unlabelled, "tasks that nobody labelled, or that were skipped, are left out"),
+        (others, "regions or answers that are not timeline segments are left out"),
+        (unlabelled, "unlabelled or skipped tasks are left out"),
     )
     return Source(tuple(videos.values()), tuple(f"{path}: {count} {what}" for count, what in counts if count))
 
 
 def _full(task: Mapping[str, Any]) -> dict[str, Any]:
-    """A task of JSON-MIN in the full form: the values of its regions stand in lists among its data."""
+    """A JSON-MIN task in the full format: JSON-MIN lists the values of the regions among the task's data."""
     regions = [
         {"type": "timelinelabels" if "timelinelabels" in value else "labels", "value": value}
         for values in task.values()
@@ -75,7 +75,7 @@ def _full(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _name(task: Mapping[str, Any], path: Path) -> str:
-    """The name of a task's video: the user chooses the key of its address, mostly ``video``."""
+    """The name of a task's video; the key of its address is the user's choice, usually ``video``."""
     data = task["data"]
     others = (key for key, value in data.items() if isinstance(value, str) and _VIDEO_FILE.search(value))
     address = next((str(data[key]) for key in (*_VIDEO_KEYS, *others) if data.get(key)), None)
@@ -91,9 +91,9 @@ def _task(
     data, name = task["data"], _name(task, path)
     where = f"{path}: '{name}'"
     if len(given) > 1:
-        raise AnnotationError(f"{where} was labelled {len(given)} times; keep one annotation a task")
+        raise AnnotationError(f"{where} was labelled {len(given)} times; keep one annotation per task")
     regions = [region for annotation in given for region in annotation.get("result") or []]
-    fps = maybe_number(data.get("fps"), f"{where} fps", unit="frames a second")
+    fps = maybe_number(data.get("fps"), f"{where} fps", unit="frames per second")
     times = known.times_of(name, fps=fps)
     lengths = [region.get("original_length") for region in regions if region.get("type") == "labels"]
     duration_s = maybe_number(data.get("duration", next(iter(lengths), None)), f"{where} duration")
@@ -112,7 +112,7 @@ def _actions(region: Mapping[str, Any], times: FrameTimes, size: int | None, whe
                 yield action(value.get("start"), value.get("end"), label, where)
         case "timelinelabels":
             if not times.known:
-                raise AnnotationError(f"{where} has ranges of frames; give their rate with --fps, or --videos")
+                raise AnnotationError(f"{where} has ranges of frames; give the frame rate with --fps or --videos")
             exact = _exact(region)
             for one in value.get("ranges", []):
                 first, last = (number(one.get(end), f"{where} {end}", unit="a frame") for end in ("start", "end"))
@@ -122,7 +122,7 @@ def _actions(region: Mapping[str, Any], times: FrameTimes, size: int | None, whe
 
 
 def _exact(region: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Seconds that tadkit wrote into the region's notes."""
+    """Exact seconds that tadkit wrote into the region's notes."""
     notes = (region.get("meta") or {}).get("text") or []
     match = re.search(r"start_s=(\S+) end_s=(\S+)", " ".join(map(str, notes)))
     if match is None:
@@ -131,7 +131,7 @@ def _exact(region: Mapping[str, Any]) -> tuple[float | None, float | None]:
 
 
 def write_label_studio(path: Path, videos: Sequence[SourceVideo], known: Known) -> None:
-    """Write tasks to import: those of videos of known frame rate with TimelineLabels, others in seconds with Labels."""
+    """Write tasks to import: TimelineLabels for videos of known frame rate, Labels in seconds for others."""
     tasks = []
     for place, video in enumerate(videos, start=1):
         times = known.times_of(video.name, fps=video.fps)

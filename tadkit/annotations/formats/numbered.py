@@ -1,7 +1,7 @@
-"""MultiTHUMOS and Charades as JSON with numbered classes, and MultiTHUMOS's own text files.
+"""MultiTHUMOS and Charades in JSON with numbered classes, and MultiTHUMOS's own text files.
 
 ``{video: {"subset", "duration", "actions": [[class, start, end], ...]}}`` (Piergiovanni and Ryoo, CVPR 2018, whose
-files others took over). The numbers get names from a class list: the one given, else ``class_list.txt`` or
+files are widely used). Class names come from a class list: the one given, else ``class_list.txt`` or
 ``Charades_v1_classes.txt`` beside the file; without one the number itself is the label. MultiTHUMOS: Yeung et al., IJCV
 2018.
 """
@@ -24,10 +24,10 @@ _PREFIXES = {"video_validation_": "training", "video_test_": "testing"}
 
 
 def read_numbered(path: Path, known: Known) -> Source:
-    """Read the JSON form.
+    """Read the JSON format.
 
     Raises:
-        AnnotationError: not in this form, or a class has no name in the class list.
+        AnnotationError: not in this format, or the class list lacks a class.
     """
     content = read_json(path, error=AnnotationError, distinct=True)
     if not isinstance(content, dict):
@@ -37,7 +37,7 @@ def read_numbered(path: Path, known: Known) -> Source:
     return Source(videos, () if names else (NUMBERS_ONLY.format(path=path),))
 
 
-NUMBERS_ONLY = "{path}: has numbers for classes, which are the labels now; name a class list with --classes"
+NUMBERS_ONLY = "{path}: classes are numbers, which become the labels; give their names with --classes"
 
 
 def _video(where: str, name: str, entry: Any, names: Mapping[str, str] | None) -> SourceVideo:
@@ -59,7 +59,7 @@ def _annotation(item: Any, names: Mapping[str, str] | None, where: str) -> Annot
 
 
 def label_of(code: str, names: Mapping[str, str] | None, where: str) -> str:
-    """The name of a class; its number where there is no class list.
+    """The name of a class; its number without a class list.
 
     Raises:
         AnnotationError: the class list lacks it.
@@ -72,7 +72,7 @@ def label_of(code: str, names: Mapping[str, str] | None, where: str) -> str:
 
 
 def class_names(path: Path, known: Known, *lists: str) -> Mapping[str, str] | None:
-    """The class list that was given, or the one beside ``path``; None where there is neither."""
+    """The given class list, or the one beside ``path``; None if there is neither."""
     if known.classes is not None:
         return known.classes
     folder = path if path.is_dir() else path.parent
@@ -86,7 +86,7 @@ def read_classes(path: Path) -> dict[str, str]:
     """Names by number or code: lines ``number name`` or ``number,name``; ``c012 name`` is 12 and c012.
 
     Raises:
-        AnnotationError: a line is something else.
+        AnnotationError: a line has another format.
     """
     names: dict[str, str] = {}
     for line in read_text(path).splitlines():
@@ -94,17 +94,17 @@ def read_classes(path: Path) -> dict[str, str]:
         if match:
             names[str(int(match[2]))] = names[match[1] + match[2]] = match[3].strip().strip('"')
         elif line.strip() and names:
-            raise AnnotationError(f"{path}: {line.strip()!r}; expected a class in each line: number name")
+            raise AnnotationError(f"{path}: {line.strip()!r}; expected one class per line: number name")
     if not names:
         raise AnnotationError(f"{path}: no line such as: 12 HighJump")
     return names
 
 
 def read_multithumos(path: Path, known: Known) -> Source:
-    """Read MultiTHUMOS: the JSON form, or its folder of ``<Class>.txt`` with lines ``video start end``.
+    """Read MultiTHUMOS: the JSON format, or its folder of ``<Class>.txt`` with lines ``video start end``.
 
     Raises:
-        AnnotationError: not in this form.
+        AnnotationError: not in this format.
     """
     if not path.is_dir():
         return read_numbered(path, known)
@@ -119,4 +119,4 @@ def _subset(name: str, path: Path) -> str:
     for prefix, subset in _PREFIXES.items():
         if name.startswith(prefix):
             return subset
-    raise AnnotationError(f"{path}: '{name}' is no video of MultiTHUMOS; expected {' or '.join(_PREFIXES)}...")
+    raise AnnotationError(f"{path}: '{name}' is not a video of MultiTHUMOS; expected {' or '.join(_PREFIXES)}...")

@@ -1,4 +1,4 @@
-"""What every reader of annotations returns, and how they read text, numbers, tables and XML from strangers."""
+"""What every reader of annotations returns, and how text, numbers, tables and XML are read from untrusted files."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
-from xml.parsers import expat
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 
 from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, shown
 
-AMBIGUOUS = "Ambiguous"
 _DECIMALS = 9
 
 
 @dataclass(frozen=True)
 class SourceVideo:
-    """One video as a source tells of it; what the source does not say is None.
+    """One video of a source; what the source does not contain is None.
 
     Attributes:
-        name: key in our annotations.
+        name: key in tadkit's annotations.
         annotations: actions in seconds, in the order of the source.
-        subset: ``training``, ``validation``, ``testing``, or the source's own word.
+        subset: ``training``, ``validation``, ``testing``, or the source's own name.
         duration_s: length.
-        fps: frames a second.
+        fps: frames per second.
     """
 
     name: str
@@ -42,7 +43,7 @@ class SourceVideo:
 
 @dataclass(frozen=True)
 class Source:
-    """Videos of a source, and a remark for each kind of thing that was left out or assumed."""
+    """Videos of a source, and a remark for everything that was left out or assumed."""
 
     videos: tuple[SourceVideo, ...]
     remarks: tuple[str, ...] = ()
@@ -50,13 +51,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Known:
-    """What the user adds to a source.
+    """What the user supplies besides the source.
 
     Attributes:
-        classes: names of classes by their number or code, where the source has numbers only.
-        noun: EPIC-KITCHENS: the label is the noun; else the verb.
-        fps: rate of frame-based forms where nothing better is known.
-        frame_times: rate or stamps of some videos.
+        classes: class names by number or code, for sources that have numbers only.
+        noun: EPIC-KITCHENS: use nouns as labels instead of verbs.
+        fps: frame rate of frame-based formats, used when neither source nor video gives one.
+        frame_times: rate or time stamps of some videos.
     """
 
     classes: Mapping[str, str] | None = None
@@ -65,16 +66,16 @@ class Known:
     frame_times: Mapping[str, FrameTimes] = field(default_factory=dict)
 
     def times_of(self, video: str, *, fps: float | None = None) -> FrameTimes:
-        """When the frames of ``video`` are shown; ``fps`` is what the source itself says."""
+        """When the frames of ``video`` are shown; ``fps`` is the source's own rate."""
         found = self.frame_times.get(video, FrameTimes())
         return found if found.stamps_s is not None else replace(found, fps=found.fps or fps or self.fps)
 
 
 def number(value: Any, where: str, *, unit: str = "a number of seconds") -> float:
-    """A finite number, given as number or as text.
+    """A finite number, from a number or text.
 
     Raises:
-        AnnotationError: anything else; ``where`` stands before it.
+        AnnotationError: anything else; the message starts with ``where``.
     """
     try:
         found = math.nan if isinstance(value, bool) else float(value)
@@ -86,22 +87,22 @@ def number(value: Any, where: str, *, unit: str = "a number of seconds") -> floa
 
 
 def maybe_number(value: Any, where: str, *, unit: str = "a number of seconds") -> float | None:
-    """As :func:`number`; None, empty text and a number that is not positive mean that it is not known."""
+    """As :func:`number`; None, empty text and a number that is not positive mean unknown."""
     found = None if value is None or value == "" else number(value, where, unit=unit)
     return found if found is not None and found > 0 else None
 
 
 def action(start: Any, end: Any, label: str, where: str) -> Annotation:
-    """An annotation from numbers or text; it may end before it starts, which :func:`forward` sorts out.
+    """An annotation from numbers or text; it may end before it starts, which :func:`forward` removes.
 
     Raises:
-        AnnotationError: not numbers; ``where`` stands before it.
+        AnnotationError: not numbers; the message starts with ``where``.
     """
     return Annotation(number(start, f"{where} start"), number(end, f"{where} end"), label)
 
 
 def forward(source: Source, path: Path) -> Source:
-    """The source without segments that end before they start, which Charades has seven of; a remark names each."""
+    """The source without segments that end before they start (Charades has seven); a remark names each."""
     wrong = [(video.name, a) for video in source.videos for a in video.annotations if a.end_s < a.start_s]
     if not wrong:
         return source
@@ -127,7 +128,7 @@ def from_clock(text: str, where: str) -> float:
 
 
 def gathered(rows: Iterable[tuple[str, Annotation]]) -> dict[str, list[Annotation]]:
-    """Annotations by video, in the order in which they come."""
+    """Annotations by video, in their order."""
     found: dict[str, list[Annotation]] = {}
     for video, annotation in rows:
         found.setdefault(video, []).append(annotation)
@@ -135,10 +136,10 @@ def gathered(rows: Iterable[tuple[str, Annotation]]) -> dict[str, list[Annotatio
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, with or without a byte-order mark.
+    """Read a text file in UTF-8, with or without a byte-order mark.
 
     Raises:
-        AnnotationError: missing, no file or no text.
+        AnnotationError: missing, not a file, or not text.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -152,7 +153,7 @@ def read_table(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str
     """Rows of a CSV file with a heading line.
 
     Raises:
-        AnnotationError: it cannot be read or lacks one of ``columns``.
+        AnnotationError: unreadable, or without one of ``columns``.
     """
     return table_of(read_text(path).splitlines(), path, *columns, delimiter=delimiter)
 
@@ -161,7 +162,7 @@ def table_of(lines: Iterable[str], path: Path, *columns: str, delimiter: str = "
     """Rows of CSV lines, the first of which is the heading.
 
     Raises:
-        AnnotationError: they lack one of ``columns``.
+        AnnotationError: without one of ``columns``.
     """
     reader = csv.DictReader(lines, delimiter=delimiter, restval="")
     headings = [heading.strip() for heading in reader.fieldnames or []]
@@ -171,62 +172,52 @@ def table_of(lines: Iterable[str], path: Path, *columns: str, delimiter: str = "
     return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in reader]
 
 
-class _DoctypeError(Exception):
-    """A DOCTYPE was met."""
-
-
 def read_xml(path: Path) -> ElementTree.Element:
-    """The root of an XML file without a document type: no entity of it is ever expanded, nothing else is fetched.
+    """The root of an XML file; document types and entities are refused, so nothing is expanded or fetched.
 
     Raises:
-        AnnotationError: missing, not XML, or with a DOCTYPE, which could define entities.
+        AnnotationError: missing, not XML, or with a document type, which could define entities.
     """
-
-    def refuse(*_: object) -> None:
-        raise _DoctypeError
-
-    text = read_text(path)
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
+    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", read_text(path))
     try:
-        parser.Parse(re.sub(r"^\s*<\?xml[^>]*\?>", "", text), True)
-        return ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text))
-    except _DoctypeError as cause:
+        root: ElementTree.Element = fromstring(text, forbid_dtd=True)
+    except DefusedXmlException as cause:
         raise AnnotationError(
             f"{path}: has a document type (<!DOCTYPE>), which annotation tools do not write; remove it"
         ) from cause
-    except (expat.ExpatError, ElementTree.ParseError) as cause:
+    except ElementTree.ParseError as cause:
         raise AnnotationError(f"{path}: not XML ({cause})") from cause
+    return root
 
 
 def name_of_file(text: str) -> str:
-    """A video's name from a path or address as tools write them: the file's name without its suffix."""
+    """A video's name from a path or URL: the file name without its suffix."""
     plain = text
-    if "://" in text or text.startswith("/data/"):  # Label Studio's local files are the query ?d=
+    if "://" in text or text.startswith("/data/"):  # Label Studio gives local files in the query ?d=
         plain = unquote(text.rpartition("?d=")[2] if "?d=" in text else re.split("[?#]", text)[0])
     return PurePosixPath(plain.replace("\\", "/")).stem
 
 
 def described(name: str, found: Iterable[Annotation], said: Mapping[str, Any], where: str) -> SourceVideo:
-    """A video with actions in order of time, and with what is ``said`` of its subset, duration_s and fps, also as text.
+    """A video with sorted actions; ``said`` has its subset, duration_s and fps, as numbers or text.
 
     Raises:
-        AnnotationError: a value that is no number; ``where`` stands before it.
+        AnnotationError: a value is not a number; the message starts with ``where``.
     """
     return SourceVideo(
         name=name,
         annotations=tuple(sorted(found, key=lambda a: (a.start_s, a.end_s))),
         subset=str(said.get("subset") or ""),
         duration_s=maybe_number(said.get("duration_s"), f"{where} duration"),
-        fps=maybe_number(said.get("fps"), f"{where} fps", unit="frames a second"),
+        fps=maybe_number(said.get("fps"), f"{where} fps", unit="frames per second"),
     )
 
 
 def files_of(path: Path, *patterns: str) -> list[Path]:
-    """A file by itself, or those of a folder whose names fit one of ``patterns``, in order.
+    """The file itself, or the files of a folder that match one of ``patterns``, sorted.
 
     Raises:
-        AnnotationError: a folder without such a file.
+        AnnotationError: the folder has no such file.
     """
     if not path.is_dir():
         return [path]
@@ -237,18 +228,18 @@ def files_of(path: Path, *patterns: str) -> list[Path]:
 
 
 def file_of(video: SourceVideo, known: Known) -> str:
-    """The file name that tools are given for a video.
+    """The file name of a video for annotation tools.
 
     Raises:
-        AnnotationError: the name holds a path separator, so that no tool would give it back.
+        AnnotationError: the name contains a path separator, which no tool can store.
     """
     if re.search(r"[/\\\0]", video.name) or not video.name.strip(". "):
-        raise AnnotationError(f"'{video.name}' is no file name, so annotation tools cannot keep it; rename the video")
+        raise AnnotationError(f"'{video.name}' is not a file name that annotation tools can store; rename the video")
     return known.frame_times.get(video.name, FrameTimes()).file or f"{video.name}.mp4"
 
 
 def lanes(annotations: Iterable[Annotation]) -> list[list[Annotation]]:
-    """Annotations dealt into the fewest lanes in which none overlap, each in order of time."""
+    """Annotations in the fewest lanes without overlap, each sorted by time."""
     found: list[list[Annotation]] = []
     for annotation in sorted(annotations, key=lambda a: (a.start_s, a.end_s)):
         free = [lane for lane in found if lane[-1].end_s <= annotation.start_s]
@@ -260,14 +251,14 @@ def lanes(annotations: Iterable[Annotation]) -> list[list[Annotation]]:
 
 
 def resolved(subset: str, subsets: Mapping[str, str], where: str) -> str:
-    """Our word for a source's ``subset``, looked up whole.
+    """The name in tadkit of a source's ``subset``, an exact look-up.
 
     Raises:
-        AnnotationError: the source is not known to use it.
+        AnnotationError: this format does not use it.
     """
     if subset not in subsets:
         names = ", ".join(f"'{name}'" for name in subsets)
         raise AnnotationError(
-            f"{where} has subset '{subset}'; this form uses {names}; --from activitynet keeps any name as it is"
+            f"{where} has subset '{subset}'; this format uses {names}; --from activitynet keeps any name as it is"
         )
     return subsets[subset]

@@ -1,8 +1,8 @@
-"""THUMOS14 in the forms that go round: the official text files, and the JSON and csv of AFSD, ActionFormer, OpenTAD.
+"""THUMOS14: the official text files, and the JSON and csv files of AFSD, ActionFormer and OpenTAD.
 
-Its *validation* videos are what models train on, and its *test* videos what they are judged on; each form has words of
-its own for the two, so they are looked up by form: here they are always ``training`` and ``testing``. Instances marked
-``Ambiguous`` keep that label (Jiang et al., THUMOS challenge 2014; AFSD: Lin et al., CVPR 2021).
+Models are trained on its *validation* videos and evaluated on its *test* videos. Each format has its own names for the
+two; here they are always ``training`` and ``testing``. Instances marked ``Ambiguous`` keep that label
+(Jiang et al., THUMOS challenge 2014; AFSD: Lin et al., CVPR 2021).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _LINE = re.compile(r"(\S+)\s+(\S+)\s+(\S+)")
 
 
 def read_official(path: Path) -> Source:
-    """Read ``<Class>_val.txt`` and ``<Class>_test.txt`` of a folder, or of its folders ``val`` and ``test``.
+    """Read ``<Class>_val.txt`` and ``<Class>_test.txt`` in a folder, or in its subfolders ``val`` and ``test``.
 
     Raises:
-        AnnotationError: there is no such file, or a line is not ``video start end``.
+        AnnotationError: no such file, or a line is not ``video start end``.
     """
     found = [file for pattern in ("*.txt", "*/*.txt") for file in sorted(path.glob(pattern))]
     files = [(file, match) for file in found if (match := re.fullmatch(r"(\w+)_(val|test)\.txt", file.name))]
@@ -46,7 +46,7 @@ def read_lines(path: Path, label: str) -> list[tuple[str, Annotation]]:
     """Lines ``video start end`` of one class.
 
     Raises:
-        AnnotationError: a line is something else.
+        AnnotationError: a line has another format.
     """
     rows = []
     for count, line in enumerate(read_text(path).splitlines(), start=1):
@@ -62,10 +62,10 @@ def read_lines(path: Path, label: str) -> list[tuple[str, Annotation]]:
 def read_afsd(path: Path) -> Source:
     """Read AFSD's JSON, one of its ``*_Annotation.csv``, or its folder (the JSON).
 
-    Durations and frame rates come from ``val_video_info.csv`` and ``test_video_info.csv`` beside it, where they are.
+    Durations and frame rates come from ``val_video_info.csv`` and ``test_video_info.csv`` beside it, if present.
 
     Raises:
-        AnnotationError: not in this form.
+        AnnotationError: not in this format.
     """
     if path.is_dir():
         path = path / "thumos_gt.json"
@@ -92,6 +92,6 @@ def _with_info(video: SourceVideo, info: dict[str, str] | None, path: Path) -> S
     if info is None:
         return video
     where = f"{path.parent}: '{video.name}' in video_info.csv"
-    fps = number(info["fps"], f"{where} fps", unit="frames a second")
+    fps = number(info["fps"], f"{where} fps", unit="frames per second")
     frames = number(info["count"], f"{where} count", unit="a number of frames")
     return SourceVideo(video.name, video.annotations, video.subset, frames / fps, fps)

@@ -1,8 +1,8 @@
 """VIA 3, the VGG Image Annotator's video form (Dutta and Zisserman, ACM MM 2019): a project as JSON.
 
-A segment is a metadata entry with two times ``z`` in seconds, and its class the value of an attribute for temporal
-segments. Where a project has several such attributes, the one named TEMPORAL-SEGMENTS or ``action``, else the first
-that the segment has, gives the class. Subset, duration and rate are attributes of the whole file.
+A segment is a metadata entry with two times ``z`` in seconds; its class is the value of an attribute for temporal
+segments. If a segment has several such attributes, the one named TEMPORAL-SEGMENTS or ``action`` gives the class, else
+the first. Subset, duration and rate are attributes of the whole file.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def read_via(path: Path) -> Source:
     """Read a project.
 
     Raises:
-        AnnotationError: not in this form, or a segment without a class.
+        AnnotationError: not in this format, or a segment without a class.
     """
     content = read_json(path, error=AnnotationError)
     if not isinstance(content, dict) or not {"file", "metadata", "attribute", "view"} <= set(content):
-        raise AnnotationError(f"{path}: expected a project of VIA 3 with 'file', 'view', 'attribute' and 'metadata'")
+        raise AnnotationError(f"{path}: expected a VIA 3 project with 'file', 'view', 'attribute' and 'metadata'")
     names = {vid: _name(content, vid, path) for vid in content["view"]}
     found: dict[str, list[Any]] = {vid: [] for vid in names}
     of_file: dict[str, dict[str, str]] = {vid: {} for vid in names}
@@ -61,14 +61,14 @@ def read_via(path: Path) -> Source:
         else:
             others += 1
     videos = tuple(described(names[vid], found[vid], of_file[vid], f"{path}: '{names[vid]}'") for vid in names)
-    remark = f"{path}: {others} regions or single moments are no segments and are left out"
+    remark = f"{path}: {others} regions or single moments that are not segments are left out"
     return Source(videos, (remark,) if others else ())
 
 
 def _name(content: Mapping[str, Any], vid: str, path: Path) -> str:
     files = content["view"][vid].get("fid_list") or []
     if len(files) != 1 or str(files[0]) not in content["file"]:
-        raise AnnotationError(f"{path}: view '{vid}' shows {len(files)} files; expected one video a view")
+        raise AnnotationError(f"{path}: view '{vid}' shows {len(files)} files; expected one video per view")
     file = content["file"][str(files[0])]
     return name_of_file(str(file.get("fname") or file.get("src")))
 

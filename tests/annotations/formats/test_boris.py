@@ -157,7 +157,7 @@ def test_the_offset_above_a_table_of_boris_7_is_taken_off(offset, tmp_path):
         ([row(1.0, "START"), row(1.1, "START", id="p"), row(2.0, "STOP"), row(2.1, "STOP", id="p")], "several observ"),
         ([row(1.0, "START", source="player #1:v.mp4;w.mp4", s="9.0;8.0")], "observation 'o' plays 2 files in a row"),
         ([row(1.0, "START", source="v"), row(12.0, "STOP", source="w", media="w.mp4")], "'o' plays 2 files in a row"),
-        ([], "no event below the headings"),
+        ([], "no event below the heading line"),
     ],
 )
 def test_tables_of_boris_that_would_mix_clocks_or_people_are_refused(rows, said, tmp_path):

@@ -57,7 +57,7 @@ def test_a_subset_means_what_its_form_means_by_it(form, subset, ours, tmp_path):
 
 def test_a_subset_that_the_form_does_not_use_is_refused(tmp_path):
     path = written(tmp_path / "a.json", database("val"))
-    with pytest.raises(AnnotationError, match=r"'video_test_0000004' has subset 'val'; this form uses 'train', 'test'"):
+    with pytest.raises(AnnotationError, match=r"_0000004' has subset 'val'; this format uses 'train', 'test'"):
         read_annotations(path, "thumos14-afsd", NOTHING)
 
 
@@ -86,7 +86,7 @@ def test_json_forms_are_told_from_their_content(content, form, tmp_path):
 
 @pytest.mark.parametrize("content", [both("validation"), {"a": 1}, [], [{"videos": "x.mp4"}], both("a", "b")])
 def test_what_may_be_several_forms_is_not_guessed(content, tmp_path):
-    with pytest.raises(AnnotationError, match="cannot be told from its content; name it with --from"):
+    with pytest.raises(AnnotationError, match="cannot be detected from its content; name it with --from"):
         guess(written(tmp_path / "a.json", content))
 
 
@@ -117,7 +117,7 @@ def test_numbered_classes_get_names_from_the_list_beside_the_file(tmp_path):
     path = written(tmp_path / "multithumos.json", {"video_test_0000004": entry})
     bare = read_annotations(path, "multithumos", NOTHING)
     assert only(bare).annotations == (Annotation(1.0, 2.0, "12"),)
-    assert "name a class list with --classes" in bare.remarks[0]
+    assert "give their names with --classes" in bare.remarks[0]
     written(tmp_path / "class_list.txt", "1 BaseballPitch\n12 HighJump\n")
     named = read_annotations(path, "multithumos", NOTHING)
     assert only(named).annotations == (Annotation(1.0, 2.0, "HighJump"),)
@@ -174,7 +174,7 @@ def test_ego4d_keeps_primary_labels_of_clips_once(tmp_path):
     )
     assert [remark.partition(": ")[2][:25] for remark in source.remarks] == [
         "1 labels are not primary ",
-        "1 labels repeat another a",
+        "1 labels are duplicates a",
     ]
 
 

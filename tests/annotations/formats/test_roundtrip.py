@@ -139,7 +139,7 @@ def test_cvat_without_a_frame_rate_is_refused(tmp_path):
 @pytest.mark.parametrize(("name", "label"), [("a/b", "walk"), ("v", " walk"), ("v", ""), ("v", "wa\x07lk")])
 def test_what_a_tool_could_not_give_back_is_refused(tool, name, label, tmp_path):
     video = SourceVideo(name, (Annotation(1, 2, label),), "", 9.0, 25.0)
-    with pytest.raises(AnnotationError, match=r"no file name|odd characters"):
+    with pytest.raises(AnnotationError, match=r"not a file name|control characters"):
         write_annotations(tmp_path / "out", tool, [video], Known())
 
 

@@ -35,15 +35,34 @@ def test_elan_slots_origin_and_tiers(tmp_path):
     (video,) = source.videos
     assert video.name == "my film"
     assert video.annotations == (Annotation(1.5, 2.0, "wave"), Annotation(2.0, 2.5, "hands"))
-    assert "1 annotations refer to others and are left out" in source.remarks[0]
+    assert "1 dependent annotations are left out" in source.remarks[0]
 
 
+LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "doctype",
+    [
+        '<!DOCTYPE a [<!ENTITY l "c">]>',
+        f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}<!ENTITY l "&l9;">]>',
+        '<!DOCTYPE a [<!ENTITY l SYSTEM "secret.txt">]>',
+        '<!DOCTYPE a [<!ENTITY % p SYSTEM "secret.txt"> %p; <!ENTITY l "c">]>',
+        '<!DOCTYPE a SYSTEM "secret.txt">',
+    ],
+    ids=["entity", "billion-laughs", "external-entity", "external-parameter-entity", "external-dtd"],
+)
 @pytest.mark.parametrize("form", ["elan", "cvat"])
-def test_xml_with_a_document_type_is_refused_unexpanded(form, tmp_path):
+def test_xml_with_a_document_type_is_refused_unexpanded(form, doctype, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("secret.txt").write_text("top secret")
+    label = "x" if doctype.endswith('"secret.txt">') else "&l;"
     path = tmp_path / "bomb.xml"
-    path.write_text('<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;">]><annotations><track label="&d;"/></annotations>')
-    with pytest.raises(AnnotationError, match="has a document type"):
-        read_annotations(path, form, Known())
+    path.write_text(f'<?xml version="1.0"?>{doctype}<annotations><track label="x">{label}</track></annotations>')
+    with pytest.raises(AnnotationError) as error:
+        read_annotations(path, form, Known(fps=25.0))
+    way_out = "has a document type (<!DOCTYPE>), which annotation tools do not write; remove it"
+    assert str(error.value) == f"{path}: {way_out}"
 
 
 def test_cvat_tracks_leave_and_come_back(tmp_path):
@@ -55,7 +74,7 @@ def test_cvat_tracks_leave_and_come_back(tmp_path):
       <annotations><version>1.1</version><meta><task><size>100</size><source>v.mp4</source></task></meta>
       <track id="0" label="walk">{track}</track></annotations>"""
     (tmp_path / "v.xml").write_text(text)
-    with pytest.raises(AnnotationError, match="does not say how many a second; give --fps or --videos"):
+    with pytest.raises(AnnotationError, match="do not contain the frame rate; give --fps or --videos"):
         read_annotations(tmp_path, "cvat", Known())
     (video,) = read_annotations(tmp_path, "cvat", Known(fps=10.0)).videos
     assert video.annotations == (Annotation(1.0, 2.5, "walk"), Annotation(4.0, 6.0, "walk"))
@@ -89,7 +108,7 @@ def test_label_studio_in_seconds_needs_no_rate(tmp_path):
     path = label_studio(tmp_path / "a.json", region, other, video="/data/local-files/?d=films/v.mp4")
     source = read_annotations(path, "label-studio", Known())
     assert source.videos == (SourceVideo("v", (Annotation(1.0, 2.5, "walk"),), "", 9.5),)
-    assert "1 regions or answers are no segments" in source.remarks[0]
+    assert "1 regions or answers that are not timeline segments" in source.remarks[0]
 
 
 def test_label_studio_s_short_form_holds_the_regions_among_the_data(tmp_path):
@@ -164,7 +183,7 @@ def test_label_studio_s_tasks_that_nobody_labelled_are_left_out_and_counted(tmp_
     path.write_text(json.dumps(tasks))
     source = read_annotations(path, "label-studio", Known())
     assert [video.name for video in source.videos] == ["c"]
-    assert "2 tasks that nobody labelled, or that were skipped, are left out" in source.remarks[0]
+    assert "2 unlabelled or skipped tasks are left out" in source.remarks[0]
 
 
 @pytest.mark.parametrize(
