@@ -127,7 +127,7 @@ def run(
         overrides: settings laid over the file, as in ``["train.head.epochs=5"]``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         workers: processes that compute flow.
-        progress: told of every step; None stays quiet.
+        progress: reports every step; by default nothing is reported.
 
     Returns:
         The run folder, what became of each stage, and the rows of the final table.

@@ -2,7 +2,7 @@
 
 torchvision's wheel on PyPI is linked against CUDA; beside a CPU build of torch its operators (``nms`` and others) are
 missing and ``import torchvision`` raises while it describes them. tadkit uses only the nets written in Python, so
-operators that do not exist are passed over during that one import.
+missing operators are ignored during that one import.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
             spans[span] += 1
     for (start_s, end_s, label), count in spans.items():
         if count > 1:
-            said = f"'{label}' [{start_s:g}, {end_s:g}] is there {count} times"
+            said = f"'{label}' [{start_s:g}, {end_s:g}] is listed {count} times"
             yield Finding("warning", entry.name, "duplicate", said)
     if preset is not None and preset.classes:
         unknown = sorted(set(entry.labels) - set(preset.classes) - set(preset.left_out))

@@ -25,7 +25,7 @@ class VideoTimes(Mapping[str, FrameTimes]):
         """Stamps, duration and file name of a video.
 
         Raises:
-            KeyError: there is no file of that name.
+            KeyError: no file has that name.
             VideoError: it cannot be read as a video.
         """
         if name not in self._read:

@@ -41,7 +41,7 @@ def _lane(label: str, detections: Sequence[Detection], *, hue: int, duration_s: 
 
 
 def _bar(detection: Detection, *, hue: int, duration_s: float) -> str:
-    """A bar over the detection's time; the surer, the stronger its colour."""
+    """A bar over the detection's time; the higher the score, the stronger its colour."""
     whole = max(duration_s, 1e-9)
     left, width = 100 * detection.start_s / whole, 100 * (detection.end_s - detection.start_s) / whole
     strength = 0.35 + 0.6 * min(max(detection.score, 0.0), 1.0)

@@ -108,8 +108,8 @@ def paired_difference(
 
     :attr:`Difference.by_tiou` has each threshold. Arguments and errors are those of :func:`bootstrap_map`.
     """
-    rivals = _resampled(truth, (first, second), tiou, labels, protocol, figure, resamples=resamples, seed=seed)
-    values, drawn = rivals.values[0] - rivals.values[1], rivals.drawn[:, 0] - rivals.drawn[:, 1]
+    results = _resampled(truth, (first, second), tiou, labels, protocol, figure, resamples=resamples, seed=seed)
+    values, drawn = results.values[0] - results.values[1], results.drawn[:, 0] - results.drawn[:, 1]
     by_tiou = tuple(_difference(value, of_tiou, confidence, ()) for value, of_tiou in zip(values, drawn.T, strict=True))
     return _difference(values.mean(), drawn.mean(axis=1), confidence, by_tiou)
 
@@ -118,13 +118,13 @@ def paired_difference(
 class _Resampled:
     """A figure of each detector: of the original videos, and over draws of them."""
 
-    values: Float64[np.ndarray, "rivals tious"]
-    drawn: Float64[np.ndarray, "draws rivals tious"]
+    values: Float64[np.ndarray, "results tious"]
+    drawn: Float64[np.ndarray, "draws results tious"]
 
 
 def _resampled(
     truth: Mapping[str, Sequence[Annotation]],
-    rivals: Sequence[Mapping[str, Sequence[Detection]]],
+    results: Sequence[Mapping[str, Sequence[Detection]]],
     tiou: Sequence[float],
     labels: Sequence[str] | None,
     protocol: Protocol,
@@ -135,13 +135,13 @@ def _resampled(
 ) -> _Resampled:
     """Match once, then rank again for every draw; all detectors get the same draws."""
     judged, _ = judged_labels(truth, labels)
-    videos = sorted({*truth, *(video for detections in rivals for video in detections)})
+    videos = sorted({*truth, *(video for detections in results for video in detections)})
     rankings: list[Ranking] = []
-    for detections in rivals:
+    for detections in results:
         matched = match_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
         rankings.append(matched.class_ranking() if figure == "map" else matched.pooled_ranking())
 
-    def scores(draws: Int64[np.ndarray, " videos"]) -> Float64[np.ndarray, "rivals tious"]:
+    def scores(draws: Int64[np.ndarray, " videos"]) -> Float64[np.ndarray, "results tious"]:
         return np.array([_score(of_rival, draws, protocol) for of_rival in rankings])
 
     drawn = np.array([scores(draws) for draws in _draws(rankings[0].truths.sum(axis=0), resamples, seed)])

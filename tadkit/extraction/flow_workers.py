@@ -233,7 +233,7 @@ def _work(connection: Connection, flow: FlowSettings, device: str, threads: int)
 def _end_with_parent() -> None:
     """Exit at once, whatever is being computed; a normal exit would wait for it.
 
-    torch.compile's tqdm has a named semaphore, which multiprocessing's tracker then removes and tells of as leaked.
+    torch.compile's tqdm has a named semaphore, which multiprocessing's tracker then removes and reports as leaked.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None

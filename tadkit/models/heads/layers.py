@@ -191,7 +191,7 @@ def max_pooled(
 def zero_padding(
     x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"]
 ) -> Float[Tensor, "batch channels time"]:
-    """``x`` with zeros at masked steps, whatever their values (even NaN)."""
+    """``x`` with zeros at masked steps, even where the values are NaN."""
     return x if _all_real(mask) else torch.where(mask[:, None], x, 0.0)
 
 
