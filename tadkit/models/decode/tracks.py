@@ -60,7 +60,7 @@ def predict_in_chunks(
     """Predictions of one long track, without gradients.
 
     Each chunk is a core of ``core_steps``, rounded up to the coarsest stride, plus the halo that its predictions depend
-    on. Activations thus take memory for ``core_steps + 2 * head.halo_steps`` steps, independently of the track's length.
+    on. Activations thus take memory for ``core_steps + 2 * head.halo_steps`` steps, for tracks of any length.
 
     A head without a halo depends on the whole track and runs in one pass.
 
