@@ -11,7 +11,7 @@ from tadkit.detection.detect import load_detector
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.evaluation import MeanAveragePrecision, Protocol, mean_average_precision
 from tadkit.evaluation.evaluate import parse_tiou, refuse_unrelated
-from tadkit.progress import Progress, Quiet
+from tadkit.progress import LogWarnings, Progress
 from tadkit.recipe.run import RunResult
 from tadkit.recipe.run import run as run_recipe
 from tadkit.records import Annotation, Dataset, Detection, check_subset, read_dataset, read_detections
@@ -127,7 +127,7 @@ def run(
         overrides: settings laid over the file, as in ``["train.head.epochs=5"]``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         workers: processes that compute flow.
-        progress: reports every step; by default nothing is reported.
+        progress: reports every step; by default only warnings are logged.
 
     Returns:
         The run folder, what became of each stage, and the rows of the final table.
@@ -138,4 +138,4 @@ def run(
     """
     path = Path(recipe)
     loaded = load_recipe(path, overrides=overrides)
-    return run_recipe(loaded, base=path.parent, device=device, workers=workers, progress=progress or Quiet())
+    return run_recipe(loaded, base=path.parent, device=device, workers=workers, progress=progress or LogWarnings())

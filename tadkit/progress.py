@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 
@@ -33,3 +34,12 @@ class Quiet:
     def warn(self, message: str) -> None:
         """Keep the warning."""
         self.warnings.append(message)
+
+
+class LogWarnings(Quiet):
+    """A :class:`Progress` that logs warnings and shows nothing else: the default of the Python functions."""
+
+    def warn(self, message: str) -> None:
+        """Log the warning under the name ``tadkit``."""
+        super().warn(message)
+        logging.getLogger("tadkit").warning("%s", message)

@@ -102,6 +102,13 @@ def test_what_is_written_is_what_was_found(tmp_path: Path):
         found.write(tmp_path / "d.txt")
 
 
+def test_what_a_terminal_would_obey_is_shown_as_escapes():
+    found = tadkit.Detections([tadkit.Detection(0.0, 1.0, "\x1b[2Jwalk", 0.9)], video="a\nb", duration_s=5.0, origin={})
+    assert r"\x1b[2Jwalk" in repr(found)
+    assert r"'a\nb'" in repr(found)
+    assert "\x1b" not in repr(tadkit.VideoDetections({"\x1b": found}, origin={}))
+
+
 def test_a_dataframe_has_a_row_for_each_detection():
     frame = detections().to_dataframe()
     assert list(frame.columns) == ["video", "start_s", "end_s", "label", "score"]

@@ -1,12 +1,11 @@
 """Everything the command line prints for a person: progress and remarks on stderr, results on stdout.
 
-Names and labels come from files, and a terminal obeys control characters in them. :func:`visible` makes such characters
+Names and labels come from files, and a terminal obeys control characters in them. :func:`~tadkit.errors.printable` makes such characters
 harmless; everything printed here goes through it.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.errors import TadkitError
+from tadkit.errors import TadkitError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -23,23 +22,16 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 30.0
 _PIPED_COLUMNS = 1 << 20
-_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line separators, direction marks and overrides, and undecodable bytes of file names."""
-
-
-def visible(text: str) -> str:
-    r"""``text`` in one line, with characters that a terminal would obey written as escapes such as ``\x1b``."""
-    return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def print_line(text: str = "") -> None:
     """Print one line of a result on stdout."""
-    click.echo(visible(text))
+    click.echo(printable(text))
 
 
 def print_note(text: str) -> None:
     """Print one line on stderr."""
-    click.echo(visible(text), err=True)
+    click.echo(printable(text), err=True)
 
 
 def print_warning(text: str) -> None:
@@ -86,13 +78,13 @@ class TerminalProgress:
         if self._bars is not None:
             if self._task is not None:
                 self._bars.stop_task(self._task)
-            self._task = self._bars.add_task(visible(task), total=total or None, unit=unit, note="")
+            self._task = self._bars.add_task(printable(task), total=total or None, unit=unit, note="")
 
     def advance(self, amount: float = 1.0, *, note: str = "") -> None:
         """Advance the current task by ``amount``."""
         self._done += amount
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, advance=amount, note=visible(note))
+            self._bars.update(self._task, advance=amount, note=printable(note))
             return
         now_s = time.monotonic()
         if now_s - self._printed_s >= self._plain_every_s:
@@ -106,7 +98,7 @@ class TerminalProgress:
             return
         from rich.text import Text
 
-        self._bars.console.print(Text(visible(f"tadkit: warning: {message}")), soft_wrap=True)
+        self._bars.console.print(Text(printable(f"tadkit: warning: {message}")), soft_wrap=True)
 
     def _plain_line(self, took_s: float, note: str) -> str:
         rate = self._done / took_s if took_s > 0 else 0.0
@@ -155,9 +147,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
-        table.add_column(Text(visible(heading)), justify="right" if heading in right else "left", overflow="fold")
+        table.add_column(Text(printable(heading)), justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     if sys.stdout.isatty():
         Console().print(table)
         return

@@ -20,7 +20,7 @@ from tadkit.errors import SettingsError, TadkitError, VideoError
 from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector
-from tadkit.progress import Progress, Quiet
+from tadkit.progress import LogWarnings, Progress
 from tadkit.records import Detection
 from tadkit.video import SampledVideo, open_sampled
 from tadkit.video.discovery import named, videos_in
@@ -96,7 +96,7 @@ class Detector:
         scores = self._video_scores(video_scores)
         if isinstance(videos, str | Path):
             return self._detections(Path(videos).stem, Path(videos), scores)
-        progress = progress or Quiet()
+        progress = progress or LogWarnings()
         found: dict[str, Detections] = {}
         failed: dict[str, TadkitError] = {}
         sources: list[Path] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from tadkit.detection.html_timeline import html_timeline
-from tadkit.errors import TadkitError, UsageError
+from tadkit.errors import TadkitError, UsageError, printable
 from tadkit.files import write_text
 from tadkit.records import HIGH_CONFIDENCE, Detection, detections_json
 
@@ -94,8 +94,8 @@ class Detections(Sequence[Detection]):
     def __repr__(self) -> str:
         """The high-confidence detections, one a line, in the order of time."""
         shown = self.above(HIGH_CONFIDENCE).in_order()
-        lines = [f"  {d.start_s:7.1f} to {d.end_s:7.1f} s  {d.label}  {d.score:.2f}" for d in shown]
-        count = f"{len(self)} detections in '{self.video}' ({self.duration_s:.1f} s)"
+        lines = [f"  {d.start_s:7.1f} to {d.end_s:7.1f} s  {printable(d.label)}  {d.score:.2f}" for d in shown]
+        count = f"{len(self)} detections in '{printable(self.video)}' ({self.duration_s:.1f} s)"
         return "\n".join([f"<{count}, {len(shown)} of them with a score of {HIGH_CONFIDENCE:g} or more>", *lines])
 
     def _repr_html_(self) -> str:
@@ -175,7 +175,7 @@ class VideoDetections(Mapping[str, Detections]):
     def __repr__(self) -> str:
         """How many detections each video has."""
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        lines = [f"  {name}: {len(found)} detections" for name, found in self._videos.items()]
+        lines = [f"  {printable(name)}: {len(found)} detections" for name, found in self._videos.items()]
         return "\n".join([f"<{len(self)} videos{failed}>", *lines])
 
     def _repr_html_(self) -> str:

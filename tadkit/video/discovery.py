@@ -57,7 +57,8 @@ def named(videos: Sequence[Path]) -> dict[str, Path]:
 
     Where two differ in the suffix alone, they keep it.
     """
-    paths = list(dict.fromkeys(path.absolute() for path in videos))
+    given = {path.absolute(): path for path in reversed(videos)}
+    paths = list(given)[::-1]
     alike = Counter(path.with_suffix("") for path in paths)
     last = {path: path.stem if alike[path.with_suffix("")] == 1 else path.name for path in paths}
     names: dict[Path, str] = {}
@@ -70,4 +71,4 @@ def named(videos: Sequence[Path]) -> dict[str, Path]:
             if deepest or counts[candidates[path]] == 1:
                 names[path] = str(path) if deepest else candidates[path]
         depth += 1
-    return {names[path]: path for path in paths}
+    return {names[path]: given[path] for path in paths}

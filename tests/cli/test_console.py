@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tadkit.cli.console import TerminalProgress, clock, print_line, print_table, print_warning, show_error, visible
-from tadkit.errors import TadkitError
+from tadkit.cli.console import TerminalProgress, clock, print_line, print_table, print_warning, show_error
+from tadkit.errors import TadkitError, printable
 
 OVERRIDES = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
@@ -78,20 +78,20 @@ SHOWN = r"a\x1b[31mb [red]c[/red] :smile: d\ne\u202ef"
 
 
 def test_what_a_terminal_would_obey_is_shown_as_escapes():
-    assert visible(HOSTILE) == SHOWN
-    assert visible("\x00\t\r\x7f\x9b\u2028\u2066\u200f\udc80") == r"\x00\t\r\x7f\x9b\u2028\u2066\u200f\udc80"
+    assert printable(HOSTILE) == SHOWN
+    assert printable("\x00\t\r\x7f\x9b\u2028\u2066\u200f\udc80") == r"\x00\t\r\x7f\x9b\u2028\u2066\u200f\udc80"
 
 
 @pytest.mark.parametrize(
     "text", ["Längerer Name", "日本語\u3000", "नमस्\u200dते", "👩\u200d🔬", "שלום", "[bold]", "a\\nb"]
 )
 def test_names_in_any_script_are_left_alone(text):
-    assert visible(text) == text
+    assert printable(text) == text
 
 
 @given(st.text(st.characters(codec=None)))
 def test_visible_text_is_one_line_without_controls(text):
-    shown = visible(text)
+    shown = printable(text)
     assert len(shown.splitlines()) <= 1
     assert not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in shown)
     assert not any(unicodedata.bidirectional(letter) in OVERRIDES for letter in shown)

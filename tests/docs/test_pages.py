@@ -1,4 +1,7 @@
-"""Docs run: Python blocks, recipes, command lines and links of README.md and docs/."""
+"""Docs run: Python blocks, recipes, command lines and links of README.md and docs/.
+
+A ``text`` block right after a Python or shell block is its output, and is compared; ``...`` stands for anything.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from doctest import ELLIPSIS
+from collections.abc import Iterator
+from doctest import ELLIPSIS, OutputChecker
 from pathlib import Path
 
 import pytest
@@ -40,6 +44,26 @@ def python_blocks() -> list[object]:
     return found
 
 
+LINES = r"((?:(?!```).*\n)*)```"
+
+
+def shown_outputs(language: str) -> Iterator[tuple[Path, int, str, str]]:
+    """Page, line, text and shown output of each block of a language that is followed by one."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(rf"^```{language}\n{LINES}\n\n```text\n{LINES}", text, re.MULTILINE):
+            yield page, text[: match.start()].count("\n") + 1, match[1], match[2]
+
+
+OUTPUTS = {(page.name, line): output for page, line, _, output in shown_outputs("python")}
+
+
+def assert_shown(output: str, shown: str) -> None:
+    """Compare line by line without blanks at the ends of lines and blank lines around the whole."""
+    found, wanted = ("\n".join(line.rstrip() for line in text.strip().splitlines()) for text in (output, shown))
+    assert OutputChecker().check_output(f"{wanted}\n", f"{found}\n", ELLIPSIS), output
+
+
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the examples, where blocks may write."""
@@ -49,9 +73,34 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("example", python_blocks())
-def test_python_blocks_run(example: Example, monkeypatch, scratch: Path):
+def test_python_blocks_run_and_print_what_the_page_shows(example: Example, monkeypatch, capsys, scratch: Path):
     monkeypatch.chdir(scratch)
     example.evaluate()
+    if shown := OUTPUTS.get((Path(example.path).name, example.line)):
+        assert_shown(capsys.readouterr().out, shown)
+
+
+def test_every_output_of_python_that_a_page_shows_is_compared():
+    lines = {(Path(param.values[0].path).name, param.values[0].line) for param in python_blocks()}
+    assert OUTPUTS
+    assert OUTPUTS.keys() <= lines
+
+
+def command_blocks() -> list[object]:
+    """Shell blocks of tadkit commands whose output is shown; those that train take minutes."""
+    return [
+        pytest.param(text, shown, id=f"{page.name}:{line}", marks=[pytest.mark.slow] if "tadkit run" in text else [])
+        for page, line, text, shown in shown_outputs("sh")
+    ]
+
+
+@pytest.mark.parametrize(("text", "shown"), command_blocks())
+def test_commands_print_what_the_page_shows(text, shown, tadkit, scratch, monkeypatch):
+    monkeypatch.chdir(scratch)
+    lines = [line.split(" && ")[-1] for line in text.splitlines()]  # installation comes before
+    ran = [tadkit(*shlex.split(line, comments=True)[1:]) for line in lines]
+    assert [one.code for one in ran] == [0] * len(ran)
+    assert_shown("".join(one.out for one in ran), shown)
 
 
 @pytest.mark.parametrize("text", blocks("toml"))
@@ -92,19 +141,3 @@ def test_generated_pages_are_what_the_code_says():
     command = [sys.executable, "-m", "cogapp", "--check", "-P", "-I", "docs", *pages]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, f"write them anew: cog -r -P -I docs {' '.join(pages)}\n{ran.stdout}{ran.stderr}"
-
-
-def shown_output(page: Path, command: str) -> str:
-    """The text block that follows the shell block that ends with a command."""
-    text = page.read_text(encoding="utf-8")
-    found = re.search(rf"^```sh\n[^`]*{re.escape(command)}\n```\n\n```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"{page.name} shows no output of: {command}"
-    return found[1]
-
-
-@pytest.mark.parametrize("page", ["README.md"])
-def test_the_output_of_detect_is_the_one_shown(page, tadkit, scratch, monkeypatch):
-    monkeypatch.chdir(scratch)
-    ran = tadkit("detect", "examples/room.mp4", "--out", "dets.json")
-    shown = shown_output(ROOT / page, "tadkit detect examples/room.mp4 --out dets.json")
-    assert [line.rstrip() for line in ran.out.strip("\n").splitlines()] == shown.rstrip("\n").splitlines()
