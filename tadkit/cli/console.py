@@ -1,7 +1,7 @@
-"""Everything the command line prints for a person: progress and remarks on stderr, results on stdout.
+"""Output to a person: progress and remarks on stderr, results on stdout.
 
-Names and labels come from files, and a terminal obeys control characters in them. :func:`~tadkit.errors.printable` makes such characters
-harmless; everything printed here goes through it.
+Names and labels come from files, and a terminal obeys control characters in them. Everything that is printed here goes
+through :func:`~tadkit.errors.printable`, which makes them visible; no other module prints.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Motion between frames: TV-L1, OpenCV's TV-L1, RAFT, the temporal gradient, behind one protocol; their int8 code."""
+"""Motion between frames (TV-L1, OpenCV's methods, RAFT, temporal gradient) behind one protocol, and its int8 code."""
 
 from tadkit.flow.codec import EncodedFlow, decode, encode
 from tadkit.flow.methods import FlowMethod, build_flow

@@ -1,7 +1,7 @@
 """Motion as int8: 127 steps on either side of an exact zero, with a stated bound.
 
 Source: the usual 8-bit code of flow (Wang et al., "Temporal segment networks", ECCV 2016); ours is signed, so zero
-motion is zero exactly and mirroring is negation.
+motion is exactly zero and mirroring is negation.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Motion = TypeVar("Motion", np.ndarray, Tensor)
 
 
 class EncodedFlow(NamedTuple):
-    """Coded motion and how much of it did not fit."""
+    """Coded motion and how much of it was clipped."""
 
     values: Int8[np.ndarray, "*shape"]
     """round(127 * motion / bound), clamped to -127..127."""
     clipped: float
-    """Share of the values, 0..1, that lay past the bound."""
+    """Share of the values, 0..1, beyond the bound."""
 
 
 def encode(motion: Float[Tensor, "*shape"] | Float[np.ndarray, "*shape"], bound: float) -> EncodedFlow:
@@ -42,7 +42,7 @@ def encode(motion: Float[Tensor, "*shape"] | Float[np.ndarray, "*shape"], bound:
     _check_bound(bound)
     tensor = torch.from_numpy(motion) if isinstance(motion, np.ndarray) else motion
     if not bool(torch.isfinite(tensor).all()):
-        raise ValueError("motion to encode holds values that are not finite (NaN or infinite)")
+        raise ValueError("motion to encode has values that are not finite (NaN or infinite)")
     clipped = float((tensor.abs() > bound).double().mean()) if tensor.numel() else 0.0
     values = (tensor * (STEPS / bound)).round_().clamp_(-STEPS, STEPS).to(torch.int8)
     return EncodedFlow(values.cpu().numpy(), clipped)
@@ -70,11 +70,11 @@ def _check_bound(bound: float) -> None:
 def read_flow(
     store: TrackReader, name: str, start: int, stop: int
 ) -> Float[np.ndarray, "frames channels height width"]:
-    """Motion of frames ``start`` to ``stop``; the last frame of a video, which has none, repeats the one before it."""
+    """Motion of frames ``start`` to ``stop``; the last frame of a video, which has none, repeats the previous one."""
     count = store.length(name, "motion")
     bound = store.bound(name, "motion")
     coded = store.read(name, "motion", min(start, max(0, count - 1)), min(stop, count))
-    if len(coded) == 0:  # a video of one frame has no flow: it stands still
+    if len(coded) == 0:  # a video of one frame has no flow: use zeros
         return np.zeros((stop - start, *coded.shape[1:]), dtype=np.float32)
     motion = coded.astype(np.float32) if bound is None else decode(coded, bound)
     missing = stop - max(start, count)

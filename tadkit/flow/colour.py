@@ -1,8 +1,8 @@
 """Flow as colour: hue is the direction, saturation the speed.
 
 Source: the colour wheel of the Middlebury benchmark (Baker et al., "A database and evaluation methodology for optical
-flow", IJCV 2011): 55 hues, spaced by what the eye tells apart. To the right is red, down yellow, to the left cyan, up
-violet; no motion is white. As there, motion past the full scale is darkened, so that clipping shows.
+flow", IJCV 2011): 55 hues, spaced by how well the eye separates them. Right is red, down yellow, left cyan, up violet;
+no motion is white. As in the benchmark, motion beyond the full scale is darkened, so that clipping is visible.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from jaxtyping import Float32, Float64, UInt8
 WHEEL_STEPS = {"red-yellow": 15, "yellow-green": 6, "green-cyan": 4, "cyan-blue": 11, "blue-magenta": 13, "to-red": 6}
 """Hues from each pure colour to the next; together a full turn."""
 PAST_FULL_SCALE = 0.75
-"""Brightness of motion that is larger than the full scale."""
+"""Brightness of motion beyond the full scale."""
 _LOOK_UPS = 64
-"""Hues that are looked up for each step of the wheel: within half a level of the hue itself."""
+"""Table entries for each step of the wheel: colours are within half a level of the exact hue."""
 
 
 def colour_wheel() -> Float64[np.ndarray, "55 3"]:
-    """Red, green and blue, 0..1, of the hues: first motion to the right, then clockwise as seen on the screen."""
+    """Red, green and blue, 0..1, of the hues, starting with motion to the right and going clockwise on the screen."""
     corners = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]], dtype=np.float64)
     arcs = []
     for start, stop, steps in zip(corners[:-1], corners[1:], WHEEL_STEPS.values(), strict=True):
@@ -38,10 +38,10 @@ def flow_to_colour(
 
     Args:
         flow: pixels to the right and down.
-        full_px: length of motion, in pixels, that has the full colour; longer motion is darkened.
+        full_px: length of motion shown in full colour, in pixels; longer motion is darkened.
 
     Raises:
-        ValueError: ``full_px`` is not positive, or the flow has not two channels.
+        ValueError: ``full_px`` is not positive, or the flow does not have two channels.
     """
     if not full_px > 0:
         raise ValueError(f"the full scale of flow colours must be positive, got {full_px}")
@@ -50,7 +50,7 @@ def flow_to_colour(
     hues = _fine_wheel()
     right, down = flow[:, 0] / np.float32(full_px), flow[:, 1] / np.float32(full_px)
     angle = np.arctan2(-down, -right)
-    angle[(down == 0) & (right > 0)] = -np.pi  # straight to the right is red, on whichever side of it -0.0 lies
+    angle[(down == 0) & (right > 0)] = -np.pi  # straight right is red, whatever the sign of zero
     turn = (angle / np.float32(np.pi) + 1) * np.float32((len(hues) - 1) / 2)
     colour = hues.take((turn + np.float32(0.5)).astype(np.int32), axis=0)
     speed = np.hypot(right, down)
@@ -62,9 +62,9 @@ def flow_to_colour(
 
 @cache
 def _fine_wheel() -> Float32[np.ndarray, "turn 3"]:
-    """Hues of a full turn, 0..255, close enough to be looked up.
+    """Lookup table of the hues of a full turn, 0..255.
 
-    As in the benchmark's code a turn is 54 steps: the last hue, next to red, meets red at motion straight to the right.
+    As in the benchmark's code, a turn has 54 steps: the last hue, next to red, meets red at motion straight right.
     """
     wheel = 255 * colour_wheel()
     steps = np.arange(len(wheel))
@@ -81,10 +81,10 @@ def gradient_to_grey(
 
 
 def wheel_picture(side_px: int) -> tuple[UInt8[np.ndarray, "side side 3"], Float32[np.ndarray, "side side"]]:
-    """The wheel as a legend: each point has the colour of motion from the centre to there, the rim the full scale's.
+    """The wheel as a legend: each point has the colour of motion from the centre to that point; the rim is full scale.
 
     Returns:
-        RGB, and how far each pixel belongs to the disc, 0..1, for a smooth rim.
+        RGB, and the coverage of each pixel by the disc, 0..1, for a smooth rim.
     """
     fine = 4 * side_px
     offset = (np.arange(fine, dtype=np.float32) + 0.5 - fine / 2) / (fine / 2)

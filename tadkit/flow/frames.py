@@ -1,4 +1,4 @@
-"""What flow methods ask of the frames that they are given."""
+"""Checks and grey levels of the frames that flow methods read."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ LUMA = (0.299, 0.587, 0.114)
 def check_frames(
     frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"],
 ) -> UInt8[Tensor, "frames height width 3"]:
-    """The frames as a contiguous tensor, so that their layout changes nothing, not even roundings.
+    """The frames as a contiguous tensor, so that memory layout does not change the result, not even in rounding.
 
     Raises:
-        ValueError: They are not uint8 (frames, height, width, 3), or there is none, or they have no pixel.
+        ValueError: The frames are not uint8 (frames, height, width, 3), or are empty.
     """
     dtype = str(frames.dtype).removeprefix("torch.")
     if dtype != "uint8" or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
@@ -31,6 +31,6 @@ def check_frames(
 
 def grey_levels(frames: UInt8[Tensor, "frames height width 3"]) -> Float32[Tensor, "frames height width"]:
     """Grey levels 0..255, weighted as OpenCV does but not rounded."""
-    # Not a product of matrices: that one rounds by where a pixel stands, and a pair's flow would depend on its batch.
+    # Not a matrix product: its rounding depends on a pixel's position, so a pair's flow would depend on its batch.
     red, green, blue = frames.to(torch.float32).unbind(dim=-1)
     return red * LUMA[0] + green * LUMA[1] + blue * LUMA[2]

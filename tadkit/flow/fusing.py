@@ -1,4 +1,4 @@
-"""Fusing of tensor functions by ``torch.compile``, where there is a compiler: C++ on a CPU, Triton on a GPU."""
+"""Fuse tensor functions with ``torch.compile`` where a compiler is available: C++ on a CPU, Triton on a GPU."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Inputs = ParamSpec("Inputs")
 Output = TypeVar("Output")
 
 RECOMPILE_LIMIT = 256
-"""Variants of one function that torch compiles at most (sizes, settings, devices): past its own 8 it silently runs the
-function as it is."""
+"""Most variants of one function that torch compiles (sizes, settings, devices); beyond its default of 8 it would
+silently run the function uncompiled."""
 
 _log = logging.getLogger(__name__)
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 class Fused(Generic[Inputs, Output]):
-    """A pure tensor function, compiled on its first call for inputs of all sizes.
+    """A pure tensor function, compiled on its first call for inputs of any size.
 
-    Where that fails (no compiler, or nowhere to keep what it makes) the function runs as it is from then on, and the
-    log says so once a process. What is compiled is kept on disk by torch (``TORCHINDUCTOR_CACHE_DIR``).
+    If that fails (no compiler, or no writable cache), the function runs uncompiled from then on, and one warning per
+    process is logged. Torch caches compiled code on disk (``TORCHINDUCTOR_CACHE_DIR``).
     """
 
     def __init__(self, function: Callable[Inputs, Output], *, compiled: bool) -> None:
@@ -41,21 +41,21 @@ class Fused(Generic[Inputs, Output]):
                 raise
             except (RuntimeError, OSError, ImportError) as error:  # all errors of torch's compiler are RuntimeErrors
                 self._is_fused = False
-                _tell(error)
+                _warn_once(error)
         return self._plain(*args, **kwargs)
 
     def _call_fused(self, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
-        # Not before the first call: torch's compiler makes its cache's folder when it is imported.
+        # Not before the first call: torch's compiler creates its cache folder on import.
         if self._fused is None:
             self._fused = cast(Callable[Inputs, Output], torch.compile(self._plain, dynamic=True))
         limit = torch._dynamo.config.patch(recompile_limit=RECOMPILE_LIMIT)
-        # Threads of this process compile: no pool of processes to start, or to outlive us.
+        # Compile in threads of this process: no process pool to start or to leave behind.
         with limit, torch._inductor.config.patch(compile_threads=1):
             return self._fused(*args, **kwargs)
 
     @property
     def is_fused(self) -> bool:
-        """Whether calls run compiled, as far as is known."""
+        """Whether calls run compiled, as far as known so far."""
         return self._is_fused
 
 
@@ -63,12 +63,12 @@ def _disabled() -> bool:
     return os.environ.get("TORCH_COMPILE_DISABLE", "0") == "1"
 
 
-def _tell(error: BaseException) -> None:
+def _warn_once(error: BaseException) -> None:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    if "slow" not in _told:
-        _told.add("slow")
+    if "slow" not in _warned:
+        _warned.add("slow")
         _log.warning(
-            "TV-L1 runs several times slower than it could: torch.compile does not work here (%s); it needs g++ or "
-            "clang, and TORCHINDUCTOR_CACHE_DIR where it can write; flow.compile = 'never' leaves this unsaid",
+            "TV-L1 runs several times slower than it could because torch.compile does not work here (%s); install g++ "
+            "or clang and point TORCHINDUCTOR_CACHE_DIR at a writable folder; flow.compile = 'never' silences this",
             reason[:200],
         )

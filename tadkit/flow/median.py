@@ -1,4 +1,4 @@
-"""Median filter of flow fields, by a fixed network of minima and maxima: no sorting, the same on any device."""
+"""Median filter of flow fields by a fixed network of minima and maxima: no sorting, the same on any device."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ def median_filter(
     """Median over a square of ``size_px`` (1, 3 or 5) with replicated borders.
 
     Args:
-        field: pictures, each filtered by itself.
+        field: pictures, each filtered separately.
         size_px: side of the square.
-        network: :func:`network_of` that size, if it was compiled.
+        network: a compiled :func:`network_of` that size.
     """
     if size_px == 1:
         return field
     radius = size_px // 2
     height, width = field.shape[-2:]
     padded = functional.pad(field, (radius, radius, radius, radius), mode="replicate")
-    # Flat memory: the square of a pixel is a row of shifts. Squares that reach over a border are cut off below.
+    # In flat memory the square around a pixel is a set of shifts. Squares that cross a border are cropped below.
     medians = (network or network_of(size_px))(padded.view(-1), padded.shape[-1])
     whole = functional.pad(medians, (0, padded.numel() - len(medians)))
     return whole.view(padded.shape)[..., :height, :width]
 
 
 def network_of(size_px: int) -> Network:
-    """The function of a flat picture and its row length that gives each pixel's median with what is right and below."""
+    """Function of a flat picture and its row length: each pixel's median over the square to its right and below."""
     return _median_of_nine if size_px == 3 else lambda flat, row: _median_of_square(flat, row, size_px)
 
 
 def _median_of_nine(flat: Flat, row: int) -> Flat:
-    """Median over 3 x 3, columns sorted once for all three squares that they belong to.
+    """Median over 3 x 3; each column is sorted once for the three squares it belongs to.
 
     Source: Smith, "Implementing median filters in XC4000E FPGAs", Xcell 23, 1996: the median of the greatest of the
     least, the median of the middle and the least of the greatest values of the three columns.
@@ -63,8 +63,8 @@ def _median_of_three(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def _median_of_square(flat: Flat, row: int, size_px: int) -> Flat:
     """Median over a square of any odd size.
 
-    This is "forgetful selection": of the first half + 2 of the values neither the least nor the greatest can be the
-    median; drop both, take the next value in, go on.
+    "Forgetful selection": among the first half + 2 values neither the least nor the greatest can be the median; drop
+    both, add the next value and repeat.
     """
     pixels = len(flat) - (size_px - 1) * (row + 1)
     starts = [y * row + x for y in range(size_px) for x in range(size_px)]
@@ -77,9 +77,9 @@ def _median_of_square(flat: Flat, row: int, size_px: int) -> Flat:
 
 
 def _without_extremes(values: list[Tensor]) -> list[Tensor]:
-    """The values of each pixel but for its least and its greatest, in any order.
+    """The values of each pixel without its least and greatest, in any order.
 
-    Pairs are ordered first, so that the least is among one half and the greatest among the other.
+    Pairs are ordered first, so that the least is in one half and the greatest in the other.
     """
     half = len(values) // 2
     pairs = list(zip(values[:half], values[half : 2 * half], strict=True))
@@ -94,7 +94,7 @@ def _without_extremes(values: list[Tensor]) -> list[Tensor]:
 
 
 def _swept(values: list[Tensor], keep: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
-    """All but the extreme value that ``keep`` keeps."""
+    """All values but the extreme that ``keep`` selects."""
     drop = torch.maximum if keep is torch.minimum else torch.minimum
     extreme, *others = values
     rest = []

@@ -1,4 +1,4 @@
-"""What a flow method is, and the choice of one by settings."""
+"""The protocol of flow methods, and building one from settings."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class FlowMethod(Protocol):
 
 
 def build_flow(settings: FlowSettings, *, device: torch.device) -> FlowMethod:
-    """The method that the settings name; its libraries are imported only then.
+    """Build the method that the settings name; its libraries are imported only here.
 
     Raises:
-        SettingsError: opencv-tvl1 is asked for and OpenCV lacks it.
+        SettingsError: The settings name opencv-tvl1 and this OpenCV lacks it.
         WeightsError: RAFT's weights are missing, damaged or do not fit.
     """
     match settings:

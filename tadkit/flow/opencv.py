@@ -1,4 +1,4 @@
-"""Flow by OpenCV, one pair at a time on the CPU: DualTVL1, which TV-L1 is held against, and DIS, fast and classical.
+"""Flow by OpenCV, one pair at a time on the CPU: DualTVL1, the reference for our TV-L1, and the faster DIS.
 
 Source of DIS: Kroeger, Timofte, Dai, Van Gool, "Fast optical flow using dense inverse search", ECCV 2016.
 """
@@ -24,7 +24,7 @@ Grey = UInt8[np.ndarray, "height width"]
 
 DIS_PATCH_PX = 8
 DIS_SMALLEST_SIDE_PX = 16
-"""Frames with a shorter side are padded by repeating the border; OpenCV refuses those below 12 px."""
+"""Frames with a shorter side are padded by repeating the border; OpenCV rejects those below 12 px."""
 
 
 def opencv_version() -> str:
@@ -52,8 +52,8 @@ class OpencvTvl1:
     def __init__(self, *, device: torch.device) -> None:
         if not has_optflow():
             raise SettingsError(
-                f"flow.method 'opencv-tvl1' needs OpenCV's contrib module optflow, which OpenCV {opencv_version()} "
-                "here lacks: pip install opencv-contrib-python in place of opencv-python, or set flow.method = 'tvl1'"
+                f"flow.method 'opencv-tvl1' needs OpenCV's module optflow, missing from OpenCV {opencv_version()} here: "
+                "install opencv-contrib-python instead of opencv-python, or set flow.method = 'tvl1'"
             )
         self.device = device
         optflow: Any = cv2.optflow
@@ -67,17 +67,17 @@ class OpencvTvl1:
         return _pair_by_pair(frames, self._solve).to(self.device)
 
     def _solve(self, first: Grey, second: Grey) -> np.ndarray[Any, Any]:
-        # Set anew each time: OpenCV keeps the fewer scales of a small picture for all those that follow.
+        # Set for each pair: OpenCV reduces the scales for a small picture and keeps that for all later ones.
         self._solver.setScalesNumber(self._scales)
         flow: np.ndarray[Any, Any] = self._solver.calc(first, second, None)
         return flow
 
 
 class OpencvDis:
-    """Dense inverse search of OpenCV: patches matched from coarse to fine; fast and medium refine by a variation.
+    """OpenCV's dense inverse search: patches matched from coarse to fine; fast and medium add variational refinement.
 
-    The flow is OpenCV's own wherever OpenCV copes. The finest scale is the preset's, a half or a quarter of the size;
-    it may be the only one in pictures under 182 px, so take medium there.
+    The flow is identical to OpenCV's wherever OpenCV works. The preset sets the finest scale, 1/2 or 1/4 of the size;
+    pictures under 182 px may have no other scale, so use medium for them.
     """
 
     channels = 2
@@ -89,7 +89,7 @@ class OpencvDis:
             "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
             "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
         }
-        # OpenCV 5's type stubs lack it, its module does not.
+        # Missing from OpenCV 5's type stubs, but not from its module.
         create: Any = cv2.DISOpticalFlow_create  # type: ignore[attr-defined,unused-ignore]
         self._solver = create(presets[settings.preset])
         self._preset_scale: int = self._solver.getFinestScale()
@@ -106,17 +106,17 @@ class OpencvDis:
         if bottom or right:
             first = cv2.copyMakeBorder(first, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
             second = cv2.copyMakeBorder(second, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-        # Set anew each time: OpenCV keeps what it chose for a small picture for all those that follow.
+        # Set for each pair: OpenCV keeps the scale that it chose for a small picture for all later ones.
         self._solver.setFinestScale(_finest_scale(self._preset_scale, *first.shape))
         flow: np.ndarray[Any, Any] = self._solver.calc(first, second, None)
         return flow[:height, :width]
 
 
 def _finest_scale(preset_scale: int, height_px: int, width_px: int) -> int:
-    """Halvings of the picture to ask OpenCV for: the preset's, but where that makes OpenCV crash.
+    """How often to halve the picture at the finest scale: as the preset says, except where OpenCV would crash.
 
-    OpenCV starts where the longer side keeps 4 patches and the shorter one 1. Where that is finer than the preset ends,
-    it starts and ends by the width alone, and reads beyond pictures that are wide and low.
+    OpenCV starts at the scale where the longer side has 4 patches and the shorter one 1. If that is finer than the
+    preset's finest scale, OpenCV uses the width alone and reads outside wide, low pictures.
     """
     longer, shorter = max(height_px, width_px) / DIS_PATCH_PX, min(height_px, width_px) // DIS_PATCH_PX
     coarsest = min(int(math.log2(longer / 4) + 0.5), int(math.log2(shorter)))
@@ -130,7 +130,7 @@ def _pair_by_pair(
     frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"],
     solve: Callable[[Grey, Grey], np.ndarray[Any, Any]],
 ) -> Float32[Tensor, "pairs 2 height width"]:
-    """``solve`` gives (height, width, 2) of two grey pictures."""
+    """Flow of each pair; ``solve`` returns (height, width, 2) for two grey pictures."""
     colour = check_frames(frames).cpu().numpy()
     grey = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in colour]
     flows = torch.zeros((len(grey) - 1, *grey[0].shape, 2))
@@ -144,7 +144,7 @@ OPENCV_VERSION = str(cv2.__version__)
 
 @contextmanager
 def same_threads(count: int) -> Iterator[None]:
-    """Let torch and OpenCV each compute with ``count`` threads inside the block."""
+    """Limit torch and OpenCV to ``count`` threads each inside the block."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(count)
     cv2.setNumThreads(count)

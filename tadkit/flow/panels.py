@@ -14,13 +14,13 @@ from PIL import Image, ImageDraw, ImageFont
 from tadkit.flow.colour import flow_to_colour, gradient_to_grey, wheel_picture
 
 PANEL_PX = 448
-"""Small motion is enlarged by the whole number that brings its longer side nearest to this."""
+"""Small motion is enlarged by an integer factor that brings its longer side closest to this."""
 MARGIN_PX = 16
 FOOTER_PX = 38
 LEGEND_PX = 158
 WHEEL_PX = 96
 LINE_PX = 22
-TEXT_PX = 14
+TEXT_PX = 13
 PAPER = (252, 252, 252)
 INK = (30, 30, 30)
 FAINT_INK = (120, 120, 120)
@@ -32,9 +32,9 @@ class Panels:
 
     Attributes:
         size_hw: of the motion, in pixels.
-        full_px: motion that has the full colour, in pixels; None for the temporal gradient, which has no wheel.
+        full_px: motion shown in full colour, in pixels; None for the temporal gradient, which has no wheel.
         notes: lines at the top of the legend, such as the method's name.
-        with_frame: whether a frame stands to the left of the motion.
+        with_frame: whether a frame is shown left of the motion.
     """
 
     size_hw: tuple[int, int]
@@ -44,7 +44,7 @@ class Panels:
 
     @property
     def panel_hw(self) -> tuple[int, int]:
-        """(height, width) in pixels of frame and motion as shown: the motion's own times a whole number."""
+        """(height, width) in pixels of frame and motion as shown: the motion's own size times an integer."""
         factor = max(1, round(PANEL_PX / max(self.size_hw)))
         return self.size_hw[0] * factor, self.size_hw[1] * factor
 
@@ -81,7 +81,7 @@ class Panels:
     def _coloured(
         self, motion: Float32[np.ndarray, "channels height width"]
     ) -> UInt8[np.ndarray, "panel_height panel_width 3"]:
-        """The motion's picture; the field is interpolated and not its colours, so that edges keep true hues."""
+        """The motion as a picture; the field is interpolated, not its colours, so that edges keep true hues."""
         height, width = self.panel_hw
         field = np.ascontiguousarray(np.moveaxis(motion, 0, -1), dtype=np.float32)
         fine = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -94,7 +94,7 @@ class Panels:
 
     @cached_property
     def _legend(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Notes at the top and the wheel in the lower corner, as high as the panels or as it takes."""
+        """Notes at the top and the wheel in the lower corner; at least as high as the panels."""
         needed = LINE_PX * len(self.notes) + (WHEEL_PX + LINE_PX if self.full_px is not None else 0)
         legend = np.full((max(self.panel_hw[0], needed), LEGEND_PX, 3), PAPER, dtype=np.uint8)
         for number, note in enumerate(self.notes):
@@ -111,7 +111,7 @@ class Panels:
 
 
 def _outline(canvas: UInt8[np.ndarray, "height width 3"], left: int, top: int, width: int, height: int) -> None:
-    """A thin frame round a panel: flow without motion is as white as paper."""
+    """A thin frame around a panel: flow without motion is as white as the background."""
     cv2.rectangle(canvas, (left - 1, top - 1), (left + width, top + height), (215, 215, 215), 1)
 
 
@@ -141,7 +141,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def encoded(picture: UInt8[np.ndarray, "height width 3"], suffix: str) -> bytes:
-    """The file of an RGB picture; the suffix (.png, .jpg) chooses its kind."""
+    """An RGB picture as the bytes of a file; the suffix (.png, .jpg) selects the format."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if suffix != ".png" else []
     written, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
     assert written, suffix

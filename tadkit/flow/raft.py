@@ -25,18 +25,18 @@ from tadkit.torchvision_import import import_torchvision
 SIDE_MULTIPLE_PX = 8
 SMALLEST_SIDE_PX = 128
 BATCH_BYTES = 4 << 30
-"""What a batch may need; more pairs than fit, by the estimate of :func:`memory_bytes`, go in several batches."""
+"""Memory limit of a batch, by the estimate of :func:`memory_bytes`; more pairs are split into several batches."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Raft:
     """Flow of adjacent frames by raft-small or raft-large.
 
-    With ``precision`` bf16 or fp16 the convolutions run in it (autocast); the frames, the reading of the correlation
-    volume and the flow itself stay float32.
+    ``precision`` bf16 or fp16 applies to the convolutions (autocast); frames, correlation look-ups and flow stay
+    float32.
 
     Raises:
-        SettingsError: fp16 is asked for on a CPU.
+        SettingsError: fp16 on a CPU.
         WeightsError: The weights are missing, damaged, of another net, or cannot be downloaded.
     """
 
@@ -55,8 +55,8 @@ class Raft:
         """Flow k, in pixels, from frame k to frame k + 1: channel 0 to the right, channel 1 down.
 
         Raises:
-            SettingsError: One pair of frames this large needs more memory than the device has free.
-            WeightsError: The net gave flow that is not finite.
+            SettingsError: One pair of frames of this size needs more memory than the device has free.
+            WeightsError: The net returned flow that is not finite.
         """
         levels = check_frames(frames)
         pairs, height, width = len(levels) - 1, *levels.shape[1:3]
@@ -88,28 +88,29 @@ class Raft:
         if free is not None and need > free:
             raise SettingsError(
                 f"{self.settings.method} on frames of {width_px}x{height_px} px needs about {need / 2**30:.1f} GiB for "
-                f"one pair, which grows with the square of the pixels, and {free / 2**30:.1f} GiB are free on "
-                f"{self.device}: lower video.height_px and video.width_px, or take another flow.method"
+                f"one pair (it grows with the square of the pixels), but {free / 2**30:.1f} GiB are free on "
+                f"{self.device}: lower video.height_px and video.width_px, or choose another flow.method"
             )
 
     def _not_finite(self) -> str:
         weights = self.settings.weights or "the download"
         if self.settings.precision == "no":
             return (
-                f"{self.settings.method} gave flow that is not finite (NaN or infinite): the weights in {weights} are "
-                "damaged or untrained; name others with flow.weights"
+                f"{self.settings.method} returned flow that is not finite (NaN or infinite): the weights in {weights} "
+                "are damaged or untrained; set flow.weights to another file"
             )
         return (
-            f"{self.settings.method} gave flow that is not finite (NaN or infinite): {self.settings.precision} is too "
-            f"coarse for it, or the weights in {weights} are damaged; set flow.precision = 'no' or name other weights"
+            f"{self.settings.method} returned flow that is not finite (NaN or infinite): {self.settings.precision} is "
+            f"not precise enough, or the weights in {weights} are damaged; set flow.precision = 'no', or flow.weights "
+            "to another file"
         )
 
 
 def memory_bytes(height_px: int, width_px: int) -> int:
-    """Memory that one pair needs at its peak, about: measured on a CPU from 336x256 to 1920x1080 px.
+    """Approximate peak memory of one pair, fitted to measurements on a CPU from 336x256 to 1920x1080 px.
 
-    Every eighth pixel is correlated with every other: half as much again as that volume with its pyramid (4 bytes a
-    value, 85/64 of the finest level), and 400 bytes a pixel for the nets.
+    The correlation volume of all pairs of 8x8 px cells with its pyramid (4 bytes a value, 85/64 of the finest level)
+    times 1.5, plus 400 bytes a pixel for the nets.
     """
     height, width = (side + sum(_padding(side)) for side in (height_px, width_px))
     volume = (height // SIDE_MULTIPLE_PX * (width // SIDE_MULTIPLE_PX)) ** 2 * 4 * 85 // 64
@@ -117,7 +118,7 @@ def memory_bytes(height_px: int, width_px: int) -> int:
 
 
 def _free_bytes(device: torch.device) -> int | None:
-    """Memory that can still be had on the device; None where the system does not tell."""
+    """Memory still available on the device; None if the system does not report it."""
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + held
@@ -129,7 +130,7 @@ def _free_bytes(device: torch.device) -> int | None:
 
 
 def _padding(side_px: int) -> tuple[int, int]:
-    """Pixels before and after that make a side at least 128 and a multiple of 8."""
+    """Pixels to add before and after a side to make it at least 128 and a multiple of 8."""
     whole = max(SMALLEST_SIDE_PX, -(-side_px // SIDE_MULTIPLE_PX) * SIDE_MULTIPLE_PX)
     before = (whole - side_px) // 2
     return before, whole - side_px - before
@@ -148,7 +149,7 @@ def _load_net(settings: RaftSettings) -> nn.Module:
     except (RuntimeError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"flow.weights {settings.weights}: not a state dict of torchvision's {settings.method}; "
-            "name its file, or set flow.method to the net that it belongs to"
+            "name the right file, or set flow.method to the net that these weights belong to"
         ) from error
     return net
 
@@ -158,7 +159,7 @@ def _read_state(path: Path, settings: RaftSettings) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise WeightsError(
-            f"flow.weights {path}: no such file; it should hold the state dict of torchvision's {settings.method}"
+            f"flow.weights {path}: no such file; expected the state dict of torchvision's {settings.method}"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise WeightsError(
@@ -168,12 +169,12 @@ def _read_state(path: Path, settings: RaftSettings) -> Any:
 
 
 def _download(weights: Any, settings: RaftSettings) -> Any:
-    """The weights that torchvision offers, from its cache or the network."""
+    """Torchvision's published weights, from its cache or the network."""
     try:
         with redirect_stdout(StringIO()):  # torch.hub writes there; stdout is for results
             return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"{settings.method}: weights could not be downloaded ({' '.join(str(error).split())}); "
-            f"fetch {weights.url} elsewhere and set flow.weights to the file"
+            f"download {weights.url} on another machine and set flow.weights to the file"
         ) from error

@@ -1,4 +1,4 @@
-"""The temporal gradient: difference of adjacent frames, the cheap motion input."""
+"""The temporal gradient: the difference of adjacent frames, a cheap substitute for flow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tadkit.flow.frames import check_frames
 
 
 class TemporalGradient:
-    """Frame k + 1 minus frame k, in grey levels of each colour."""
+    """Frame k + 1 minus frame k, in levels of each colour channel."""
 
     channels = 3
 

@@ -1,7 +1,7 @@
-"""Pairs of pictures whose optical flow is known, and how far a method's flow is from it.
+"""Pairs of pictures with ground-truth flow, and the error of a method's flow.
 
 Sources: the ``.flo`` format and the error measures are those of Baker et al., "A database and evaluation methodology
-for optical flow", IJCV 2011, sections 4 and 5; the bound of outliers is KITTI's (Geiger et al., CVPR 2012), without
+for optical flow", IJCV 2011, sections 4 and 5; the outlier threshold is KITTI's (Geiger et al., CVPR 2012), without
 its second condition of 5 %.
 """
 
@@ -23,7 +23,7 @@ MAGIC = b"PIEH"
 """First bytes of a .flo file: the float 202021.25."""
 HEADER_BYTES = 12
 UNKNOWN_PX = 1e9
-"""Larger displacements in a .flo file mean that the flow is not known there."""
+"""Larger displacements in a .flo file mark unknown flow."""
 OUTLIER_PX = 3.0
 
 
@@ -36,24 +36,23 @@ class TruthPair(NamedTuple):
     flow: Float32[np.ndarray, "2 height width"]
     """Pixels: channel 0 to the right, channel 1 down."""
     known: Bool[np.ndarray, "height width"]
-    """Where the truth says something."""
+    """Where the ground truth is known."""
 
 
 class FlowError(NamedTuple):
-    """Distance of flow to the truth, over all pixels of all pairs whose truth is known."""
+    """Error of flow over all pixels of all pairs whose ground truth is known."""
 
     epe_px: float
     """Mean end-point error."""
     outliers_over_3px: float
-    """Share, 0..1, of the pixels that are more than 3 px off."""
+    """Share, 0..1, of pixels with an error above 3 px."""
 
 
 def read_truth(folder: Path) -> list[TruthPair]:
     """Every pair of a folder: ``<id>_img1`` and ``<id>_img2`` (.ppm, .png or .jpg) and ``<id>_flow.flo``, by name.
 
     Raises:
-        UsageError: There is no pair, a file of a pair is missing or damaged, its sizes differ, or its truth is known
-            nowhere.
+        UsageError: There is no pair, a file of a pair is missing or damaged, sizes differ, or no pixel's flow is known.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; --truth names one with <id>_img1, <id>_img2 and <id>{FLO_SUFFIX}")
@@ -61,7 +60,7 @@ def read_truth(folder: Path) -> list[TruthPair]:
     names |= {path.stem.removesuffix("_img1") for path in folder.glob("*_img1.*") if path.suffix in IMAGE_SUFFIXES}
     if not names:
         raise UsageError(
-            f"{folder}: no truth in this folder; expected files named <id>_img1.ppm, <id>_img2.ppm and <id>{FLO_SUFFIX}"
+            f"{folder}: no ground truth in this folder; expected <id>_img1.ppm, <id>_img2.ppm and <id>{FLO_SUFFIX}"
         )
     return [_read_pair(folder, name) for name in sorted(names)]
 
@@ -75,14 +74,16 @@ def read_flo(path: Path) -> Float32[np.ndarray, "2 height width"]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); every pair needs its true flow") from error
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror}); every pair needs its ground-truth flow"
+        ) from error
     if len(data) < HEADER_BYTES or not data.startswith(MAGIC):
-        raise UsageError(f"{path}: not a .flo file, which starts with PIEH, width and height; fetch it again")
+        raise UsageError(f"{path}: not a .flo file, which starts with PIEH, width and height; download it again")
     width, height = (int(side) for side in np.frombuffer(data, "<i4", 2, offset=len(MAGIC)))
     expected = HEADER_BYTES + 8 * width * height
     if min(width, height) < 1 or len(data) != expected:
         raise UsageError(
-            f"{path}: damaged: {len(data)} bytes where {width}x{height} px of flow take {expected}; fetch it again"
+            f"{path}: damaged: {len(data)} bytes where {width}x{height} px of flow take {expected}; download it again"
         )
     values = np.frombuffer(data, "<f4", offset=HEADER_BYTES).reshape(height, width, 2)
     return np.ascontiguousarray(np.moveaxis(values, -1, 0), dtype=np.float32)
@@ -91,12 +92,12 @@ def read_flo(path: Path) -> Float32[np.ndarray, "2 height width"]:
 def end_point_distance(
     flow: Float32[np.ndarray, "*pairs 2 height width"], other: Float32[np.ndarray, "*pairs 2 height width"]
 ) -> Float32[np.ndarray, "*pairs height width"]:
-    """Distance of the end points of two flows, in pixels."""
+    """Distance between the end points of two flows, in pixels."""
     return np.asarray(np.linalg.norm(flow - other, axis=-3))
 
 
 def flow_error(flows: Sequence[Float32[np.ndarray, "2 _ _"]], pairs: Sequence[TruthPair]) -> FlowError:
-    """How far ``flows`` are from the truth of ``pairs``; every known pixel weighs the same."""
+    """Error of ``flows`` against the ground truth of ``pairs``; every known pixel has the same weight."""
     distances_px = np.concatenate(
         [end_point_distance(flow, pair.flow)[pair.known] for flow, pair in zip(flows, pairs, strict=True)]
     )
@@ -110,12 +111,12 @@ def _read_pair(folder: Path, name: str) -> TruthPair:
     for number, image in enumerate(images, start=1):
         if image.shape[:2] != (height, width):
             raise UsageError(
-                f"{folder / name}{FLO_SUFFIX}: the truth is {width}x{height} px, but {name}_img{number} is "
+                f"{folder / name}{FLO_SUFFIX}: the ground truth is {width}x{height} px, but {name}_img{number} is "
                 f"{image.shape[1]}x{image.shape[0]}; both must have the same size"
             )
     known = (np.abs(flow) <= UNKNOWN_PX).all(axis=0)
     if not known.any():
-        raise UsageError(f"{folder / name}{FLO_SUFFIX}: the flow is known nowhere; leave this pair out")
+        raise UsageError(f"{folder / name}{FLO_SUFFIX}: no pixel has known flow; leave this pair out")
     return TruthPair(name, np.stack(images), flow, known)
 
 
@@ -123,7 +124,7 @@ def _read_image(folder: Path, stem: str) -> UInt8[np.ndarray, "height width 3"]:
     paths = [path for suffix in IMAGE_SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
     if not paths:
         raise UsageError(f"{folder / stem}: no such picture; looked for {' '.join(IMAGE_SUFFIXES)}")
-    # Of a file that is no picture OpenCV would write to stderr by itself.
+    # OpenCV writes to stderr itself if the file is not a picture.
     logging: Any = cv2.utils.logging
     level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
@@ -131,5 +132,5 @@ def _read_image(folder: Path, stem: str) -> UInt8[np.ndarray, "height width 3"]:
     finally:
         logging.setLogLevel(level)
     if image is None:
-        raise UsageError(f"{paths[0]}: cannot be read as a picture; fetch it again")
+        raise UsageError(f"{paths[0]}: cannot be read as a picture; download it again")
     return np.ascontiguousarray(image[..., ::-1])

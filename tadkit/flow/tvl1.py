@@ -3,9 +3,9 @@
 Sources: Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007; Sanchez,
 Meinhardt-Llopis, Facciolo, "TV-L1 optical flow estimation", IPOL 2013; Chambolle, Pock, JMIV 40, 2011, section 6.3.3.
 
-We leave them in that every pair is solved by the same fixed number of steps, so that its flow does not depend on the
-batch that it is in; in the median filters, which are OpenCV's; and, in the preset ``fast``, in beginning with the flow
-of dense inverse search (Kroeger et al., ECCV 2016) instead of none.
+Deviations: every pair is solved with the same fixed number of steps, so that its flow does not depend on its batch; the
+median filters are OpenCV's; and the preset ``fast`` starts from the flow of dense inverse search (Kroeger et al., ECCV
+2016) instead of zero.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tadkit.flow.median import median_filter, network_of
 
 SMALLEST_LEVEL_PX = 16
 STEPS_A_CALL = 4
-"""Most steps compiled into one function: more take longer to compile and are hardly faster."""
+"""Most steps compiled into one function: more take longer to compile for little speed."""
 CPU_CHUNK_PX = {True: 400_000, False: 50_000}
-"""Pixels solved at once on a CPU at most, whatever batch_pairs is: fused (measured: 112 pairs/s of 112x112 px, 86 with
-the smaller number) and not fused, where the fields of more do not fit into its cache."""
+"""Most pixels solved at once on a CPU, whatever batch_pairs is, by whether steps are fused. Fused: measured 112 pairs/s
+of 112x112 px, 86 with the smaller number. Not fused: the fields of more pixels do not fit into the cache."""
 
 Duals = Float32[Tensor, "4 pairs height width"]
 
@@ -38,8 +38,8 @@ Duals = Float32[Tensor, "4 pairs height width"]
 class Tvl1:
     """TV-L1 flow of adjacent frames.
 
-    The dual fields are kept from warp to warp; from level to level Chambolle and Pock's are too, Zach's begin at zero,
-    as in IPOL and OpenCV.
+    The dual fields are kept from warp to warp. Chambolle and Pock's are also kept from level to level; Zach's restart
+    at zero, as in IPOL and OpenCV.
     """
 
     channels = 2
@@ -68,7 +68,7 @@ class Tvl1:
         return flow
 
     def _chunk_pairs(self, frame_px: int) -> int:
-        """Pairs solved at once; it changes the speed, not the flow."""
+        """Pairs solved at once; affects the speed, not the flow."""
         if self.device.type != "cpu":
             return self.settings.batch_pairs
         return min(self.settings.batch_pairs, max(1, CPU_CHUNK_PX[self._steps.is_fused] // frame_px))
@@ -104,7 +104,7 @@ class Tvl1:
         flow: Float32[Tensor, "2 pairs height width"],
         duals: Duals,
     ) -> tuple[Float32[Tensor, "2 pairs height width"], Duals]:
-        """Flow and dual fields at one level, from those of the level above."""
+        """Flow and dual fields at one level, from those of the next coarser one."""
         settings, width = self.settings, level.shape[-1]
         first, target, inside = level[:-1].flatten(), target_of(level[1:]), _inside(flow)
         last = flow.new_tensor([width - 1, level.shape[-2] - 1])
@@ -136,7 +136,7 @@ def _steps(settings: Tvl1Settings, count: int) -> Step:
 def pyramid(
     images: Float32[Tensor, "frames 1 height width"], settings: Tvl1Settings
 ) -> list[Float32[Tensor, "frames 1 _ _"]]:
-    """Smaller and smaller copies, the full size first; levels under 16 px are left out."""
+    """Successively smaller copies, full size first; levels under 16 px are left out."""
     levels = [_smooth(images, settings.smoothing_px)]
     height, width = images.shape[-2:]
     for level in range(1, settings.scales):
@@ -144,7 +144,7 @@ def pyramid(
         size = (round(height * shrink), round(width * shrink))
         if min(size) < SMALLEST_LEVEL_PX:
             break
-        # OpenCV reads single pixels where it shrinks; so does what stands in for it.
+        # OpenCV subsamples without a filter; so does the preset that reproduces it.
         levels.append(
             functional.interpolate(levels[-1], size=size, mode="bilinear", antialias=settings.smoothing_px > 0)
         )
@@ -163,7 +163,7 @@ def _smooth(
     kernel = kernel / kernel.sum()
     padded = functional.pad(images, (radius, radius, radius, radius), mode="replicate")
     height, width = images.shape[-2:]
-    # Sums of shifts: a convolution of one channel takes torch ten times as long on a CPU.
+    # Sums of shifts: torch's convolution of one channel takes ten times as long on a CPU.
     rows = sum(weight * padded[..., shift : shift + height, :] for shift, weight in enumerate(kernel.tolist()))
     assert isinstance(rows, Tensor)
     blurred = sum(weight * rows[..., shift : shift + width] for shift, weight in enumerate(kernel.tolist()))
@@ -174,7 +174,7 @@ def _smooth(
 def _resized(
     fields: Float32[Tensor, "kinds pairs _ _"], height: int, width: int
 ) -> Float32[Tensor, "kinds pairs {height} {width}"]:
-    # One channel each: torch rounds otherwise where it has more, and a pair's flow would depend on its batch.
+    # One channel each: torch rounds differently with more, and a pair's flow would depend on its batch.
     single = fields.reshape(-1, 1, *fields.shape[-2:])
     resized = functional.interpolate(single, size=(height, width), mode="bilinear", align_corners=False)
     return resized.view(*fields.shape[:2], height, width)
@@ -183,7 +183,7 @@ def _resized(
 def _resize_flow(
     flow: Float32[Tensor, "2 pairs _ _"], height: int, width: int
 ) -> Float32[Tensor, "2 pairs {height} {width}"]:
-    """Flow at another size, its displacements scaled with the picture."""
+    """Flow at another size, displacements scaled with the picture."""
     old_height, old_width = flow.shape[-2:]
     if (old_height, old_width) == (height, width):
         return flow
@@ -194,7 +194,7 @@ def _resize_flow(
 
 
 def _resize_duals(duals: Duals | None, flow: Float32[Tensor, "2 pairs height width"]) -> Duals:
-    """Dual fields at the size of ``flow``, none (zeros) to begin with; zero past the last column and row."""
+    """Dual fields at the size of ``flow``, zeros if None; zero in the last column and row."""
     if duals is None:
         return flow.new_zeros((4, *flow.shape[1:]))
     resized = _resized(duals, *flow.shape[-2:])
@@ -210,7 +210,7 @@ def _inside(flow: Float32[Tensor, "2 pairs height width"]) -> Inside:
 
 
 def _state(flow: Float32[Tensor, "2 pairs height width"], duals: Duals) -> SolverState:
-    """Flat memory with a margin of one row."""
+    """The solver's state in flat memory with a margin of one row."""
     width = flow.shape[-1]
     u, v = functional.pad(flow.reshape(2, -1), (0, width)).unbind()
     return SolverState(u, v, u, v, *functional.pad(duals.reshape(4, -1), (width, 0)).unbind())
@@ -219,7 +219,7 @@ def _state(flow: Float32[Tensor, "2 pairs height width"], duals: Duals) -> Solve
 def _fields(
     state: SolverState, like: Float32[Tensor, "2 pairs height width"]
 ) -> tuple[Float32[Tensor, "2 pairs height width"], Duals]:
-    """Flow and dual fields as pictures again."""
+    """Flow and dual fields as pictures."""
     width = like.shape[-1]
     flow = torch.stack([state.u[:-width], state.v[:-width]]).view_as(like)
     duals = [field[width:] for field in (state.u_across, state.u_down, state.v_across, state.v_down)]
@@ -230,7 +230,7 @@ LEAST_GRADIENT_SQUARED = 1e-6
 
 
 class Target(NamedTuple):
-    """The second frame of each pair with its gradient, and the place of each pixel."""
+    """The second frame of each pair with its gradient, and the position of each pixel."""
 
     levels: Float32[Tensor, "pairs 3 height width"]
     """Grey, its central difference to the right, and down."""
@@ -253,7 +253,7 @@ def target_of(second: Float32[Tensor, "pairs 1 height width"]) -> Target:
 def warped(
     target: Target, flow: Float32[Tensor, "2 pairs height width"], *, sampling: Literal["bilinear", "bicubic"]
 ) -> Float32[Tensor, "3 pairs height width"]:
-    """The second frame and its gradient at the ends of the flow; beyond the border they are its nearest."""
+    """The second frame and its gradient at the end points of the flow, with replicated borders."""
     height, width = flow.shape[-2:]
     x, y = (target.grid + flow).unbind()
     places = torch.stack([x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1)
@@ -270,7 +270,7 @@ def linearised(
 ) -> DataTerm:
     """The brightness difference as a linear function of the flow; ``last`` is the last column and the last row."""
     x, y = grid[0] + flow[0], grid[1] + flow[1]
-    # Outside of the picture nothing was seen: a zero gradient there leaves the flow to its neighbours (as IPOL does).
+    # Outside the picture there is no data: a zero gradient leaves the flow to its neighbours (as in IPOL).
     seen = ((x >= 0) & (x <= last[0]) & (y >= 0) & (y <= last[1])).to(torch.float32)
     across, down = read[1] * seen, read[2] * seen
     residual = read[0] - first - across * flow[0] - down * flow[1]
@@ -287,21 +287,21 @@ class DataTerm(NamedTuple):
 
     residual: Flat
     across: Flat
-    """Gradient of the warped second frame, to the right; zero where it was read outside of the picture."""
+    """Gradient of the warped second frame, to the right; zero where it was sampled outside the picture."""
     down: Flat
     over_squared: Flat
     """1 / the squared gradient."""
 
 
 class Inside(NamedTuple):
-    """1.0, but 0.0 where there is no neighbour to the right (``across``) or below (``down``)."""
+    """1.0, or 0.0 where there is no neighbour to the right (``across``) or below (``down``)."""
 
     across: Flat
     down: Flat
 
 
 class SolverState(NamedTuple):
-    """Flow and dual fields; the fields with a margin have it after the flow and before the dual fields."""
+    """Flow and dual fields; the margin is at the end of flow fields and at the start of dual fields."""
 
     u: WithMargin
     v: WithMargin
@@ -318,7 +318,7 @@ Step = Callable[[SolverState, DataTerm, Inside, int], SolverState]
 
 
 def zach_steps(*, count: int, tau: float, lam: float, theta: float) -> Step:
-    """A function that carries out ``count`` steps of Zach's alternation; its last argument is the width in pixels."""
+    """A function that runs ``count`` steps of Zach's alternation; its last argument is the width in pixels."""
 
     def steps(state: SolverState, data: DataTerm, inside: Inside, width: int) -> SolverState:
         after, pixels = data.residual.new_zeros(width), len(data.residual)
@@ -335,7 +335,7 @@ def zach_steps(*, count: int, tau: float, lam: float, theta: float) -> Step:
 
 
 def chambolle_pock_steps(*, count: int, tau: float, lam: float) -> Step:
-    """A function that carries out ``count`` primal-dual steps; primal step ``tau``, dual step 1 / (8 tau)."""
+    """A function that runs ``count`` primal-dual steps; primal step ``tau``, dual step 1 / (8 tau)."""
     sigma = 1 / (8 * tau)
 
     def steps(state: SolverState, data: DataTerm, inside: Inside, width: int) -> SolverState:
@@ -354,12 +354,12 @@ def chambolle_pock_steps(*, count: int, tau: float, lam: float) -> Step:
 
 
 def _divergence(across: WithMargin, down: WithMargin, width: int) -> Flat:
-    """Backward differences; the margin is what lies before the first pixels."""
+    """Backward differences; the margin precedes the first pixels."""
     return across[width:] - across[width - 1 : -1] + down[width:] - down[:-width]
 
 
 def _towards_data(u: Flat, v: Flat, data: DataTerm, reach: float) -> tuple[Flat, Flat]:
-    """Move along the gradient to where the residual vanishes, but by no more than ``reach`` times the gradient."""
+    """Move along the gradient until the residual vanishes, by at most ``reach`` times the gradient."""
     residual = data.residual + data.across * u + data.down * v
     move = (residual * data.over_squared).clamp(-reach, reach)
     return u - move * data.across, v - move * data.down
@@ -378,7 +378,7 @@ def _zach_dual(
 def _projected_dual(
     flow: WithMargin, across: WithMargin, down: WithMargin, inside: Inside, width: int, sigma: float
 ) -> tuple[WithMargin, WithMargin]:
-    """Bring p + sigma grad u back to the unit disc (JMIV 2011, section 6.2.1)."""
+    """Project p + sigma grad u onto the unit disc (JMIV 2011, section 6.2.1)."""
     to_right, to_below = _forward_differences(flow, inside, width)
     right, below = across[width:] + sigma * to_right, down[width:] + sigma * to_below
     shrink = 1 / torch.sqrt(right * right + below * below).clamp(min=1)

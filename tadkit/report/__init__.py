@@ -1,1 +1,1 @@
-"""What a person looks at: what stores hold, and previews of them."""
+"""Reports on stores: summaries and previews."""

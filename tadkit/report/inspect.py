@@ -1,4 +1,4 @@
-"""``tadkit inspect``: what a store of flow or of features holds, how it was made, and what is missing."""
+"""``tadkit inspect``: what a store of flow or features contains, how it was made, and what is missing."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ _MINUTE_S = 60.0
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """One video of a store; of one with a ``problem``, what could still be read."""
+    """One video of a store; if it has a ``problem``, the fields that could still be read."""
 
     name: str
     source: str | None
     """File name of the video."""
     duration_s: float | None
     frames: int
-    """Time stamps: of frames (flow), or of steps (features)."""
+    """Number of time stamps: frames (flow) or steps (features)."""
     clipped: float | None
-    """Share of values, 0..1, that lay past the bound; None where nothing was measured."""
+    """Share of values, 0..1, beyond the bound; None if not measured."""
     bytes: int
     tracks: tuple[TrackSurvey, ...]
     other_settings: bool
-    """Whether it was made with other settings than the store's last ones; the next extraction does it again."""
+    """Whether its settings differ from the store's latest; the next extraction recomputes it."""
     problem: str | None
 
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """A store, or one part of one; totals are over the videos that are told of."""
+    """A store, or one part of one; totals are over ``videos``."""
 
     path: Path
     kind: Kind
     version: int
     producer: str
     method: str | None
-    """Flow method, or the start of the digest of the model that the features are of."""
+    """Flow method, or the start of the digest of the model that computed the features."""
     settings: Mapping[str, Any]
     labels: tuple[str, ...] | None
     size_hw: tuple[int, int] | None
-    """(height, width) in pixels of the frames that were looked at."""
+    """(height, width) in pixels of the frames that were read."""
     rate_hz: float | None
     codes: tuple[str, ...]
     """How values are stored, such as ``int8, +-20 px``."""
@@ -57,17 +57,17 @@ class StoreSummary:
     bytes: int
     bytes_per_minute: float | None
     clipped: float | None
-    """Share of all values that lay past the bound."""
+    """Share of all values beyond the bound."""
     videos: tuple[VideoSummary, ...]
-    """Most clipped first; those with a problem before all."""
+    """Videos with a problem first, then the most clipped."""
     quarantined: Mapping[str, str]
-    """Reason by name of the videos that failed, from ``<store>.failed.json``."""
+    """Reason by name of the failed videos, from ``<store>.failed.json``."""
     unlinked: tuple[Path, ...]
     unfinished: tuple[Path, ...]
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with videos that the store should have."""
+        """Problems of the videos in the index."""
         return [f"'{video.name}': {video.problem}" for video in self.videos if video.problem is not None]
 
 
@@ -75,18 +75,18 @@ def inspect_store(path: Path, *, video: str | None = None) -> StoreSummary:
     """Summarise the store, or the single part of a store, at ``path``.
 
     Args:
-        path: the ``.h5`` file, of flow or of features.
-        video: tell of this one only.
+        path: the ``.h5`` file, of flow or features.
+        video: summarise only this one.
 
     Raises:
-        StoreError: it is no track store, is damaged or of a newer version, has no such video, or its list of failed
-            videos cannot be read.
+        StoreError: not a track store, damaged, of a newer version, without that video, or its list of failed videos
+            cannot be read.
     """
     survey = survey_store(path, video=video)
     quarantined = Quarantine(path).reasons
     videos = tuple(sorted((_video(found, survey) for found in survey.videos), key=_worst_first))
     seconds = sum(video.duration_s or 0.0 for video in videos)
-    # The index is a cost of the store and not of one video.
+    # The index belongs to the store, not to one video.
     total_bytes = sum(video.bytes for video in videos) + (survey.index_bytes if video is None else 0)
     frames = _section(survey.settings, "video")
     return StoreSummary(
@@ -132,7 +132,7 @@ def _worst_first(video: VideoSummary) -> tuple[bool, float, str]:
 
 
 def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A section of the settings; a teacher's store has them among its model's."""
+    """A section of the settings; in a teacher's store it is part of the model's settings."""
     model = settings.get("model")
     found = settings.get(name, model.get(name) if isinstance(model, dict) else None)
     return found if isinstance(found, dict) else {}
@@ -151,12 +151,12 @@ def _codes(survey: StoreSurvey) -> tuple[str, ...]:
     grey = _section(survey.settings, "flow").get("method") == "temporal-gradient"
     unit = "grey levels" if grey else "px"
     tracks = [track for video in survey.videos for track in video.tracks]
-    told = {f"{track.dtype}, +-{track.bound:g} {unit}" if track.bound is not None else track.dtype for track in tracks}
-    return tuple(sorted(told))
+    codes = {f"{track.dtype}, +-{track.bound:g} {unit}" if track.bound is not None else track.dtype for track in tracks}
+    return tuple(sorted(codes))
 
 
 def _clipped(videos: tuple[VideoSummary, ...]) -> float | None:
-    """Clipped values over all values of the videos that say what was clipped."""
+    """Clipped values over all values, for the videos where clipping was measured."""
     measured = [(video.clipped, _values(video)) for video in videos if video.clipped is not None]
     total = sum(values for _, values in measured)
     return sum(share * values for share, values in measured) / total if total else None
@@ -168,8 +168,7 @@ def _values(video: VideoSummary) -> int:
 
 def summary_json(summary: StoreSummary) -> dict[str, Any]:
     """The summary as plain JSON values: names as in :class:`StoreSummary`, shares as fractions."""
-    told = asdict(summary)
-    return told | {
+    return asdict(summary) | {
         "path": str(summary.path),
         "unlinked": [str(path) for path in summary.unlinked],
         "unfinished": [str(path) for path in summary.unfinished],

@@ -1,4 +1,4 @@
-"""``tadkit inspect --preview``: frames beside their flow in colour, as a video or as one still picture."""
+"""``tadkit inspect --preview``: frames beside their flow in colour, as a video or a still picture."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tadkit.video.digests import source_digest
 MOVING = (".mp4", ".mov", ".mkv")
 STILL = (".jpg", ".jpeg", ".png")
 FULL_SHARE = 0.99
-"""Share of the motion shown that the full colour holds by default."""
+"""Quantile of the motion shown that gets the full colour by default."""
 LEAST_FULL_PX = 0.5
-"""The full colour is no less than this by default: where nothing moves, noise stays pale."""
+"""Smallest default for the full colour: where nothing moves, noise stays pale."""
 
 _BIN_PX = 0.01
 _BINS = 100_000
@@ -43,11 +43,11 @@ class PreviewResult(NamedTuple):
     out: Path
     video: str
     pairs: int
-    """Pictures shown: one a frame pair; of a still 1."""
+    """Frame pairs shown; 1 for a still."""
     full_px: float | None
-    """Motion that has the full colour; None for the temporal gradient."""
+    """Motion shown in full colour; None for the temporal gradient."""
     source: Path | None
-    """Where frames were taken from; None where the preview shows flow alone."""
+    """Source of the frames; None if the preview shows flow alone."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Shown:
     stop: int
 
     def chunks(self) -> Iterator[tuple[int, Float[np.ndarray, "pairs channels height width"]]]:
-        """The first pair of each chunk and the motion of its pairs."""
+        """The first pair and the motion of each chunk."""
         pair = read_flow(self.reader, self.video, self.start, self.start + 1)
         step = max(1, min(64, _CHUNK_BYTES // pair.nbytes))
         for start in range(self.start, self.stop, step):
@@ -78,33 +78,33 @@ def write_preview(
     full_px: float | None = None,
     progress: Progress,
 ) -> PreviewResult:
-    """Show a video's frames beside its flow, with the colour wheel; in constant memory, however long it is.
+    """Show a video's frames beside its flow, with the colour wheel, in constant memory.
 
-    A still shows the pair that moves most. Without the original video, flow is shown alone, and ``progress`` is warned.
+    A still shows the pair with the most motion. Without the original video, flow is shown alone, with a warning.
 
     Args:
         store: a store of flow, or one part of it.
-        video: which one; None where the store holds only one.
+        video: its name; None if the store has only one.
         out: ``.mp4``, ``.mov`` or ``.mkv``; or ``.jpg`` or ``.png`` for a still.
-        source: the original video; by default it is looked for by its name (:func:`source_folders`).
+        source: the original video; by default it is searched for by name (:func:`source_folders`).
         seconds: from and to (half open); None is the video's own start or end.
-        full_px: motion that has the full colour, in pixels; by default the 99th percentile of what is shown.
-        progress: told of frame pairs.
+        full_px: motion shown in full colour, in pixels; by default the 99th percentile of the motion shown.
+        progress: reports frame pairs.
 
     Raises:
-        UsageError: an unknown kind of file, seconds outside the video, or several videos and none named.
-        StoreError: no store of flow, an empty one, no such video, or one without flow.
-        VideoError: ``source`` is another video than the one that the flow is of.
+        UsageError: unknown file format, seconds outside the video, or no name given for one of several videos.
+        StoreError: not a store of flow, an empty one, no such video, or a video without flow.
+        VideoError: ``source`` is not the video that the flow was computed from.
     """
     if out.suffix.lower() not in (*MOVING, *STILL):
-        raise UsageError(f"{out}: unknown kind of preview; name it {', '.join(MOVING)} (video) or .jpg, .png (still)")
+        raise UsageError(f"{out}: unknown preview format; name it {', '.join(MOVING)} (video) or .jpg, .png (still)")
     with ExitStack() as opened:
         reader = opened.enter_context(read_store(store, kind="flow"))
         name = _chosen(reader, video)
         shown = _shown(reader, name, seconds)
         original = _original(reader, name, source, progress)
         if original is not None and out.resolve() == original.resolve():
-            raise UsageError(f"{out}: is the video that the flow is of; name another file for the preview")
+            raise UsageError(f"{out}: is the original video; name another file for the preview")
         scale_px, busiest = _scale(shown, full_px)
         if out.suffix.lower() in STILL:
             shown = _Shown(reader, name, shown.stamps_s, busiest, busiest + 1)
@@ -117,10 +117,10 @@ def write_preview(
 
 
 def parse_seconds(text: str) -> tuple[float | None, float | None]:
-    """From and to of ``A:B``, ``A:`` or ``:B``, in seconds.
+    """Start and end of ``A:B``, ``A:`` or ``:B``, in seconds.
 
     Raises:
-        UsageError: anything else.
+        UsageError: any other text.
     """
     parts = text.split(":")
     try:
@@ -130,17 +130,17 @@ def parse_seconds(text: str) -> tuple[float | None, float | None]:
         if not all(math.isfinite(value) for value in (start, stop) if value is not None):
             raise ValueError(text)
     except ValueError as error:
-        raise UsageError(f"'{text}' is no range of seconds; expected A:B, such as 12.5:20, 12: or :20") from error
+        raise UsageError(f"'{text}' is not a range of seconds; expected A:B, such as 12.5:20, 12: or :20") from error
     return start, stop
 
 
 def _chosen(reader: TrackReader, video: str | None) -> str:
     names = reader.videos()
     if not names:
-        raise StoreError(f"{reader.path}: holds no video, so there is nothing to show; add some: tadkit extract-flow")
+        raise StoreError(f"{reader.path}: has no videos to show; add some with: tadkit extract-flow")
     if video is None and len(names) > 1:
         some = ", ".join(f"'{name}'" for name in names[:3])
-        raise UsageError(f"{reader.path}: holds {len(names)} videos ({some}, ...); say which to show with --video NAME")
+        raise UsageError(f"{reader.path}: has {len(names)} videos ({some}, ...); choose one with --video NAME")
     return names[0] if video is None else video
 
 
@@ -148,21 +148,21 @@ def _shown(reader: TrackReader, name: str, seconds: tuple[float | None, float | 
     stamps_s = reader.stamps_s(name)
     pairs = reader.length(name, "motion")
     if pairs == 0:
-        raise StoreError(f"{reader.path}: '{name}' has a single frame and so no flow; name another video")
+        raise StoreError(f"{reader.path}: '{name}' has a single frame and therefore no flow; choose another video")
     length_s = float(reader.attributes(name).get("duration_s", stamps_s[-1]))
     start_s, stop_s = seconds[0] or 0.0, length_s if seconds[1] is None else seconds[1]
-    asked = f"seconds {start_s:g} to {stop_s:g}"
+    requested = f"seconds {start_s:g} to {stop_s:g}"
     if not 0 <= start_s < stop_s <= length_s + _STAMP_TOLERANCE_S:
-        raise UsageError(f"{asked} of '{name}': not within it; it lasts {length_s:.6g} s")
+        raise UsageError(f"{requested} of '{name}': out of range; the video lasts {length_s:.6g} s")
     start, stop = np.searchsorted(stamps_s[:pairs], np.array([start_s, stop_s]) - _STAMP_TOLERANCE_S).tolist()
     if start == stop:
         step_s = Timeline(stamps_s).step_s
-        raise UsageError(f"{asked} of '{name}': no flow begins there; frames are {step_s:.3g} s apart, ask for more")
+        raise UsageError(f"{requested} of '{name}': no flow starts there; frames are {step_s:.3g} s apart")
     return _Shown(reader, name, stamps_s, start, stop)
 
 
 def source_folders(store: Path) -> list[Path]:
-    """Where the videos of a store are looked for: beside it, in its run folder, here, and among the examples."""
+    """Where a store's videos are searched: beside it, in its run folder, in the current folder and its examples."""
     beside = store.absolute().parent
     if beside.suffix == ".parts":
         beside = beside.parent
@@ -170,30 +170,30 @@ def source_folders(store: Path) -> list[Path]:
 
 
 def _original(reader: TrackReader, name: str, source: Path | None, progress: Progress) -> Path | None:
-    """The video that the flow is of, known by its digest; None, and a warning, where it is not found."""
+    """The video that the flow was computed from, identified by its digest; None, with a warning, if not found."""
     attributes = reader.attributes(name)
     digest, file_name = attributes.get("source_sha256"), str(attributes.get("source", name))
     if source is not None:
         if source_digest(source) != digest:
             raise VideoError(
-                f"{source}: not the video that '{name}' of {reader.path} is of (SHA-256 differs); name the original "
-                f"'{file_name}', or extract its flow with: tadkit extract-flow"
+                f"{source}: not the source of '{name}' in {reader.path} (SHA-256 differs); name the original "
+                f"'{file_name}', or extract this video's flow with: tadkit extract-flow"
             )
         return source
     candidates = [folder / file_name for folder in source_folders(reader.path)]
-    there = [path for path in candidates if path.is_file()]
-    same = next((path for path in there if source_digest(path) == digest), None)
+    present = [path for path in candidates if path.is_file()]
+    same = next((path for path in present if source_digest(path) == digest), None)
     if same is None:
-        found = f"{there[0]} is another video of that name" if there else f"'{file_name}' was not found"
-        progress.warn(f"{found}; the preview shows flow alone. Say where the original is with --source")
+        found = f"{present[0]} is a different video" if present else f"'{file_name}' was not found"
+        progress.warn(f"{found}; the preview shows flow alone. Give the original with --source")
     return same
 
 
 def _scale(shown: _Shown, full_px: float | None) -> tuple[float | None, int]:
-    """The full scale, None for the temporal gradient, and the pair that moves most on average."""
+    """The full scale (None for the temporal gradient), and the pair with the largest mean motion."""
     channels = shown.reader.channels(shown.video, "motion")
     if channels != 2 and full_px is not None:
-        raise UsageError(f"a full scale of {full_px:g} px: '{shown.video}' holds no flow but the temporal gradient")
+        raise UsageError(f"a full scale of {full_px:g} px: '{shown.video}' has no flow, only the temporal gradient")
     counts = np.zeros(_BINS, dtype=np.int64)
     means: list[float] = []
     for _, motion in shown.chunks():
@@ -221,7 +221,7 @@ def _panels(summary: StoreSummary, shown: _Shown, full_px: float | None, *, with
 
 
 def _frames_at(path: Path, stamps_s: Float64[np.ndarray, " frames"], panels: Panels) -> SampledVideo:
-    """The video's frames on screen at ``stamps_s``, decoded in the size that they are shown in."""
+    """The video's frames on screen at ``stamps_s``, decoded at the size of the panels."""
     reader = open_video(path, size_hw=panels.panel_hw)
     at = np.searchsorted(reader.stamps_s, stamps_s + _STAMP_TOLERANCE_S, side="right") - 1
     return SampledVideo(reader, np.maximum(at, 0))

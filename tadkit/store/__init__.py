@@ -1,4 +1,4 @@
-"""The HDF5 files: flow and feature tracks of many videos in one documented, versioned layout."""
+"""HDF5 stores: flow and feature tracks of many videos in one documented, versioned layout."""
 
 from tadkit.store.layout import Kind
 from tadkit.store.parts import PartWriter, VideoEntry

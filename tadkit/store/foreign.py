@@ -1,4 +1,4 @@
-"""Feature arrays in HDF5 files that others made: any layout of one dataset a video."""
+"""Feature arrays in third-party HDF5 files: any layout with one dataset a video."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tadkit.store.layout import attributes_of
 
 
 class ForeignArray(NamedTuple):
-    """A dataset with its attributes and those of the groups around it."""
+    """A dataset with its attributes and those of the enclosing group and file."""
 
     values: np.ndarray
     attributes: dict[str, Any]
@@ -30,8 +30,8 @@ def foreign_names(path: Path) -> list[str]:
     found: list[str] = []
 
     def visit(name: str | bytes, item: Any) -> None:
-        if isinstance(name, bytes):  # what h5py makes of names that are no text
-            raise StoreError(f"{path}: the name {name!r} in it is no UTF-8; is the file damaged?")
+        if isinstance(name, bytes):  # h5py returns bytes for names that are not UTF-8
+            raise StoreError(f"{path}: the dataset name {name!r} is not UTF-8; is the file damaged?")
         if isinstance(item, h5py.Dataset) and item.ndim >= 2 and np.issubdtype(item.dtype, np.number):
             found.append(name)
 
@@ -41,7 +41,7 @@ def foreign_names(path: Path) -> list[str]:
 
 
 def read_foreign(path: Path, names: Sequence[str]) -> Iterator[ForeignArray]:
-    """The datasets called ``names``, one at a time: a file may hold more than memory does.
+    """The datasets called ``names``, one at a time: a file may be larger than memory.
 
     Raises:
         StoreError: not HDF5, or damaged.

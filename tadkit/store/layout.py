@@ -1,8 +1,8 @@
-"""The layout of a track store (docs/formats.md): an index whose videos are links to one whole file each.
+"""The layout of a track store (docs/formats.md): an index that links to one file for each video.
 
-HDF5 rewrites its metadata in several steps, so a writer killed between two of them can damage everything in a file that
-it changes in place. Here no file is ever changed: a video's part, and then the index that links it, is written beside
-its place and moved there in one step.
+HDF5 updates its metadata in several steps: a writer killed in between can damage everything in a file that it changes
+in place. Therefore no file is ever changed: a video's part, and then the index that links to it, is written to a
+temporary file and moved into place.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MADE_BY: Mapping[str, str] = {
 }
 _FILE_NAME_CHARACTERS = 60
 _SPARE_BYTES = 4 << 20
-"""For HDF5's metadata and the index; its cache of chunks is within the values themselves."""
+"""For HDF5's metadata and the index; chunk buffers count as values."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Index:
-    """What the root of a store says, and where its videos are."""
+    """The root attributes of a store, and where its videos are."""
 
     kind: Kind
     settings: Mapping[str, Any]
@@ -64,9 +64,9 @@ def advice(kind: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """``name`` as one HDF5 link name: encoded are ``/``, ``%``, NUL, lone surrogates and names of dots alone."""
+    """``name`` as one HDF5 link name: ``/``, ``%``, NUL, lone surrogates and all-dot names are percent-encoded."""
     if not name:
-        raise StoreError("a video has an empty name; name it in the annotations")
+        raise StoreError("a video has an empty name; give it a name in the annotations")
     if not name.strip("."):
         return "%2E" * len(name)
     special = {c for c in name if c in "%/\0" or "\ud800" <= c <= "\udfff"}
@@ -79,19 +79,19 @@ def unquoted(name: str) -> str:
 
 
 def parts_folder(path: Path) -> Path:
-    """Folder of the videos' files of the store ``path``."""
+    """Folder of the parts of the store ``path``."""
     return path.with_name(f"{path.name}.parts")
 
 
 def part_path(path: Path, video: str) -> Path:
-    """File that holds ``video`` of the store ``path``; short, plain, and different where only the case differs."""
+    """File of ``video`` in the store ``path``: short, ASCII, and unique even where names differ only in case."""
     digest = hashlib.sha256(video.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in video)
     return parts_folder(path) / f"{plain[:_FILE_NAME_CHARACTERS]}-{digest}.h5"
 
 
 def write_root(file: h5py.File, kind: Kind, settings: Mapping[str, Any], labels: Sequence[str] | None) -> None:
-    """Write the root attributes, which are the same in an index and in a part."""
+    """Write the root attributes, the same for an index and for a part."""
     file.attrs["format"] = FORMAT
     file.attrs["version"] = VERSION
     file.attrs["kind"] = kind
@@ -102,22 +102,22 @@ def write_root(file: h5py.File, kind: Kind, settings: Mapping[str, Any], labels:
 
 
 def refuse_full_disk(where: str, folder: Path, need_bytes: int) -> None:
-    """Look for room before HDF5 writes: after a write that failed it cannot close the file, and Python ends in a crash.
+    """Check free disk space before HDF5 writes: after a failed write it cannot close the file, and Python crashes.
 
     Raises:
-        StoreError: the disk of ``folder`` has no room for ``need_bytes`` and what HDF5 keeps beside them.
+        StoreError: the disk of ``folder`` has no room for ``need_bytes`` plus HDF5's metadata.
     """
     free = shutil.disk_usage(folder).free
     if free < need_bytes + _SPARE_BYTES:
         needed = need_bytes + _SPARE_BYTES
         raise StoreError(
-            f"{where}: the disk is nearly full ({free / 1e6:.1f} MB are free, {needed / 1e6:.1f} MB may be needed); "
-            "make room and run the same command again, what is done is kept"
+            f"{where}: the disk is nearly full ({free / 1e6:.1f} MB free, {needed / 1e6:.1f} MB needed); free some "
+            "space and run the same command again: finished videos are kept"
         )
 
 
 def write_index(path: Path, index: Index) -> None:
-    """Write the index of a store so that ``path`` is the new one or the old one, whole.
+    """Write the index of a store; ``path`` is always either the old or the new one, complete.
 
     Raises:
         StoreError: the disk is nearly full.
@@ -145,10 +145,10 @@ def open_file(path: Path, *, kind: Kind) -> h5py.File:
     """Open an HDF5 file for reading.
 
     Raises:
-        StoreError: there is no such file, or it is not HDF5 or is cut short.
+        StoreError: the file is missing, not HDF5 or truncated.
     """
     if path.is_dir():
-        raise StoreError(f"{path}: is a folder, not a {kind} store; name a file in it")
+        raise StoreError(f"{path}: a folder, not a {kind} store; name the .h5 file")
     if not path.is_file():
         raise StoreError(f"{path}: no such {kind} store; {advice(kind)}")
     try:
@@ -164,7 +164,7 @@ def read_index(path: Path, *, kind: Kind) -> Index:
     """Read the root of a store or of one of its parts, and check that this tadkit can read it.
 
     Raises:
-        StoreError: missing, damaged, no track store, of another kind, or of a newer version.
+        StoreError: missing, damaged, not a track store, of another kind, or of a newer version.
     """
     with open_file(path, kind=kind) as file:
         try:

@@ -1,4 +1,4 @@
-"""Writing one video of a track store to a whole file of its own."""
+"""Write one video of a track store to a file of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GZIP_LEVEL = 1
 
 
 class VideoEntry:
-    """One video being written; it joins the store when its ``with`` block ends without an exception."""
+    """One video being written; it becomes part of the store when its ``with`` block ends without an exception."""
 
     def __init__(self, group: h5py.Group, where: str) -> None:
         self._group = group
@@ -30,15 +30,15 @@ class VideoEntry:
         self._folder = Path(group.file.filename).parent
 
     def append(self, track: str, values: Shaped[np.ndarray, "steps ..."], *, bound: float | None = None) -> None:
-        """Add ``values`` at the end of ``track``, which the first call makes.
+        """Append ``values`` to ``track``, which the first call creates.
 
         Args:
             track: name such as ``motion`` or ``original/motion``.
-            values: steps along the first axis; type and other sizes are those of the first call.
-            bound: value that the code's largest integer stands for (flow: pixels), kept as an attribute.
+            values: steps along the first axis; dtype and other sizes must be those of the first call.
+            bound: value of the code's largest integer (flow: pixels), stored as an attribute.
 
         Raises:
-            StoreError: the values do not fit the earlier ones, or cannot be written.
+            StoreError: the values differ from earlier ones in dtype or shape, or cannot be written.
         """
         dataset = self._dataset(track, values)
         if bound is not None:
@@ -52,10 +52,10 @@ class VideoEntry:
             raise StoreError(f"{self._where}: cannot be written ({error}); is the disk full?") from error
 
     def append_stored(self, track: str, stored: h5py.Dataset) -> None:
-        """Add all steps of a dataset that an entry made, as the bytes that are stored: not unpacked, not packed again.
+        """Append all steps of a dataset written by another entry, copying its compressed chunks.
 
         Raises:
-            StoreError: the dataset does not fit the earlier values, or cannot be written.
+            StoreError: the dataset differs from earlier values in dtype or shape, or cannot be written.
         """
         dataset = self._dataset(track, stored)
         dataset.attrs.update(stored.attrs)
@@ -72,7 +72,7 @@ class VideoEntry:
             raise StoreError(f"{self._where}: cannot be written ({error}); is the disk full?") from error
 
     def describe(self, **attributes: str | float | bool) -> None:
-        """Set attributes that are known only at the end, such as ``clipped``."""
+        """Set attributes that are only known at the end, such as ``clipped``."""
         self._group.attrs.update(attributes)
 
     def _dataset(self, track: str, values: Any) -> h5py.Dataset:
@@ -81,7 +81,9 @@ class VideoEntry:
             dataset = self._create(track, values)
         if dataset.dtype != values.dtype or dataset.shape[1:] != values.shape[1:]:
             got, want = f"{values.dtype} {values.shape[1:]}", f"{dataset.dtype} {dataset.shape[1:]}"
-            raise StoreError(f"{self._where}: track '{track}' got {got} after {want}; append values of one form")
+            raise StoreError(
+                f"{self._where}: track '{track}' got {got} after {want}; append values of one dtype and shape"
+            )
         return dataset
 
     def _create(self, track: str, values: Any) -> h5py.Dataset:
@@ -101,7 +103,7 @@ class VideoEntry:
 
 
 def _chunk_steps(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
-    """Steps of a chunk: a power of two, so that pieces of 512 steps end where a chunk does."""
+    """Steps of a chunk: a power of two, so that pieces of 512 steps end at a chunk boundary."""
     step_bytes = max(1, dtype.itemsize * int(np.prod(shape)))
     most = min(_CHUNK_STEPS, max(1, _CHUNK_BYTES // step_bytes))
     return 1 << (most.bit_length() - 1)
@@ -109,9 +111,9 @@ def _chunk_steps(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
 
 @dataclass(frozen=True)
 class PartWriter:
-    """Writes whole parts of the store ``path``; another process may, while this one holds the store open.
+    """Writes whole parts of the store ``path``, also from other processes while one process holds the store open.
 
-    A part is in the store once the index names it (:meth:`tadkit.store.TrackStore.link`).
+    A part belongs to the store once the index links to it (:meth:`tadkit.store.TrackStore.link`).
     """
 
     path: Path
@@ -128,10 +130,10 @@ class PartWriter:
         stamps_s: Float64[np.ndarray, " stamps"],
         attributes: Mapping[str, str | float | bool],
     ) -> Iterator[VideoEntry]:
-        """Write the part of one video, as :meth:`tadkit.store.TrackStore.video` does, but leave the index alone.
+        """Write the part of one video like :meth:`tadkit.store.TrackStore.video`, without updating the index.
 
         Raises:
-            StoreError: the file cannot be written, or a flow track has not one step fewer than there are frames.
+            StoreError: the file cannot be written, or a flow track does not have one step fewer than frames.
         """
         part = part_path(self.path, name)
         with whole_file(part) as temporary, h5py.File(temporary, "w", locking=False) as file:

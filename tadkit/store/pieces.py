@@ -1,7 +1,7 @@
-"""Pieces of a video that is not complete yet: what a killed writer had computed is not lost.
+"""Pieces of an unfinished video, so that work is not lost when the writer is killed.
 
-A long video's part is put together from pieces, each a whole HDF5 file in a hidden folder among the parts. The folder
-is named by the video and the key of its content, and is removed once the part is in its place.
+A long video's part is assembled from pieces, each an HDF5 file in a hidden folder beside the parts. The folder is named
+by the video and the key of its content, and is removed once the part is in place.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _FOLDERS = ".pieces-*"
 
 
 class Pieces:
-    """The pieces of one video, numbered from 0; one process at a time writes them."""
+    """The pieces of one video, numbered from 0; written by one process at a time."""
 
     def __init__(self, store: Path, video: str, *, key: str) -> None:
         self.folder = pieces_folder(store, video, key)
         self._key = key
 
     def has(self, number: int) -> bool:
-        """Whether piece ``number`` is there, was made from what the key stands for, and holds what was written."""
+        """Whether piece ``number`` exists, has this key, and is undamaged."""
         try:
             with self._open(number) as file:
                 return bool(file.attrs[KEY] == self._key and file.attrs[_DIGEST] == _digest(file))
@@ -41,11 +41,11 @@ class Pieces:
 
     @contextmanager
     def write(self, number: int) -> Iterator[VideoEntry]:
-        """Write piece ``number``; it is there when the block ends well.
+        """Write piece ``number``; it exists once the block ends without an exception.
 
         Raises:
             StoreError: it cannot be written.
-            UsageError: the folder cannot be made.
+            UsageError: the folder cannot be created.
         """
         path = self._path(number)
         with whole_file(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
@@ -55,15 +55,15 @@ class Pieces:
             file.attrs[_DIGEST] = _digest(file)
 
     def attributes(self, number: int) -> dict[str, Any]:
-        """What the writer of piece ``number`` described it with."""
+        """Attributes of piece ``number``."""
         with self._open(number) as file:
             return attributes_of(file, leave_out=(KEY, _DIGEST))
 
     def append_to(self, entry: VideoEntry, track: str, numbers: Iterable[int]) -> None:
-        """Add ``track`` of the pieces ``numbers`` to a video that is being written.
+        """Append ``track`` of the pieces ``numbers`` to a video being written.
 
         Raises:
-            StoreError: a piece is gone or damaged.
+            StoreError: a piece is missing or damaged.
         """
         for number in numbers:
             try:
@@ -86,15 +86,15 @@ class Pieces:
 
 
 def pieces_folder(store: Path, video: str, key: str) -> Path:
-    """Folder of the pieces of ``video`` as ``key`` wants it."""
+    """Folder of the pieces of ``video`` with content key ``key``."""
     wanted = hashlib.sha256(key.encode()).hexdigest()[:16]
     return parts_folder(store) / f".pieces-{part_path(store, video).stem}-{wanted}"
 
 
 def remove_other_pieces(store: Path, keys: Mapping[str, str]) -> None:
-    """Delete the pieces of all videos but those of ``keys``, and of these the ones made from anything else.
+    """Delete all pieces except those of the videos in ``keys`` with these keys.
 
-    What killed writers had begun inside the ones that stay goes too. Only under the store's lock.
+    Temporary files of killed writers in the kept folders are deleted too. Call only while holding the store's lock.
     """
     wanted = {pieces_folder(store, video, key) for video, key in keys.items()}
     for folder in parts_folder(store).glob(_FOLDERS):
@@ -106,7 +106,7 @@ def remove_other_pieces(store: Path, keys: Mapping[str, str]) -> None:
 
 
 def _digest(file: h5py.File) -> str:
-    """SHA-256 of the attributes and of all datasets as they are stored."""
+    """SHA-256 of the attributes and of the compressed bytes of all datasets."""
     attributes = attributes_of(file, leave_out=(_DIGEST,))
     total = hashlib.sha256(canonical_json(attributes).encode())
     for name, dataset in sorted(file.items()):

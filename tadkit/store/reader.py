@@ -1,4 +1,4 @@
-"""Reading a track store, lazily and from many processes."""
+"""Read a track store, lazily and from several processes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _OPEN_FILES = 16
 class TrackReader:
     """A store open for reading; made by :func:`read_store`.
 
-    Nothing is open until it is read, and each process opens for itself: a reader may be pickled or carried over a fork.
-    It shows the videos that were complete when this process first asked. Not to be shared between threads.
+    Each process opens files on first use: a reader may be pickled or inherited by a fork. It shows the videos that were
+    complete when this process first read the index. Do not share it between threads.
     """
 
     def __init__(self, path: Path, *, kind: Kind) -> None:
@@ -41,19 +41,19 @@ class TrackReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close what is open."""
+        """Close all open files."""
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Path and kind: open files stay with their process."""
+        """Path and kind only: open files stay with their process."""
         return {"path": self._path, "kind": self._kind}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start again, with nothing open."""
+        """Start with nothing open."""
         TrackReader.__init__(self, state["path"], kind=state["kind"])
 
     def close(self) -> None:
-        """Close what is open; the next read opens it again."""
+        """Close all open files; the next read opens them again."""
         if self._process == os.getpid():
             for file in self._files.values():
                 file.close()
@@ -66,7 +66,7 @@ class TrackReader:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the store was last written with: method, parameters, size, rate, model digest."""
+        """Settings of the last writer: method, parameters, size, rate, model digest."""
         return self._index.settings
 
     @property
@@ -90,7 +90,7 @@ class TrackReader:
             return attributes_of(group, leave_out=(KEY, COMPLETE))
 
     def key(self, video: str) -> str:
-        """Digest of everything that the content of ``video`` depends on."""
+        """Digest of everything the content of ``video`` depends on."""
         with self._group(video) as group:
             return str(group.attrs[KEY])
 
@@ -112,25 +112,25 @@ class TrackReader:
             return int(dataset.shape[1])
 
     def bound(self, video: str, track: str) -> float | None:
-        """Value that the largest integer of a coded ``track`` stands for; None where it is not coded."""
+        """Value of the largest integer of a coded ``track``; None if it is not coded."""
         with self._dataset(video, track) as dataset:
             return float(dataset.attrs["bound"]) if "bound" in dataset.attrs else None
 
     def read(
         self, video: str, track: str, start: int = 0, stop: int | None = None
     ) -> Shaped[np.ndarray, "steps channels ..."]:
-        """Steps ``start`` to ``stop`` (half open; None is the end) of ``track``, in the type that is stored.
+        """Steps ``start`` to ``stop`` (half open; None is the end) of ``track``, in the stored dtype.
 
         Raises:
-            StoreError: no such video or track, a range outside it, or the file is damaged.
+            StoreError: no such video or track, a range outside the track, or a damaged file.
         """
         with self._dataset(video, track) as dataset:
             length = int(dataset.shape[0])
             end = length if stop is None else stop
             if not 0 <= start <= end <= length:
                 raise StoreError(
-                    f"{self._path}: '{video}' track '{track}' has {length} steps, asked for {start} to {end}; "
-                    f"extract it again, or use windows within it"
+                    f"{self._path}: '{video}' track '{track}' has {length} steps, requested {start} to {end}; "
+                    f"extract it again, or request steps within it"
                 )
             values: np.ndarray = dataset[start:end]
             return values
@@ -138,7 +138,7 @@ class TrackReader:
     @property
     def _index(self) -> Index:
         if self._process != os.getpid():
-            # A fork: the parent's handles are neither used nor closed here, since closing would drop the parent's.
+            # After a fork: the parent's handles are neither used nor closed here; closing would close the parent's too.
             self._inherited.append(self._files)
             self._index_read, self._files, self._process = None, {}, os.getpid()
         if self._index_read is None:
@@ -168,9 +168,9 @@ class TrackReader:
         with self._group(video) as group:
             dataset = group.get(track)
             if not isinstance(dataset, h5py.Dataset):
-                there = ", ".join(self.tracks(video)) or "none"
+                present = ", ".join(self.tracks(video)) or "none"
                 raise StoreError(
-                    f"{self._path}: '{video}' has no track '{track}' (it has: {there}); {advice(self._kind)}"
+                    f"{self._path}: '{video}' has no track '{track}' (it has: {present}); {advice(self._kind)}"
                 )
             yield dataset
 
@@ -186,7 +186,7 @@ def read_store(path: Path, *, kind: Kind) -> TrackReader:
     """Open the store ``path`` for reading.
 
     Raises:
-        StoreError: missing, not HDF5, cut short, no track store, of another kind or of a newer version.
+        StoreError: missing, not HDF5, truncated, not a track store, of another kind or of a newer version.
     """
     reader = TrackReader(path, kind=kind)
     reader.videos()

@@ -1,4 +1,4 @@
-"""What a track store holds, told without reading its tracks; of a store with holes as well as of a sound one."""
+"""What a track store contains, without reading its tracks; works on damaged and incomplete stores too."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tadkit.store.layout import COMPLETE, KEY, STAMPS, Kind, Place, attributes_o
 
 @dataclass(frozen=True)
 class TrackSurvey:
-    """One dataset: its form and how it is coded."""
+    """One dataset: its shape and its code."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     bound: float | None
-    """Value that the largest integer of the code stands for; None where the track is not coded."""
+    """Value of the largest integer of the code; None if the track is not coded."""
     stored_bytes: int
     """Compressed."""
 
 
 @dataclass(frozen=True)
 class VideoSurvey:
-    """One video of a store; where ``problem`` is not None, the rest is what could still be read."""
+    """One video of a store; if ``problem`` is not None, the other fields are what could still be read."""
 
     name: str
     file: Path
     file_bytes: int = 0
     producer: str | None = None
     settings: Mapping[str, Any] | None = None
-    """What its own file was made with; the store's settings are those of the last writer."""
+    """Settings of its own file; the store's settings are those of the last writer."""
     attributes: Mapping[str, Any] | None = None
     stamps: int = 0
     tracks: tuple[TrackSurvey, ...] = ()
@@ -46,7 +46,7 @@ class VideoSurvey:
 
 @dataclass(frozen=True)
 class StoreSurvey:
-    """A store, or one part of a store, and its videos in the order of their names."""
+    """A store, or one part of a store, and its videos sorted by name."""
 
     path: Path
     kind: Kind
@@ -55,25 +55,25 @@ class StoreSurvey:
     settings: Mapping[str, Any]
     labels: tuple[str, ...] | None
     index_bytes: int
-    """Of the file ``path`` itself; 0 for a part, whose file is counted with its video."""
+    """Size of the file ``path`` itself; 0 for a part, whose file is counted with its video."""
     videos: tuple[VideoSurvey, ...]
     unlinked: tuple[Path, ...]
-    """Parts that the index does not name; the next extraction links those that are whole."""
+    """Parts that the index does not link to; the next extraction links the complete ones."""
     unfinished: tuple[Path, ...]
-    """What a writer, killed or still at work, has begun: files, and folders of pieces."""
+    """Temporary files and piece folders of a writer that was killed or is still running."""
 
 
 def survey_store(path: Path, *, video: str | None = None) -> StoreSurvey:
-    """Tell what the store, or the part of a store, at ``path`` holds; of either kind.
+    """Describe the store, or the part of a store, at ``path``; of either kind.
 
-    A video whose file is missing or damaged has its ``problem`` told; the others are told all the same.
+    A missing or damaged file of a video is reported as its ``problem``; the other videos are described as usual.
 
     Args:
         path: the ``.h5`` file.
-        video: tell of this one only.
+        video: describe only this one.
 
     Raises:
-        StoreError: missing, not HDF5, damaged, no track store, of a newer version, or without that video.
+        StoreError: missing, not HDF5, damaged, not a track store, of a newer version, or without that video.
     """
     kind, version, producer = _root(path)
     index = read_index(path, kind=kind)
@@ -99,13 +99,13 @@ def survey_store(path: Path, *, video: str | None = None) -> StoreSurvey:
 def _known(path: Path, video: str, places: Mapping[str, Place]) -> str:
     if video not in places:
         alike = get_close_matches(video, places, n=1) or sorted(places)[:1]
-        such = f", such as '{alike[0]}'" if alike else ""
-        raise StoreError(f"{path}: no video '{video}' among its {len(places)}{such}; tadkit inspect lists them")
+        similar = f"; did you mean '{alike[0]}'?" if alike else ";"
+        raise StoreError(f"{path}: no video '{video}' among its {len(places)}{similar} tadkit inspect lists them")
     return video
 
 
 def _root(path: Path) -> tuple[Kind, int, str]:
-    """Kind, version and producer; what is no track store is left to :func:`read_index` to refuse."""
+    """Kind, version and producer; :func:`read_index` then refuses files that are not track stores."""
     if not path.is_file():
         raise StoreError(f"{path}: no such file; expected a store (.h5) of tadkit extract-flow or extract-features")
     with open_file(path, kind="flow") as file:

@@ -1,4 +1,4 @@
-"""Made-up untrimmed video of one person in a room, with exact actions and exact optical flow."""
+"""Synthetic untrimmed video of one person in a room, with exact actions and exact optical flow."""
 
 from tadkit.synth.dataset import write_dataset
 from tadkit.synth.phases import ACTIONS

@@ -1,8 +1,8 @@
-"""A jointed body in three dimensions: from a few moving handles to fourteen rigid, rounded limbs.
+"""A jointed body in three dimensions: a few handles move fourteen rigid, rounded limbs.
 
-World axes are metres with z up and the floor at z = 0. A *state* is twelve 3-vectors (see :data:`HANDLES`): where
-pelvis and feet are, where spine and chest point, and how the arms hang on the torso. Knees follow by two-bone inverse
-kinematics, so that a planted foot stays planted, and every limb keeps its length.
+World axes are in metres with z up and the floor at z = 0. A *state* is twelve 3-vectors (see :data:`HANDLES`):
+positions of pelvis and feet, directions of spine and chest, and directions of the arms relative to the torso.
+Two-bone inverse kinematics places the knees, so that a planted foot stays planted and every limb keeps its length.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Array = NDArray[np.float64]
 
 PELVIS, SPINE, CHEST, FOOT_L, FOOT_R, KNEES, UPPER_L, UPPER_R, FORE_L, FORE_R, HEAD, SUPPORT = range(12)
 HANDLES = 12
-"""Rows of a state. PELVIS and FEET are positions; SPINE (to the neck), CHEST (where it faces) and KNEES (to where they
-bend) are directions in the world; UPPER and FORE arm and HEAD are directions in the torso's frame (chest, left, spine);
-the z of SUPPORT is the height that no limb sinks below."""
+"""Rows of a state. PELVIS and FEET are positions; SPINE (to the neck), CHEST (facing) and KNEES (bending) are
+world directions; UPPER and FORE arm and HEAD are directions in the torso's frame (chest, left, spine); the z of
+SUPPORT is the height that no limb sinks below."""
 POSITIONS = (PELVIS, FOOT_L, FOOT_R)
 WORLD_DIRECTIONS = (SPINE, CHEST, KNEES)
 
@@ -27,7 +27,7 @@ LIMBS = (
     *("abdomen", "chest", "neck", "head", "upper_arm_l", "upper_arm_r", "forearm_l", "forearm_r"),
     *("thigh_l", "thigh_r", "shin_l", "shin_r", "foot_l", "foot_r"),
 )
-"""Names of the limbs, in the order of every limb axis."""
+"""Names of the limbs, in the order of all arrays over limbs."""
 _TORSO = slice(0, 2)
 _HEAD = 3
 _KNEE_FRAMES = 9
@@ -40,7 +40,7 @@ class Body:
 
     Attributes:
         height_m: standing height.
-        build: 1.0 is average; scales the thickness of limbs.
+        build: scales the thickness of limbs; 1.0 is average.
     """
 
     height_m: float
@@ -67,14 +67,14 @@ class Body:
         return 0.985 * sum(self.leg_m) + self.ankle_m
 
     def lengths_m(self) -> Float64[np.ndarray, " limbs"]:
-        """Length of the axis of each limb (its rounded ends come on top)."""
+        """Length of the axis of each limb, without its rounded ends."""
         thigh, shin = self.leg_m
         arm, fore = 0.17 * self.height_m, 0.19 * self.height_m
         torso = [0.13 * self.height_m, 0.10 * self.height_m, 0.06 * self.height_m, 0.03 * self.height_m]
         return np.array([*torso, arm, arm, fore, fore, thigh, thigh, shin, shin, *[0.11 * self.height_m] * 2])
 
     def radii_m(self) -> Float64[np.ndarray, "limbs 3"]:
-        """Half thickness of each limb across (left), deep (front) and along (its rounded ends)."""
+        """Half thickness of each limb to the left, to the front, and along its axis (the rounded ends)."""
         b = self.build
         torso = [
             [0.095 * b, 0.068 * b, 0.06],
@@ -89,10 +89,10 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class Limbs:
-    """Where every limb is in every frame.
+    """Position and rotation of every limb in every frame.
 
     Attributes:
-        start_m: beginning of each limb's axis.
+        start_m: start of each limb's axis.
         rotation: columns are the limb's own axes (left, front, along) in the world.
     """
 
@@ -106,7 +106,7 @@ def unit(vectors: Array) -> Array:
 
 
 def smoothed(values: Array, window: int) -> Array:
-    """A moving average with soft edges over ``window`` frames (odd) of the first axis; the ends are held."""
+    """A moving average with a Hann window over ``window`` frames (odd) of the first axis; the ends are repeated."""
     kernel = np.hanning(window + 2)[1:-1]
     padded = np.pad(values, [(window // 2, window // 2)] + [(0, 0)] * (values.ndim - 1), mode="edge")
     views = np.lib.stride_tricks.sliding_window_view(padded, window, axis=0)
@@ -114,7 +114,7 @@ def smoothed(values: Array, window: int) -> Array:
 
 
 def pose_limbs(states: Float64[np.ndarray, "frames handles 3"], body: Body) -> Limbs:
-    """Put the limbs of ``body`` where the handles say."""
+    """Place the limbs of ``body`` according to the handles."""
     spine = unit(states[:, SPINE])
     left = unit(np.cross(spine, states[:, CHEST]))
     front = np.cross(left, spine)
@@ -149,7 +149,7 @@ def pose_limbs(states: Float64[np.ndarray, "frames handles 3"], body: Body) -> L
 
 
 def _across(vectors: Array, axis: Array) -> Array:
-    """The part of ``vectors`` at right angles to ``axis``, as unit vectors."""
+    """The component of ``vectors`` perpendicular to ``axis``, as unit vectors."""
     return unit(vectors - (vectors * axis).sum(-1, keepdims=True) * axis)
 
 
@@ -163,20 +163,20 @@ def _kept_up(axis: Array, start: Array, length_m: float, bottom_m: Array) -> Arr
 
 
 def _bend_knee(hip: Array, foot: Array, towards: Array, body: Body) -> tuple[Array, Array]:
-    """Knee and ankle of a leg that reaches for ``foot`` and bends ``towards``; too far a foot is not reached."""
+    """Knee and ankle of a leg that reaches for ``foot`` and bends ``towards``; the foot may be out of reach."""
     thigh, shin = body.leg_m
     way = foot - hip
     distance = np.clip(np.linalg.norm(way, axis=-1, keepdims=True), 0.3 * thigh, 0.999 * (thigh + shin))
     along = unit(way)
     ahead = (thigh**2 - shin**2 + distance**2) / (2 * distance)
     aside = np.sqrt(np.maximum(thigh**2 - ahead**2, 0.0))
-    # Where the leg points to where the knee should bend, the knee swings round; smoothing makes that take its time.
+    # Where the leg points in the bending direction, the knee would flip; smoothing slows that down.
     bend = smoothed(towards - (towards * along).sum(-1, keepdims=True) * along, _KNEE_FRAMES)
     return hip + along * ahead + _across(bend, along) * aside, hip + along * distance
 
 
 def _rotations(axes: Array, left: Array, front: Array) -> Array:
-    """Frames of all limbs: torso and head by where they face, the others carried along without spin."""
+    """Rotations of all limbs: torso and head by where they face, the others transported without spin."""
     rotation = np.zeros((*axes.shape, 3))
     side = np.broadcast_to(left[:, None], axes.shape).copy()
     along_first = np.abs((axes[0] * left[0]).sum(-1)) > 0.9

@@ -1,4 +1,4 @@
-"""Untrimmed streams made of trimmed clips: actions of one subject in random order, with still gaps between them."""
+"""Untrimmed streams composed of trimmed clips: actions of one subject in random order, with still gaps between."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tadkit.video.writer import write_video
 Clip = UInt8[np.ndarray, "frames height width 3"]
 
 _MAKER = 1
-"""Raised whenever equal settings give other streams, so that old ones are made again."""
+"""Increased whenever equal settings give different streams, so that old ones are made again."""
 _ACTION_S = (1.5, 4.0)
 _GAP_S = (1.0, 4.0)
 _NOISE = 1.5
@@ -30,15 +30,15 @@ _NOISE = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """One composed video; frames are made when asked for.
+    """One composed video; frames are made on demand.
 
     Attributes:
         name: ``<subject>_<n>``.
-        pieces: clips that play, and None for the gaps, in turn from gap to gap.
-        lengths_frames: how many frames each piece lasts.
+        pieces: clips, and None for gaps, alternating; gaps come first and last.
+        lengths_frames: length of each piece in frames.
         annotations: the actions in seconds.
         fps: frames per second.
-        seed: seed of the noise of the gaps.
+        seed: seed of the noise.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Stream:
         return sum(self.lengths_frames) / self.fps
 
     def frames(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-        """The frames in order: clips, to and fro if need be, and gaps that fade from one still to the next."""
+        """The frames in order: clips, played to and fro if too short, and gaps that fade from one still to the next."""
         rng = np.random.default_rng(self.seed)
         for i, (clip, length) in enumerate(zip(self.pieces, self.lengths_frames, strict=True)):
             if clip is not None:
@@ -80,20 +80,20 @@ class Stream:
 def compose_streams(settings: ComposeSource, clips_path: Path, folder: Path, *, progress: Progress) -> Path:
     """Write ``videos/<subject>_<n>.mp4`` and ``annotations.json`` and return the path of the latter.
 
-    Every stream shows one subject, so that splitting by group (the name before the first ``_``) holds whole subjects
-    out. An action lasts 1.5 to 4 s: a longer clip is cut, a shorter one is played to and fro. Gaps last 1 to 4 s and
-    fade between the still pictures at their ends, so that no action moves in them. A stream that is there whole and
-    was made from equal settings and clips is kept.
+    Every stream shows one subject, so that splitting by group (the name before the first ``_``) holds out whole
+    subjects. An action lasts 1.5 to 4 s: a longer clip is cut, a shorter one is played to and fro. Gaps last 1 to 4 s
+    and fade between the still pictures at their ends, without motion. A complete stream made from equal settings and
+    clips is kept.
 
     Args:
-        settings: how many streams of how many actions, at which rate, from which seed.
+        settings: number of streams and of actions, frame rate, seed.
         clips_path: ``.npz`` of uint8 clips (frames, height, width, 3) keyed ``<subject>_<action>_<take>``.
-        folder: made where it is missing.
-        progress: told of each stream.
+        folder: created if missing.
+        progress: reports each stream.
 
     Raises:
-        UsageError: ``clips_path`` is missing or no ``.npz``, or the folder cannot be written to.
-        AnnotationError: a key or a clip is not of that form.
+        UsageError: ``clips_path`` is missing or not an ``.npz``, or the folder cannot be written to.
+        AnnotationError: a key or a clip does not have that form.
     """
     subjects = read_clips(clips_path)
     source = digest_of_file(clips_path)
@@ -120,14 +120,14 @@ def read_clips(path: Path) -> dict[str, dict[str, list[Clip]]]:
     """Clips by subject and action, in order of their keys.
 
     Raises:
-        UsageError: the file is missing or no ``.npz``.
-        AnnotationError: a key or a clip is not of the form told at :func:`compose_streams`.
+        UsageError: the file is missing or not an ``.npz``.
+        AnnotationError: a key or a clip does not have the form described at :func:`compose_streams`.
     """
     subjects: dict[str, dict[str, list[Clip]]] = {}
     for key, clip in sorted(_read_arrays(path).items()):
         parts = key.split("_")
         if len(parts) < 2 or not all(parts[:2]):
-            raise AnnotationError(f"{path}: clip '{key}' has no <subject>_<action>_<take> name; rename it")
+            raise AnnotationError(f"{path}: clip '{key}' is not named <subject>_<action>_<take>; rename it")
         if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or len(clip) < 2:
             shape = "x".join(map(str, clip.shape))
             raise AnnotationError(
@@ -141,7 +141,7 @@ def read_clips(path: Path) -> dict[str, dict[str, list[Clip]]]:
                 f"{path}: clip '{key}' differs in height or width from others of '{parts[0]}'; resize it"
             )
     if not subjects:
-        raise AnnotationError(f"{path}: holds no clips")
+        raise AnnotationError(f"{path}: contains no clips; expected arrays named <subject>_<action>_<take>")
     return subjects
 
 
@@ -156,7 +156,7 @@ def _read_arrays(path: Path) -> Mapping[str, NDArray[np.uint8]]:
 
 
 def compose_stream(settings: ComposeSource, subject: str, clips: Mapping[str, list[Clip]], n: int) -> Stream:
-    """The ``n``-th stream of one subject: random actions, each as often as the others as far as that goes."""
+    """The ``n``-th stream of one subject: random actions, as evenly distributed as possible."""
     seed = (settings.seed, n, *subject.encode())
     rng = np.random.default_rng(seed)
     actions: list[str] = []
@@ -182,14 +182,14 @@ def compose_stream(settings: ComposeSource, subject: str, clips: Mapping[str, li
 
 
 def _cut(clip: Clip, rng: np.random.Generator, fps: float) -> Clip:
-    """A random start within the clip that leaves at least the shortest action, where there is that much."""
+    """The clip from a random start that leaves at least the shortest action, if the clip is long enough."""
     spare = len(clip) - round(_ACTION_S[0] * fps)
     start = int(rng.integers(0, spare + 1)) if spare > 0 else 0
     return clip[start:]
 
 
 def _to_and_fro(count: int, length: int) -> NDArray[np.int64]:
-    """``length`` indices into ``count`` frames that turn round at either end, so that motion has no cut."""
+    """``length`` indices into ``count`` frames that reverse at either end, so that motion has no cut."""
     k = np.arange(length) % (2 * count - 2)
     return np.asarray(np.minimum(k, 2 * count - 2 - k), dtype=np.int64)
 
@@ -197,6 +197,6 @@ def _to_and_fro(count: int, length: int) -> NDArray[np.int64]:
 def _noisy(
     picture: NDArray[np.float64] | NDArray[np.uint8], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Camera noise, in clips and gaps alike, so that its lack tells nothing."""
+    """Camera noise, in clips and gaps alike, so that noise does not reveal which is which."""
     grain: Float32[np.ndarray, "height width 3"] = rng.standard_normal(picture.shape, dtype=np.float32) * _NOISE
     return np.asarray(np.clip(picture + grain + 0.5, 0, 255), dtype=np.uint8)

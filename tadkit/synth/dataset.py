@@ -1,4 +1,4 @@
-"""Writes made-up videos and their annotations to a folder, going on where it was stopped."""
+"""Write synthetic videos and their annotations to a folder; an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tadkit.synth.video import CameraKind, make_video
 from tadkit.video.writer import write_video
 
 _MAKER = 2
-"""Raised whenever the same seed gives another video, so that old ones are made again."""
+"""Increased whenever the same seed gives a different video, so that old ones are made again."""
 
 
 def write_dataset(
@@ -30,21 +30,21 @@ def write_dataset(
 ) -> Path:
     """Write ``videos/<name>.mp4`` and ``annotations.json`` (subset ``training``) and return the path of the latter.
 
-    A video that is there whole and was made from equal settings is kept.
+    A complete video made from equal settings is kept.
 
     Args:
-        folder: made where it is missing.
-        settings: how many, how long, from where, from which seed.
-        progress: told of each video.
-        actions: labels that may happen; all when None.
+        folder: created if missing.
+        settings: number, length, camera and seed of the videos.
+        progress: reports each video.
+        actions: labels that may occur; None for all.
         size_hw: even height and width in pixels.
 
     Raises:
-        UsageError: the folder cannot be written to, or settings that no video can be made from.
+        UsageError: the folder cannot be written to, or the settings are invalid.
     """
     ledger = Ledger(folder / "made.json")
     records: dict[str, VideoRecord] = {}
-    progress.start("made-up videos", total=settings.count, unit="videos")
+    progress.start("synthetic videos", total=settings.count, unit="videos")
     for n in range(settings.count):
         camera = _camera(settings, n)
         seed = settings.seed + n
@@ -74,7 +74,7 @@ class Ledger:
         """Read the ledger at ``path``; a missing one is empty.
 
         Raises:
-            UsageError: the file is there but is no ledger.
+            UsageError: the file is not a ledger.
         """
         self._path = path
         self._made: dict[str, str] = {}
@@ -89,6 +89,6 @@ class Ledger:
         return path.is_file() and self._made.get(path.name) == digest_of(made_from)
 
     def add(self, path: Path, made_from: Any) -> None:
-        """Remember that ``path`` was made whole from ``made_from``."""
+        """Record that ``path`` was completed from ``made_from``."""
         self._made[path.name] = digest_of(made_from)
         write_text(self._path, json.dumps(self._made, indent=1, sort_keys=True) + "\n")

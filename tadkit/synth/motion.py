@@ -1,6 +1,7 @@
 """From a story to the motion of the body's handles, frame by frame.
 
-Every action but walking is a row of key poses, joined by cubic curves; walking plants its feet along a smoothed path.
+Every action except walking is a sequence of key poses, joined by cubic curves; walking plants the feet along a smoothed
+path.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Key = tuple[float, Array]
 def perform(
     phases: Sequence[Phase], body: Body, *, fps: float, frames: int, rng: np.random.Generator
 ) -> Float64[np.ndarray, "frames handles 3"]:
-    """The state of the body in each frame at ``k / fps`` seconds (made-up video has no other clock)."""
+    """The state of the body in each frame, at ``k / fps`` seconds (synthetic video has no other clock)."""
     poser = Poser(body, rng)
     state = poser.standing(phases[0].place)
     times_s = np.arange(frames) / fps
@@ -60,7 +61,7 @@ def perform(
 
 
 def _enlivened(states: Array, times_s: Array, fps: float, rng: np.random.Generator) -> Array:
-    """Sudden turns softened, and small restless movements of trunk, arms and head, never of pelvis or feet."""
+    """Smooth sudden turns, and add small movements of trunk, arms and head, but not of pelvis and feet."""
     turned = [SPINE, CHEST, KNEES, UPPER_L, UPPER_R, FORE_L, FORE_R, HEAD]
     window = max(1, round(0.11 * fps)) * 2 + 1
     states[:, turned] = smoothed(unit(states[:, turned]), window)
@@ -80,7 +81,7 @@ def _enlivened(states: Array, times_s: Array, fps: float, rng: np.random.Generat
 
 
 def _curve(keys: Sequence[Key], at: Array) -> Array:
-    """Cubic Hermite through key poses: at rest at both ends and where a pose is held."""
+    """Cubic Hermite curve through key poses, at rest at both ends and where a pose is held."""
     t = np.array([k[0] for k in keys])
     p = np.stack([k[1] for k in keys])
     slope = np.diff(p, axis=0) / np.diff(t)[:, None, None]
@@ -103,7 +104,7 @@ def _curve(keys: Sequence[Key], at: Array) -> Array:
 
 
 def keys(poser: Poser, state: Array, before: Phase, phase: Phase) -> list[Key]:
-    """Key poses of one action, at shares of its length; ``state`` is where the body is when it begins."""
+    """Key poses of one action, at fractions of its duration; ``state`` is the body's state at its start."""
     match phase.kind:
         case "sitdown":
             return _sit_down(poser, phase)
@@ -279,7 +280,7 @@ def _jump(poser: Poser, state: Array, phase: Phase) -> Iterator[Key]:
 
 
 def _idle(poser: Poser, state: Array, phase: Phase) -> list[Key]:
-    """Nothing much: now and then an arm or the head moves."""
+    """Idle: an arm or the head moves occasionally."""
     keys: list[Key] = []
     seconds = phase.end_s - phase.start_s
     for at in np.arange(0.6, seconds - 0.5, 1.3):
@@ -296,7 +297,7 @@ _STRIDE_M = 1.15
 
 
 def walk(poser: Poser, state: Array, start: Place, phase: Phase, share: Array) -> Array:
-    """Along ``phase.path_m``, feet planted in turn; turns where one stands at both ends."""
+    """Walk along ``phase.path_m``, planting the feet in turn; turn on the spot at both ends."""
     seconds = phase.end_s - phase.start_s
     fine = np.linspace(0, 1, 400)
     xy, heading = _ground(phase, start, fine)
@@ -320,7 +321,7 @@ def walk(poser: Poser, state: Array, start: Place, phase: Phase, share: Array) -
 
 
 def _step(poser: Poser, cycle: float, size: float, lift: float) -> Array:
-    """One instant of walking in the walker's axes; ``size`` scales the stride, ``lift`` the raised foot."""
+    """One instant of walking in the walker's axes; ``size`` scales the stride, ``lift`` the raised foot's height."""
     pose = poser.local_standing()
     half = 0.3 * _STRIDE_M * poser.body.scale * size
     for side, foot, offset in ((1, FOOT_L, 0.0), (-1, FOOT_R, 0.5)):
@@ -339,7 +340,7 @@ def _step(poser: Poser, cycle: float, size: float, lift: float) -> Array:
 
 
 def _ground(phase: Phase, start: Place, share: Array) -> tuple[Array, Array]:
-    """Floor position and heading along a walk: eased at both ends, corners rounded, turning to the goal at the end."""
+    """Floor position and heading along a walk: eased at both ends, corners rounded, turning to the goal's heading."""
     path = np.array(phase.path_m)
     legs = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=-1))])
     seconds = phase.end_s - phase.start_s

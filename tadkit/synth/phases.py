@@ -1,4 +1,4 @@
-"""The words a story is told in: actions, places, and stretches of time."""
+"""The parts of a story: actions, places, and phases."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from jaxtyping import Float64
 from tadkit.synth.scene import Box
 
 ACTIONS = ("walk", "sitdown", "standup", "lying", "falling", "wave", "bend", "jump")
-"""Every action that can be performed; ``lying`` is the act of lying down."""
+"""All actions; ``lying`` is the act of lying down."""
 DURATIONS_S = {
     **{"walk": (3.0, 15.0), "sitdown": (2.0, 5.0), "standup": (2.0, 7.0), "lying": (3.0, 8.0)},
     **{"falling": (1.5, 5.0), "wave": (1.5, 4.0), "bend": (2.0, 4.0), "jump": (1.5, 4.0)},
 }
-"""Shortest and longest that each action lasts."""
+"""Shortest and longest duration of each action."""
 Posture = Literal["stand", "sit", "lie"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A spot on the floor and where one faces there (radians from x)."""
+    """A spot on the floor and the direction the person faces there (radians from x)."""
 
     x_m: float
     y_m: float
@@ -32,7 +32,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Rest:
-    """How one sits or lies: the pelvis's place, the height of what bears it, and where the head points when lying."""
+    """How the person sits or lies: pelvis position, height of the support, and direction of the head when lying."""
 
     x_m: float
     y_m: float
@@ -43,7 +43,7 @@ class Rest:
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of the story; ``kind`` is an action or ``idle``, ``place`` and ``rest`` are where it ends."""
+    """One phase of the story; ``kind`` is an action or ``idle``; ``place`` and ``rest`` are those at its end."""
 
     kind: str
     start_s: float
@@ -55,7 +55,7 @@ class Phase:
 
 
 def seat(box: Box, side: int, shift_m: float) -> tuple[Place, Rest]:
-    """Where one stands before sitting down on a long side of ``box``, and where the pelvis then rests."""
+    """Where the person stands before sitting down on a long side of ``box``, and where the pelvis rests then."""
     normal = box.angle + side * math.pi / 2
     out = _turned(normal)
     centre = np.array([box.x_m, box.y_m]) + shift_m * _turned(box.angle)

@@ -1,4 +1,4 @@
-"""The poses of a body at rest or in passing, as rows of handles."""
+"""Poses of the body, as rows of handles."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _INDEX = {
 
 
 def to_world(local: Array, place: Place) -> Array:
-    """A pose given in the axes of ``place`` (front, left, up) in the world."""
+    """A pose in the axes of ``place`` (front, left, up), converted to world axes."""
     c, s = math.cos(place.heading), math.sin(place.heading)
     turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
     out = local.copy()
@@ -71,7 +71,7 @@ def to_world(local: Array, place: Place) -> Array:
 
 
 class Poser:
-    """One person's body and habits, and the poses it takes."""
+    """The poses of one person, with their body and habits."""
 
     def __init__(self, body: Body, rng: np.random.Generator) -> None:
         self.body, self.rng = body, rng
@@ -80,7 +80,7 @@ class Poser:
         self.stoop = float(rng.uniform(0.0, 0.14))
 
     def local_standing(self) -> Array:
-        """At ease, in the axes of the place one stands at."""
+        """Standing at ease, in the axes of the place."""
         b, pose = self.body, np.zeros((HANDLES, 3))
         pose[PELVIS] = (0, 0, b.stand_m)
         pose[SPINE], pose[CHEST], pose[KNEES], pose[HEAD] = (self.stoop, 0, 1), (1, 0, 0), (1, 0, 0), (0.12, 0, 1)
@@ -90,11 +90,11 @@ class Poser:
         return pose
 
     def standing(self, place: Place) -> Array:
-        """At ease at ``place``."""
+        """Standing at ease at ``place``."""
         return to_world(self.local_standing(), place)
 
     def sitting(self, place: Place, rest: Rest) -> Array:
-        """On ``rest``, feet on the floor before it, leaning and holding the hands at random."""
+        """Sitting on ``rest``, feet on the floor in front, with random lean and hands."""
         r, low = self.rng, rest.support_m < 0.25
         state = self.standing(place)
         front = direction(place.heading)
@@ -118,7 +118,7 @@ class Poser:
         return state
 
     def lying(self, rest: Rest, heading: float) -> Array:
-        """Stretched out on ``rest``: on the back, the front or the side that lets one look to ``heading``."""
+        """Lying on ``rest``: on the back, the front, or the side that faces ``heading``."""
         r, b, state = self.rng, self.body, np.zeros((HANDLES, 3))
         along = direction(rest.head)
         aside = np.array([-along[1], along[0], 0])
@@ -145,7 +145,7 @@ class Poser:
         return state
 
     def crouching(self, place: Place, height_m: float, lean: float) -> Array:
-        """Knees bent, trunk forward, hands ahead."""
+        """Crouching: knees bent, trunk forward, hands ahead."""
         front = direction(place.heading)
         state = self.standing(place)
         state[PELVIS, 2] = height_m

@@ -1,4 +1,4 @@
-"""Draws the person into the room by ray casting, so that depth, shading, texture and flow are exact."""
+"""Draw the person into the room by ray casting, so that depth, shading, texture and flow are exact."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NEAR_M = 0.12
 
 @dataclass(frozen=True, eq=False)
 class Clothes:
-    """Colours by limb: ``first`` from the start of its axis up to ``change`` (share of its length), then ``second``."""
+    """Colours of each limb: ``first`` up to ``change`` (share of its length from the start), then ``second``."""
 
     first: Float32[np.ndarray, "limbs 3"]
     second: Float32[np.ndarray, "limbs 3"]
@@ -33,16 +33,16 @@ class Clothes:
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """Lamp and camera: everything that acts on the finished picture.
+    """Lamp and camera: everything that affects the whole picture.
 
     Attributes:
         towards: unit vector to the lamp.
-        ambient: share of light that comes from everywhere.
+        ambient: share of ambient light.
         tint: brightness of each pixel and channel (vignette, light spot, colour cast, exposure).
         shadow: darkness of the person's shadow.
         flicker: brightness of the whole picture in each frame.
         screen: a rectangle (top, left, bottom, right) that flickers like a TV, or None.
-        screen_colour: what is added there in each frame.
+        screen_colour: colour added there in each frame.
         noise: standard deviation of the camera noise in grey levels.
         blur_px: standard deviation of the lens blur.
         jpeg: quality of the camera's compression, or None.
@@ -88,7 +88,7 @@ def random_clothes(rng: np.random.Generator) -> Clothes:
 
 
 def random_light(rng: np.random.Generator, size_hw: tuple[int, int], frames: int, fps: float) -> Light:
-    """A lamp, a camera's faults, and sometimes a TV."""
+    """Random lamp and camera defects, and sometimes a TV."""
     h, w = size_hw
     y, x = (np.mgrid[:h, :w] - np.array([h / 2, w / 2])[:, None, None]) / w
     spot = rng.uniform(-0.4, 0.4, 2)
@@ -141,7 +141,7 @@ class Renderer:
         self._lengths = body.lengths_m()
 
     def clean(self, k: int) -> Float32[np.ndarray, "height width 3"]:
-        """Frame ``k`` with shading, shadow and light but without the camera's faults, 0 to 255."""
+        """Frame ``k`` with shading, shadow and light but without camera defects, 0 to 255."""
         limb, depth = self._cast(k)
         picture = self._picture * self._shadow(k)[..., None]
         at = limb >= 0
@@ -168,7 +168,7 @@ class Renderer:
         return shown
 
     def flow(self, k: int) -> Float32[np.ndarray, "2 height width"]:
-        """Exact motion in pixels (x, then y), to frame ``k + 1``, of what frame ``k`` shows; the room's is zero."""
+        """Exact motion in pixels (x, then y) from frame ``k`` to ``k + 1``; zero for the room."""
         limb, depth = self._cast(k)
         at = limb >= 0
         out = np.zeros((2, *limb.shape), np.float32)
@@ -181,7 +181,7 @@ class Renderer:
         return out
 
     def _cast(self, k: int) -> tuple[Int8[np.ndarray, "height width"], Array32]:
-        """Which limb each pixel shows (-1: the room) and how deep it is."""
+        """The limb that each pixel shows (-1: the room) and its depth."""
         depth = self._depth.copy()
         limb = np.full(depth.shape, -1, np.int8)
         start, rotation = self._limbs.start_m[k], self._limbs.rotation[k]
@@ -237,7 +237,7 @@ class Renderer:
         return local, normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
 
     def _colours(self, k: int, which: NDArray[np.int8], depth: Array32, rays: Array32) -> Array32:
-        """Lit colours of limb pixels; the pattern sticks to the limb."""
+        """Lit colours of limb pixels; the pattern moves with the limb."""
         if len(which) == 0:
             return np.zeros((0, 3), np.float32)
         local, normal = self._local(k, which, depth, rays)
@@ -262,7 +262,7 @@ class Renderer:
         return np.asarray(colour * (value * lit)[:, None], dtype=np.float32)
 
     def _shadow(self, k: int) -> Array32:
-        """Soft shadow on the floor as a factor for each pixel, drawn at a quarter of the size."""
+        """Soft shadow on the floor as a factor for each pixel, drawn at quarter size."""
         h, w = self._depth.shape
         start, axis = self._limbs.start_m[k], self._limbs.rotation[k][:, :, 2]
         ends = np.stack([start, start + axis * self._lengths[:, None]])

@@ -1,4 +1,4 @@
-"""Random rooms and pinhole cameras, and the picture of an empty room, by casting a ray through every pixel."""
+"""Random rooms and pinhole cameras, and the picture of an empty room by ray casting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Box:
     back_m: float = 0.0
 
     def local(self, x_m: float, y_m: float) -> tuple[float, float]:
-        """A floor point in the box's axes, from its centre."""
+        """A floor point in the box's axes, relative to its centre."""
         dx, dy, c, s = x_m - self.x_m, y_m - self.y_m, math.cos(self.angle), math.sin(self.angle)
         return dx * c + dy * s, dy * c - dx * s
 
@@ -40,7 +40,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Room:
-    """A room: half its sides, half the sides of where one walks, how far from the middle one acts, the furniture."""
+    """A room: half its sides, half the sides of the walking area, radius of the stage, and the furniture."""
 
     half_m: tuple[float, float]
     walk_m: tuple[float, float]
@@ -50,15 +50,15 @@ class Room:
     clutter: tuple[Box, ...]
 
     def random_spot(self, rng: np.random.Generator) -> tuple[float, float]:
-        """A point where one may walk."""
+        """A random point of the walking area."""
         return float(rng.uniform(-1, 1)) * self.walk_m[0], float(rng.uniform(-1, 1)) * self.walk_m[1]
 
     def on_stage(self, x_m: float, y_m: float) -> bool:
-        """Whether a point is near enough to the middle to be seen acting there."""
+        """Whether a point is close enough to the middle for actions there to be visible."""
         return math.hypot(x_m, y_m) < self.stage_m
 
     def occupied(self, x_m: float, y_m: float, margin_m: float) -> bool:
-        """Whether furniture too high to step on is in the way."""
+        """Whether furniture too high to step on is at a point."""
         return any(b.height_m > 0.2 and b.holds(x_m, y_m, margin_m) for b in (self.bed, self.chair, *self.clutter))
 
     def inside(self, x_m: float, y_m: float) -> bool:
@@ -66,7 +66,7 @@ class Room:
         return abs(x_m) < self.half_m[0] - 0.1 and abs(y_m) < self.half_m[1] - 0.1
 
     def crosses(self, a: tuple[float, float], b: tuple[float, float]) -> bool:
-        """Whether the straight way from ``a`` to ``b`` meets furniture."""
+        """Whether the straight line from ``a`` to ``b`` meets furniture."""
         return any(
             self.occupied(a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, 0.15)
             for t in np.linspace(0.12, 0.88, 10).tolist()
@@ -117,7 +117,7 @@ class Camera:
     size_hw: tuple[int, int]
 
     def rays(self) -> Float32[np.ndarray, "height width 3"]:
-        """World directions through the pixel centres, one unit deep, so that a distance along them is a depth."""
+        """World directions through the pixel centres, of unit depth, so that a multiple of them is a depth."""
         h, w = self.size_hw
         y, x = np.mgrid[:h, :w]
         local = np.stack([(x - (w - 1) / 2) / self.focal_px, (y - (h - 1) / 2) / self.focal_px, np.ones((h, w))], -1)
@@ -134,7 +134,7 @@ class Camera:
 
 
 def random_camera(rng: np.random.Generator, kind: Literal["side", "above"], size_hw: tuple[int, int]) -> Camera:
-    """A ceiling camera that looks down, slightly tilted and turned, or one at the side of the room."""
+    """A ceiling camera that looks down, slightly tilted and turned, or a camera at the side of the room."""
     turn = float(rng.uniform(-math.pi, math.pi))
     if kind == "above":
         if rng.random() < 0.6:
@@ -180,7 +180,7 @@ def empty_room(
 
 
 def _paint_floor(points: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Boards, tiles or carpet in a random colour, turned at random, with a rug sometimes."""
+    """Boards, tiles or carpet in a random colour and direction, sometimes with a rug."""
     turn = float(rng.choice([0.0, math.pi / 2]) + rng.normal(0, 0.1))
     u = points[..., 0] * math.cos(turn) + points[..., 1] * math.sin(turn) + 50
     v = points[..., 1] * math.cos(turn) - points[..., 0] * math.sin(turn) + 50
@@ -204,7 +204,7 @@ def _paint_floor(points: NDArray[np.float64], rng: np.random.Generator) -> NDArr
 
 
 def _paint_walls(points: NDArray[np.float64], wall: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Walls with faint stripes and a picture or two."""
+    """Walls with faint stripes and up to three pictures."""
     along = np.where(wall == 0, points[..., 1], points[..., 0])
     value = 1 + float(rng.uniform(0, 0.12)) * np.sign(np.sin(along * float(rng.uniform(8, 40))))
     picture = (

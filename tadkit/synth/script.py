@@ -1,7 +1,7 @@
-"""Who does what, where and when: random but plausible stories for one person in one room.
+"""Random but plausible stories for one person in one room: what happens where and when.
 
-The timing follows the real recordings that these videos stand in for (walk 3-15 s, sitdown 2-5 s, lying 3-8 s, standup
-2-7 s, falling 1.5-5 s); one can only stand up after sitting, lying down or falling.
+The timing follows the real recordings that these videos imitate (walk 3-15 s, sitdown 2-5 s, lying 3-8 s, standup
+2-7 s, falling 1.5-5 s); standing up only follows sitting, lying down or falling.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def write_script(
     Args:
         room: furniture to sit and lie on.
         duration_s: length of the story; the last action ends before it.
-        rng: source of chance.
-        actions: those that may happen; all when None.
+        rng: random generator.
+        actions: those that may occur; None for all.
 
     Raises:
-        UsageError: an unknown action, none at all, or one may go down but never stand up.
+        UsageError: an unknown action, no action, or actions that go down without ``standup``.
     """
     allowed = _checked(actions)
     writer = _Writer(room, duration_s, rng, allowed)
@@ -53,13 +53,13 @@ def write_script(
 def _checked(actions: Sequence[str] | None) -> tuple[str, ...]:
     allowed = tuple(ACTIONS if actions is None else actions)
     if unknown := [a for a in allowed if a not in ACTIONS]:
-        raise UsageError(f"made-up people cannot {', '.join(unknown)}; they can {', '.join(ACTIONS)}")
+        raise UsageError(f"unknown actions for synthetic video: {', '.join(unknown)}; choose from {', '.join(ACTIONS)}")
     if not allowed:
-        raise UsageError(f"no action to make up; name some of {', '.join(ACTIONS)}")
+        raise UsageError(f"no actions for synthetic video; choose from {', '.join(ACTIONS)}")
     if {"sitdown", "lying", "falling"} & set(allowed) and "standup" not in allowed:
-        raise UsageError("made-up people that sit, lie down or fall must stand up again; add 'standup' to the actions")
+        raise UsageError("sitdown, lying and falling need standup to follow; add 'standup' to the actions")
     if not set(allowed) & set(_WEIGHTS["stand"]):
-        raise UsageError("made-up people start standing and cannot only stand up; add another action such as 'sitdown'")
+        raise UsageError("standup alone cannot happen: the story starts standing; add another action such as 'sitdown'")
     return allowed
 
 
@@ -74,7 +74,7 @@ class _Writer:
         self.now = Phase("idle", 0.0, 0.0, "stand", start)
 
     def choose(self) -> str | None:
-        """The next action, or None when none can follow."""
+        """The next action, or None if none can follow."""
         options = {k: w for k, w in _WEIGHTS[self.now.posture].items() if k in self.allowed}
         off_stage = not self.stays and not self.room.on_stage(self.now.place.x_m, self.now.place.y_m)
         if self.now.posture == "stand" and off_stage:
@@ -91,14 +91,14 @@ class _Writer:
         return str(self.rng.choice(list(options), p=weights / weights.sum()))
 
     def pause(self, length_s: float) -> None:
-        """Nothing for a while."""
+        """Add an idle phase."""
         end_s = min(self.clock_s + length_s, self.duration_s)
         if end_s > self.clock_s:
             self.phases.append(replace(self.now, kind="idle", start_s=self.clock_s, end_s=end_s, path_m=()))
             self.clock_s = end_s
 
     def perform(self, kind: str) -> bool:
-        """Add the action (with a walk to the seat where one is needed); False when time is up."""
+        """Add the action, with a walk to the seat if needed; False when time is up."""
         match kind:
             case "walk":
                 return self._walk(self._free_place())
@@ -142,7 +142,7 @@ class _Writer:
     def _route(
         self, start: tuple[float, float], goal: tuple[float, float], wish_m: float
     ) -> tuple[tuple[float, float], ...]:
-        """A polyline round the furniture, about ``wish_m`` long; through it where no way round is found."""
+        """A polyline around the furniture, about ``wish_m`` long; through it if no way around is found."""
         best: tuple[tuple[float, float], ...] = (start, goal)
         best_cost = math.inf
         for trial in range(60):
@@ -221,7 +221,7 @@ class _Writer:
         return self._add("falling", "lie", place, rest)
 
     def _rest_near(self, place: Place, head: float, away_m: float, face: Literal["up", "down", "side"]) -> Rest | None:
-        """Where a body comes to lie with its head towards ``head``; None where furniture or wall is in the way."""
+        """Where the body comes to lie with its head towards ``head``; None if furniture or a wall is in the way."""
         c, s = math.cos(head), math.sin(head)
         x, y = place.x_m + away_m * c, place.y_m + away_m * s
         ends = [(x + d * c, y + d * s) for d in (-0.8, -0.3, 0.0, 0.4, 0.8)]
@@ -242,7 +242,7 @@ class _Writer:
 
 
 def _sharp_turns(path: Sequence[tuple[float, float]]) -> int:
-    """How often one must nearly turn back."""
+    """Number of near reversals along a path."""
     courses = [math.atan2(b[1] - a[1], b[0] - a[0]) for a, b in pairwise(path)]
     return sum(abs(math.remainder(b - a, 2 * math.pi)) > 2.0 for a, b in pairwise(courses))
 

@@ -1,4 +1,4 @@
-"""Made-up feature tracks whose actions are known exactly, for heads to be trained and compared on."""
+"""Synthetic feature tracks with exactly known actions, for training and comparing heads."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class Track(NamedTuple):
 def make_track(seed: int, steps: int, channels: int, classes: int) -> Track:
     """Make a track.
 
-    Each class has a code, a random direction that is the same for every seed; an action adds its class's code to the
-    steps it covers, in proportion to how much of them, and two codes that all classes share in a bump of 1.5 steps at
-    its start and at its end. Normal noise of 0.4 a channel is laid over everything.
+    Each class has a code, a random direction that is the same for every seed. An action adds its class's code to the
+    steps it covers, in proportion to the coverage, and two codes shared by all classes as bumps of 1.5 steps at its
+    start and end. Gaussian noise of 0.4 a channel is added to everything.
 
     Args:
-        seed: of actions and noise.
+        seed: seed of actions and noise.
         steps: length.
         channels: width.
-        classes: how many there are.
+        classes: number of classes.
 
     Returns:
-        Features and exact truth; actions take 5 to 40 steps, short ones more often, at most a third of the track.
+        Features and exact ground truth; actions take 5 to 40 steps, at most a third of the track, mostly short ones.
     """
     random = np.random.default_rng(seed)
     codes = np.random.default_rng((_CODES_SEED, channels)).normal(size=(classes + 2, channels))

@@ -1,4 +1,4 @@
-"""One made-up video: its frames, its annotations and its exact flow."""
+"""One synthetic video: frames, annotations and exact flow."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _SIDE_PX = (32, 2048)
 
 @dataclass(frozen=True)
 class MadeUpVideo:
-    """An untrimmed video whose every action and pixel motion is known; frames are drawn when asked for.
+    """An untrimmed video whose actions and pixel motion are known exactly; frames are drawn on demand.
 
     Attributes:
         annotations: the actions, in order of time, in seconds.
         fps: frames per second, constant; frame ``k`` is shown at ``k / fps``.
         frame_count: number of frames.
         size_hw: (height, width) in pixels.
-        seed: what it was made from, with ``camera``.
-        camera: where it is seen from.
-        camera_noise: whether noise and compression faults are drawn.
-        phases: the whole story, pauses included.
-        room: the room it happens in.
+        seed: determines the video, with ``camera``.
+        camera: ``side`` or ``above``.
+        camera_noise: whether noise and compression artefacts are drawn.
+        phases: the whole story, including pauses.
+        room: the room of the story.
     """
 
     annotations: tuple[Annotation, ...]
@@ -68,8 +68,8 @@ class MadeUpVideo:
     def flow(self, k: int) -> Float32[np.ndarray, "2 height width"]:
         """Exact optical flow (u right, v down, in pixels) from frame ``k`` to ``k + 1``.
 
-        A pixel that shows a limb in frame ``k`` moves as that point of the limb does, seen or hidden in the next frame;
-        the room is still. Shadows and flicker are no motion.
+        A pixel that shows a limb in frame ``k`` moves with that point of the limb, visible or hidden in the next frame;
+        the room is still. Shadows and flicker do not count as motion.
         """
         assert 0 <= k < self.frame_count - 1, k
         return self._renderer.flow(k)
@@ -102,27 +102,28 @@ def make_video(
     actions: Sequence[str] | None = None,
     camera_noise: bool = True,
 ) -> MadeUpVideo:
-    """Make up one video; equal arguments give equal videos.
+    """Make one synthetic video; equal arguments give equal videos.
 
     Args:
-        seed: names the video, zero or more.
+        seed: zero or more.
         duration_s: length; rounded to whole frames.
-        camera: ``side``, or ``above`` for one at the ceiling.
+        camera: ``side``, or ``above`` for a ceiling camera.
         size_hw: height and width in pixels.
         fps: frames per second.
-        actions: labels that may happen, of :data:`ACTIONS`; all when None.
-        camera_noise: False leaves out noise and compression, as tests of the flow need.
+        actions: labels that may occur, from :data:`ACTIONS`; None for all.
+        camera_noise: False leaves out noise and compression, which tests of the flow need.
 
     Raises:
-        UsageError: a length, size, rate, seed or action that cannot be made up.
+        UsageError: invalid length, size, rate, seed or action.
     """
     if seed < 0 or not 1.0 <= duration_s <= 36_000 or not 1.0 <= fps <= 1000:
         raise UsageError(
-            f"cannot make up a video of {duration_s} s at {fps} fps from seed {seed}; all must be positive, 1 s or more"
+            f"no synthetic video of {duration_s} s at {fps} fps with seed {seed}; expected 1 to 36000 s, "
+            "1 to 1000 fps, and a seed of 0 or more"
         )
     if not all(_SIDE_PX[0] <= side <= _SIDE_PX[1] for side in size_hw):
         raise UsageError(
-            f"cannot make up a video of {size_hw[0]}x{size_hw[1]} px; sides must be {_SIDE_PX[0]} to {_SIDE_PX[1]} px"
+            f"no synthetic video of {size_hw[0]}x{size_hw[1]} px; sides must be {_SIDE_PX[0]} to {_SIDE_PX[1]} px"
         )
     streams = _streams(seed, camera)
     room = random_room(streams["room"], camera)

@@ -1,4 +1,4 @@
-"""Video in and out: frames with the decoder's own stamps, sampled at a constant rate, and a deterministic writer."""
+"""Video in and out: frames with decoder time stamps, sampling at a constant rate, and a deterministic writer."""
 
 from tadkit.video.reader import VideoReader, open_video
 from tadkit.video.sampling import SampledVideo, Window, open_sampled, sample_indices, windows

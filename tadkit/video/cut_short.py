@@ -1,8 +1,8 @@
-"""Whether a video file is all there: FFmpeg ends one that is cut short early, without a word.
+"""Detect truncated video files: FFmpeg silently stops early on them.
 
-Containers that begin with their own size are taken at their word: MP4 and MOV (ISO/IEC 14496-12, section 4.2), Matroska
-and WebM (RFC 8794, section 6; RFC 9559, section 5.1), AVI (Microsoft's RIFF, with the further RIFFs of OpenDML). A size
-that was never filled in, as of a live recording or of a writer that was killed, says nothing, and nothing is guessed.
+Some containers state their own size: MP4 and MOV (ISO/IEC 14496-12, section 4.2), Matroska and WebM (RFC 8794, section
+6; RFC 9559, section 5.1), AVI (Microsoft's RIFF, with the further RIFFs of OpenDML). If the size was never filled in,
+as in a live recording or after the writer was killed, nothing is checked.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any, BinaryIO
 
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _LIVE_RIFF = (0, 0xFFFFFFFF)
-"""Sizes of a RIFF list that its writer did not come back to fill in."""
+"""Sizes of a RIFF list that its writer never filled in."""
 
 
 def bytes_cut_off(path: Path, formats: frozenset[str]) -> int:
-    """How many bytes are missing at the end of a file by what it says itself; 0 where it says nothing.
+    """How many bytes are missing at the end of a file according to its header; 0 if it does not say.
 
     Args:
         path: the file.
-        formats: FFmpeg's names of its container.
+        formats: FFmpeg's names for its container.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -35,9 +35,9 @@ def bytes_cut_off(path: Path, formats: frozenset[str]) -> int:
 
 
 def declared_s(stream: Any) -> float | None:
-    """Seconds at which the frames of a stream end by what the file says of it alone; None where it says nothing.
+    """End of a video stream in seconds according to the file's header; None if it does not say.
 
-    Matroska may say so in a tag, AVI in its count of frames. MP4's table of frames needs no such check: it names bytes.
+    Matroska may have it in a tag, AVI has a frame count. MP4 needs no such check: its frame table refers to bytes.
     """
     formats = stream.container.format.name.split(",")
     if "matroska" in formats:
@@ -53,7 +53,7 @@ def declared_s(stream: Any) -> float | None:
 
 
 def _end_of_mp4(file: BinaryIO, size: int) -> int:
-    """Where the frames' bytes end; boxes after them may be missing without harm."""
+    """Where the frames' bytes end; boxes after them may be missing."""
     at = end = 0
     while at + 8 <= size:
         length, kind, longer = struct.unpack(">I4sQ", _bytes_at(file, at, 16))
@@ -79,7 +79,7 @@ def _end_of_matroska(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_avi(file: BinaryIO, size: int) -> int:
-    """Where the last list of frames ends; the index after it may be missing without harm."""
+    """Where the last list of frames ends; the index after it may be missing."""
     at = end = 0
     while at + 12 <= size:
         kind, length, form = struct.unpack("<4sI4s", _bytes_at(file, at, 12))

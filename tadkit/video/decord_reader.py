@@ -1,4 +1,4 @@
-"""Frames through decord 0.6: fast, scales inside the decoder; no wheels for ARM."""
+"""Frames through decord 0.6: fast, scales in the decoder; no wheels for ARM."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tadkit.video.index import FrameIndex, one_line
 from tadkit.video.pyav_reader import broken, checked
 
 BATCH_FRAMES = 64
-"""Most frames asked of decord at once: it holds all of them twice."""
+"""Most frames requested from decord at once: it holds two copies of each."""
 BATCH_BYTES = 64 << 20
-"""Most bytes of pictures asked of decord at once; at least one frame is."""
+"""Most bytes of pictures requested from decord at once, but at least one frame."""
 STAMP_TOLERANCE_S = 1e-3
-"""How far decord's stamps (single precision) may lie from the index, besides their rounding."""
+"""Largest difference between decord's stamps (single precision) and the index, apart from rounding."""
 
 decord.logging.set_level(decord.logging.QUIET)
 
@@ -29,8 +29,8 @@ class DecordReader:
     """A :class:`tadkit.video.VideoReader` on decord.
 
     Raises:
-        VideoError: decord cannot open the file, is known to mix up the frames of such a file, or counts or times its
-            frames otherwise than the index.
+        VideoError: decord cannot open the file, is known to return wrong frames for such files, or its frame count or
+            time stamps differ from the index.
     """
 
     def __init__(self, path: Path, index: FrameIndex, *, size_hw: tuple[int, int] | None = None) -> None:
@@ -39,10 +39,10 @@ class DecordReader:
         self._index = index
         if not index.plain:
             raise VideoError(
-                f"{path}: decord returns wrong frames of such a file (open groups of pictures, a cut start, or "
-                "neither MP4, MOV, MKV nor WebM); set video.reader to auto or pyav"
+                f"{path}: decord returns wrong frames for this file (open groups of pictures, a cut start, or a "
+                "container other than MP4, MOV, MKV and WebM); set video.reader to auto or pyav"
             )
-        # decord swaps width and height of rotated videos itself, so upright sizes go in.
+        # decord swaps width and height of rotated videos itself, so pass upright sizes.
         size = {} if size_hw is None else {"height": size_hw[0], "width": size_hw[1]}
         try:
             self._reader: Any = decord.VideoReader(str(path.resolve()), ctx=decord.cpu(0), **size)
@@ -50,7 +50,7 @@ class DecordReader:
         except (decord.DECORDError, RuntimeError, OSError, ValueError, IndexError) as error:
             raise VideoError(f"{path}: decord cannot open it ({_reason(error)}); set video.reader to pyav") from error
         self._refuse_other_stamps(np.asarray(spans_s, dtype=np.float64).reshape(-1, 2)[:, 0])
-        self.read([0])  # some sizes decord opens but cannot scale to (widths of 16, 24, 48 or 72 px)
+        self.read([0])  # decord opens but cannot scale to some sizes (widths of 16, 24, 48 or 72 px)
 
     @property
     def stamps_s(self) -> Float64[np.ndarray, " frames"]:
@@ -63,7 +63,7 @@ class DecordReader:
         return self._index.duration_s
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
-        """Frames ``indices`` as RGB, upright, in the order asked for.
+        """Frames ``indices`` as RGB, upright, in the given order.
 
         Raises:
             VideoError: a frame cannot be decoded; the message names its time.
@@ -81,12 +81,14 @@ class DecordReader:
                 raise VideoError(broken(self.path, self.stamps_s[numbers[[0, -1]]], _reason(error))) from error
             if part.shape[1:3] != self.size_hw:
                 got = "x".join(map(str, part.shape[1:3]))
-                raise VideoError(f"{self.path}: decord gives {got} pixels for {self.size_hw}; set video.reader to pyav")
+                raise VideoError(
+                    f"{self.path}: decord returned {got} px instead of {self.size_hw}; set video.reader to pyav"
+                )
             pictures[start : start + batch] = part
         return pictures if np.array_equal(place, np.arange(len(wanted))) else pictures[place]
 
     def close(self) -> None:
-        """Give the decoder back; closing twice is fine."""
+        """Release the decoder; closing twice is allowed."""
         self._reader = None
 
     def __enter__(self) -> Self:
@@ -107,12 +109,12 @@ class DecordReader:
             same = bool(away_s <= STAMP_TOLERANCE_S + rounding_s)
         if not same:
             raise VideoError(
-                f"{self.path}: decord counts {len(starts_s)} frames or times them otherwise than the file's "
-                f"{len(self._index)}; set video.reader to pyav"
+                f"{self.path}: decord's {len(starts_s)} frames or their time stamps differ from the file's "
+                f"{len(self._index)} frames; set video.reader to pyav"
             )
 
 
 def _reason(error: BaseException) -> str:
-    """The message of decord without its source lines and stack trace."""
+    """Decord's message without source lines and stack trace."""
     line = one_line(error)
-    return "decord's decoder gives up" if "Check failed:" in line else line.rpartition(": ")[2] or line
+    return "its decoder failed" if "Check failed:" in line else line.rpartition(": ")[2] or line

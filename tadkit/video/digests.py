@@ -1,4 +1,4 @@
-"""Digests of video files, each read once as long as the file stays the same."""
+"""Digests of video files; each file is read once unless it changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VERSION = 1
 
 
 class _Version(NamedTuple):
-    """A file as it was at one time; editing or replacing it changes at least one of these."""
+    """Identity of a file's content; editing or replacing the file changes at least one field."""
 
     path: str
     size: int
@@ -32,7 +32,7 @@ def source_digest(path: Path) -> str:
     """SHA-256 of a video file.
 
     Raises:
-        VideoError: it is no file or cannot be read.
+        VideoError: it is not a file or cannot be read.
     """
     try:
         status = path.stat()
@@ -50,9 +50,9 @@ def source_digest(path: Path) -> str:
 
 @contextmanager
 def digest_ledger(path: Path) -> Iterator[None]:
-    """Keep digests in the JSON file ``path``, so that a later process need not read the videos again.
+    """Keep digests in the JSON file ``path``, so that later processes do not read the videos again.
 
-    A ledger that is damaged or of another version is ignored and written anew.
+    A damaged ledger or one of another version is ignored and replaced.
     """
     before = _read(path)
     _KNOWN.update(before)

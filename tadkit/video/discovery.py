@@ -9,7 +9,7 @@ from pathlib import Path
 from tadkit.errors import UsageError, VideoError
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-"""Suffixes of the files in a folder that are taken for videos, in lower case; the case does not matter."""
+"""Suffixes, in lower case, of the files in a folder that count as videos; case is ignored."""
 
 
 def is_video(path: Path) -> bool:
@@ -18,9 +18,9 @@ def is_video(path: Path) -> bool:
 
 
 def find_video(name: str, folder: Path) -> Path | None:
-    """The file of the video ``name`` in ``folder``, None if there is none.
+    """The file of the video ``name`` in ``folder``, or None.
 
-    ActivityNet's annotations leave out the ``v_`` that its files begin with; some forms have it. Either is found.
+    ActivityNet's files begin with ``v_``, which its annotations omit and other formats keep. Either is found.
     """
     suffixes = (*VIDEO_SUFFIXES, *map(str.upper, VIDEO_SUFFIXES))
     stems = (name, name.removeprefix("v_") if name.startswith("v_") else f"v_{name}")
@@ -29,11 +29,11 @@ def find_video(name: str, folder: Path) -> Path | None:
 
 
 def videos_in(sources: Sequence[Path]) -> list[Path]:
-    """Videos as named, folders replaced by the videos in them, in the order of their names.
+    """The given videos, with folders replaced by the videos in them, sorted by name.
 
     Raises:
         UsageError: the same video is named twice.
-        VideoError: a folder holds no video.
+        VideoError: a folder contains no video.
     """
     found: list[Path] = []
     for source in sources:
@@ -53,9 +53,9 @@ def videos_in(sources: Sequence[Path]) -> list[Path]:
 
 
 def named(videos: Sequence[Path]) -> dict[str, Path]:
-    """A name for each video: its stem, or as many of its folders as it takes to be the only one of that name.
+    """A unique name for each video: its stem, preceded by as many of its folders as needed.
 
-    Where two differ in the suffix alone, they keep it.
+    Videos that differ only in the suffix keep it.
     """
     given = {path.absolute(): path for path in reversed(videos)}
     paths = list(given)[::-1]

@@ -1,7 +1,7 @@
-"""When each frame of a video is shown: one index by PyAV that every decoder of ours is held to.
+"""When each frame of a video is shown: one index, built with PyAV, for all decoders.
 
-Packets are demuxed, not decoded, so that an hour of video takes about a second. Both readers share the index: stamps do
-not depend on the decoder, and a decoder that counts or times frames otherwise is found out when it is opened.
+Packets are demuxed, not decoded: an hour of video takes about a second. Both readers share the index, so stamps do not
+depend on the decoder, and a decoder with another frame count or other stamps is detected when it is opened.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from tadkit.errors import VideoError
 from tadkit.video.cut_short import bytes_cut_off, declared_s
 
 TEXT_FORMATS = frozenset({"tty", "bintext", "xbin", "idf", "concat", "ffmetadata"})
-"""FFmpeg "formats" that draw or follow text files; a text file is no video."""
+"""FFmpeg "formats" that render or follow text files; a text file is not a video."""
 EXACT_FORMATS = frozenset({"mp4", "matroska"})
-"""Containers (MP4 and MOV, MKV and WebM) whose tables lead exactly to a keyframe."""
+"""Containers (MP4 and MOV, MKV and WebM) that seek exactly to a keyframe."""
 MOST_MISSING_S = 1.0
-"""How much earlier than the file says its frames may end: drops at the end, and counts that are off by a few."""
+"""How much earlier than stated the frames may end: dropped frames at the end, slightly wrong counts."""
 FALLBACK_STEP_S = 0.04
-"""How long a lone frame is shown where the file does not say."""
-_EXPECTED = "expected MP4, MOV, MKV, WebM, AVI or the like"
+"""Duration of a single frame if the file does not say."""
+_EXPECTED = "expected MP4, MOV, MKV, WebM, AVI or similar"
 
 
 @dataclass(frozen=True, eq=False)
 class FrameIndex:
-    """The shown frames of a video in the order in which they are shown.
+    """The frames of a video in display order.
 
     Attributes:
         pts: presentation stamp of each frame in ticks of the stream, strictly increasing.
         stamps_s: the same in seconds from the first shown frame.
         duration_s: end of the last shown frame.
-        keyframe_pts: stamps of the frames that decoding can begin at, increasing.
+        keyframe_pts: stamps of the frames at which decoding can start, increasing.
         size_hw: upright size, that is, after rotation.
-        quarter_turns: counter-clockwise turns by 90 degrees that bring decoded frames upright, 0 to 3.
-        has_pts: whether the packets say when they are shown; else the decoding stamps of frames stand in.
-        plain: whether counting frames finds them: closed groups of pictures, nothing cut off, a container that seeks
-            exactly. decord 0.6 counts, and was measured to return wrong frames where this is false.
+        quarter_turns: counter-clockwise turns by 90 degrees that make decoded frames upright, 0 to 3.
+        has_pts: whether packets have presentation stamps; if not, decoding stamps are used.
+        plain: whether frames can be found by counting: closed groups of pictures, nothing cut off, a container that
+            seeks exactly. decord 0.6 counts, and returns wrong frames where this is false.
     """
 
     pts: Int64[np.ndarray, " frames"]
@@ -62,7 +62,7 @@ class FrameIndex:
 
 
 class _Packets(NamedTuple):
-    """What demuxing tells, in decoding order, of packets that are shown."""
+    """Displayed packets as demuxed, in decoding order."""
 
     pts: Int64[np.ndarray, " packets"]
     durations: Int64[np.ndarray, " packets"]
@@ -74,16 +74,16 @@ class _Packets(NamedTuple):
 def build_index(path: Path) -> FrameIndex:
     """Index the frames of the video at ``path``.
 
-    Packets with one stamp count as one frame; frames before the first decodable one are not shown.
+    Packets with the same stamp count as one frame; frames before the first decodable one are skipped.
 
     Raises:
-        VideoError: the file is missing, no video, cut short (where the container tells), has no decodable frame, or
-            its stamps are missing or run backward.
+        VideoError: the file is missing, not a video, truncated (if the container tells), has no decodable frame, or
+            its stamps are missing or decrease.
     """
     refuse_no_file(path)
     with opened(path) as (container, stream):
         if lacks := bytes_cut_off(path, frozenset(container.format.name.split(","))):
-            raise VideoError(f"{path}: is cut short, its last {lacks} bytes are missing; copy or download it again")
+            raise VideoError(f"{path}: truncated, the last {lacks} bytes are missing; copy or download it again")
         begin, size_hw, turns = _first_frame(path, container, stream)
     with opened(path) as (container, stream):
         packets = _packets(path, container, stream)
@@ -118,8 +118,8 @@ def build_index(path: Path) -> FrameIndex:
 def _refuse_early_end(path: Path, end_s: float, said_s: float | None) -> None:
     if said_s is not None and end_s < said_s - MOST_MISSING_S:
         raise VideoError(
-            f"{path}: frames end at {end_s:.1f} s, but the file says at {said_s:.1f} s: the rest is damaged or "
-            f"missing; copy or download it again, or take what is left: ffmpeg -i {path.name} -c copy rest{path.suffix}"
+            f"{path}: frames end at {end_s:.1f} s, but the header says {said_s:.1f} s: the rest is damaged or missing; "
+            f"copy or download it again, or keep what is left: ffmpeg -i {path.name} -c copy rest{path.suffix}"
         )
 
 
@@ -130,17 +130,17 @@ def _usual_step_s(stamps_s: Float64[np.ndarray, " frames"], rate_hz: Any) -> flo
 
 
 def stamp_of(frame: Any) -> int | None:
-    """Presentation stamp of a packet or frame in ticks; where the file has none (old AVI), its decoding stamp."""
+    """Presentation stamp of a packet or frame in ticks; its decoding stamp if the file has none (old AVI)."""
     stamp: int | None = frame.dts if frame.pts is None else frame.pts
     return stamp
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Yield PyAV's container of ``path`` and its video stream; both are closed on leaving.
+    """Yield PyAV's container of ``path`` and its video stream; both are closed on exit.
 
     Raises:
-        VideoError: FFmpeg cannot open the file, or nothing in it is a video.
+        VideoError: FFmpeg cannot open the file, or it has no video stream.
     """
     container, stream = open_container(path)
     try:
@@ -153,7 +153,7 @@ def open_container(path: Path) -> tuple[Any, Any]:
     """PyAV's container of ``path`` and its video stream; close the container after use.
 
     Raises:
-        VideoError: FFmpeg cannot open the file, or nothing in it is a video.
+        VideoError: FFmpeg cannot open the file, or it has no video stream.
     """
     container: Any
     try:
@@ -166,15 +166,15 @@ def open_container(path: Path) -> tuple[Any, Any]:
         raise VideoError(f"{path}: is a text file, not a video; {_EXPECTED}")
     if stream is None or stream.disposition & Disposition.attached_pic:
         container.close()
-        raise VideoError(f"{path}: has no video stream, only sound or data; give the file that holds the pictures")
+        raise VideoError(f"{path}: has no video stream, only sound or data; name the file with the pictures")
     return container, stream
 
 
 def refuse_no_file(path: Path) -> None:
-    """Refuse a path that is no file with something in it.
+    """Refuse a path that is not a regular, non-empty file.
 
     Raises:
-        VideoError: nothing is there, or a folder, or an empty file.
+        VideoError: it is missing, a folder, a device or an empty file.
     """
     if path.is_dir():
         raise VideoError(f"{path}: is a folder, not a video; name a file in it")
@@ -187,7 +187,7 @@ def refuse_no_file(path: Path) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What a decoder library says went wrong, without its path, stack trace and line breaks."""
+    """A decoder library's error message without path, stack trace and line breaks."""
     if isinstance(error, av.FFmpegError) and error.strerror:
         return str(error.strerror)
     lines = str(error).strip().splitlines()
@@ -196,7 +196,7 @@ def one_line(error: BaseException) -> str:
 
 def _first_frame(path: Path, container: Any, stream: Any) -> tuple[int, tuple[int, int], int]:
     """Stamp, upright size and quarter turns of the first frame that can be decoded."""
-    reason = "it holds none"
+    reason = "there is none"
     try:
         for frame in container.decode(stream):
             begin = stamp_of(frame)
@@ -228,7 +228,7 @@ def _packets(path: Path, container: Any, stream: Any) -> _Packets:
             has_pts = has_pts and packet.pts is not None
             if packet.is_keyframe:
                 keyframes.append(stamp)
-            # Shown before the keyframe that it is stored after: the group of pictures is open.
+            # Stored after a keyframe but shown before it: the group of pictures is open.
             plain = plain and not packet.is_discard and bool(keyframes) and stamp >= keyframes[-1]
             if not packet.is_discard:
                 pts.append(stamp)
@@ -243,7 +243,7 @@ def _packets(path: Path, container: Any, stream: Any) -> _Packets:
 
 
 def _decoded_stamps(path: Path) -> Int64[np.ndarray, " frames"]:
-    """Stamps of all frames by decoding them: for old files whose packets do not say when they are shown."""
+    """Stamps of all frames, by decoding them: for old files whose packets lack presentation stamps."""
     with opened(path) as (container, stream):
         stamps: list[int] = []
         try:
@@ -261,6 +261,6 @@ def _decoded_stamps(path: Path) -> Int64[np.ndarray, " frames"]:
 
 def _backward(path: Path, frame: int) -> str:
     return (
-        f"{path}: time stamps are missing or run backward at frame {frame}, so no frame has a sure time; "
+        f"{path}: time stamps are missing or run backward at frame {frame}, so frame times are unknown; "
         f"re-encode it with: ffmpeg -fflags +genpts -i {path.name} fixed.mp4"
     )

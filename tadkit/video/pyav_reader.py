@@ -1,4 +1,4 @@
-"""Frames through PyAV: FFmpeg's own libraries, wheels for every platform, seeking done here."""
+"""Frames through PyAV: FFmpeg's libraries, wheels for every platform; seeking is done here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tadkit.errors import VideoError
 from tadkit.video.index import FrameIndex, one_line, open_container, stamp_of
 
 SKIP_FRAMES = 32
-"""Going forward, a keyframe nearer than this is reached by decoding on: a seek would empty the decoder's pipeline."""
+"""A keyframe closer than this is reached by decoding forward: a seek would flush the decoder's pipeline."""
 
 
 class PyavReader:
@@ -43,7 +43,7 @@ class PyavReader:
         return self._index.duration_s
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
-        """Frames ``indices`` as RGB, upright, in the order asked for.
+        """Frames ``indices`` as RGB, upright, in the given order.
 
         Raises:
             VideoError: a frame cannot be decoded; the message names its time.
@@ -56,7 +56,7 @@ class PyavReader:
         return pictures if np.array_equal(place, np.arange(len(wanted))) else pictures[place]
 
     def close(self) -> None:
-        """Give the decoder back; closing twice is fine."""
+        """Release the decoder; closing twice is allowed."""
         self._frames, self._last = iter(()), None
         if self._container is not None:
             self._container.close()
@@ -73,7 +73,7 @@ class PyavReader:
 
     def _upright(self, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
         height, width = self.size_hw[::-1] if self._index.quarter_turns % 2 else self.size_hw
-        # Bilinear is what decord's filter graph scales with, so both readers give one picture.
+        # Bilinear, as in decord's filter graph, so that both readers return the same picture.
         picture = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
         return np.rot90(picture, self._index.quarter_turns)
 
@@ -82,16 +82,16 @@ class PyavReader:
         last = None if self._last is None else stamp_of(self._last)
         if last == pts:
             return self._last
-        if self._goes_on(last, number) and (frame := self._decode_to(pts, number)) is not None:
+        if self._continues(last, number) and (frame := self._decode_to(pts, number)) is not None:
             return frame
         for begin in self._seek_points(pts):
             self._seek(begin, number)
             if (frame := self._decode_to(pts, number)) is not None:
                 return frame
-        raise VideoError(self._broken(number, "frames come out of order or are left out"))
+        raise VideoError(self._broken(number, "frames are out of order or missing"))
 
-    def _goes_on(self, last: int | None, number: int) -> bool:
-        """Whether decoding on from the frame ``last`` is the quickest way to frame ``number``."""
+    def _continues(self, last: int | None, number: int) -> bool:
+        """Whether decoding forward from the frame ``last`` is the fastest way to frame ``number``."""
         pts = int(self._index.pts[number])
         if last is None or last > pts:
             return False
@@ -103,7 +103,7 @@ class PyavReader:
         return bool(ahead - here <= SKIP_FRAMES)
 
     def _seek_points(self, pts: int) -> Iterator[int | None]:
-        """Places to begin from, best first: containers may land late, then an earlier one is tried, then the start."""
+        """Where to start decoding, best first; a seek may land late, so an earlier keyframe and the start follow."""
         nearest = bisect_right(self._index.keyframe_pts, pts) - 1
         for keyframe in (nearest, nearest - 1):
             if keyframe > 0:
@@ -124,12 +124,12 @@ class PyavReader:
     def _restart(self) -> None:
         self.close()
         self._container, self._stream = open_container(self.path)
-        if self._index.has_pts:  # a frame's decoding stamp would depend on the number of threads
+        if self._index.has_pts:  # otherwise stamps would depend on the number of threads
             self._stream.thread_type = "AUTO"
         self._frames = self._decoded(from_start=True)
 
     def _decoded(self, *, from_start: bool) -> Iterator[Any]:
-        """Frames from here on; after a seek those before the first keyframe are left out, they lack their reference."""
+        """Frames from here on; after a seek, those before the first keyframe are skipped: they lack their reference."""
         ready = from_start
         for packet in self._container.demux(self._stream):
             ready = ready or packet.is_keyframe
@@ -137,7 +137,7 @@ class PyavReader:
                 yield from packet.decode()
 
     def _decode_to(self, pts: int, number: int) -> Any:
-        """The frame with stamp ``pts``, or ``None`` where decoding passes it by."""
+        """The frame with stamp ``pts``, or None if decoding passes it."""
         try:
             for frame in self._frames:
                 stamp = stamp_of(frame)
@@ -157,7 +157,7 @@ class PyavReader:
 
 
 def broken(path: Path, stamps_s: Float64[np.ndarray, " frames"], reason: str) -> str:
-    """Message for a frame, one of those at ``stamps_s``, that cannot be decoded."""
+    """Error message for a frame at one of ``stamps_s`` that cannot be decoded."""
     first_s, last_s = stamps_s[0], stamps_s[-1]
     where = f"near {first_s:.2f} s" if first_s == last_s else f"between {first_s:.2f} s and {last_s:.2f} s"
     return (
@@ -170,9 +170,9 @@ def checked(indices: Sequence[int], frames: int) -> np.ndarray:
     """Frame numbers as an array.
 
     Raises:
-        IndexError: one of them is outside ``[0, frames)``.
+        IndexError: an index is outside ``[0, frames)``.
     """
     numbers = np.asarray(indices, dtype=np.int64).reshape(-1)
     if len(numbers) and not (numbers.min() >= 0 and numbers.max() < frames):
-        raise IndexError(f"frames {numbers.min()} to {numbers.max()} asked of a video with {frames}")
+        raise IndexError(f"frames {numbers.min()} to {numbers.max()} requested from a video with {frames}")
     return numbers

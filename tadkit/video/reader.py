@@ -1,4 +1,4 @@
-"""What every video reader offers, and the one way to open a video."""
+"""The protocol of video readers, and the one way to open a video."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tadkit.video.index import FrameIndex, build_index
 from tadkit.video.pyav_reader import PyavReader
 
 DECORD_MOST_PX = 640 * 480
-"""Largest picture that ``auto`` gives to decord: it decodes ahead without limit, in whole pictures, so that 60 minutes
-of 1080p took 1.5 times the memory of 5; PyAV holds a few pictures and is as fast there."""
+"""Largest picture that ``auto`` reads with decord. decord decodes ahead without limit, at full size: 60 minutes of
+1080p took 1.5 times the memory of 5. PyAV holds a few pictures and is as fast at these sizes."""
 
 
 class VideoReader(Protocol):
@@ -28,7 +28,7 @@ class VideoReader(Protocol):
 
     @property
     def stamps_s(self) -> Float64[np.ndarray, " frames"]:
-        """Second at which each frame appears, strictly increasing, 0.0 for the first shown frame."""
+        """Second at which each frame appears, strictly increasing, 0.0 for the first frame."""
 
     @property
     def duration_s(self) -> float:
@@ -39,7 +39,7 @@ class VideoReader(Protocol):
         """(height, width) in pixels of the frames that :meth:`read` returns, upright."""
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
-        """Frames ``indices`` as RGB, upright, in the order asked for; going forward is fastest.
+        """Frames ``indices`` as RGB, upright, in the given order; reading forward is fastest.
 
         Raises:
             VideoError: a frame cannot be decoded; the message names its time.
@@ -47,7 +47,7 @@ class VideoReader(Protocol):
         """
 
     def close(self) -> None:
-        """Give the decoder back; closing twice is fine."""
+        """Release the decoder; closing twice is allowed."""
 
     def __enter__(self) -> Self:
         """The reader itself."""
@@ -65,13 +65,13 @@ def open_video(
 
     Args:
         path: the file.
-        size_hw: (height, width) in pixels that the decoder scales frames to, without regard to their shape; ``None``
-            leaves their own size.
-        reader: ``decord`` (faster on small pictures), ``pyav`` (copes with more), or ``auto``: decord where it is
-            installed, agrees with the index of the file, and pictures have at most 640x480 pixels, else PyAV.
+        size_hw: (height, width) in pixels that the decoder scales frames to, ignoring their aspect ratio; None keeps
+            their own size.
+        reader: ``decord`` (faster on small pictures), ``pyav`` (reads more kinds of file), or ``auto``: decord if it is
+            installed, agrees with the index of the file, and pictures have at most 640x480 pixels; else PyAV.
 
     Raises:
-        VideoError: the file cannot be read as a video, or the decoder asked for is missing or does not cope.
+        VideoError: the file cannot be read as a video, or the chosen decoder is missing or cannot read it.
     """
     path = Path(path)
     index = build_index(path)

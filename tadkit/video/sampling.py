@@ -16,7 +16,7 @@ from tadkit.timeline import Timeline
 from tadkit.video.reader import VideoReader, open_video
 
 STAMP_TOLERANCE_S = 1e-6
-"""Stamps and sample times nearer than this are the same instant."""
+"""Stamps and sample times closer than this are the same instant."""
 
 
 def sample_indices(
@@ -24,9 +24,9 @@ def sample_indices(
 ) -> Int64[np.ndarray, " samples"]:
     """Frames on screen at the times ``k / rate_hz`` before ``duration_s``, each at most once.
 
-    Where frames last longer than ``1 / rate_hz`` (a slow video, or a still in one of variable rate), one frame is on
-    screen at several sample times and is taken once: so the stamps of samples strictly increase, and samples are then
-    further apart than ``1 / rate_hz``. A frame shown for less than that may be passed by.
+    A frame that lasts longer than ``1 / rate_hz`` (a slow video, or a variable rate) is on screen at several sample
+    times but is taken once, so that the stamps of samples strictly increase; samples are then further apart than
+    ``1 / rate_hz``. A frame shown for less than that may be skipped.
 
     Args:
         stamps_s: second at which each frame appears, strictly increasing from 0.0.
@@ -34,7 +34,7 @@ def sample_indices(
         rate_hz: sample times a second.
 
     Returns:
-        Strictly increasing frame indices; at least one where there are frames.
+        Strictly increasing frame indices; at least one if there are frames.
     """
     if len(stamps_s) == 0:
         return np.zeros(0, dtype=np.int64)
@@ -49,8 +49,8 @@ class SampledVideo:
     """A video seen at a constant rate; close it after use, or use ``with``.
 
     Attributes:
-        reader: where the frames come from.
-        indices: the reader's frame behind each sample, strictly increasing.
+        reader: source of the frames.
+        indices: the reader's frame of each sample, strictly increasing.
     """
 
     reader: VideoReader
@@ -72,7 +72,7 @@ class SampledVideo:
 
     @property
     def stamps_s(self) -> Float64[np.ndarray, " samples"]:
-        """The decoder's stamp of each sampled frame: when it appears, not the time that it was sampled for."""
+        """The decoder's stamp of each sampled frame: when it appears, not the sample time."""
         return np.asarray(self.reader.stamps_s[self.indices])
 
     @property
@@ -105,17 +105,17 @@ class SampledVideo:
 
 
 def open_sampled(path: Path, settings: VideoSettings) -> SampledVideo:
-    """Open a video and sample it as ``settings`` say.
+    """Open a video and sample it according to ``settings``.
 
     Raises:
-        VideoError: the file cannot be read as a video, or the decoder asked for is missing.
+        VideoError: the file cannot be read as a video, or the chosen decoder is missing.
     """
     reader = open_video(path, size_hw=settings.size_hw, reader=settings.reader)
     return SampledVideo(reader, sample_indices(reader.stamps_s, reader.duration_s, settings.rate_hz))
 
 
 class Window(NamedTuple):
-    """A stretch of samples to compute on, and the part of it whose result is kept; both half open."""
+    """A range of samples to compute on, and the core whose results are kept; both half open."""
 
     start: int
     stop: int
@@ -132,8 +132,8 @@ def windows(length: int, *, core: int, halo: int) -> Iterator[Window]:
     """Cut ``[0, length)`` into windows whose cores tile it without gap or overlap; the last core may be short.
 
     Args:
-        length: samples in all.
-        core: samples of each window that are kept, at least 1.
+        length: number of samples.
+        core: samples kept of each window, at least 1.
         halo: samples of context on both sides of a core, clipped to ``[0, length)``.
     """
     assert core >= 1, core

@@ -1,4 +1,4 @@
-"""Write frames as an H.264 video that is the same, byte for byte, each time."""
+"""Write frames as H.264 video, identical byte for byte each time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tadkit.video.index import one_line
 TICKS_HZ = 1_000_000
 """Resolution of explicit stamps: a microsecond."""
 KEYFRAME_FRAMES = 60
-"""Most frames between keyframes, so that random access stays quick."""
+"""Most frames between keyframes, so that random access is fast."""
 
 
 def write_video(
@@ -30,17 +30,17 @@ def write_video(
     crf: int = 20,
     stamps_s: Sequence[float] | None = None,
 ) -> None:
-    """Write RGB ``frames`` as H.264 (libx264, yuv420p); ``path`` is whole or what it was before.
+    """Write RGB ``frames`` as H.264 (libx264, yuv420p); on failure ``path`` is unchanged.
 
     Args:
-        path: where to; its suffix chooses the container (.mp4, .mov, .mkv ...).
-        frames: pictures of one size, both sides even; taken one at a time.
-        fps: frames a second; with ``stamps_s`` only how long the last frame is shown.
+        path: file to write; its suffix selects the container (.mp4, .mov, .mkv ...).
+        frames: pictures of one size, both sides even; consumed one at a time.
+        fps: frames a second; with ``stamps_s``, only sets the duration of the last frame.
         crf: quality, 0 (lossless) to 51.
         stamps_s: second at which each frame appears, strictly increasing, for a variable frame rate.
 
     Raises:
-        VideoError: no frames, sides that are odd or change, stamps that do not fit, or an unknown kind of container.
+        VideoError: no frames, odd or changing sides, stamps that do not fit, or an unknown container.
         UsageError: the folder cannot be written to.
     """
     ticks = None if stamps_s is None else _ticks(path, stamps_s, fps)
@@ -48,7 +48,9 @@ def write_video(
         with whole_file(path) as temporary, av.open(str(temporary), "w", options={"fflags": "+bitexact"}) as container:
             _encode(path, container, frames, fps, crf, ticks)
     except (av.FFmpegError, ValueError) as error:
-        raise VideoError(f"{path}: cannot be written as H.264 video ({one_line(error)}); try a name in .mp4") from error
+        raise VideoError(
+            f"{path}: cannot be written as H.264 video ({one_line(error)}); try a name ending in .mp4"
+        ) from error
 
 
 def _encode(
@@ -91,10 +93,10 @@ def _add_stream(path: Path, container: Any, picture: np.ndarray, rate: Fraction,
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     stream.codec_context.time_base = Fraction(1, TICKS_HZ) if variable else 1 / rate
     stream.codec_context.gop_size = KEYFRAME_FRAMES
-    # One thread and no library versions in the file: the bytes do not depend on the machine.
+    # One thread, and no library versions in the file: the bytes do not depend on the machine.
     stream.codec_context.thread_count = 1
     stream.codec_context.flags |= av.codec.context.Flags.bitexact
-    # MP4 stores distances in decoding order: only without B-frames do they say how long the last frame is shown.
+    # MP4 stores durations in decoding order: without B-frames, the last one is that of the last frame shown.
     stream.options = {"crf": str(crf), "preset": "veryfast"} | ({"bf": "0"} if variable else {})
     return stream
 

@@ -121,7 +121,7 @@ def test_flow_that_is_not_finite_is_refused(net: torch.nn.Module, tmp_path: Path
     }
     torch.save(state, tmp_path / "nan.pth")
     settings = RaftSettings(method="raft-small", weights=tmp_path / "nan.pth", iterations=1)
-    with pytest.raises(WeightsError, match="raft-small gave flow that is not finite"):
+    with pytest.raises(WeightsError, match="raft-small returned flow that is not finite"):
         build_flow(settings, device=CPU)(pictures(2, 128, 128))
 
 

@@ -126,12 +126,14 @@ DAMAGE = [
     pytest.param(
         "a_flow.flo", lambda path: refill(path, struct.pack("<4sii", b"PIEH", -1, -1) + bytes(8)), "damaged", id="sides"
     ),
-    pytest.param("a_flow.flo", lambda path: write_flo(path, np.full((2, 4, 6), 2e9)), "known nowhere", id="unknown"),
+    pytest.param(
+        "a_flow.flo", lambda path: write_flo(path, np.full((2, 4, 6), 2e9)), "no pixel has known", id="unknown"
+    ),
     pytest.param("a_img1.ppm", Path.unlink, "a_img1: no such picture; looked for .ppm .png .jpg", id="no picture 1"),
     pytest.param("a_img2.ppm", Path.unlink, "a_img2: no such picture", id="no picture 2"),
     pytest.param("a_img2.ppm", lambda path: refill(path, b""), "a_img2.ppm: cannot be read as a picture", id="empty"),
     pytest.param("a_img2.ppm", lambda path: refill(path, b"P6 no"), "cannot be read as a picture", id="no image"),
-    pytest.param("a_img2.ppm", resize, r"truth is 6x4 px, but a_img2 is 7x4", id="size"),
+    pytest.param("a_img2.ppm", resize, r"ground truth is 6x4 px, but a_img2 is 7x4", id="size"),
 ]
 
 
@@ -144,7 +146,7 @@ def test_what_is_not_whole_is_refused_in_one_line(folder, capfd, name, harm, sai
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("name", "said"), [("", "no truth in this folder"), ("nowhere", "no such folder")])
+@pytest.mark.parametrize(("name", "said"), [("", "no ground truth in this folder"), ("nowhere", "no such folder")])
 def test_a_folder_without_truth_is_refused(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read_truth(tmp_path / name)

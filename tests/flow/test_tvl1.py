@@ -90,7 +90,7 @@ def test_without_a_compiler_it_runs_all_the_same_and_says_so_once(
         raise InductorError(RuntimeError("no compiler"), None)
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
-    monkeypatch.setattr(fusing, "_told", set())
+    monkeypatch.setattr(fusing, "_warned", set())
     for _ in range(2):
         double = Fused(lambda x: 2 * x, compiled=True)
         assert double.is_fused

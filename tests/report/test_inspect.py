@@ -180,5 +180,5 @@ def test_other_files_are_refused_in_one_line(tmp_path, content):
 
 
 def test_an_unknown_video_is_refused_with_one_like_it(two):
-    with pytest.raises(StoreError, match="no video 'calmm' among its 2, such as 'calm'"):
+    with pytest.raises(StoreError, match="no video 'calmm' among its 2; did you mean 'calm'\\?"):
         inspect_store(two, video="calmm")

@@ -106,8 +106,8 @@ def test_another_video_of_the_same_name_is_never_shown(tmp_path, write_squares: 
     store, quiet = store_of(tmp_path, 1.0, 4.0), Quiet()
     other = write_squares(tmp_path / "v.mp4", 20)
     assert write_preview(store, None, tmp_path / "p.png", progress=quiet).source is None
-    assert "is another video of that name" in quiet.warnings[0]
-    with pytest.raises(VideoError, match=r"not the video that 'v' of .* is of \(SHA-256 differs\)"):
+    assert "is a different video" in quiet.warnings[0]
+    with pytest.raises(VideoError, match=r"not the source of 'v' in .* \(SHA-256 differs\)"):
         write_preview(store, None, tmp_path / "q.png", source=other, progress=quiet)
     assert not (tmp_path / "q.png").exists()
 
@@ -121,7 +121,7 @@ def test_the_original_may_be_named_and_have_another_name(tmp_path):
 def test_the_original_is_never_written_over(tmp_path):
     store = store_of(tmp_path, 1.0, 4.0)
     before = (tmp_path / "v.mp4").read_bytes()
-    with pytest.raises(UsageError, match="is the video that the flow is of"):
+    with pytest.raises(UsageError, match="is the original video"):
         write_preview(store, None, tmp_path / "v.mp4", progress=Quiet())
     assert (tmp_path / "v.mp4").read_bytes() == before
 
@@ -129,7 +129,7 @@ def test_the_original_is_never_written_over(tmp_path):
 def test_the_temporal_gradient_has_no_full_scale(tmp_path, write_squares: WriteSquares):
     video, flow, out = write_squares(tmp_path / "v.mp4", 20), TemporalGradientSettings(), tmp_path / "f.h5"
     extract_flow([video], out, flow=flow, video=VIDEO, teacher=None, device="cpu", progress=Quiet())
-    with pytest.raises(UsageError, match="holds no flow but the temporal gradient"):
+    with pytest.raises(UsageError, match="has no flow, only the temporal gradient"):
         write_preview(out, None, tmp_path / "p.png", full_px=2.0, progress=Quiet())
 
 
@@ -159,12 +159,12 @@ def test_a_part_can_be_shown(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"out": "p.gif"}, UsageError, r"p\.gif: unknown kind of preview"),
+        ({"out": "p.gif"}, UsageError, r"p\.gif: unknown preview format"),
         ({"video": "w"}, StoreError, "no video 'w'"),
-        ({"seconds": (0.0, 99.0)}, UsageError, r"seconds 0 to 99 of 'v': not within it; it lasts 0\.6 s"),
-        ({"seconds": (-1.0, 0.3)}, UsageError, "not within it"),
-        ({"seconds": (0.3, 0.3)}, UsageError, "not within it"),
-        ({"seconds": (0.05, 0.1)}, UsageError, "no flow begins there"),
+        ({"seconds": (0.0, 99.0)}, UsageError, r"seconds 0 to 99 of 'v': out of range; the video lasts 0\.6 s"),
+        ({"seconds": (-1.0, 0.3)}, UsageError, "out of range"),
+        ({"seconds": (0.3, 0.3)}, UsageError, "out of range"),
+        ({"seconds": (0.05, 0.1)}, UsageError, "no flow starts there"),
         ({"source": Path("none.mp4")}, VideoError, r"none\.mp4: no such file"),
     ],
 )
@@ -181,7 +181,7 @@ def test_stores_without_anything_to_show_are_refused(tmp_path, write_squares: Wr
     out = tmp_path / "p.mp4"
     with open_store(tmp_path / "empty.h5", kind="flow", settings={}):
         pass
-    with pytest.raises(StoreError, match="holds no video"):
+    with pytest.raises(StoreError, match="has no videos"):
         write_preview(tmp_path / "empty.h5", None, out, progress=Quiet())
     with open_store(tmp_path / "features.h5", kind="features", settings={}):
         pass
@@ -190,7 +190,7 @@ def test_stores_without_anything_to_show_are_refused(tmp_path, write_squares: Wr
     videos = [write_squares(tmp_path / f"{name}.mp4", 1) for name in "ab"]
     flow = TemporalGradientSettings()
     extract_flow(videos, tmp_path / "f.h5", flow=flow, video=VIDEO, teacher=None, device="cpu", progress=Quiet())
-    with pytest.raises(UsageError, match=r"holds 2 videos .*--video NAME"):
+    with pytest.raises(UsageError, match=r"has 2 videos .*--video NAME"):
         write_preview(tmp_path / "f.h5", None, out, progress=Quiet())
     with pytest.raises(StoreError, match="'a' has a single frame"):
         write_preview(tmp_path / "f.h5", "a", out, progress=Quiet())
@@ -203,5 +203,5 @@ def test_seconds_are_read(text, span):
 
 @pytest.mark.parametrize("text", ["", "3", "a:b", "1:2:3", "nan:1", "0:inf"])
 def test_other_words_are_no_seconds(text):
-    with pytest.raises(TadkitError, match="no range of seconds"):
+    with pytest.raises(TadkitError, match="is not a range of seconds"):
         parse_seconds(text)

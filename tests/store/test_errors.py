@@ -101,7 +101,7 @@ def test_missing_video_and_track(store_path: Path) -> None:
 @pytest.mark.parametrize(("start", "stop"), [(-1, 3), (0, 65), (5, 4)])
 def test_range_outside_the_track(store_path: Path, start: int, stop: int) -> None:
     text = message(lambda: read_store(store_path, kind="flow").read("a", "motion", start, stop))
-    assert f"has 64 steps, asked for {start} to {stop}" in text
+    assert f"has 64 steps, requested {start} to {stop}" in text
 
 
 def test_missing_part(store_path: Path) -> None:
@@ -131,13 +131,13 @@ def test_a_flipped_bit_in_the_values_is_noticed(store_path: Path) -> None:
 def test_a_part_is_read_but_not_written(store_path: Path) -> None:
     part = the_part(store_path)
     assert read_store(part, kind="flow").videos() == ["a"]
-    assert "to be read only" in message(lambda: open_store(part, kind="flow", settings={}))
+    assert "read-only" in message(lambda: open_store(part, kind="flow", settings={}))
     assert read_store(part, kind="flow").videos() == ["a"]
 
 
 def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "cannot be made" in message(lambda: open_store(tmp_path / "file" / "flow.h5", kind="flow", settings={}))
+    assert "cannot be created" in message(lambda: open_store(tmp_path / "file" / "flow.h5", kind="flow", settings={}))
 
 
 def test_a_reader_made_before_the_file_is_gone_says_so(store_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_video_cut_off_after_its_head_is_refused(
     kept = round((len(whole) - after) * share)
     path.write_bytes(whole[:kept])
     missing = len(whole) - after - kept
-    with pytest.raises(VideoError, match=f"cut short, its last {missing} bytes are missing"):
+    with pytest.raises(VideoError, match=f"truncated, the last {missing} bytes are missing"):
         open_video(path)
 
 
@@ -81,7 +81,7 @@ def test_frames_that_end_long_before_the_file_says_are_missed(encoded: Callable[
     half = len(whole) // 2
     path.write_bytes(whole[:half] + b"\0" * (len(whole) - half - 1) + whole[-1:])
     with pytest.raises(
-        VideoError, match=r"frames end at [12]\.\d s, but the file says at 4\.0 s.*-c copy rest\."
+        VideoError, match=r"frames end at [12]\.\d s, but the header says 4\.0 s.*-c copy rest\."
     ) as told:
         open_video(path)
     assert "\n" not in str(told.value)
