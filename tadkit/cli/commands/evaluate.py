@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @click.option("--tiou", metavar="LIST", default="0.3:0.1:0.7", show_default=True, help="first:step:last, or 0.5,0.75.")
 @click.option("--subset", metavar="NAME", help="Judge only videos of this subset of the annotations.")
 @click.option("--analysis", is_flag=True, help="Add types of error, what each costs, and sensitivities (DETAD).")
-@click.option("--picture", type=PATH, metavar="PATH", help="Draw the analysis as an SVG file.")
+@click.option(
+    "--picture", type=PATH, metavar="PATH", help="Draw the analysis as .svg, .png or .pdf; needs tadkit[plot]."
+)
 @click.option("--compare", type=PATH, metavar="PATH", help="Other detections; a paired bootstrap over the videos.")
 @click.option("--resamples", type=click.IntRange(min=1), help="Draws of --compare's bootstrap; by default 1000.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of these draws; by default 0.")
@@ -54,8 +56,9 @@ def evaluate(
 
     Prints average precision in per cent, class by class and on average, and recall; - is stdin.
     """
-    from tadkit.evaluation.evaluate import RESAMPLES, draw_analysis, parse_tiou, refuse_picture, report_json
+    from tadkit.evaluation.evaluate import RESAMPLES, parse_tiou, report_json
     from tadkit.evaluation.evaluate import evaluate as judge
+    from tadkit.evaluation.picture import check_picture, draw_analysis
 
     refuse_stdin_twice(DETECTIONS=detections, ANNOTATIONS=annotations, **{"--compare": compare})
     if compare is None and (resamples is not None or seed is not None):
@@ -63,7 +66,7 @@ def evaluate(
             "--resamples and --seed are of --compare's bootstrap; name the other detections with --compare"
         )
     if picture is not None:
-        refuse_picture(picture)
+        check_picture(picture)
         refuse_output(picture, detections, annotations, compare, option="--picture")
     result = judge(
         or_stdin(detections),
@@ -77,7 +80,8 @@ def evaluate(
         seed=seed or 0,
     )
     if picture is not None:
-        draw_analysis(picture, result, title=str(detections))
+        assert result.diagnosis is not None
+        draw_analysis(picture, result.diagnosis, title=str(detections))
     if as_json:
         click.echo(json.dumps(report_json(result), indent=1))
     else:
