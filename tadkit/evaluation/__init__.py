@@ -4,7 +4,6 @@ from tadkit.config import Protocol
 from tadkit.evaluation.average_precision import Counts, MeanAveragePrecision, mean_average_precision
 from tadkit.evaluation.bootstrap import Difference, Interval, bootstrap_map, paired_difference
 from tadkit.evaluation.diagnosis import ERRORS, Diagnosis, Errors, diagnose
-from tadkit.evaluation.picture import analysis_svg
 from tadkit.evaluation.recall import ProposalRecall, proposal_recall, recall_at_multiples
 from tadkit.evaluation.sensitivity import Group, Sensitivity
 
@@ -20,7 +19,6 @@ __all__ = [
     "ProposalRecall",
     "Protocol",
     "Sensitivity",
-    "analysis_svg",
     "bootstrap_map",
     "diagnose",
     "mean_average_precision",

@@ -19,14 +19,12 @@ from tadkit.evaluation import (
     MeanAveragePrecision,
     ProposalRecall,
     Protocol,
-    analysis_svg,
     diagnose,
     mean_average_precision,
     paired_difference,
     proposal_recall,
     recall_at_multiples,
 )
-from tadkit.files import write_text
 from tadkit.records import Annotation, Detection, check_subset, read_dataset, read_detections
 
 MULTIPLES = (1, 5)
@@ -243,27 +241,6 @@ def _comparison_json(comparison: Comparison, tious: Sequence[str]) -> dict[str, 
         "seed": comparison.seed,
         "confidence": 0.95,
     }
-
-
-def draw_analysis(path: Path, result: Evaluation, *, title: str) -> None:
-    """Write the analysis as an SVG picture, whole or not at all.
-
-    Raises:
-        UsageError: ``path`` names no .svg file or cannot be written.
-    """
-    assert result.diagnosis is not None, "evaluated without analysis"
-    refuse_picture(path)
-    write_text(path, analysis_svg(result.diagnosis, title=title))
-
-
-def refuse_picture(path: Path) -> None:
-    """Refuse, before anything is evaluated, a picture that could not be written.
-
-    Raises:
-        UsageError: ``path`` names no .svg file.
-    """
-    if path.suffix.lower() != ".svg":
-        raise UsageError(f"{path}: the picture is an SVG file; choose a name that ends in .svg")
 
 
 def parse_tiou(text: str) -> tuple[float, ...]:

@@ -1,141 +1,140 @@
-"""The analysis as one SVG picture, written by hand: no LaTeX, no plotting library, and the same bytes every time."""
+"""The error analysis as one figure: SVG, PNG or PDF, drawn with matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from xml.sax.saxutils import escape
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from tadkit.errors import UsageError
 from tadkit.evaluation.diagnosis import ERRORS, TOP, Diagnosis, Errors
 from tadkit.evaluation.sensitivity import Sensitivity
+from tadkit.files import whole_file
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NO_DATES = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
+"""Metadata that would differ between equal figures, by suffix."""
 _OUTCOMES = ("true positive", *ERRORS)
-_COLOURS = ("#33a02c", "#1f78b4", "#e31a1c", "#ff7f00", "#6a3d9a", "#b0b0b0")
-_WIDTH_PX, _PANEL_HEIGHT_PX, _PLOT_PX = 960, 240, 150
-_HALF_PX, _MARGIN_PX = 480, 60
+_COLOURS = ("#009e73", "#56b4e9", "#d55e00", "#e69f00", "#cc79a7", "#bdbdbd")
+"""Okabe and Ito's palette, which colour-blind people can tell apart."""
+_BARS = "#0072b2"
 _RESPECTS = {
     "coverage": "coverage of the video",
     "length_s": "length in seconds",
     "instances": "instances in the video",
 }
+_STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#888888",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "font.size": 9,
+    "grid.color": "#e4e4e4",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tadkit",
+    "xtick.bottom": False,
+    "ytick.left": False,
+}
+"""``svg.hashsalt`` makes the identifiers in SVG files the same each time; ``none`` keeps text as text."""
 
 
-def analysis_svg(diagnosis: Diagnosis, *, title: str) -> str:
-    """Draw an analysis: errors and their costs at each threshold, sensitivities below.
+def check_picture(path: Path) -> None:
+    """Check, before the evaluation, that the figure can be drawn.
+
+    Raises:
+        UsageError: another suffix, or matplotlib is not installed.
+    """
+    if path.suffix.lower() not in _NO_DATES:
+        raise UsageError(f"{path}: unknown picture format; choose a name that ends in {', '.join(_NO_DATES)}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(
+            f"{path}: drawing needs matplotlib, which is not installed; install it with: pip install 'tadkit[plot]'"
+        )
+
+
+def draw_analysis(path: Path, diagnosis: Diagnosis, *, title: str) -> None:
+    """Draw an analysis: types of error and their costs at each threshold, sensitivities below.
+
+    Equal analyses give equal files. The file is written whole or not at all.
 
     Args:
+        path: file to write; its suffix selects the format.
         diagnosis: what to draw.
-        title: stands on top.
+        title: title of the figure.
 
-    Returns:
-        The text of an SVG file.
+    Raises:
+        UsageError: another suffix, matplotlib is not installed, or ``path`` cannot be written.
     """
-    parts = [_text(_WIDTH_PX / 2, 24, title, size=16, anchor="middle")]
-    parts += _legend(48)
-    top_px = 70
-    for errors in diagnosis.errors:
-        parts += _moved(_profile(errors), 0, top_px) + _moved(_costs(errors), _HALF_PX, top_px)
-        top_px += _PANEL_HEIGHT_PX
-    width_px = _WIDTH_PX / max(len(diagnosis.sensitivities), 1)
-    for number, sensitivity in enumerate(diagnosis.sensitivities):
-        parts += _moved(_sensitivity(sensitivity, width_px), number * width_px, top_px)
-    height_px = top_px + _PANEL_HEIGHT_PX
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH_PX}" height="{height_px}" '
-        f'viewBox="0 0 {_WIDTH_PX} {height_px}" font-family="sans-serif" font-size="11">'
-    )
-    return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *parts, "</svg>"]) + "\n"
+    check_picture(path)
+    import matplotlib as mpl
+
+    suffix = path.suffix.lower()
+    with mpl.rc_context(_STYLE), whole_file(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a title in any script
+        analysis_figure(diagnosis, title=title).savefig(
+            temporary, format=suffix[1:], dpi=150, metadata=_NO_DATES[suffix]
+        )
 
 
-def _legend(y_px: float) -> list[str]:
-    parts = []
-    for number, (name, colour) in enumerate(zip(_OUTCOMES, _COLOURS, strict=True)):
-        x_px = _MARGIN_PX + number * 145
-        parts += [_bar(x_px, y_px - 9, 10, 10, colour), _text(x_px + 15, y_px, name)]
-    return parts
+def analysis_figure(diagnosis: Diagnosis, *, title: str) -> Figure:
+    """The figure of an analysis: a row per threshold, and one for the sensitivities."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.patches import Patch
+
+    rows = len(diagnosis.errors) + 1
+    figure = Figure(figsize=(11, 1.0 + 2.6 * rows), layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12))
+    grid = figure.add_gridspec(rows, 6)
+    for row, errors in enumerate(diagnosis.errors):
+        _draw_shares(figure.add_subplot(grid[row, :3]), errors)
+        _draw_costs(figure.add_subplot(grid[row, 3:]), errors)
+    for place, sensitivity in enumerate(diagnosis.sensitivities):
+        _draw_sensitivity(figure.add_subplot(grid[-1, 2 * place : 2 * place + 2]), sensitivity)
+    patches = [Patch(color=colour, label=name) for name, colour in zip(_OUTCOMES, _COLOURS, strict=True)]
+    legend = figure.legend(handles=patches, loc="outside upper center", ncols=len(patches), frameon=False, title=title)
+    legend.get_title().set(fontsize=13, fontweight="bold", parse_math=False)
+    return figure
 
 
-def _profile(errors: Errors) -> list[str]:
-    """Shares of hits and errors among the best G, 2G ... detections, stacked."""
-    parts = [_text(_MARGIN_PX, 14, f"best detections of each class, tIoU {errors.tiou:g} (share of each outcome)")]
-    parts += _axes(_HALF_PX, 1.0)
-    pitch_px = (_HALF_PX - _MARGIN_PX - 20) / TOP
-    for k in range(TOP):
-        x_px, base = _MARGIN_PX + k * pitch_px + 3, 0.0
-        for share, colour, name in zip(errors.shares[k], _COLOURS, _OUTCOMES, strict=True):
-            y_px, height_px = _span(base, base + float(share), 1.0)
-            parts.append(_bar(x_px, y_px, pitch_px - 6, height_px, colour, f"{name}: {100 * share:.1f} %"))
-            base += float(share)
-        parts.append(_text(x_px + pitch_px / 2 - 3, _PLOT_PX + 44, f"{k + 1}G", anchor="middle"))
-    return parts
+def _draw_shares(axes: Axes, errors: Errors) -> None:
+    """Shares of true positives and errors among the best G, 2G ... detections, stacked."""
+    ranks = [f"{k + 1}G" for k in range(TOP)]
+    percent = 100 * errors.shares
+    base = percent.cumsum(axis=1) - percent
+    for column, colour in enumerate(_COLOURS):
+        axes.bar(ranks, percent[:, column], bottom=base[:, column], color=colour, width=0.8)
+    axes.set(title=f"Best detections of each class (G: its actions), tIoU {errors.tiou:g}", ylabel="share (%)")
+    axes.set_ylim(0, 100)
 
 
-def _costs(errors: Errors) -> list[str]:
-    """What mAP would gain without each type of error."""
-    values = [errors.costs[name] for name in ERRORS]
-    most = _ceiling(max(values, default=0.0))
-    parts = [_text(_MARGIN_PX, 14, f"cost at tIoU {errors.tiou:g} (gain of mAP without the error, points)")]
-    parts += _axes(_HALF_PX, most)
-    return parts + _bars(ERRORS, values, _COLOURS[1:], _HALF_PX, most)
+def _draw_costs(axes: Axes, errors: Errors) -> None:
+    """Gain of mAP without each type of error."""
+    points = [100 * errors.costs[name] for name in ERRORS]
+    bars = axes.bar([name.replace(" ", "\n") for name in ERRORS], points, color=_COLOURS[1:], width=0.65)
+    axes.bar_label(bars, fmt="%.1f", padding=3)
+    axes.set(title=f"Gain of mAP without each error, tIoU {errors.tiou:g}", ylabel="mAP (points)")
+    axes.set_ylim(0, max(1.0, 1.15 * max(points)))
 
 
-def _sensitivity(sensitivity: Sensitivity, width_px: float) -> list[str]:
+def _draw_sensitivity(axes: Axes, sensitivity: Sensitivity) -> None:
     """Normalised mAP of each group; the dashed line is that of all actions."""
-    groups = [group for group in sensitivity.groups if group.normalised_map is not None]
-    values = [group.normalised_map or 0.0 for group in groups]
-    most = _ceiling(max([*values, sensitivity.normalised_map]))
-    names = [f"{group.name} ({group.actions})" for group in groups]
-    parts = [_text(_MARGIN_PX, 14, f"normalised mAP by {_RESPECTS[sensitivity.respect]}"), *_axes(width_px, most)]
-    parts += _bars(names, values, ["#1f78b4"] * len(values), width_px, most)
-    y_px = _span(0.0, sensitivity.normalised_map, most)[0]
-    line = f'<line x1="{_MARGIN_PX}" x2="{width_px - 20:.1f}" y1="{y_px:.1f}" y2="{y_px:.1f}" '
-    return [*parts, line + 'stroke="black" stroke-dasharray="4 3"/>']
-
-
-def _bars(
-    names: Sequence[str], values: Sequence[float], colours: Sequence[str], width_px: float, most: float
-) -> list[str]:
-    parts = []
-    pitch_px = (width_px - _MARGIN_PX - 20) / max(len(names), 1)
-    for number, (name, value, colour) in enumerate(zip(names, values, colours, strict=True)):
-        x_px = _MARGIN_PX + number * pitch_px
-        y_px, height_px = _span(0.0, max(value, 0.0), most)
-        parts.append(_bar(x_px + 8, y_px, pitch_px - 16, height_px, colour, f"{name}: {100 * value:.2f}"))
-        parts.append(_text(x_px + pitch_px / 2, y_px - 4, f"{100 * value:.1f}", anchor="middle"))
-        parts.append(_text(x_px + pitch_px / 2, _PLOT_PX + 44, name, anchor="middle", size=10))
-    return parts
-
-
-def _axes(width_px: float, most: float) -> list[str]:
-    """Left and lower axis, with per cent at the bottom, the middle and the top."""
-    parts = []
-    for share in (0.0, 0.5, 1.0):
-        y_px = _span(0.0, share * most, most)[0]
-        line = f'<line x1="{_MARGIN_PX}" x2="{width_px - 20:.1f}" y1="{y_px:.1f}" y2="{y_px:.1f}" stroke="#dddddd"/>'
-        parts += [line, _text(_MARGIN_PX - 6, y_px + 4, f"{100 * share * most:.3g}", anchor="end")]
-    return parts
-
-
-def _span(low: float, high: float, most: float) -> tuple[float, float]:
-    """Upper edge and height in pixels of a bar between two values."""
-    return 30 + _PLOT_PX * (1 - high / most), _PLOT_PX * (high - low) / most
-
-
-def _ceiling(value: float) -> float:
-    """The next round number above a fraction, at least one hundredth."""
-    return next((top for top in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if value <= 0.9 * top), 1.0)
-
-
-def _bar(x_px: float, y_px: float, width_px: float, height_px: float, colour: str, hint: str = "") -> str:
-    title = f"<title>{escape(hint)}</title>" if hint else ""
-    return (
-        f'<rect x="{x_px:.1f}" y="{y_px:.1f}" width="{width_px:.1f}" height="{height_px:.1f}" '
-        f'fill="{colour}">{title}</rect>'
-    )
-
-
-def _text(x_px: float, y_px: float, words: str, *, anchor: str = "start", size: int = 11) -> str:
-    return f'<text x="{x_px:.1f}" y="{y_px:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(words)}</text>'
-
-
-def _moved(parts: list[str], x_px: float, y_px: float) -> list[str]:
-    return [f'<g transform="translate({x_px:.1f} {y_px:.1f})">', *parts, "</g>"]
+    groups = sensitivity.groups
+    percent = [100 * (group.normalised_map or 0.0) for group in groups]
+    overall = 100 * sensitivity.normalised_map
+    bars = axes.bar([f"{group.name}\n({group.actions})" for group in groups], percent, color=_BARS, width=0.65)
+    values = [f"{value:.1f}" if group.actions else "" for group, value in zip(groups, percent, strict=True)]
+    axes.bar_label(bars, values, padding=3, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=3)
+    axes.axhline(overall, color="black", linewidth=1, linestyle="--")
+    axes.annotate(
+        f"all {overall:.1f}", (1, overall), xycoords=("axes fraction", "data"), xytext=(3, 0),
+        textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
+    )  # fmt: skip
+    axes.set(title=f"Actions by {_RESPECTS[sensitivity.respect]}", ylabel="normalised mAP (%)")
+    axes.set_ylim(0, max(1.0, 1.15 * max([*percent, overall])))

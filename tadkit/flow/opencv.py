@@ -52,7 +52,7 @@ class OpencvTvl1:
     def __init__(self, *, device: torch.device) -> None:
         if not has_optflow():
             raise SettingsError(
-                f"flow.method 'opencv-tvl1' needs OpenCV's module optflow, missing from OpenCV {opencv_version()} here: "
+                f"flow.method 'opencv-tvl1' needs OpenCV's module optflow, missing from OpenCV {opencv_version()}: "
                 "install opencv-contrib-python instead of opencv-python, or set flow.method = 'tvl1'"
             )
         self.device = device

@@ -55,7 +55,7 @@ def test_the_analysis_is_printed_and_drawn(tadkit, files, tmp_path):
     assert ran.code == 0
     assert "double detection" in ran.out
     assert "normalised mAP" in ran.out
-    assert (tmp_path / "a.svg").exists()
+    assert "tIoU 0.5" in (tmp_path / "a.svg").read_text()
 
 
 def test_a_file_does_not_differ_from_itself(tadkit, files):
@@ -102,8 +102,9 @@ def test_files_the_wrong_way_round_are_named(tadkit, files):
 
 
 def test_a_picture_that_cannot_be_drawn_is_refused_before_the_work(tadkit, files):
-    ran = tadkit("evaluate", *files, "--picture", "a.png")
+    ran = tadkit("evaluate", *files, "--picture", "a.jpg")
     assert (ran.code, ran.out) == (2, "")
+    assert "a.jpg: unknown picture format" in ran.err
 
 
 def test_truth_without_an_action_is_named(tadkit, files):

@@ -4,7 +4,7 @@ import pytest
 
 from tadkit.errors import AnnotationError, UsageError
 from tadkit.evaluation import ERRORS
-from tadkit.evaluation.evaluate import draw_analysis, evaluate, parse_tiou, report_json
+from tadkit.evaluation.evaluate import evaluate, parse_tiou, report_json
 from tadkit.records import Annotation, Dataset, Detection, VideoRecord, write_dataset, write_detections
 
 
@@ -89,20 +89,12 @@ def test_recall_is_told_beside_precision(files):
     assert 0 < report["proposals"]["auc"] <= 1.0
 
 
-def test_the_analysis_is_plain_json_and_a_picture(files, tmp_path):
+def test_the_analysis_is_plain_json(files):
     result = evaluate(*files, protocol="activitynet", tiou=[0.5], subset=None, analysis=True)
     analysis = json.loads(json.dumps(report_json(result)))["analysis"]
     assert analysis["errors"]["0.5"]["shares"]["10G"]["true positive"] == 1.0
     assert set(analysis["errors"]["0.5"]["map_cost"]) == set(ERRORS)
     assert set(analysis["sensitivities"]) == {"coverage", "length_s", "instances"}
-    draw_analysis(tmp_path / "analysis.svg", result, title="found")
-    assert (tmp_path / "analysis.svg").read_text().startswith("<svg")
-
-
-def test_a_picture_of_another_kind_is_refused(files, tmp_path):
-    result = evaluate(*files, protocol="activitynet", tiou=[0.5], subset=None, analysis=True)
-    with pytest.raises(UsageError, match=r"a.png: the picture is an SVG file"):
-        draw_analysis(tmp_path / "a.png", result, title="found")
 
 
 def test_two_files_are_compared_at_every_threshold(files, tmp_path):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import pickle
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -102,9 +105,22 @@ def test_channels_first_is_turned(tmp_path):
     np.testing.assert_array_equal(found.values, VALUES)
 
 
+EVIL = Path(tempfile.gettempdir()) / f"tadkit-test-evil-{os.getpid()}"
+
+
 class Evil:
+    """Creates a file when it is unpickled."""
+
     def __reduce__(self):
-        return (Path.touch, (Path("/tmp/tadkit-test-evil"),))
+        return (Path.touch, (EVIL,))
+
+
+def test_the_evil_file_would_run_code_if_it_were_unpickled():
+    try:
+        pickle.loads(pickle.dumps(Evil()))
+        assert EVIL.exists()
+    finally:
+        EVIL.unlink(missing_ok=True)
 
 
 def evil_pt(path: Path) -> None:
@@ -198,7 +214,7 @@ def test_what_is_no_plain_array_is_refused_in_one_line_and_never_run(suffix, wri
         features(tmp_path / f"v{suffix}")
     assert "\n" not in str(caught.value)
     assert not any(word in str(caught.value) for word in ("weights_only", "allow_pickle", "trust"))
-    assert not Path("/tmp/tadkit-test-evil").exists()
+    assert not EVIL.exists()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +245,7 @@ def test_objects_beside_the_features_are_passed_over(tmp_path):
     np.savez(tmp_path / "v.npz", feats=VALUES, meta=np.array([Evil()], dtype=object))
     (found,) = features(tmp_path / "v.npz")
     np.testing.assert_array_equal(found.values, VALUES)
-    assert not Path("/tmp/tadkit-test-evil").exists()
+    assert not EVIL.exists()
 
 
 def test_sparse_and_half_tensors_are_read(tmp_path):

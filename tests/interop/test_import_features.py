@@ -83,7 +83,10 @@ def test_turned_arrays_are_told_from_their_channels(tmp_path):
     saved(tmp_path / "in", a=5)
     np.save(tmp_path / "in" / "b.npy", np.zeros((3, 7), np.float32))
     (error,) = imported(tmp_path).failed.values()
-    assert "'b' has 7 channels, others have 3" in str(error)
+    assert str(error).endswith("'b' has 7 channels, others have 3; if they are (channels, steps), add --channels-first")
+    np.save(tmp_path / "in" / "b.npy", np.zeros((4, 7), np.float32))
+    (error,) = imported(tmp_path).failed.values()
+    assert str(error).endswith("'b' has 7 channels, others have 3")
 
 
 def test_two_files_of_one_video_are_refused(tmp_path):
@@ -139,6 +142,9 @@ def test_videos_that_the_store_had_before_are_kept_and_told(tmp_path):
     told = Quiet()
     imported(tmp_path, told)
     assert "keeps 1 videos from before, such as 'w'" in told.warnings[0]
+    with read_store(tmp_path / "f.h5", kind="features") as store:
+        assert store.videos() == ["v", "w"]
+        np.testing.assert_array_equal(store.read("w", TRACK), np.full((5, 3), 5.0))
 
 
 def test_turned_arrays_are_told_from_the_length_of_their_video(tmp_path):

@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 )
 @click.option("--subset", metavar="NAME", help="Evaluate only videos of this subset.")
 @click.option("--analysis", is_flag=True, help="Add types of errors, the cost of each, and sensitivities (DETAD).")
-@click.option("--picture", type=PATH, metavar="PATH", help="Write the analysis as an SVG picture.")
+@click.option(
+    "--picture", type=PATH, metavar="PATH", help="Draw the analysis as .svg, .png or .pdf; needs tadkit[plot]."
+)
 @click.option(
     "--compare", type=PATH, metavar="PATH", help="Compare with these detections, by a paired bootstrap over the videos."
 )
@@ -73,14 +75,15 @@ def evaluate(
 
     Prints average precision in per cent, per class and on average, and recall. - reads from stdin.
     """
-    from tadkit.evaluation.evaluate import RESAMPLES, draw_analysis, parse_tiou, refuse_picture, report_json
+    from tadkit.evaluation.evaluate import RESAMPLES, parse_tiou, report_json
     from tadkit.evaluation.evaluate import evaluate as judge
+    from tadkit.evaluation.picture import check_picture, draw_analysis
 
     refuse_stdin_twice(DETECTIONS=detections, ANNOTATIONS=annotations, **{"--compare": compare})
     if compare is None and (resamples is not None or seed is not None):
         raise UsageError("--resamples and --seed need --compare PATH, which names the other detections")
     if picture is not None:
-        refuse_picture(picture)
+        check_picture(picture)
         refuse_output(picture, detections, annotations, compare, option="--picture")
     result = judge(
         or_stdin(detections),
@@ -94,7 +97,8 @@ def evaluate(
         seed=seed or 0,
     )
     if picture is not None:
-        draw_analysis(picture, result, title=str(detections))
+        assert result.diagnosis is not None
+        draw_analysis(picture, result.diagnosis, title=str(detections))
     if as_json:
         click.echo(json.dumps(report_json(result), indent=1))
     else:
