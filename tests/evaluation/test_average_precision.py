@@ -94,6 +94,7 @@ def test_what_is_left_out_is_counted():
     found = {
         "a": [Detection(0, 1, "x", 0.5), Detection(0, 1, "typo", 0.9)],
         "stranger": [Detection(0, 1, "x", 0.9)],
+        "empty stranger": [],
     }
     result = mean_average_precision(truth, found, labels=["x", "z"], tiou=[0.5])
     assert result.average_map == pytest.approx(0.5), "a detection in an unknown video is a false positive"

@@ -46,3 +46,34 @@ def test_precision_is_normalised_by_the_mean_number_of_actions():
     both = diagnose(truth, found, durations_s={"v": 100.0}, labels=None, tiou=[0.5])
     # Of class x: recall 1, N = 2 actions a class, one false positive: 2 / (2 + 1); class y finds nothing.
     assert both.sensitivities[0].normalised_map == pytest.approx(2 / 3 / 2)
+
+
+def test_lengths_on_a_bound_are_in_the_lower_group():
+    lengths_s = (30, 31, 60, 61, 120, 121, 180, 181, 500)
+    truth = {"v": [Annotation(0, length_s, "x") for length_s in lengths_s]}
+    found = groups(truth, {}, "length_s", duration_s=1000.0)
+    assert {name: row[0] for name, row in found.items()} == {"XS": 1, "S": 2, "M": 2, "L": 2, "XL": 2}
+    found = groups(truth, {}, "coverage", duration_s=150.0)
+    assert {name: row[0] for name, row in found.items()} == {"XS": 1, "S": 2, "M": 1, "L": 1, "XL": 4}
+
+
+@pytest.mark.parametrize(("instances", "group"), [(1, "XS"), (2, "S"), (4, "S"), (5, "M"), (8, "M"), (9, "L")])
+def test_instances_are_grouped_by_their_number(instances, group):
+    truth = {"v": [Annotation(n, n + 1, "x") for n in range(instances)]}
+    assert {name: row[0] for name, row in groups(truth, {}, "instances").items()} == {group: instances}
+
+
+def test_instances_of_other_videos_and_classes_do_not_count():
+    truth = {
+        "v": [Annotation(0, 1, "x"), Annotation(2, 3, "x"), Annotation(4, 5, "y")],
+        "w": [Annotation(0, 1, "x"), Annotation(4, 5, "y")],
+    }
+    assert {name: row[0] for name, row in groups(truth, {}, "instances").items()} == {"XS": 3, "S": 2}
+
+
+def test_normalised_precision_is_interpolated():
+    truth = {"v": [Annotation(0, 10, "x"), Annotation(20, 30, "x")]}
+    found = {"v": [Detection(50, 55, "x", 0.9), Detection(0, 10, "x", 0.5), Detection(20, 30, "x", 0.4)]}
+    diagnosis = diagnose(truth, found, durations_s={"v": 100.0}, labels=None, tiou=[0.5])
+    # After the hits: 1 / (1 + 1) and 2 / (2 + 1), of which the envelope is 2 / 3 at both.
+    assert diagnosis.sensitivities[0].normalised_map == pytest.approx(2 / 3)
