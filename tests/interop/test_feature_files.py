@@ -237,7 +237,7 @@ def test_files_with_bytes_changed_are_read_or_refused(suffix, write, tmp_path):
 def test_a_name_in_an_hdf5_file_that_is_no_text_is_refused(tmp_path):
     with h5py.File(tmp_path / "v.h5", "w") as file:
         file[b"v_\xff"] = VALUES
-    with pytest.raises(StoreError, match="is no UTF-8"):
+    with pytest.raises(StoreError, match="is not UTF-8"):
         features(tmp_path / "v.h5")
 
 
