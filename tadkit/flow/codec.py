@@ -78,6 +78,6 @@ def read_flow(
         return np.zeros((stop - start, *coded.shape[1:]), dtype=np.float32)
     motion = coded.astype(np.float32) if bound is None else decode(coded, bound)
     missing = stop - max(start, count)
-    if start >= count:  # only the last frame was asked for
+    if start >= count:  # only the last frame is requested
         return np.repeat(motion[-1:], stop - start, axis=0)
     return np.concatenate([motion, np.repeat(motion[-1:], missing, axis=0)]) if missing > 0 else motion

@@ -50,7 +50,7 @@ def flow_to_colour(
     hues = _fine_wheel()
     right, down = flow[:, 0] / np.float32(full_px), flow[:, 1] / np.float32(full_px)
     angle = np.arctan2(-down, -right)
-    angle[(down == 0) & (right > 0)] = -np.pi  # straight right is red, for either sign of zero
+    angle[(down == 0) & (right > 0)] = -np.pi  # straight right is red, for -0.0 as for 0.0
     turn = (angle / np.float32(np.pi) + 1) * np.float32((len(hues) - 1) / 2)
     colour = hues.take((turn + np.float32(0.5)).astype(np.int32), axis=0)
     speed = np.hypot(right, down)

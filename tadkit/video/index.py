@@ -77,8 +77,8 @@ def build_index(path: Path) -> FrameIndex:
     Packets with the same stamp count as one frame; frames before the first decodable one are skipped.
 
     Raises:
-        VideoError: the file is missing, not a video, truncated (if the container shows it), has no decodable frame, or
-            its stamps are missing or decrease.
+        VideoError: the file is missing, not a video, truncated (if the container states its size), has no decodable
+            frame, or its stamps are missing or decrease.
     """
     refuse_no_file(path)
     with opened(path) as (container, stream):
