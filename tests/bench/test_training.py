@@ -99,7 +99,7 @@ def test_the_command_prints_a_table_and_the_planning_cost(tadkit: Callable[..., 
     rows = [line.split()[0] for line in ran.out.splitlines() if line.split()]
     assert [row for row in rows if row in ("teacher", "student", "head")] == ["teacher", "student", "head"]
     assert "planning: " in ran.out
-    assert "ms a step with 500 videos" in ran.out
+    assert "ms per step with 500 videos" in ran.out
 
 
 @pytest.mark.usefixtures("small")
