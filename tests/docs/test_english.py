@@ -56,13 +56,15 @@ def context(text: str, match: re.Match[str]) -> str:
     return text[max(0, match.start() - 30) : match.end() + 30]
 
 
-def helps(command: click.Command = app, words: tuple[str, ...] = ("tadkit",)) -> Iterator[tuple[str, str]]:
+def helps(
+    command: click.Command = app, words: tuple[str, ...] = ("tadkit",), parent: click.Context | None = None
+) -> Iterator[tuple[str, str]]:
     """The help text of each command, in which settings' descriptions are filled in."""
-    settings = {**app.context_settings, "terminal_width": 1000, "max_content_width": 1000}
-    context = command.context_class(command, info_name=words[-1], **settings)
+    wide = {**command.context_settings, "terminal_width": 1000, "max_content_width": 1000}
+    context = command.context_class(command, info_name=words[-1], parent=parent, **wide)
     yield " ".join(words), f"{command.short_help or ''}\n{command.get_help(context)}"
     for name, inner in getattr(command, "commands", {}).items():
-        yield from helps(inner, (*words, name))
+        yield from helps(inner, (*words, name), context)
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:

@@ -163,5 +163,5 @@ def test_features_of_another_width_are_refused(finished, tmp_path):
 
 def test_a_source_of_features_stands_alone():
     more = '[[sources]]\nkind = "synth"\n'
-    with pytest.raises(SettingsError, match="a source of features stands alone"):
+    with pytest.raises(SettingsError, match="a source of features must be the only source"):
         parse_recipe(RECIPE + more, name="mine")
