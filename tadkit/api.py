@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import overload
 
 from tadkit.config.loading import load_recipe
-from tadkit.detection.detect import load_detector
+from tadkit.detection.detect import OnError, load_detector
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.evaluation import MeanAveragePrecision, Protocol, mean_average_precision
 from tadkit.evaluation.evaluate import parse_tiou, refuse_unrelated
 from tadkit.progress import LogWarnings, Progress
 from tadkit.recipe.run import RunResult
 from tadkit.recipe.run import run as run_recipe
-from tadkit.records import Annotation, Dataset, Detection, check_subset, read_dataset, read_detections
+from tadkit.records import THUMOS14_TIOU, Annotation, Dataset, Detection, check_subset, read_dataset, read_detections
 
 Actions = Mapping[str, Sequence[Annotation]]
 
@@ -27,12 +27,20 @@ def detect(  # type: ignore[overload-overlap]  # a str is an iterable, too; the 
 
 @overload
 def detect(
-    videos: Iterable[str | Path], *, model: str | Path | None = None, device: str = "auto"
+    videos: Iterable[str | Path],
+    *,
+    model: str | Path | None = None,
+    device: str = "auto",
+    on_error: OnError = "raise",
 ) -> VideoDetections: ...
 
 
 def detect(
-    videos: str | Path | Iterable[str | Path], *, model: str | Path | None = None, device: str = "auto"
+    videos: str | Path | Iterable[str | Path],
+    *,
+    model: str | Path | None = None,
+    device: str = "auto",
+    on_error: OnError = "raise",
 ) -> Detections | VideoDetections:
     """Detect actions in a video, or in several videos and folders of them.
 
@@ -42,20 +50,22 @@ def detect(
         videos: one file gives its :class:`Detections`, a list gives :class:`VideoDetections`.
         model: name of a bundled model, or a detector's checkpoint; None is the bundled ``people-motion``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        on_error: with a list, ``collect`` keeps the errors of failed videos in ``failed`` instead of raising the first.
 
     Raises:
         VideoError: a video cannot be read.
         WeightsError: there is no such model, or it cannot be loaded.
         UsageError: the device is not available.
     """
-    return load_detector(model, device=device).detect(videos)
+    detector = load_detector(model, device=device)
+    return detector.detect(videos) if isinstance(videos, str | Path) else detector.detect(videos, on_error=on_error)
 
 
 def evaluate(
     detections: str | Path | Mapping[str, Sequence[Detection]] | Detections,
     annotations: str | Path | Dataset | Actions,
     *,
-    tiou: Sequence[float] | str = "0.3:0.1:0.7",
+    tiou: Sequence[float] | str = THUMOS14_TIOU,
     protocol: Protocol = "activitynet",
     subset: str | None = None,
     labels: Sequence[str] | None = None,

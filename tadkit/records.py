@@ -59,6 +59,8 @@ class Detection:
 
 
 DetectionsByVideo = Mapping[str, Sequence[Detection]]
+THUMOS14_TIOU = "0.3:0.1:0.7"
+"""THUMOS14's thresholds, from 0.3 in steps of 0.1 to 0.7; what evaluation uses unless others are given."""
 HIGH_CONFIDENCE = 0.3
 """Default minimum score of the detections that are shown to a person."""
 

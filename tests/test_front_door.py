@@ -73,6 +73,7 @@ def test_a_video_that_fails_is_raised_or_collected(
     found = detector.detect([bad, good], on_error="collect")
     assert list(found) == ["good"]
     assert list(found.failed) == ["bad"]
+    assert list(tadkit.detect([bad, good], model=tiny_model, device="cpu", on_error="collect").failed) == ["bad"]
     with pytest.raises(tadkit.TadkitError, match="no such file"):
         tadkit.load_detector(tmp_path / "gone.safetensors")
 

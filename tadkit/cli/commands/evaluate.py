@@ -19,6 +19,7 @@ from tadkit.cli.options import (
     refuse_stdin_twice,
 )
 from tadkit.errors import UsageError
+from tadkit.records import THUMOS14_TIOU
 
 if TYPE_CHECKING:
     from tadkit.config import Protocol
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tiou",
     metavar="LIST",
-    default="0.3:0.1:0.7",
+    default=THUMOS14_TIOU,
     show_default=True,
     help="Thresholds: first:step:last, or a list such as 0.5,0.75.",
 )
