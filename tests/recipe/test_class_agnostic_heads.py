@@ -84,7 +84,7 @@ def test_a_list_of_classes_is_refused_with_the_way_out_and_one_name_taken(tadkit
     names.write_text("Archery\nDiving\n")
     ran = tadkit(*call, "--labels", names)
     assert ran.code == 2
-    assert "2 different classes; the head has 1 and no classifier; leave --labels out: --video-scores" in ran.err
+    assert "2 different classes; the head has 1 and no classifier; leave out --labels: --video-scores" in ran.err
     names.write_text("event\n")
     assert tadkit(*call, "--labels", names).code == 0
     assert load_head(out)[1] == ("event",)
