@@ -245,9 +245,10 @@ def diou_loss_1d(predicted: Float[Tensor, "n 2"], target: Float[Tensor, "n 2"]) 
 
     Distances must not be negative. For segments of zero length the loss and its gradient are finite.
     """
+    iou = _iou_around(predicted, target)  # first: the order of these terms decides how their gradients are rounded
     hull = torch.maximum(predicted, target).sum(dim=-1)
     centres_apart = 0.5 * ((predicted[:, 1] - predicted[:, 0]) - (target[:, 1] - target[:, 0]))
-    return 1 - _iou_around(predicted, target) + (centres_apart / hull.clamp(min=_TINY)) ** 2
+    return 1 - iou + (centres_apart / hull.clamp(min=_TINY)) ** 2
 
 
 class Targets(NamedTuple):
