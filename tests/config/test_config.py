@@ -18,6 +18,8 @@ from tadkit.config import (
     TrainSettings,
     VideoSettings,
 )
+from tadkit.config.loading import check_settings
+from tadkit.errors import SettingsError
 
 ALL = [
     value
@@ -135,3 +137,10 @@ def test_paths_are_read_from_text():
 )
 def test_settings_without_effect_on_the_weights_depend_on_the_others(changed, named):
     assert TrainSettings.model_validate(changed).without_effect == named
+
+
+def test_a_net_without_published_weights_needs_no_setting_to_say_so():
+    assert config.BackboneSettings(name="tiny").pretrained is False
+    assert config.BackboneSettings().pretrained is True
+    with pytest.raises(SettingsError, match=r"teacher_backbone: there are no ImageNet weights for 'tiny'"):
+        check_settings(config.ModelSettings, {"teacher_backbone": {"name": "tiny", "pretrained": True}}, name="r")

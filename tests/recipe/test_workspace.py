@@ -160,3 +160,14 @@ def test_a_held_out_subset_that_is_not_there_is_refused_with_those_that_are(toy:
         SettingsError, match=r"split\.held_out: no subset 'Test'; the annotations have 'training', 'validation'"
     ):
         opened(toy, "split.kind=subset", 'split.held_out=["Test"]')
+
+
+def test_a_label_without_any_action_is_reported_with_the_nearest_one(toy: Path) -> None:
+    progress = Quiet()
+    recipe = load_recipe(toy, overrides=['labels=["slide", "rset", "jump"]'])
+    open_workspace(recipe, base=toy.parent, progress=progress)
+    assert progress.warnings == ["recipe 'toy': no annotation is labelled 'rset' (did you mean 'rest'?), 'jump'"]
+    with pytest.raises(
+        SettingsError, match=r"no annotation has one of its labels; the annotations have 'rest', 'slide'"
+    ):
+        opened(toy, 'labels=["run", "jump"]')
