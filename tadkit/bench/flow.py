@@ -24,13 +24,12 @@ from tadkit.config import (
     Tvl1Settings,
     VideoSettings,
 )
-from tadkit.devices import torch_device
 from tadkit.errors import UsageError
 from tadkit.flow import FlowMethod, build_flow
 from tadkit.flow.opencv import same_threads
 from tadkit.flow.truth import FlowError, TruthPair, end_point_distance, flow_error, read_truth
 from tadkit.progress import Progress
-from tadkit.torchvision_import import import_torchvision
+from tadkit.runtime import import_torchvision, torch_device
 from tadkit.video import open_sampled
 
 REFERENCE = "opencv-tvl1"

@@ -15,13 +15,13 @@ from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.config.loading import check_settings, merged
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, video_scores_for
-from tadkit.devices import torch_device
 from tadkit.errors import SettingsError, TadkitError, VideoError
 from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector
 from tadkit.progress import LogWarnings, Progress
 from tadkit.records import Detection
+from tadkit.runtime import torch_device
 from tadkit.video import SampledVideo, open_sampled
 from tadkit.video.discovery import named, videos_in
 from tadkit.zoo import model_path

@@ -11,13 +11,13 @@ from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import Track, detections_in_features, video_scores_for
-from tadkit.devices import torch_device
 from tadkit.errors import WeightsError
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.head_file import build_head_of
 from tadkit.models.heads import Head
 from tadkit.progress import Progress
 from tadkit.records import Detection
+from tadkit.runtime import torch_device
 from tadkit.store import TrackReader, read_store
 from tadkit.timeline import Timeline
 

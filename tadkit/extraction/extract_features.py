@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tadkit.checkpoint import Checkpoint, load_checkpoint, read_kind
 from tadkit.config import VideoSettings, View
-from tadkit.devices import torch_device
 from tadkit.errors import VideoError
 from tadkit.extraction.branch_features import branch_features
 from tadkit.extraction.results import ExtractionResult, description
@@ -15,6 +14,7 @@ from tadkit.keys import features_key
 from tadkit.models.detector import build_detector, build_student
 from tadkit.models.student import Student
 from tadkit.progress import Progress
+from tadkit.runtime import torch_device
 from tadkit.store import TrackStore, open_store
 from tadkit.video import open_sampled
 from tadkit.video.digests import source_digest

@@ -12,7 +12,6 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import FlowSettings, RaftSettings, VideoSettings
-from tadkit.devices import torch_device
 from tadkit.errors import TadkitError, UsageError, VideoError
 from tadkit.extraction.flow_video import Advanced, Done, Event, Failed, FlowJob
 from tadkit.extraction.flow_workers import flow_of_jobs
@@ -24,6 +23,7 @@ from tadkit.flow import build_flow
 from tadkit.keys import flow_key
 from tadkit.models.detector import build_teacher
 from tadkit.progress import Progress
+from tadkit.runtime import torch_device
 from tadkit.store import TrackStore, open_store
 from tadkit.video.digests import source_digest
 from tadkit.video.discovery import named

@@ -11,7 +11,6 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import ModelSettings, View
-from tadkit.devices import torch_device
 from tadkit.extraction.results import ExtractionResult
 from tadkit.flow.codec import read_flow
 from tadkit.keys import teacher_outputs_key
@@ -20,6 +19,7 @@ from tadkit.models.detector import build_teacher
 from tadkit.models.heads import HeadPredictions
 from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress
+from tadkit.runtime import torch_device
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
 from tadkit.timeline import Timeline
 from tadkit.video import windows

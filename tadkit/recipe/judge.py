@@ -17,7 +17,6 @@ from tadkit.config import HeadSettings, Recipe
 from tadkit.detection.detect import detections_in_branches
 from tadkit.detection.detect_features import HeadFile, track_of
 from tadkit.detection.tail import detections_of, video_scores_for
-from tadkit.devices import torch_device
 from tadkit.evaluation import Interval, bootstrap_map, mean_average_precision
 from tadkit.extraction.branch_features import BranchFeatures
 from tadkit.files import digest_of, digest_of_file, write_text
@@ -27,6 +26,7 @@ from tadkit.models.head_file import load_head
 from tadkit.models.heads import AGNOSTIC_LABEL, Candidates, Head, HeadPredictions, head_labels
 from tadkit.recipe.workspace import Workspace
 from tadkit.records import Annotation, Detection, write_detections
+from tadkit.runtime import torch_device
 from tadkit.store import TrackReader, read_store
 
 JUDGED_BY = 1

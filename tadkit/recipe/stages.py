@@ -8,7 +8,6 @@ from functools import partial
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import View
-from tadkit.devices import torch_device
 from tadkit.errors import StoreError, WeightsError
 from tadkit.extraction.extract_features import extract_features_of
 from tadkit.extraction.extract_flow import extract_flow_of
@@ -20,6 +19,7 @@ from tadkit.recipe.inputs import Inputs
 from tadkit.recipe.train import distill, train_head, train_on_features, train_teacher
 from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
+from tadkit.runtime import torch_device
 from tadkit.views import views_of
 
 _MUCH_CLIPPED = 0.01

@@ -240,7 +240,7 @@ def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, 
     and take a track's windows as one batch. Heads alternate in each round; figures are medians.
     """
     from tadkit.bench.heads import bench_heads, report_json
-    from tadkit.devices import torch_device
+    from tadkit.runtime import torch_device
 
     with TerminalProgress() as progress:
         result = bench_heads(
@@ -288,7 +288,7 @@ def training(steps: int, rounds: int, threads: int | None, device: str, as_json:
     10,000 videos. Stages alternate in each round; figures are medians.
     """
     from tadkit.bench.training import bench_training, report_json
-    from tadkit.devices import torch_device
+    from tadkit.runtime import torch_device
 
     with TerminalProgress() as progress:
         result = bench_training(

@@ -96,7 +96,7 @@ def _optflow() -> str:
 
 
 def _torchvision() -> str:
-    from tadkit.torchvision_import import import_torchvision
+    from tadkit.runtime import import_torchvision
 
     return f"{import_torchvision().__version__}, for flow.method raft-small and raft-large"
 

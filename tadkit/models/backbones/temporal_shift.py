@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tadkit.config import BackboneSettings
 from tadkit.errors import SettingsError
 from tadkit.models.backbones import efficientnet_lite
-from tadkit.torchvision_import import import_torchvision
+from tadkit.runtime import import_torchvision
 
 _TINY_CHANNELS = (16, 32, 64, 128)
 

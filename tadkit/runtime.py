@@ -1,4 +1,4 @@
-"""Importing torchvision where its compiled operators do not load.
+"""What is installed beside tadkit: the devices of torch, and torchvision, whose compiled operators may be missing.
 
 torchvision's wheel on PyPI is linked against CUDA; beside a CPU build of torch its operators (``nms`` and others) are
 missing and ``import torchvision`` raises while it describes them. tadkit uses only the nets written in Python, so
@@ -12,7 +12,28 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import torch
 import torch.library
+
+from tadkit.errors import UsageError
+
+
+def torch_device(name: str) -> torch.device:
+    """The torch device called ``name``; ``auto`` is the GPU if there is one.
+
+    Raises:
+        UsageError: this machine has no such device.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()  # a meta tensor has no values to copy
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {name}: not usable here ({reason}); try --device auto") from error
+    return device
 
 
 def import_torchvision(name: str = "torchvision") -> ModuleType:
