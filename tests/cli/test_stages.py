@@ -16,7 +16,7 @@ def test_example_recipes_are_valid(path):
 
 
 def test_a_stage_whose_input_is_missing_says_so_in_one_line(tadkit, tmp_path):
-    small = ["--set", "sources.0.count=2", "--set", "sources.0.duration_s=5", "--set", f"out='{tmp_path}'"]
+    small = ["--set", "sources.0.count=2", "--set", "sources.0.duration_s=10", "--set", f"out='{tmp_path}'"]
     ran = tadkit("train-head", EXAMPLES / "synth.toml", *small)
     assert ran.code > 1
     (line,) = [line for line in ran.err.splitlines() if line.startswith("tadkit: error: ")]
