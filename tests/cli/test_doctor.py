@@ -28,6 +28,7 @@ def test_an_installation_with_everything_is_healthy(tadkit):
     rows = rows_of(ran.out)
     assert rows["tadkit"] == ["ok", __version__]
     assert torch.__version__ in rows["torch"][1]
+    assert rows["bundled models"][1] == "people-motion.safetensors (research use)"
     parts = {"python", "device", "PyAV", "h5py", "cv2", "cv2.optflow", "torchvision", "bundled models"}
     assert parts <= {name for name, (state, _) in rows.items() if state == "ok"}
 

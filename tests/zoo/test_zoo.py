@@ -25,6 +25,15 @@ def test_the_bundled_model_loads_and_has_a_card() -> None:
     assert path.with_suffix(".md").read_text(encoding="utf-8").strip()
 
 
+def test_every_page_that_offers_the_model_names_the_terms_of_its_weights() -> None:
+    path = bundled_model()
+    assert (path.parent / "LICENSE-people-motion").read_text(encoding="utf-8").count("research") >= 2
+    for page in (path.with_suffix(".md"), EXAMPLES.parent / "README.md"):
+        text = page.read_text(encoding="utf-8")
+        assert "research use" in text.replace("*", ""), page
+        assert "LICENSE-people-motion" in text, page
+
+
 def test_it_finds_at_least_four_of_five_actions_of_the_example() -> None:
     truth = read_dataset(EXAMPLES / "room.json").videos["room"].annotations
     shown = load_detector(device="cpu").detect(EXAMPLES / "room.mp4").above(HIGH_CONFIDENCE)

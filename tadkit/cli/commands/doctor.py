@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module, resources
 from importlib.metadata import version
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -106,7 +108,13 @@ def _models() -> str:
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".safetensors"))
     if not names:
         raise FileNotFoundError(f"no .safetensors in {folder}")
-    return ", ".join(names)
+    return ", ".join(f"{name} ({_terms(folder, Path(name).stem)})" for name in names)
+
+
+def _terms(folder: Traversable, model: str) -> str:
+    """What a model may be used for: the words after the colon in the first line of its licence."""
+    first = (folder / f"LICENSE-{model}").read_text(encoding="utf-8").split("\n", 1)[0]
+    return first.rpartition(": ")[2]
 
 
 _PARTS = (
