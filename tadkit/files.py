@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from tadkit.errors import TadkitError, UsageError
 
 _READ_BYTES = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+LONGEST_NAME_BYTES = 240
+"""Longest part of a name that may become a file's: file systems allow 255 bytes, of which a suffix needs some."""
 
 
 @contextmanager
@@ -130,3 +133,9 @@ def digest_of_file(path: Path) -> str:
         while block := file.read(_READ_BYTES):
             total.update(block)
     return total.hexdigest()
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether ``name``, joined to a folder, may lead out of it: an absolute path, or one with a part ``..``."""
+    parts = re.split(r"[/\\]", name)
+    return ".." in parts or (len(parts) > 1 and (parts[0] == "" or re.fullmatch("[A-Za-z]:", parts[0]) is not None))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+from tadkit.errors import printable
+
 
 class Progress(Protocol):
     """Receives progress reports; the command line draws them, a notebook may ignore them."""
@@ -42,4 +44,4 @@ class LogWarnings(Quiet):
     def warn(self, message: str) -> None:
         """Log the warning under the name ``tadkit``."""
         super().warn(message)
-        logging.getLogger("tadkit").warning("%s", message)
+        logging.getLogger("tadkit").warning("%s", printable(message))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tadkit.annotations.findings import Finding
+from tadkit.annotations.names import check_labels, check_name
 from tadkit.annotations.presets import Preset
 from tadkit.records import AMBIGUOUS, LONGEST_S
 
@@ -79,6 +80,7 @@ def check_entries(entries: Sequence[Entry], preset: Preset | None) -> Iterator[F
 
 
 def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
+    yield from check_name(entry.name)
     if not isinstance(entry.content, dict):
         yield Finding("error", entry.name, "form", "is not an object with duration, subset and annotations")
         return
@@ -91,6 +93,7 @@ def _check_entry(entry: Entry, preset: Preset | None) -> Iterator[Finding]:
     yield from _subset(entry)
     if not isinstance(entry.content.get("annotations", []), list):
         yield Finding("error", entry.name, "form", "has annotations that are not a list")
+    yield from check_labels(entry.labels, entry.name)
     spans: Counter[tuple[float, float, str]] = Counter()
     for place, item in enumerate(entry.annotations):
         span = yield from _annotation(entry.name, place, item, duration_s, preset)

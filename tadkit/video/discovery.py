@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tadkit.errors import UsageError, VideoError
+from tadkit.files import leaves_folder
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 """Suffixes, in lower case, of the files in a folder that count as videos; case is ignored."""
@@ -20,8 +21,11 @@ def is_video(path: Path) -> bool:
 def find_video(name: str, folder: Path) -> Path | None:
     """The file of the video ``name`` in ``folder``, or None.
 
-    ActivityNet's files begin with ``v_``, which its annotations omit and other formats keep. Either is found.
+    ActivityNet's files begin with ``v_``, which its annotations omit and other formats keep. Either is found. A name
+    that leads out of the folder is never looked for.
     """
+    if leaves_folder(name) or "\0" in name:
+        return None
     suffixes = (*VIDEO_SUFFIXES, *map(str.upper, VIDEO_SUFFIXES))
     stems = (name, name.removeprefix("v_") if name.startswith("v_") else f"v_{name}")
     candidates = (folder / (stem + suffix) for stem in stems for suffix in suffixes)

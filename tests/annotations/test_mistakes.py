@@ -23,6 +23,33 @@ def annotated(*segment: Any, label: str = "walk") -> Entry:
     return entry(annotations=[{"segment": list(segment), "label": label}])
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("cam\x1b[31m1", "control-characters"),
+        ("two\nlines", "control-characters"),
+        ("../../outside", "path"),
+        ("a/../../b", "path"),
+        ("..\\b", "path"),
+        ("/etc/passwd", "path"),
+        ("C:\\videos\\a", "path"),
+        ("C:/videos/a", "path"),
+        ("n" * 241, "long-name"),
+        ("n" * 240 + "/" + "\N{LATIN SMALL LETTER O WITH DIAERESIS}" * 121, "long-name"),
+        ("  ", "name"),
+        ("", "name"),
+    ],
+)
+def test_a_name_that_cannot_be_that_of_a_file_is_an_error(name, what):
+    (finding,) = found(entry(name))
+    assert (finding.level, finding.what) == ("error", what)
+
+
+@pytest.mark.parametrize("name", ["a..b", "v_1", "day 1/cam:2", "n" * 240, "Kuechenvideo \N{LATIN SMALL LETTER SHARP S}"])
+def test_an_odd_name_that_a_file_can_have_is_right(name):
+    assert found(entry(name)) == []
+
+
 def test_what_is_right_has_no_findings():
     assert found(annotated(0, 10.0), entry("w", subset="testing")) == []
 
@@ -50,6 +77,8 @@ def test_what_is_right_has_no_findings():
         (Entry("a.json", "v", 3), "error", "form", "is not an object"),
         (entry(subset="val"), "error", "subset", "unknown subset 'val'"),
         (entry(subset=""), "warning", "subset", "has no subset"),
+        (annotated(1, 2, label="weld\x1b[31m"), "error", "control-characters", "label 'weld\x1b[31m' has control"),
+        (annotated(1, 2, label="\u202edlew"), "error", "control-characters", "has control characters"),
     ],
 )
 def test_one_wrong_thing_is_one_finding(wrong, level, what, said):

@@ -14,6 +14,7 @@ from tadkit.annotations.forms import Format, Tool
 from tadkit.annotations.presets import PresetName
 from tadkit.cli.console import TerminalProgress, print_line, print_note, print_table, print_warning
 from tadkit.cli.options import PATH, POSITIVE, example
+from tadkit.errors import printable
 
 if TYPE_CHECKING:
     from tadkit.annotations.convert import SubsetCounts
@@ -201,8 +202,9 @@ def _print_stats(result: Stats) -> None:
     rows = [_stats_row(label, of_class) for label, of_class in result.per_class.items()]
     print_line(f"{result.videos} videos, {result.hours:.2f} hours")
     print_table(headings, [*rows, _stats_row("all", result.total)], right=headings[1:])
-    width = max(map(len, result.per_class))
-    _draw("actions of each class", [(f"{label:<{width}}", c.instances) for label, c in result.per_class.items()])
+    counts = [(printable(label), of_class.instances) for label, of_class in result.per_class.items()]
+    width = max(len(label) for label, _ in counts)
+    _draw("actions of each class", [(f"{label:<{width}}", count) for label, count in counts])
     _draw("actions by length", [(f"{low:>8g} to {high:<6g} s", count) for low, high, count in result.histogram])
     shares = [(f"{100 * low:>3g} to {100 * high:<3g} %", count) for low, high, count in result.coverage_histogram]
     _draw("actions by coverage, the fraction of the video that one covers", shares)
