@@ -45,3 +45,40 @@ class LogWarnings(Quiet):
         """Log the warning under the name ``tadkit``."""
         super().warn(message)
         logging.getLogger("tadkit").warning("%s", printable(message))
+
+
+class VideoProgress:
+    """Progress through videos, of which a single one may take hours.
+
+    One video is counted in frames. Of several each counts as one, in fractions, with its frames in the note, so that the
+    time left is right however long they are.
+    """
+
+    def __init__(self, progress: Progress, task: str, *, videos: int) -> None:
+        """Start ``task`` over ``videos`` videos."""
+        self._progress, self._task, self._videos = progress, task, videos
+        self._name, self._frames, self._done, self._reported = "", 0, 0, 0.0
+        if videos != 1:
+            progress.start(task, total=videos, unit="videos")
+
+    def begin(self, name: str, *, frames: int) -> None:
+        """Begin a video of ``frames`` sampled frames."""
+        self._name, self._frames, self._done, self._reported = name, frames, 0, 0.0
+        if self._videos == 1:
+            self._progress.start(self._task, total=frames, unit="frames")
+
+    def advance(self, frames: int) -> None:
+        """Report ``frames`` more of the video as done."""
+        self._done += frames
+        if self._videos == 1:
+            self._progress.advance(frames, note=self._name)
+        else:
+            share = min(frames / max(1, self._frames), 1 - self._reported)
+            self._reported += share
+            self._progress.advance(share, note=f"{self._name}: {self._done} of {self._frames} frames")
+
+    def end(self, name: str) -> None:
+        """End a video, done or failed."""
+        if self._videos != 1:
+            self._progress.advance(1 - self._reported, note=name)
+        self._reported = 0.0

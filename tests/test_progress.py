@@ -1,6 +1,32 @@
 from __future__ import annotations
 
-from tadkit.progress import Quiet
+from pathlib import Path
+
+import pytest
+
+from tadkit.detection.detect import load_detector
+from tadkit.errors import VideoError
+from tadkit.progress import Quiet, VideoProgress
+from tadkit.video import open_sampled
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "room.mp4"
+
+
+class Kept(Quiet):
+    """Keeps every report."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks: list[tuple[str, float, str]] = []
+        self.amounts: list[float] = []
+        self.notes: list[str] = []
+
+    def start(self, task: str, *, total: float, unit: str) -> None:
+        self.tasks.append((task, total, unit))
+
+    def advance(self, amount: float = 1.0, *, note: str = "") -> None:
+        self.amounts.append(amount)
+        self.notes.append(note)
 
 
 def test_quiet_prints_nothing_and_keeps_warnings(capsys):
@@ -11,3 +37,49 @@ def test_quiet_prints_nothing_and_keeps_warnings(capsys):
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
     assert quiet.warnings == ["dark"]
+
+
+def test_one_video_is_counted_in_frames():
+    kept = Kept()
+    progress = VideoProgress(kept, "detect", videos=1)
+    progress.begin("a", frames=300)
+    progress.advance(128)
+    progress.advance(172)
+    progress.end("a")
+    assert kept.tasks == [("detect", 300, "frames")]
+    assert kept.amounts == [128, 172]
+
+
+def test_each_of_several_videos_counts_as_one_whatever_becomes_of_it():
+    kept = Kept()
+    progress = VideoProgress(kept, "detect", videos=3)
+    progress.begin("a", frames=300)
+    progress.advance(100)
+    assert (kept.amounts, kept.notes) == ([pytest.approx(1 / 3)], ["a: 100 of 300 frames"])
+    progress.end("a")  # failed after a third
+    progress.end("b")  # could not be opened
+    progress.begin("c", frames=7)
+    progress.advance(7)
+    progress.end("c")
+    assert kept.tasks == [("detect", 3, "videos")]
+    assert sum(kept.amounts) == pytest.approx(3)
+    assert min(kept.amounts) >= 0
+
+
+def test_detection_reports_the_frames_of_one_video_and_the_shares_of_several(tmp_path):
+    detector = load_detector(device="cpu")
+    with open_sampled(EXAMPLE, detector.video) as sampled:
+        frames = len(sampled)
+    one, several = Kept(), Kept()
+    found = detector.detect(EXAMPLE, progress=one)
+    assert one.tasks == [("detect", frames, "frames")]
+    assert sum(one.amounts) == frames
+    assert len(one.amounts) == -(-frames // 128)
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(b"no video")
+    both = detector.detect([EXAMPLE, damaged], on_error="collect", progress=several)
+    assert list(both["room"]) == list(found)
+    assert isinstance(both.failed["damaged"], VideoError)
+    assert several.tasks == [("detect", 2, "videos")]
+    assert sum(several.amounts) == pytest.approx(2)
+    assert several.notes[0] == f"room: 128 of {frames} frames"

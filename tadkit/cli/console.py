@@ -104,7 +104,13 @@ class TerminalProgress:
         rate = self._done / took_s if took_s > 0 else 0.0
         left = f", {clock((self._total - self._done) / rate)} left" if rate > 0 and self._total > self._done else ""
         noted = f", {note}" if note else ""
-        return f"{self._name}: {self._done:g} of {self._total:g} {self._unit}, {rate:.3g} a second{left}{noted}"
+        done = f"{_count(self._done)} of {_count(self._total)} {self._unit}"
+        return f"{self._name}: {done}, {rate:.3g} a second{left}{noted}"
+
+
+def _count(number: float) -> str:
+    """A whole number as it is, a fraction of one with one decimal."""
+    return f"{number:.0f}" if abs(number - round(number)) < 1e-6 else f"{number:.1f}"
 
 
 def _bars() -> Bars:
@@ -116,10 +122,10 @@ def _bars() -> Bars:
         """Units done, and units per second."""
 
         def render(self, task: Task) -> Text:
-            of = f"/{task.total:g}" if task.total else ""
+            of = f"/{_count(task.total)}" if task.total else ""
             speed = task.finished_speed or task.speed
             rate = f" ({speed:.3g}/s)" if speed else ""
-            return Text(f"{task.completed:g}{of} {task.fields['unit']}{rate}")
+            return Text(f"{_count(task.completed)}{of} {task.fields['unit']}{rate}")
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), Rate(), TimeRemainingColumn())
     note = TextColumn("{task.fields[note]}", markup=False)

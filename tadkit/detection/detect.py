@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -19,7 +19,7 @@ from tadkit.errors import SettingsError, TadkitError, VideoError
 from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector
-from tadkit.progress import LogWarnings, Progress
+from tadkit.progress import LogWarnings, Progress, VideoProgress
 from tadkit.records import Detection
 from tadkit.runtime import torch_device
 from tadkit.video import SampledVideo, open_sampled
@@ -58,7 +58,7 @@ class Detector:
 
     @overload
     def detect(  # type: ignore[overload-overlap]  # a str is an iterable, too; the first fits before
-        self, videos: str | Path, *, video_scores: str | Path | None = None
+        self, videos: str | Path, *, video_scores: str | Path | None = None, progress: Progress | None = None
     ) -> Detections: ...
 
     @overload
@@ -87,16 +87,18 @@ class Detector:
             video_scores: JSON file of scores of whole videos, {video: {label: score}}, that weight the detections.
             on_error: with several videos, ``raise`` stops at the first that fails; ``collect`` goes through all and
                 keeps the errors in ``failed``.
-            progress: counts videos.
+            progress: counts videos, or the frames of a single one.
 
         Raises:
             VideoError: a video cannot be read.
             AnnotationError: ``video_scores`` cannot be read or does not fit the model.
         """
         scores = self._video_scores(video_scores)
-        if isinstance(videos, str | Path):
-            return self._detections(Path(videos).stem, Path(videos), scores)
         progress = progress or LogWarnings()
+        if isinstance(videos, str | Path):
+            return self._detections(
+                Path(videos).stem, Path(videos), scores, VideoProgress(progress, "detect", videos=1)
+            )
         found: dict[str, Detections] = {}
         failed: dict[str, TadkitError] = {}
         sources: list[Path] = []
@@ -109,15 +111,15 @@ class Detector:
                     raise
                 failed[source.stem] = error
         items = named(videos_in(sources))
-        progress.start("detect", total=len(items), unit="videos")
+        advances = VideoProgress(progress, "detect", videos=len(items))
         for name, path in items.items():
             try:
-                found[name] = self._detections(name, path, scores)
+                found[name] = self._detections(name, path, scores, advances)
             except TadkitError as error:
                 if on_error == "raise":
                     raise
                 failed[name] = error
-            progress.advance(note=name)
+            advances.end(name)
         return VideoDetections(found, origin=self.origin, failed=failed)
 
     def iter_detect(
@@ -131,15 +133,18 @@ class Detector:
         """
         scores = self._video_scores(video_scores)
         for name, path in named(videos_in([Path(video) for video in videos])).items():
-            yield self._detections(name, path, scores)
+            yield self._detections(name, path, scores, VideoProgress(LogWarnings(), "detect", videos=1))
 
     def _video_scores(self, path: str | Path | None) -> VideoScoresFile | None:
         file = None if path is None else Path(path)
         return video_scores_for(self.net.joint.head, self.labels, path=file, decoding=self.decoding)
 
-    def _detections(self, name: str, path: Path, scores: VideoScoresFile | None) -> Detections:
+    def _detections(self, name: str, path: Path, scores: VideoScoresFile | None, progress: VideoProgress) -> Detections:
         with open_sampled(path, self.video) as sampled:
-            found = detections_in_video(self.net, sampled, name=name, decoding=self.decoding, video_scores=scores)
+            progress.begin(name, frames=len(sampled))
+            found = detections_in_video(
+                self.net, sampled, name=name, decoding=self.decoding, video_scores=scores, advance=progress.advance
+            )
             return Detections(found, video=name, duration_s=sampled.duration_s, origin=self.origin)
 
     def __repr__(self) -> str:
@@ -188,11 +193,15 @@ def detections_in_video(
     video_scores: VideoScoresFile | None = None,
     core_frames: int = CORE_FRAMES,
     core_steps: int = CORE_STEPS,
+    advance: Callable[[int], None] | None = None,
 ) -> list[Detection]:
-    """Detections of one open video, best score first; the result does not depend on the sizes of windows."""
+    """Detections of one open video, best score first; the result does not depend on the sizes of windows.
+
+    ``advance`` is called with each number of sampled frames that is done.
+    """
     return detections_in_branches(
         detector,
-        branch_features(detector.student, video, core_frames=core_frames)["original"],
+        branch_features(detector.student, video, core_frames=core_frames, advance=advance)["original"],
         Track(name, video.timeline.strided(detector.student.backbone.stride), video.duration_s),
         decoding=decoding,
         video_scores=video_scores,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,11 +27,17 @@ class BranchFeatures(NamedTuple):
 
 @torch.inference_mode()
 def branch_features(
-    student: Student, video: SampledVideo, *, views: Sequence[View] = ("original",), core_frames: int = CORE_FRAMES
+    student: Student,
+    video: SampledVideo,
+    *,
+    views: Sequence[View] = ("original",),
+    core_frames: int = CORE_FRAMES,
+    advance: Callable[[int], None] | None = None,
 ) -> dict[View, BranchFeatures]:
     """Features of every view, decoding the video once.
 
     Windows have the halo that the student's shifts and mappings need, so the result equals that of one pass.
+    ``advance`` is called with the number of frames that each of them adds.
 
     Raises:
         VideoError: a frame cannot be decoded.
@@ -48,6 +54,8 @@ def branch_features(
             motion, appearance = (None if x is None else x[0, :, core].T.cpu().numpy() for x in student(seen, mask))
             assert appearance is not None
             parts[view].append(BranchFeatures(motion, appearance))
+        if advance is not None:
+            advance(window.core_stop - window.core_start)
     return {view: _joined(tracks) for view, tracks in parts.items()}
 
 

@@ -13,7 +13,7 @@ from tadkit.extraction.results import ExtractionResult, description
 from tadkit.keys import features_key
 from tadkit.models.detector import build_detector, build_student
 from tadkit.models.student import Student
-from tadkit.progress import Progress
+from tadkit.progress import Progress, VideoProgress
 from tadkit.runtime import torch_device
 from tadkit.store import TrackStore, open_store
 from tadkit.video import open_sampled
@@ -69,7 +69,7 @@ def extract_features_of(
     result = ExtractionResult()
     student = student.to(torch_device(device)).eval()
     settings = {"model": checkpoint.digest, "video": video.model_dump(mode="json")}
-    progress.start("extract-features", total=len(items), unit="videos")
+    advances = VideoProgress(progress, "extract-features", videos=len(items))
     with open_store(out, kind="features", settings=settings, labels=checkpoint.labels) as store:
         for name, path in items.items():
             try:
@@ -77,11 +77,13 @@ def extract_features_of(
                 if store.has(name, key):
                     result.reused.append(name)
                 else:
-                    _features_of_video(store, name, path, key=key, student=student, video=video, views=views)
+                    _features_of_video(
+                        store, name, path, key=key, student=student, video=video, views=views, progress=advances
+                    )
                     result.done.append(name)
             except VideoError as error:
                 result.failed[name] = error
-            progress.advance(note=name)
+            advances.end(name)
     return result
 
 
@@ -94,11 +96,13 @@ def _features_of_video(
     student: Student,
     video: VideoSettings,
     views: Sequence[View],
+    progress: VideoProgress,
 ) -> None:
     with open_sampled(path, video) as sampled:
+        progress.begin(name, frames=len(sampled))
         steps = sampled.timeline.strided(student.backbone.stride).centres_s
         with store.video(name, key=key, stamps_s=steps, attributes=description(sampled)) as entry:
-            for view, tracks in branch_features(student, sampled, views=views).items():
+            for view, tracks in branch_features(student, sampled, views=views, advance=progress.advance).items():
                 entry.append(f"{view}/appearance", tracks.appearance)
                 if tracks.motion is not None:
                     entry.append(f"{view}/motion", tracks.motion)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import build_teacher
 from tadkit.models.heads import HeadPredictions
 from tadkit.models.teacher import Teacher
-from tadkit.progress import Progress
+from tadkit.progress import Progress, VideoProgress
 from tadkit.runtime import torch_device
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
 from tadkit.timeline import Timeline
@@ -45,7 +45,7 @@ def extract_teacher_outputs(
     settings, model = build_teacher(checkpoint)
     model.to(torch_device(device))
     described = {"teacher": checkpoint.digest, "model": settings.model_dump(mode="json")}
-    progress.start("teacher's features", total=len(names), unit="videos")
+    advances = VideoProgress(progress, "teacher's features", videos=len(names))
     with (
         read_store(flow_path, kind="flow") as flow,
         open_store(out, kind="features", settings=described, labels=checkpoint.labels) as store,
@@ -55,9 +55,11 @@ def extract_teacher_outputs(
             if store.has(name, key):
                 result.reused.append(name)
             else:
-                _tracks_of_video(store, flow, name, key=key, settings=settings, model=model, views=views)
+                _tracks_of_video(
+                    store, flow, name, key=key, settings=settings, model=model, views=views, progress=advances
+                )
                 result.done.append(name)
-            progress.advance(note=name)
+            advances.end(name)
     return result
 
 
@@ -70,18 +72,28 @@ def _tracks_of_video(
     settings: ModelSettings,
     model: Teacher,
     views: Sequence[View],
+    progress: VideoProgress,
 ) -> None:
     stamps_s = flow.stamps_s(name)
     steps = Timeline(stamps_s).strided(settings.teacher_backbone.stride).centres_s
     with store.video(name, key=key, stamps_s=steps, attributes=flow.attributes(name)) as entry:
-        for view in views_of(views):
-            for track, values in teacher_outputs(flow, name, len(stamps_s), model=model, view=view).items():
+        seen = views_of(views)
+        progress.begin(name, frames=len(stamps_s) * len(seen))
+        for view in seen:
+            tracks = teacher_outputs(flow, name, len(stamps_s), model=model, view=view, advance=progress.advance)
+            for track, values in tracks.items():
                 entry.append(f"{view}/{track}", values)
 
 
 @torch.inference_mode()
 def teacher_outputs(
-    flow: TrackReader, name: str, frames: int, *, model: Teacher, view: View
+    flow: TrackReader,
+    name: str,
+    frames: int,
+    *,
+    model: Teacher,
+    view: View,
+    advance: Callable[[int], None] | None = None,
 ) -> dict[str, np.ndarray[Any, Any]]:
     """``feature`` (steps, channels), and for each level ``logits_l`` and ``offsets_l``, of one video in one view.
 
@@ -95,6 +107,8 @@ def teacher_outputs(
         mask = torch.ones(1, len(motion), dtype=torch.bool, device=device)
         feature = model.features(view_motion(motion, view)[None].to(device), mask)
         parts.append(feature[:, :, window.core_steps(stride)])
+        if advance is not None:
+            advance(window.core_stop - window.core_start)
     feature = torch.cat(parts, dim=2)
     tracks = {"feature": feature[0].T.half().cpu().numpy()}
     if not model.head.settings.pyramid_levels:

@@ -45,7 +45,9 @@ def test_a_name_that_cannot_be_that_of_a_file_is_an_error(name, what):
     assert (finding.level, finding.what) == ("error", what)
 
 
-@pytest.mark.parametrize("name", ["a..b", "v_1", "day 1/cam:2", "n" * 240, "Kuechenvideo \N{LATIN SMALL LETTER SHARP S}"])
+@pytest.mark.parametrize(
+    "name", ["a..b", "v_1", "day 1/cam:2", "n" * 240, "Kuechenvideo \N{LATIN SMALL LETTER SHARP S}"]
+)
 def test_an_odd_name_that_a_file_can_have_is_right(name):
     assert found(entry(name)) == []
 

@@ -15,7 +15,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def commands(folder: Path) -> list[list[object]]:
     """Commands that print names or labels of the file."""
     database = json.loads(HOSTILE.read_text())["database"]
-    results = {video: [{**item, "score": 0.9} for item in content["annotations"]] for video, content in database.items()}
+    results = {
+        video: [{**item, "score": 0.9} for item in content["annotations"]] for video, content in database.items()
+    }
     detections = folder / "detections.json"
     detections.write_text(json.dumps({"version": "x", "results": results, "external_data": {}}))
     return [
