@@ -50,8 +50,7 @@ class LogWarnings(Quiet):
 class VideoProgress:
     """Progress through videos, of which a single one may take hours.
 
-    One video is counted in frames. Of several each counts as one, in fractions, with its frames in the note, so that the
-    time left is right however long they are.
+    One video is counted in frames. Of several each counts as one, in fractions, with its frames in the note.
     """
 
     def __init__(self, progress: Progress, task: str, *, videos: int) -> None:
