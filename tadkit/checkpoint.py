@@ -131,7 +131,8 @@ def read_kind(path: Path) -> str:
 def _opened(path: Path, kind: Kind) -> Iterator[tuple[Any, Mapping[str, str]]]:
     """An open checkpoint and its checked header; errors inside the block mean that the file is damaged."""
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; expected a tadkit {kind} (.safetensors)")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise WeightsError(f"{path}: {what}; expected a tadkit {kind} (.safetensors)")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

@@ -104,6 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()  # the reader has closed the pipe, as in ``tadkit ... | head``
         return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "tadkit").partition(".")[0]
+        if "--debug" in words or package == "tadkit":
+            raise
+        show_error(
+            TadkitError(f"the package '{package}' is missing; install tadkit again, tadkit doctor shows what is there")
+        )
+        return TadkitError.exit_code
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -181,6 +181,8 @@ def _words(error: dict[str, Any], keys: Sequence[str], models: Sequence[type[Bas
             return f"is missing; one of {', '.join(repr(tag) for model in models for tag in _tags(model))}"
         case "union_tag_not_found" | "model_type" | "model_attributes_type":
             return "must be a table"
+        case "tuple_type" if isinstance(error["input"], Mapping):
+            return f"must be a list of tables; write [[{keys[-1]}]] with two brackets"
         case "tuple_type":
             return "must be a list"
         case "too_short":

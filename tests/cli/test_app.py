@@ -14,6 +14,8 @@ from tadkit.cli.console import show_error
 from tadkit.errors import TadkitError
 from tadkit.store import open_store
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "room.mp4"
+
 
 def test_an_unknown_command_names_the_nearest_and_exits_2(tadkit):
     ran = tadkit("detec", "room.mp4")
@@ -49,6 +51,16 @@ def test_debug_shows_the_traceback_too(tadkit, tmp_path):
     assert "SettingsError" in ran.err
 
 
+@pytest.mark.parametrize(("module", "package"), [("av", "av"), ("einops", "einops"), ("scipy.optimize", "scipy")])
+def test_a_package_that_is_missing_is_named_in_one_line(module, package):
+    code = f"import sys; sys.modules[{module!r}] = None; import tadkit.cli as cli; sys.exit(cli.main(sys.argv[1:]))"
+    ran = subprocess.run([sys.executable, "-c", code, "detect", EXAMPLE], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == (
+        f"tadkit: error: the package '{package}' is missing; install tadkit again, tadkit doctor shows what is there\n"
+    )
+
+
 def test_every_line_of_an_error_is_marked(capsys):
     show_error(TadkitError("one", "two"))
     assert capsys.readouterr().err == "tadkit: error: one\ntadkit: error: two\n"
@@ -56,15 +68,18 @@ def test_every_line_of_an_error_is_marked(capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 def test_ctrl_c_exits_130_without_traceback():
-    command = [sys.executable, "-m", "tadkit.cli", "run", "-"]
+    code = (
+        "import sys, tadkit.cli as cli; print('ready', file=sys.stderr, flush=True); sys.exit(cli.main(['run', '-']))"
+    )
+    command = [sys.executable, "-c", code]
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # A shell's background jobs ignore SIGINT, and so would what they start.
     with subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes) as process:
-        # The command waits for its recipe on stdin once its settings are loaded.
-        time.sleep(2.0)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 130
         assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+        time.sleep(0.5)  # inside main, which waits for its recipe on stdin
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
         assert "Traceback" not in process.stderr.read()
 
 

@@ -60,7 +60,12 @@ def test_an_opencv_without_contrib_modules_is_reported():
 
 
 @pytest.mark.parametrize(
-    ("module", "part", "remedy"), [("av", "PyAV", "pip install av"), ("torch", "torch", "pip install torch")]
+    ("module", "part", "remedy"),
+    [
+        ("av", "PyAV", "pip install av"),
+        ("torch", "torch", "pip install torch"),
+        ("einops", "packages", "pip install . in tadkit's source folder"),
+    ],
 )
 def test_without_a_part_that_detect_needs_the_exit_code_is_1(module, part, remedy):
     code, rows = doctor_without(f"sys.modules[{module!r}] = None")

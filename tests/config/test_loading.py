@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +104,11 @@ def test_settings_that_contradict_one_another_are_told():
 )
 def test_a_choice_that_there_is_not_is_told_with_those_that_there_are(override, line):
     assert mistakes(SMALL, override) == [f"small.toml: {line}"]
+
+
+def test_a_table_where_a_list_of_tables_belongs_is_told_its_second_bracket():
+    with pytest.raises(SettingsError, match=re.escape("sources: must be a list of tables; write [[sources]] with two")):
+        parse_recipe("name = 'k'\nlabels = ['pour']\n[sources]\nkind = 'synth'\n", name="k.toml", overrides=())
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,12 @@ def _python() -> str:
     return f"{platform.python_version()} on {platform.platform()}"
 
 
+def _packages() -> str:
+    for name in _ALWAYS_NEEDED:
+        import_module(name)
+    return ", ".join(_ALWAYS_NEEDED)
+
+
 def _module(name: str) -> str:
     return str(getattr(import_module(name), "__version__", "installed"))
 
@@ -117,9 +123,12 @@ def _terms(folder: Traversable, model: str) -> str:
     return first.rpartition(": ")[2]
 
 
+_ALWAYS_NEEDED = ("einops", "jaxtyping", "numpy", "pydantic", "rich", "safetensors", "scipy.optimize", "tomli_w")
+
 _PARTS = (
     _Part("python", True, "", "install Python 3.11 or newer", _python),
     _Part("tadkit", True, "tadkit", "pip install . in its source folder", lambda: version("tadkit")),
+    _Part("packages", True, "", "pip install . in tadkit's source folder", _packages),
     _Part("torch", True, "torch", "pip install torch", _torch),
     _Part("device", True, "", "pip install torch", _device),
     _Part(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -64,21 +65,23 @@ def _print_result(result: RunResult) -> None:
         print_line(f"{name}: {state}")
     if result.rows:
         figures = [f"mAP@{threshold:g}" for threshold in result.rows[0].map]
-        headings = ["model", *figures, "mean mAP", "95 % interval", "pooled AP", "95 % interval "]
+        headings = ["model", *figures, "mean mAP (95 %)", "pooled AP (95 %)"]
         print_table(headings, [_cells(row) for row in result.rows], right=headings[1:])
     print_line(f"written to {result.folder}")
+    if result.detector is not None:
+        print_line(f"try it: tadkit detect VIDEO --model {shlex.quote(str(result.detector))} --out dets.json")
 
 
 def _cells(row: Row) -> list[str]:
     """Figures in per cent."""
-    fractions = [*row.map.values(), row.average_map]
-    cells = [row.name, *(f"{100 * fraction:.1f}" for fraction in fractions), _interval(row.map_interval)]
-    return [*cells, f"{100 * row.average_pooled:.1f}", _interval(row.pooled_interval)]
+    means = _with_interval(row.average_map, row.map_interval), _with_interval(row.average_pooled, row.pooled_interval)
+    return [row.name, *(f"{100 * fraction:.1f}" for fraction in row.map.values()), *means]
 
 
-def _interval(bounds: tuple[float, float]) -> str:
+def _with_interval(mean: float, bounds: tuple[float, float]) -> str:
+    """A figure with its interval, of which a single held-out video has none."""
     low, high = bounds
-    return f"{100 * low:.1f} to {100 * high:.1f}"
+    return f"{100 * mean:.1f}" + (f" ({100 * low:.1f} to {100 * high:.1f})" if low < high else "")
 
 
 @click.command(
