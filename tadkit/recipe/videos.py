@@ -67,6 +67,7 @@ def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -
     if twice := sorted(name for name, count in counts.items() if count > 1):
         raise AnnotationError(f"recipe '{recipe.name}': two sources have a video named '{twice[0]}'; rename one")
     _check_labels(recipe, [record for record, _ in found], progress)
+    _check_ends(recipe, [record for record, _ in found], progress)
     held_out = _held_out([record for record, _ in found], recipe.split)
     if recipe.split.kind == "subset" and not held_out:
         where, known = f"recipe '{recipe.name}': split.held_out", [record.subset for record, _ in found]
@@ -97,6 +98,15 @@ def _check_labels(recipe: Recipe, records: Sequence[VideoRecord], progress: Prog
     progress.warn(f"recipe '{recipe.name}': no annotation is labelled {', '.join(hints)}")
 
 
+def _check_ends(recipe: Recipe, records: Sequence[VideoRecord], progress: Progress) -> None:
+    """Report actions that lie past the end of their videos, where there is nothing to learn from."""
+    past = Counter(r.name for r in records for a in r.annotations if 0 < r.duration_s <= a.start_s)
+    if past:
+        named = ", ".join(f"'{name}' ({count})" for name, count in past.most_common(3))
+        said = f"{past.total()} actions lie past the end of their videos: {named}"
+        progress.warn(f"recipe '{recipe.name}': {said}; tadkit data check lists all")
+
+
 def expanded(text: str, *, base: Path) -> Path:
     """A path of a recipe, relative to ``base``, with ``${NAME}`` replaced from the environment.
 
@@ -117,9 +127,9 @@ def _videos_of(
 ) -> list[tuple[VideoRecord, Path]]:
     match source:
         case FilesSource():
-            annotations, videos = expanded(source.annotations, base=base), expanded(source.videos, base=base)
+            annotations, videos = _annotations_of(source, base=base), expanded(source.videos, base=base)
         case FeaturesSource():
-            annotations, store = expanded(source.annotations, base=base), expanded(source.features, base=base)
+            annotations, store = _annotations_of(source, base=base), expanded(source.features, base=base)
             records = _of_split(annotations, split, progress)
             return [(record, store) for record in _with_features(records, annotations, store, progress)]
         case SynthSource():
@@ -130,6 +140,14 @@ def _videos_of(
         case _:
             assert_never(source)
     return [(record, _file_of(record.name, videos)) for record in _of_split(annotations, split, progress)]
+
+
+def _annotations_of(source: FilesSource | FeaturesSource, *, base: Path) -> Path:
+    path = expanded(source.annotations, base=base)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise AnnotationError(f"{path}: {what}; sources.annotations names a JSON file, relative to the recipe")
+    return path
 
 
 def _of_split(annotations: Path, split: SplitSettings, progress: Progress) -> list[VideoRecord]:

@@ -108,7 +108,7 @@ def test_one_name_in_two_sources_is_refused(toy: Path) -> None:
 
 def test_annotations_that_are_missing_are_named(toy: Path) -> None:
     (toy.parent / "data" / "annotations.json").unlink()
-    with pytest.raises(AnnotationError, match=r"annotations\.json: no such file"):
+    with pytest.raises(AnnotationError, match=r"annotations\.json: no such file; .* relative to the recipe"):
         opened(toy)
 
 
@@ -171,3 +171,17 @@ def test_a_label_without_any_action_is_reported_with_the_nearest_one(toy: Path) 
         SettingsError, match=r"no annotation has one of its labels; the annotations have 'rest', 'slide'"
     ):
         opened(toy, 'labels=["run", "jump"]')
+
+
+def test_actions_past_the_end_of_their_videos_are_counted_before_training(toy: Path) -> None:
+    path = toy.parent / "data" / "annotations.json"
+    content = json.loads(path.read_text())
+    name = next(iter(content["database"]))
+    past = content["database"][name]["duration"] + 1
+    content["database"][name]["annotations"].append({"segment": [past, past + 2], "label": "slide"})
+    path.write_text(json.dumps(content))
+    progress = Quiet()
+    open_workspace(load_recipe(toy, overrides=()), base=toy.parent, progress=progress)
+    assert progress.warnings == [
+        f"recipe 'toy': 1 actions lie past the end of their videos: '{name}' (1); tadkit data check lists all"
+    ]
