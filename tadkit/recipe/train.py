@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -10,7 +13,7 @@ from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, s
 from tadkit.config import ModelSettings, TrainSettings
 from tadkit.config.loading import recipe_toml
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
-from tadkit.files import digest_of_file, write_text
+from tadkit.files import digest_of, digest_of_file, write_text
 from tadkit.keys import head_key
 from tadkit.models.detector import (
     DetectorNet,
@@ -24,6 +27,7 @@ from tadkit.models.fusion import JointHead
 from tadkit.models.heads import Head
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
+from tadkit.recipe.operating_points import operating_points, points_key
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.timeline import Timeline
@@ -166,53 +170,70 @@ def _student_objective(settings: ModelSettings, train: TrainSettings, *, num_cla
 def train_head(workspace: Workspace, method: str, *, device: torch.device, progress: Progress) -> bool:
     """Train fusion and joint head on cached features and write the detector; returns False if it was up to date.
 
+    With cross-fitting, the detectors of the groups, which are trained before, give the operating points.
+
     Raises:
         StoreError: the features are missing or stale.
         WeightsError: the student is missing or stale.
     """
     recipe, settings = workspace.recipe, workspace.settings_of(method)
-    train, stride, path = recipe.train.head, recipe.backbone.stride, workspace.detector(method)
     with Inputs(workspace) as inputs:
         student_path, features = inputs.student(method), inputs.head_features(method)
-        key = head_key(
+        training_key = head_key(
             [features.key(item.name) for item in workspace.training],
             model=settings,
-            train=train,
+            train=recipe.train.head,
             truth=workspace.training_truth,
             half=recipe.half_precision,
-            student=digest_of_file(student_path) if train.cross_fit else None,
+            student=digest_of_file(student_path) if recipe.train.head.cross_fit else None,
         )
-        if is_up_to_date(path, kind="detector", key=key):
+        key = digest_of([training_key, points_key(workspace, method)]) if workspace.groups else training_key
+        if is_up_to_date(workspace.detector(method), kind="detector", key=key):
             return False
-        videos = training_videos(workspace, features, stride=1)
-        window, align = window_steps(recipe.detector_head, train, step_s=stride / recipe.video.rate_hz)
-        plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
-        tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
-        joint = _joint_to_train(workspace, method, settings)
-        trained = fit(
-            JointHeadObjective(joint),
-            FeatureBatches(plan, features=features, tracks=tracks),
-            train,
-            folder=stage_folder(workspace, f"train-head-{method}"),
-            key=key,
-            device=device,
-            progress=progress,
-            task=f"train-head ({workspace.title(method)})",
-        )
+        joint, trained = _trained_head(workspace, method, features, key=training_key, device=device, progress=progress)
     _, student = build_student(load_checkpoint(student_path, kind="student"))
-    joint.load_state_dict(_below(trained.tensors, "model."))
-    detector = DetectorNet(settings, labels=recipe.labels, student=student, joint=joint)
     _save(
-        path,
+        workspace.detector(method),
         "detector",
         settings,
         workspace,
-        detector.state_dict(),
+        DetectorNet(settings, labels=recipe.labels, student=student, joint=joint).state_dict(),
         key=key,
         trained=trained,
         half=recipe.half_precision,
+        points=operating_points(workspace, method, device=str(device)) if workspace.groups else {},
     )
     return True
+
+
+def _trained_head(
+    workspace: Workspace,
+    method: str,
+    features: VideoTracks,
+    *,
+    key: str,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[JointHead, TrainedWeights]:
+    """Fusion and joint head, trained on the features."""
+    recipe, settings, train = workspace.recipe, workspace.settings_of(method), workspace.recipe.train.head
+    window, align = window_steps(recipe.detector_head, train, step_s=recipe.backbone.stride / recipe.video.rate_hz)
+    videos = training_videos(workspace, features, stride=1)
+    plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
+    tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
+    joint = _joint_to_train(workspace, method, settings)
+    trained = fit(
+        JointHeadObjective(joint),
+        FeatureBatches(plan, features=features, tracks=tracks),
+        train,
+        folder=stage_folder(workspace, f"train-head-{method}"),
+        key=key,
+        device=device,
+        progress=progress,
+        task=f"train-head ({workspace.title(method)})",
+    )
+    joint.load_state_dict(_below(trained.tensors, "model."))
+    return joint, trained
 
 
 def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings) -> JointHead:
@@ -238,14 +259,17 @@ def _save(
     key: str,
     trained: TrainedWeights,
     half: bool = False,
+    points: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
-    provenance = {
+    provenance: dict[str, Any] = {
         "key": key,
         "recipe": workspace.recipe.name,
         "training_videos": [item.name for item in workspace.training],
         "held_out_videos": [item.name for item in workspace.held_out],
         "trained": trained.provenance,
     }
+    if workspace.groups and kind == "detector":
+        provenance["cross_fit"] = [[item.name for item in group.held_out] for group in workspace.groups]
     save_checkpoint(
         path,
         Checkpoint(
@@ -254,6 +278,7 @@ def _save(
             labels=workspace.recipe.labels,
             tensors=tensors,
             provenance=provenance,
+            operating_points=points,
         ),
         half=half,
     )

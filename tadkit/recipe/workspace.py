@@ -66,6 +66,7 @@ class Workspace:
                 self,
                 folder=self.folder / "cross-fit" / f"{number}-of-{count}",
                 items=tuple(replace(item, held_out=item.name in part) for item in self.training),
+                video_scores=None,
                 whole=self,
                 group=f"{number} of {count}",
             )
