@@ -76,7 +76,8 @@ def choose_operating_points(
     """
     points: dict[str, float] = {}
     for label, found in _by_class(truth, detections, labels=labels, tiou=tiou).items():
-        between = (found.scores + np.append(found.scores[1:], 0.0)) / 2
+        distinct = np.unique(np.append(found.scores, 0.0))
+        between = (distinct[1:] + distinct[:-1]) / 2
         scores = np.unique(np.round(np.clip(between, LOWEST, HIGHEST), 4))[::-1]
         best = max((found.shown_from(float(score)) for score in scores), key=lambda shown: shown.f1, default=None)
         if best is not None and best.hits and best.actions >= FEWEST_ACTIONS:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +152,44 @@ def test_an_action_of_a_video_that_moves_redoes_the_students_that_saw_it(changed
     states = run_toy(changed, *CROSS_FIT)
     assert states[second] == "done", "it saw the video"
     assert states[first] == "up to date", "it did not"
+
+
+KILLED = {
+    "distill (rgb, group 2 of 2)": "2-of-2/stages/distill-rgb/last.safetensors",
+    "extract-features (rgb, group 1 of 2)": "1-of-2/features-rgb.h5.parts/*.h5",
+    "train-head (rgb, group 2 of 2)": "2-of-2/stages/train-head-rgb/last.safetensors",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", KILLED)
+def test_a_run_killed_in_a_group_ends_where_an_undisturbed_one_does(
+    finished: Path, cross_fitted: Path, run_toy: RunToy, stage: str
+) -> None:
+    folder = finished.parent / "runs" / "toy"
+    command = [sys.executable, "-m", "tadkit.cli", "run", str(finished), "--device", "cpu"]
+    overrides = (*CROSS_FIT, "train.student.checkpoint_s=0", "train.head.checkpoint_s=0")
+    command += [word for override in overrides for word in ("--set", override)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        limit = time.monotonic() + 120
+        while not list((folder / "cross-fit").glob(KILLED[stage])):
+            assert process.poll() is None
+            assert time.monotonic() < limit, f"{stage} did not begin"
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() == -9
+    states = run_toy(finished, *CROSS_FIT)
+    assert states[stage] == "done"
+    assert not [path for path in folder.rglob(".*") if path.name != ".lock"], "leftovers of the killed writer"
+    for name in ("detector-rgb", "cross-fit/1-of-2/detector-rgb", "cross-fit/2-of-2/detector-rgb"):
+        one, other = (
+            load_checkpoint(path.parent / "runs" / "toy" / f"{name}.safetensors", kind="detector")
+            for path in (finished, cross_fitted)
+        )
+        assert one.operating_points == other.operating_points
+        assert one.provenance == other.provenance
+        assert all(value.equal(other.tensors[key]) for key, value in one.tensors.items())
 
 
 def record(name: str, *labels: str, duration_s: float = 60.0) -> Item:
