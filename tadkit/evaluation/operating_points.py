@@ -16,7 +16,7 @@ OPERATING_TIOU = 0.5
 LOWEST, HIGHEST = 0.05, 0.6
 """Operating points lie between these scores."""
 FEWEST_ACTIONS = 5
-"""A class with fewer actions gets no operating point: so few do not tell one score from another."""
+"""A class with fewer actions gets no operating point: so few cannot show which score is best."""
 
 
 class Shown(NamedTuple):

@@ -86,6 +86,7 @@ def test_a_group_s_head_is_trained_without_the_group_and_detects_in_it(cross_fit
         detector = load_checkpoint(group.detector("rgb"), kind="detector")
         assert set(detector.provenance["training_videos"]) == names(group.training)
         assert set(detector.provenance["held_out_videos"]) == names(group.held_out)
+        assert set(read_detections(group.detections("rgb"))) == names(group.held_out)
         with Inputs(group) as inputs:
             features = inputs.head_features("rgb")
             for item in group.training:  # made by the other group's student, that did not see them
