@@ -155,6 +155,18 @@ def test_an_action_of_a_video_that_moves_redoes_the_students_that_saw_it(changed
     assert states[first] == "up to date", "it did not"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["distill.joint=true"], "train.head.cross_fit needs distill.joint = false"),
+        (['sources=[{kind="features", annotations="a.json", features="f.h5"}]'], "train.head.cross_fit needs videos"),
+    ],
+)
+def test_what_cannot_be_cross_fitted_is_refused(toy: Path, overrides: list[str], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load_recipe(toy, overrides=(*CROSS_FIT, *overrides))
+
+
 KILLED = {
     "distill (rgb, group 2 of 2)": "2-of-2/stages/distill-rgb/last.safetensors",
     "extract-features (rgb, group 1 of 2)": "1-of-2/features-rgb.h5.parts/*.h5",
