@@ -65,6 +65,10 @@ def _sections(name: str, field: FieldInfo, models: Sequence[type[BaseModel]]) ->
             names = ", ".join(f"`{name}.{key}`" for key, _ in nested)
             inner = next(_models(nested[0][1].annotation))
             yield _table(name, f"{field.description} The same for {names}.", _required_first(inner))
+            for key, own in nested:
+                (kind,) = _models(own.annotation)
+                if more := [item for item in _required_first(kind) if item[0] not in inner.model_fields]:
+                    yield _table(f"{name}.{key}", "Beside those above.", more)
             continue
         tag = next((key for key in ("method", "kind") if len(models) > 1 and key in model.model_fields), None)
         title = f"{name}: {_values(model.model_fields[tag])}" if tag else name

@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 import tadkit
 from tadkit.config import VideoSettings
-from tadkit.records import HIGH_CONFIDENCE
 from tadkit.video import open_sampled
 
 VIDEO = Path("examples/room.mp4")
@@ -25,7 +24,7 @@ INK, PAPER, TRACK = "#1d2430", "#ffffff", "#eef0f3"
 
 def main() -> None:
     """Detect, draw, save."""
-    found = tadkit.detect(VIDEO).above(HIGH_CONFIDENCE).in_order()
+    found = tadkit.detect(VIDEO).shown().in_order()
     strip = film_strip()
     lanes = list(dict.fromkeys(detection.label for detection in found))
     height = strip.height // SCALE + 2 * MARGIN + len(lanes) * (LANE + GAP) + 34

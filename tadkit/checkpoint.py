@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from tadkit.version import __version__
 
 FORMAT = "tadkit-checkpoint"
 VERSION = 1
+_ALIGN = 8
+"""Weights start at a multiple of this many bytes, as in safetensors' own files."""
 _DAMAGED = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 """What PyTorch raises for damaged files."""
 Kind = Literal["teacher", "student", "joint-head", "detector", "head", "training"]
@@ -37,6 +40,7 @@ class Checkpoint:
         labels: classes in the order of the outputs.
         tensors: the state dict.
         provenance: digests and figures of the inputs it was made from; free form.
+        operating_points: for some labels of a detector, the score from which their detections are shown to a person.
         digest: SHA-256 of the file that was read; empty before it is written.
         path: the file that was read; None before it is written.
     """
@@ -46,6 +50,7 @@ class Checkpoint:
     labels: tuple[str, ...]
     tensors: Mapping[str, torch.Tensor]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    operating_points: Mapping[str, float] = field(default_factory=dict)
     digest: str = ""
     path: Path | None = None
 
@@ -61,22 +66,59 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
         "labels": canonical_json(list(checkpoint.labels)),
         "provenance": canonical_json(dict(checkpoint.provenance)),
     }
+    if checkpoint.operating_points:
+        header["operating_points"] = canonical_json(dict(checkpoint.operating_points))
     tensors = {name: _stored(tensor, half) for name, tensor in checkpoint.tensors.items()}
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata=header)
         _sort_header(temporary)
 
 
+def copy_with_operating_points(
+    source: Path, out: Path, points: Mapping[str, float], *, provenance: Mapping[str, Any]
+) -> None:
+    """Write the detector ``source`` to ``out`` with other operating points; its weights stay the same bytes.
+
+    Args:
+        source: a detector.
+        out: may be the same file.
+        points: score by label.
+        provenance: where they come from; kept under ``operating_points`` in the provenance.
+
+    Raises:
+        WeightsError: as :func:`load_checkpoint`.
+    """
+    known = {**read_provenance(source, kind="detector"), "operating_points": dict(provenance)}
+    entries, start = _header_entries(source)
+    header = entries["__metadata__"] | {"provenance": canonical_json(known), "operating_points": canonical_json(points)}
+    text = _header_text(entries | {"__metadata__": dict(sorted(header.items()))})
+    text = text.ljust(-(-len(text) // _ALIGN) * _ALIGN)
+    with whole_file(out) as temporary, source.open("rb") as old, temporary.open("wb") as new:
+        old.seek(start)
+        new.write(len(text).to_bytes(8, "little") + text)
+        shutil.copyfileobj(old, new)
+
+
 def _sort_header(path: Path) -> None:
     """Sort the header's entries in place: safetensors writes them in any order, so digests would differ."""
+    entries, start = _header_entries(path)
+    text = _header_text(entries | {"__metadata__": dict(sorted(entries["__metadata__"].items()))})
+    assert len(text) <= start - 8, (len(text), start)
     with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        entries = json.loads(file.read(length))
-        entries["__metadata__"] = dict(sorted(entries["__metadata__"].items()))
-        text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
-        assert len(text) <= length, (len(text), length)
         file.seek(8)
-        file.write(text.ljust(length))
+        file.write(text.ljust(start - 8))
+
+
+def _header_entries(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where its weights start."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entries: dict[str, Any] = json.loads(file.read(length))
+        return entries, 8 + length
+
+
+def _header_text(entries: Mapping[str, Any]) -> bytes:
+    return json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
@@ -101,9 +143,24 @@ def load_checkpoint(path: Path, *, kind: Kind) -> Checkpoint:
             labels=tuple(json.loads(header["labels"])),
             tensors={name: _restored(file.get_tensor(name)) for name in file.keys()},  # noqa: SIM118 - no mapping
             provenance=json.loads(header["provenance"]),
+            operating_points=_operating_points(header),
             digest=digest_of_file(path),
             path=path,
         )
+
+
+def _operating_points(header: Mapping[str, str]) -> dict[str, float]:
+    """The operating points of a header; files without any are older, or of another kind of model.
+
+    Raises:
+        ValueError: they are not scores.
+    """
+    points = json.loads(header.get("operating_points", "{}"))
+    if not isinstance(points, dict) or not all(
+        isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1 for score in points.values()
+    ):
+        raise ValueError("operating_points are not scores from 0 to 1")
+    return {label: float(score) for label, score in points.items()}
 
 
 def read_provenance(path: Path, *, kind: Kind) -> Mapping[str, Any]:

@@ -82,10 +82,27 @@ def student_key(
 
 
 def head_key(
-    features: Sequence[str], *, model: ModelSettings, train: TrainSettings, truth: TrainingTruth, half: bool
+    features: Sequence[str],
+    *,
+    model: ModelSettings,
+    train: TrainSettings,
+    truth: TrainingTruth,
+    half: bool,
+    student: str | None = None,
 ) -> str:
-    """Key of a detector whose joint head was trained on features with these keys; ``half``: stored as float16."""
+    """Key of a detector whose joint head was trained on features with these keys.
+
+    Args:
+        features: keys of the training videos' features.
+        model: the model's settings.
+        train: settings of the training.
+        truth: ground truth of the training videos.
+        half: stored as float16.
+        student: digest of the file of the embedded student, if it is not the one that made the features.
+    """
     parts: dict[str, object] = {"features": list(features)} | ({"half_precision": True} if half else {})
+    if student is not None:
+        parts["student"] = student
     return _trained(parts, _shape(model, "head", "joint_head", "distill", "fusion"), train, truth)
 
 

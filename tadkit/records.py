@@ -62,7 +62,14 @@ DetectionsByVideo = Mapping[str, Sequence[Detection]]
 THUMOS14_TIOU = "0.3:0.1:0.7"
 """THUMOS14's thresholds, from 0.3 in steps of 0.1 to 0.7; what evaluation uses unless others are given."""
 HIGH_CONFIDENCE = 0.3
-"""Default minimum score of the detections that are shown to a person."""
+"""Minimum score of the detections that are shown to a person, for labels without an operating point."""
+
+
+def is_shown(
+    detection: Detection, operating_points: Mapping[str, float], *, otherwise: float = HIGH_CONFIDENCE
+) -> bool:
+    """Whether a detection's score reaches the operating point of its label, or ``otherwise`` if that has none."""
+    return detection.score >= operating_points.get(detection.label, otherwise)
 
 
 def read_dataset(path: Path) -> Dataset:

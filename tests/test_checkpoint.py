@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tadkit.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from tadkit.checkpoint import (
+    FORMAT,
+    VERSION,
+    Checkpoint,
+    copy_with_operating_points,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 from tadkit.errors import WeightsError
 from tadkit.files import digest_of_file
 
@@ -206,3 +215,39 @@ def test_weights_must_fit_exactly(tensors: dict[str, torch.Tensor]) -> None:
     with pytest.raises(WeightsError, match=r"^model\.safetensors: weights do not fit"):
         load_weights(module, Checkpoint("head", {}, (), tensors, path=Path("model.safetensors")))
     assert torch.equal(module.weight, before)
+
+
+def detector(folder: Path, points: dict[str, float] | None = None) -> Path:
+    path = folder / "detector.safetensors"
+    given = replace(CHECKPOINT, kind="detector", operating_points=points or {})
+    save_checkpoint(path, given, half=True)
+    return path
+
+
+def test_operating_points_come_back_and_files_without_them_have_none(tmp_path: Path) -> None:
+    assert load_checkpoint(detector(tmp_path, {"walk": 0.25}), kind="detector").operating_points == {"walk": 0.25}
+    path = detector(tmp_path)
+    assert load_checkpoint(path, kind="detector").operating_points == {}
+    with safe_open(path, framework="pt") as file:
+        assert "operating_points" not in file.metadata(), "as version 1 was before"
+
+
+@pytest.mark.parametrize("points", ['{"walk": 2}', '{"walk": "0.3"}', '{"walk": true}', "[0.3]", '{"walk": NaN}', "{"])
+def test_operating_points_that_are_no_scores_are_reported(tmp_path: Path, points: str) -> None:
+    path = raw(tmp_path / "model.safetensors", labels='["walk"]', operating_points=points)
+    with pytest.raises(WeightsError, match="its header is damaged") as error:
+        load_checkpoint(path, kind="student")
+    one_line(error, path)
+
+
+def test_a_copy_with_operating_points_has_the_same_weights_byte_for_byte(tmp_path: Path) -> None:
+    path, out = detector(tmp_path), tmp_path / "copy.safetensors"
+    copy_with_operating_points(path, out, {"ümlaut": 0.5, "walk": 0.123}, provenance={"videos": ["v"]})
+    before, after = load_checkpoint(path, kind="detector"), load_checkpoint(out, kind="detector")
+    assert after.operating_points == {"walk": 0.123, "ümlaut": 0.5}
+    assert after.provenance == {**CHECKPOINT.provenance, "operating_points": {"videos": ["v"]}}
+    assert (after.settings, after.labels) == (before.settings, before.labels)
+    weights = [file.read_bytes()[8 + int.from_bytes(file.read_bytes()[:8], "little") :] for file in (path, out)]
+    assert weights[0] == weights[1] != b""
+    copy_with_operating_points(out, out, {"walk": 0.123}, provenance={})
+    assert load_checkpoint(out, kind="detector").operating_points == {"walk": 0.123}

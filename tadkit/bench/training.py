@@ -18,6 +18,7 @@ from tadkit.bench.timing import machine_json
 from tadkit.config import (
     ActionFormerSettings,
     BackboneSettings,
+    HeadTrainSettings,
     ModelSettings,
     StageTraining,
     TrainSettings,
@@ -44,7 +45,7 @@ _FOUR: tuple[View, ...] = ("original", "mirror", "turn90", "turn270")
 TRAIN = StageTraining(
     teacher=TrainSettings(epochs=10, views=_EIGHT),
     student=TrainSettings(epochs=8, views=_FOUR),
-    head=TrainSettings(epochs=40, window_s=76.8, views=_FOUR),
+    head=HeadTrainSettings(epochs=40, window_s=76.8, views=_FOUR),
 )
 """Sizes and schedules of ``examples/room.toml``."""
 _VIDEOS, _FRAMES, _ACTIONS = 4, 540, 12

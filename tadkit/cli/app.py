@@ -22,6 +22,7 @@ from tadkit.cli.commands.evaluate import evaluate
 from tadkit.cli.commands.extract import extract_features, extract_flow
 from tadkit.cli.commands.import_ import import_
 from tadkit.cli.commands.inspect import inspect
+from tadkit.cli.commands.operating_points import operating_points
 from tadkit.cli.commands.stages import distill, run, train_head, train_teacher
 from tadkit.cli.console import print_note, print_warning, show_error
 from tadkit.cli.options import InOrder, example
@@ -59,6 +60,7 @@ for command in (
     distill,
     extract_features,
     train_head,
+    operating_points,
     data,
     import_,
     bench,

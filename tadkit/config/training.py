@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tadkit.config.base import Settings
 from tadkit.config.video import View
@@ -65,6 +65,25 @@ class TrainSettings(Settings):
         return frozenset(names)
 
 
+class HeadTrainSettings(TrainSettings):
+    """How the joint head is trained."""
+
+    cross_fit: int = Field(0, ge=0, le=1000)
+    """Train on features of students that did not see the videos: number of groups of training videos; 0 is off."""
+
+    @field_validator("cross_fit")
+    @classmethod
+    def _two_groups_or_more(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("needs two groups or more; 0 turns cross-fitting off")
+        return value
+
+    @property
+    def without_effect(self) -> frozenset[str]:
+        """As for other stages; the groups show in the keys of the features that the head is trained on."""
+        return super().without_effect | {"cross_fit"}
+
+
 class StageTraining(Settings):
     """Settings of the three training stages."""
 
@@ -72,5 +91,5 @@ class StageTraining(Settings):
     """``tadkit train-teacher``"""
     student: TrainSettings = TrainSettings()
     """``tadkit distill``"""
-    head: TrainSettings = TrainSettings()
+    head: HeadTrainSettings = HeadTrainSettings()
     """``tadkit train-head``"""

@@ -39,6 +39,7 @@ class Detector:
         video: how frames are read.
         decoding: from candidates to detections.
         device: where it runs.
+        operating_points: for some labels, the score from which detections are shown; for others it is 0.3.
         origin: model, settings and decoder, as a detections file states them.
     """
 
@@ -50,6 +51,7 @@ class Detector:
         self.net = build_detector(checkpoint).to(self.device)
         self.labels = self.net.labels
         self.video, self.decoding = _overridden(self.net, overrides)
+        self.operating_points = checkpoint.operating_points
         self.origin: dict[str, Any] = {
             "model": {"file": path.name, "sha256": checkpoint.digest, "labels": list(self.labels)},
             "video": self.video.model_dump(mode="json"),
@@ -120,7 +122,7 @@ class Detector:
                     raise
                 failed[name] = error
             advances.end(name)
-        return VideoDetections(found, origin=self.origin, failed=failed)
+        return VideoDetections(found, origin=self._origin(scores), failed=failed)
 
     def iter_detect(
         self, videos: Iterable[str | Path], *, video_scores: str | Path | None = None
@@ -145,7 +147,12 @@ class Detector:
             found = detections_in_video(
                 self.net, sampled, name=name, decoding=self.decoding, video_scores=scores, advance=progress.advance
             )
-            return Detections(found, video=name, duration_s=sampled.duration_s, origin=self.origin)
+            return Detections(found, video=name, duration_s=sampled.duration_s, origin=self._origin(scores))
+
+    def _origin(self, scores: VideoScoresFile | None) -> dict[str, Any]:
+        """What made the detections; the operating points do not fit scores that are weighted by those of videos."""
+        points = self.operating_points if scores is None else {}
+        return self.origin | ({"operating_points": dict(points)} if points else {})
 
     def __repr__(self) -> str:
         """Name, classes and device."""

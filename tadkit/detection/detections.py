@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from tadkit.detection.html_timeline import html_timeline
 from tadkit.errors import TadkitError, UsageError, printable
 from tadkit.files import write_text
-from tadkit.records import HIGH_CONFIDENCE, Detection, detections_json
+from tadkit.records import HIGH_CONFIDENCE, Detection, detections_json, is_shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -64,6 +64,16 @@ class Detections(Sequence[Detection]):
         """Those that score ``score`` or more."""
         return self._with([detection for detection in self._found if detection.score >= score])
 
+    @property
+    def operating_points(self) -> Mapping[str, float]:
+        """For some labels, the score from which detections are shown to a person; for others it is 0.3."""
+        points: Mapping[str, float] = self._origin.get("operating_points", {})
+        return points
+
+    def shown(self) -> Detections:
+        """Those that are shown to a person: their score reaches the operating point of their label."""
+        return self._with([detection for detection in self._found if is_shown(detection, self.operating_points)])
+
     def in_order(self) -> Detections:
         """The same detections by start, as a person reads them."""
         return self._with(sorted(self._found, key=lambda d: (d.start_s, d.end_s)))
@@ -93,14 +103,16 @@ class Detections(Sequence[Detection]):
 
     def __repr__(self) -> str:
         """The high-confidence detections, one a line, in the order of time."""
-        shown = self.above(HIGH_CONFIDENCE).in_order()
+        shown = self.shown().in_order()
         lines = [f"  {d.start_s:7.1f} to {d.end_s:7.1f} s  {printable(d.label)}  {d.score:.2f}" for d in shown]
         count = f"{len(self)} detections in '{printable(self.video)}' ({self.duration_s:.1f} s)"
-        return "\n".join([f"<{count}, {len(shown)} of them with a score of {HIGH_CONFIDENCE:g} or more>", *lines])
+        least = "their label's operating point" if self.operating_points else f"{HIGH_CONFIDENCE:g}"
+        return "\n".join([f"<{count}, {len(shown)} of them with a score of {least} or more>", *lines])
 
     def _repr_html_(self) -> str:
         """The timeline that a notebook shows."""
-        return html_timeline(self, video=self.video, duration_s=self.duration_s)
+        points = self.operating_points
+        return html_timeline(self, video=self.video, duration_s=self.duration_s, points=points)
 
 
 class VideoDetections(Mapping[str, Detections]):

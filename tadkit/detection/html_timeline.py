@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 
-from tadkit.records import HIGH_CONFIDENCE, Detection
+from tadkit.records import HIGH_CONFIDENCE, Detection, is_shown
 
 _MOST_BARS = 300
 _HUES = (210, 25, 140, 280, 340, 50, 180, 100)
 _STYLE = "font:13px/1.5 system-ui,sans-serif;max-width:60em;margin:.5em 0"
 _ENDS = "display:flex;justify-content:space-between;margin-left:9em"
+_NO_POINTS: Mapping[str, float] = MappingProxyType({})
 _LANE = "position:relative;flex:1;height:1.4em;background:rgba(127,127,127,.15);border-radius:3px"
 
 
-def html_timeline(detections: Sequence[Detection], *, video: str, duration_s: float) -> str:
+def html_timeline(
+    detections: Sequence[Detection], *, video: str, duration_s: float, points: Mapping[str, float] = _NO_POINTS
+) -> str:
     """A block of HTML: the high-confidence detections, or the best where none scores as high, in lanes by label.
 
-    Text from files is escaped. Colours are readable on light and on dark ground.
+    ``points`` are the operating points of labels. Text from files is escaped. Colours are readable on light and on
+    dark ground.
     """
-    sure = [d for d in detections if d.score >= HIGH_CONFIDENCE]
+    sure = [d for d in detections if is_shown(d, points)]
     shown = sorted(sure or detections, key=lambda d: -d.score)[:_MOST_BARS]
     labels = list(dict.fromkeys(d.label for d in sorted(shown, key=lambda d: d.start_s)))
     lanes = "".join(
@@ -27,7 +32,8 @@ def html_timeline(detections: Sequence[Detection], *, video: str, duration_s: fl
         for n, label in enumerate(labels)
     )
     of = f"{len(shown)} of {len(detections)} detections"
-    heading = f"<b>{escape(video)}</b> · {duration_s:.1f} s · {of}" + (f", score ≥ {HIGH_CONFIDENCE:g}" if sure else "")
+    least = "" if not sure else ", score ≥ that of the label" if points else f", score ≥ {HIGH_CONFIDENCE:g}"
+    heading = f"<b>{escape(video)}</b> · {duration_s:.1f} s · {of}{least}"
     ends = (
         f'<div style="display:flex;justify-content:space-between;margin-left:9em">{_clock(0)}{_clock(duration_s)}</div>'
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,10 @@ from tadkit.checkpoint import Kind, read_provenance
 from tadkit.errors import StoreError, TadkitError, WeightsError
 from tadkit.files import digest_of_file
 from tadkit.keys import features_key, flow_key, student_key, teacher_key, teacher_outputs_key
+from tadkit.recipe.cross_fit import StoreOfEach
+from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
-from tadkit.store import TrackReader, read_store
+from tadkit.store import TrackReader, VideoTracks, read_store
 from tadkit.store.layout import Kind as StoreKind
 from tadkit.views import views_of
 
@@ -48,11 +50,12 @@ class Inputs:
 
     @cached_property
     def flow(self) -> TrackReader:
-        """The flow store, with every training video."""
+        """The flow store, with every training video of the run."""
         recipe = self.workspace.recipe
         store = self._store(self.workspace.flow, "flow", what="flow", command="extract-flow")
         expected = {
-            item.name: flow_key(item.source_sha256, recipe.flow, recipe.video) for item in self.workspace.training
+            item.name: flow_key(item.source_sha256, recipe.flow, recipe.video)
+            for item in self.workspace.shared.training
         }
         _refuse_stale(store, expected, "extract-flow")
         return store
@@ -60,7 +63,7 @@ class Inputs:
     @cached_property
     def teacher_key(self) -> str:
         """The key of an up-to-date teacher."""
-        workspace = self.workspace
+        workspace = self.workspace.shared
         return teacher_key(
             [self.flow.key(item.name) for item in workspace.training],
             model=workspace.model_settings,
@@ -101,17 +104,35 @@ class Inputs:
 
     def student(self, method: str) -> Path:
         """The checkpoint of the student of ``method``."""
-        path, what = self.workspace.student(method), f"student ({method})"
+        path, what = self.workspace.student(method), f"student ({self.workspace.title(method)})"
         return self._model(path, "student", lambda: self.student_key(method), what=what, command="distill")
 
-    def features(self, method: str, *, student: str) -> TrackReader:
-        """The store of the branch features of every training video; ``student`` is the digest of the student's file."""
+    def head_features(self, method: str) -> VideoTracks:
+        """The branch features of every training video, as the joint head is trained on them.
+
+        With cross-fitting, those of a video come from the student that was trained without the video's group.
+        """
+        workspace = self.workspace
+        if not workspace.shared.groups:
+            return self._features(method, workspace.training)
+        stores: dict[str, TrackReader] = {}
+        for group in workspace.shared.groups:
+            if items := [item for item in workspace.training if item.name in {other.name for other in group.held_out}]:
+                store = self._opened.enter_context(Inputs(group))._features(method, items)
+                stores |= {item.name: store for item in items}
+        return StoreOfEach(stores)
+
+    def _features(self, method: str, items: Sequence[Item]) -> TrackReader:
+        """The store of this workspace's student, with the features of ``items``."""
         path, recipe = self.workspace.features(method), self.workspace.recipe
-        store = self._store(path, "features", what=f"features ({method})", command="extract-features")
+        student = digest_of_file(self.student(method))  # a stale student is reported before its features
+        store = self._store(
+            path, "features", what=f"features ({self.workspace.title(method)})", command="extract-features"
+        )
         views = views_of(recipe.train.head.views)
         expected = {
             item.name: features_key(item.source_sha256, model=student, video=recipe.video, views=views)
-            for item in self.workspace.training
+            for item in items
         }
         _refuse_stale(store, expected, "extract-features")
         return store

@@ -71,7 +71,7 @@ def judged(workspace: Workspace, device: str) -> list[Row]:
         rows = []
         for row in workspace.rows:
             found = _found(workspace, row, device)
-            write_detections(workspace.detections(row), found, external={"recipe": workspace.recipe.name, "row": row})
+            write_detections(workspace.detections(row), found, external=_external(workspace, row))
             rows.append(_row(workspace, row, found))
         write_text(workspace.report, json.dumps({"key": key, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     return rows
@@ -92,6 +92,15 @@ def _key(workspace: Workspace) -> str:
     return digest_of([JUDGED_BY, models, tracks, truth, settings, scores])
 
 
+def _external(workspace: Workspace, row: str) -> dict[str, Any]:
+    """What a file of the held-out videos' detections states beside them."""
+    external: dict[str, Any] = {"recipe": workspace.recipe.name, "row": row}
+    if row != "teacher" and not workspace.from_features and workspace.video_scores is None:
+        points = load_checkpoint(workspace.detector(row), kind="detector").operating_points
+        external |= {"operating_points": dict(points)} if points else {}
+    return external
+
+
 def _rows_of_report(path: Path, key: str) -> list[Row] | None:
     """Rows of a report with this key; None if it is missing, damaged or has another key."""
     try:
@@ -104,7 +113,7 @@ def _rows_of_report(path: Path, key: str) -> list[Row] | None:
 def _found(workspace: Workspace, row: str, device: str) -> dict[str, list[Detection]]:
     if workspace.from_features:
         return _by_head(workspace, device)
-    return _by_teacher(workspace) if row == "teacher" else _by_detector(workspace, row, device)
+    return _by_teacher(workspace) if row == "teacher" else found_by_detector(workspace, row, device)
 
 
 def _by_head(workspace: Workspace, device: str) -> dict[str, list[Detection]]:
@@ -154,8 +163,8 @@ def _teacher_candidates(tracks: TrackReader, name: str, recipe: Recipe, head: He
     return head.candidates(HeadPredictions(logits, offsets, masks), min_score=least, limit=limit)
 
 
-def _by_detector(workspace: Workspace, method: str, device: str) -> dict[str, list[Detection]]:
-    """Detections by a student's detector, from its stored features."""
+def found_by_detector(workspace: Workspace, method: str, device: str) -> dict[str, list[Detection]]:
+    """Detections of the held-out videos by a student's detector, from its stored features."""
     decoding = workspace.recipe.decode
     detector = build_detector(load_checkpoint(workspace.detector(method), kind="detector")).to(torch_device(device))
     head, labels = detector.joint.head, detector.labels
@@ -176,7 +185,7 @@ def _by_detector(workspace: Workspace, method: str, device: str) -> dict[str, li
 
 def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) -> Row:
     recipe = workspace.recipe
-    truth = _truth(workspace, recipe.head if name == "teacher" else recipe.detector_head)
+    truth = held_out_truth(workspace, recipe.head if name == "teacher" else recipe.detector_head)
     tiou, protocol = recipe.evaluation.tiou, recipe.evaluation.protocol
     there = {action.label for actions in truth.values() for action in actions}
     labels = [label for label in dict.fromkeys((*recipe.labels, AGNOSTIC_LABEL)) if label in there]
@@ -197,7 +206,7 @@ def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) 
     )
 
 
-def _truth(workspace: Workspace, head: HeadSettings) -> dict[str, list[Annotation]]:
+def held_out_truth(workspace: Workspace, head: HeadSettings) -> dict[str, list[Annotation]]:
     """Actions of the held-out videos; all of one class if neither the head nor video scores name classes."""
     known = workspace.recipe.labels
     named_by_scores = workspace.video_scores is not None and workspace.recipe.decode.video_labels > 0

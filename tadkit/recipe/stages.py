@@ -16,7 +16,8 @@ from tadkit.extraction.teacher_outputs import extract_teacher_outputs
 from tadkit.models.detector import build_student
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs
-from tadkit.recipe.train import distill, train_head, train_on_features, train_teacher
+from tadkit.recipe.train import distill, train_head, train_teacher
+from tadkit.recipe.train_on_features import train_on_features
 from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
 from tadkit.runtime import torch_device
@@ -90,18 +91,30 @@ def stages_of(workspace: Workspace, resources: Resources) -> list[Stage]:
         ),
     ]
     for method in workspace.methods:
-        stages += [
-            Stage(
-                "distill", f"distill ({method})", partial(distill, workspace, method, device=device, progress=progress)
-            ),
-            Stage("extract-features", f"extract-features ({method})", partial(_features, workspace, method, resources)),
-            Stage(
-                "train-head",
-                f"train-head ({method})",
-                partial(train_head, workspace, method, device=device, progress=progress),
-            ),
-        ]
+        stages += _stages_of_method(workspace, method, resources)
     return stages
+
+
+def _stages_of_method(workspace: Workspace, method: str, resources: Resources) -> list[Stage]:
+    """Student, features and joint head; with cross-fitting those of every group come before the head of the run."""
+    device, progress = torch_device(resources.first_device), resources.progress
+
+    def stages(part: Workspace) -> list[Stage]:
+        runs: dict[str, Callable[[], bool]] = {
+            "distill": partial(distill, part, method, device=device, progress=progress),
+            "extract-features": partial(_features, part, method, resources),
+            "train-head": partial(train_head, part, method, device=device, progress=progress),
+        }
+        return [Stage(command, f"{command} ({part.title(method)})", run) for command, run in runs.items()]
+
+    *first, head = stages(workspace)
+    # A head reads the features of all other groups.
+    of_groups = sorted((stage for group in workspace.groups for stage in stages(group)), key=_trains_head)
+    return [*first, *of_groups, head]
+
+
+def _trains_head(stage: Stage) -> bool:
+    return stage.command == "train-head"
 
 
 def _has_current_teacher(workspace: Workspace) -> bool:
@@ -159,7 +172,7 @@ def _features(workspace: Workspace, method: str, resources: Resources) -> bool:
         checkpoint = load_checkpoint(inputs.student(method), kind="student")
     settings, student = build_student(checkpoint)
     did = False
-    for items, views in _needed(workspace, workspace.recipe.train.head.views):
+    for items, views in _needed_by_heads(workspace):
         did |= _did_something(
             extract_features_of(
                 {item.name: item.path for item in items},
@@ -178,3 +191,11 @@ def _features(workspace: Workspace, method: str, resources: Resources) -> bool:
 def _needed(workspace: Workspace, views: Sequence[View]) -> list[tuple[tuple[Item, ...], tuple[View, ...]]]:
     """Videos and the views they are needed in: training draws from all views, judging reads the original."""
     return [(workspace.training, views_of(views)), (workspace.held_out, views_of(()))]
+
+
+def _needed_by_heads(workspace: Workspace) -> list[tuple[tuple[Item, ...], tuple[View, ...]]]:
+    """Videos of a student's features and their views; with cross-fitting, heads are trained on the groups held out."""
+    views = workspace.recipe.train.head.views
+    if workspace.whole is not None:
+        return [(workspace.held_out, views_of(views))]
+    return [(workspace.held_out, views_of(()))] if workspace.groups else _needed(workspace, views)

@@ -1,19 +1,20 @@
-"""The training stages: ``train-teacher``, ``distill`` and ``train-head`` (also on imported features)."""
+"""The training stages: ``train-teacher``, ``distill`` and ``train-head``."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-import numpy as np
 import torch
 
 from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, save_checkpoint
 from tadkit.config import ModelSettings, TrainSettings
 from tadkit.config.loading import recipe_toml
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
-from tadkit.errors import StoreError
-from tadkit.files import digest_of_file, write_text
-from tadkit.keys import features_head_key, head_key
+from tadkit.files import digest_of, digest_of_file, write_text
+from tadkit.keys import head_key
 from tadkit.models.detector import (
     DetectorNet,
     build_student,
@@ -23,19 +24,20 @@ from tadkit.models.detector import (
     new_teacher,
 )
 from tadkit.models.fusion import JointHead
-from tadkit.models.head_file import save_head
-from tadkit.models.heads import Head, head_labels
+from tadkit.models.heads import Head
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
+from tadkit.recipe.operating_points import operating_points, points_key
 from tadkit.recipe.workspace import Workspace
-from tadkit.store import TrackReader, read_store
+from tadkit.store import TrackReader, VideoTracks
 from tadkit.timeline import Timeline
 from tadkit.training import TrainedWeights, fit
 from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
 
 
-def _stage_folder(workspace: Workspace, name: str) -> Path:
+def stage_folder(workspace: Workspace, name: str) -> Path:
+    """The folder of a stage, with the recipe that it runs."""
     folder = workspace.stage(name)
     write_text(folder / "run.toml", recipe_toml(workspace.recipe))
     return folder
@@ -48,7 +50,7 @@ def _frame_plan(workspace: Workspace, videos: list[TrainingVideo], train: TrainS
     return WindowPlan(videos, train, window_frames=steps * stride, align_frames=align * stride)
 
 
-def _training_videos(workspace: Workspace, store: TrackReader, *, stride: int) -> list[TrainingVideo]:
+def training_videos(workspace: Workspace, store: VideoTracks, *, stride: int) -> list[TrainingVideo]:
     """Training videos with the stamps of ``store`` (frames, or feature steps with ``stride`` 1)."""
     labels = workspace.recipe.labels
     return [
@@ -69,14 +71,14 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         flow, key = inputs.flow, inputs.teacher_key
         if is_up_to_date(workspace.teacher, kind="teacher", key=key):
             return False
-        videos = _training_videos(workspace, flow, stride=stride)
+        videos = training_videos(workspace, flow, stride=stride)
         plan = _frame_plan(workspace, videos, train, stride=stride)
         torch.manual_seed(train.seed)
         trained = fit(
             TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels))),
             FlowBatches(plan, stride=stride, flow=flow),
             train,
-            folder=_stage_folder(workspace, "train-teacher"),
+            folder=stage_folder(workspace, "train-teacher"),
             key=key,
             device=device,
             progress=progress,
@@ -106,11 +108,11 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             _student_objective(settings, train, num_classes=len(workspace.recipe.labels)),
             batches,
             train,
-            folder=_stage_folder(workspace, f"distill-{method}"),
+            folder=stage_folder(workspace, f"distill-{method}"),
             key=key,
             device=device,
             progress=progress,
-            task=f"distill ({method})",
+            task=f"distill ({workspace.title(method)})",
         )
     if settings.distill.joint:  # written first: the student's key stands for both
         _save(
@@ -137,7 +139,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
 def _frame_batches(workspace: Workspace, flow: TrackReader, tracks: TrackReader | None) -> FrameBatches:
     recipe = workspace.recipe
     train, stride = recipe.train.student, recipe.backbone.stride
-    videos = _training_videos(workspace, flow, stride=stride)
+    videos = training_videos(workspace, flow, stride=stride)
     return FrameBatches(
         _frame_plan(workspace, videos, train, stride=stride),
         stride=stride,
@@ -168,53 +170,70 @@ def _student_objective(settings: ModelSettings, train: TrainSettings, *, num_cla
 def train_head(workspace: Workspace, method: str, *, device: torch.device, progress: Progress) -> bool:
     """Train fusion and joint head on cached features and write the detector; returns False if it was up to date.
 
+    With cross-fitting, the detectors of the groups, which are trained before, give the operating points.
+
     Raises:
         StoreError: the features are missing or stale.
         WeightsError: the student is missing or stale.
     """
     recipe, settings = workspace.recipe, workspace.settings_of(method)
-    train, stride, path = recipe.train.head, recipe.backbone.stride, workspace.detector(method)
     with Inputs(workspace) as inputs:
-        student_path = inputs.student(method)
-        features = inputs.features(method, student=digest_of_file(student_path))
-        key = head_key(
+        student_path, features = inputs.student(method), inputs.head_features(method)
+        training_key = head_key(
             [features.key(item.name) for item in workspace.training],
             model=settings,
-            train=train,
+            train=recipe.train.head,
             truth=workspace.training_truth,
             half=recipe.half_precision,
+            student=digest_of_file(student_path) if recipe.train.head.cross_fit else None,
         )
-        if is_up_to_date(path, kind="detector", key=key):
+        key = digest_of([training_key, points_key(workspace, method)]) if workspace.groups else training_key
+        if is_up_to_date(workspace.detector(method), kind="detector", key=key):
             return False
-        videos = _training_videos(workspace, features, stride=1)
-        window, align = window_steps(recipe.detector_head, train, step_s=stride / recipe.video.rate_hz)
-        plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
-        tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
-        joint = _joint_to_train(workspace, method, settings)
-        trained = fit(
-            JointHeadObjective(joint),
-            FeatureBatches(plan, features=features, tracks=tracks),
-            train,
-            folder=_stage_folder(workspace, f"train-head-{method}"),
-            key=key,
-            device=device,
-            progress=progress,
-            task=f"train-head ({method})",
-        )
+        joint, trained = _trained_head(workspace, method, features, key=training_key, device=device, progress=progress)
     _, student = build_student(load_checkpoint(student_path, kind="student"))
-    joint.load_state_dict(_below(trained.tensors, "model."))
-    detector = DetectorNet(settings, labels=recipe.labels, student=student, joint=joint)
     _save(
-        path,
+        workspace.detector(method),
         "detector",
         settings,
         workspace,
-        detector.state_dict(),
+        DetectorNet(settings, labels=recipe.labels, student=student, joint=joint).state_dict(),
         key=key,
         trained=trained,
         half=recipe.half_precision,
+        points=operating_points(workspace, method, device=str(device)) if workspace.groups else {},
     )
     return True
+
+
+def _trained_head(
+    workspace: Workspace,
+    method: str,
+    features: VideoTracks,
+    *,
+    key: str,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[JointHead, TrainedWeights]:
+    """Fusion and joint head, trained on the features."""
+    recipe, settings, train = workspace.recipe, workspace.settings_of(method), workspace.recipe.train.head
+    window, align = window_steps(recipe.detector_head, train, step_s=recipe.backbone.stride / recipe.video.rate_hz)
+    videos = training_videos(workspace, features, stride=1)
+    plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
+    tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
+    joint = _joint_to_train(workspace, method, settings)
+    trained = fit(
+        JointHeadObjective(joint),
+        FeatureBatches(plan, features=features, tracks=tracks),
+        train,
+        folder=stage_folder(workspace, f"train-head-{method}"),
+        key=key,
+        device=device,
+        progress=progress,
+        task=f"train-head ({workspace.title(method)})",
+    )
+    joint.load_state_dict(_below(trained.tensors, "model."))
+    return joint, trained
 
 
 def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings) -> JointHead:
@@ -240,14 +259,17 @@ def _save(
     key: str,
     trained: TrainedWeights,
     half: bool = False,
+    points: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
-    provenance = {
+    provenance: dict[str, Any] = {
         "key": key,
         "recipe": workspace.recipe.name,
         "training_videos": [item.name for item in workspace.training],
         "held_out_videos": [item.name for item in workspace.held_out],
         "trained": trained.provenance,
     }
+    if workspace.groups and kind == "detector":
+        provenance["cross_fit"] = [[item.name for item in group.held_out] for group in workspace.groups]
     save_checkpoint(
         path,
         Checkpoint(
@@ -256,70 +278,7 @@ def _save(
             labels=workspace.recipe.labels,
             tensors=tensors,
             provenance=provenance,
+            operating_points=points,
         ),
         half=half,
     )
-
-
-def train_on_features(workspace: Workspace, *, device: torch.device, progress: Progress) -> bool:
-    """Train a head on the recipe's feature store and write it; returns False if it was up to date.
-
-    Raises:
-        StoreError: videos have features of different numbers of channels.
-    """
-    recipe, path = workspace.recipe, workspace.features_head
-    train = recipe.train.head.model_copy(update={"views": ("original",)})  # features have no other view
-    with read_store(workspace.features_source, kind="features") as store:
-        key = features_head_key(
-            [store.key(item.name) for item in workspace.training],
-            model=workspace.model_settings,
-            train=recipe.train.head,
-            truth=workspace.training_truth,
-        )
-        if is_up_to_date(path, kind="head", key=key):
-            return False
-        channels = _channels(store, [item.name for item in workspace.items])
-        torch.manual_seed(train.seed)
-        model = JointHead(
-            fusion=recipe.fusion,
-            head=recipe.detector_head,
-            dim=channels,
-            num_classes=len(recipe.labels),
-            two_branches=False,
-        )
-        trained = fit(
-            JointHeadObjective(model),
-            FeatureBatches(_features_plan(workspace, store, train), features=store, tracks=("appearance",)),
-            train,
-            folder=_stage_folder(workspace, "train-head-features"),
-            key=key,
-            device=device,
-            progress=progress,
-            task="train-head (features)",
-        )
-    model.head.load_state_dict({name.removeprefix("model.head."): value for name, value in trained.tensors.items()})
-    parts = {"training_videos": workspace.training, "held_out_videos": workspace.held_out}
-    names = {part: [item.name for item in items] for part, items in parts.items()}
-    labels = head_labels(recipe.detector_head, recipe.labels)
-    provenance = {"key": key, "recipe": recipe.name, **names, "trained": trained.provenance}
-    save_head(path, model.head, labels=labels, provenance=provenance)
-    return True
-
-
-def _features_plan(workspace: Workspace, store: TrackReader, train: TrainSettings) -> WindowPlan:
-    """Windows of feature steps over the training videos."""
-    videos = _training_videos(workspace, store, stride=1)
-    step_s = float(np.median([Timeline(store.stamps_s(item.name)).step_s for item in workspace.training]))
-    window, align = window_steps(workspace.recipe.detector_head, train, step_s=step_s)
-    return WindowPlan(videos, train, window_frames=window, align_frames=align)
-
-
-def _channels(store: TrackReader, videos: list[str]) -> int:
-    found = {video: store.channels(video, "original/appearance") for video in videos}
-    counts = sorted(set(found.values()))
-    if len(counts) > 1:
-        names = [next(video for video, channels in found.items() if channels == count) for count in counts[:2]]
-        raise StoreError(
-            f"{store.path}: '{names[0]}' has {counts[0]} channels and '{names[1]}' {counts[1]}; import them together"
-        )
-    return counts[0]

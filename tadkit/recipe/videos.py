@@ -195,10 +195,15 @@ def _held_out(records: Sequence[VideoRecord], split: SplitSettings) -> frozenset
         case "subset":
             return frozenset(r.name for r in records if r.subset in split.held_out)
         case "group":
-            return frozenset(r.name for r in records if r.name.split("_")[0] in split.held_out)
+            return frozenset(r.name for r in records if unit_of(r.name, split) in split.held_out)
         case "folds":
             names = sorted(r.name for r in records)
             order = np.random.default_rng(split.seed).permutation(len(names))
             return frozenset(names[i] for place, i in enumerate(order) if place % split.folds == split.fold)
         case kind:
             assert_never(kind)
+
+
+def unit_of(video: str, split: SplitSettings) -> str:
+    """What a split keeps together: with ``group`` the videos whose name before ``_`` is the same, else each video."""
+    return video.split("_")[0] if split.kind == "group" else video

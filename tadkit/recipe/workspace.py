@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,6 +15,7 @@ from tadkit.config import FeaturesSource, ModelSettings, Recipe
 from tadkit.errors import AnnotationError, StoreError
 from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
+from tadkit.recipe.cross_fit import groups_of
 from tadkit.recipe.videos import Item, expanded, videos_of
 
 
@@ -26,12 +28,16 @@ class Workspace:
         folder: the run folder.
         items: the videos.
         video_scores: file of scores of whole videos, where the recipe names one.
+        whole: the run's workspace, if this is that of a group of its cross-fitting.
+        group: which group that is, such as ``1 of 3``.
     """
 
     recipe: Recipe
     folder: Path
     items: tuple[Item, ...]
     video_scores: Path | None = None
+    whole: Workspace | None = None
+    group: str = ""
 
     @property
     def training(self) -> tuple[Item, ...]:
@@ -44,19 +50,47 @@ class Workspace:
         return tuple(item for item in self.items if item.held_out)
 
     @property
+    def shared(self) -> Workspace:
+        """The workspace of the run, whose flow and teacher the groups of its cross-fitting use, too."""
+        return self.whole or self
+
+    @cached_property
+    def groups(self) -> tuple[Workspace, ...]:
+        """With cross-fitting, a workspace for each group of the training videos, which holds out that group."""
+        count = self.recipe.train.head.cross_fit
+        if not count or self.whole is not None:
+            return ()
+        parts = groups_of(self.training, count, labels=self.recipe.labels, split=self.recipe.split)
+        return tuple(
+            replace(
+                self,
+                folder=self.folder / "cross-fit" / f"{number}-of-{count}",
+                items=tuple(replace(item, held_out=item.name in part) for item in self.training),
+                video_scores=None,
+                whole=self,
+                group=f"{number} of {count}",
+            )
+            for number, part in enumerate(parts, start=1)
+        )
+
+    @property
     def flow(self) -> Path:
         """Flow store."""
-        return self.folder / "flow.h5"
+        return self.shared.folder / "flow.h5"
 
     @property
     def teacher(self) -> Path:
         """Teacher checkpoint."""
-        return self.folder / "teacher.safetensors"
+        return self.shared.folder / "teacher.safetensors"
 
     @property
     def teacher_outputs(self) -> Path:
         """Store of the teacher's features and predictions."""
-        return self.folder / "teacher.h5"
+        return self.shared.folder / "teacher.h5"
+
+    def title(self, method: str) -> str:
+        """A distillation method as progress and errors show it, with the group of a cross-fitting."""
+        return f"{method}, group {self.group}" if self.group else method
 
     def student(self, method: str) -> Path:
         """Student checkpoint of a distillation method."""
@@ -158,9 +192,10 @@ def locked(workspace: Workspace) -> Iterator[None]:
     """
     try:
         with FileLock(workspace.folder / ".lock", blocking=False):
-            for folder in (workspace.folder, workspace.folder / "detections", *workspace.folder.glob("stages/*")):
-                for leftover in folder.glob(".*.????????.*"):
-                    leftover.unlink()
+            for run in (workspace, *workspace.groups):
+                for folder in (run.folder, run.folder / "detections", *run.folder.glob("stages/*")):
+                    for leftover in folder.glob(".*.????????.*"):
+                        leftover.unlink()
             yield
     except Timeout as error:
         raise StoreError(

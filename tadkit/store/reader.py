@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import h5py
 import numpy as np
@@ -17,6 +17,21 @@ from tadkit.errors import StoreError
 from tadkit.store.layout import COMPLETE, KEY, STAMPS, Index, Kind, advice, attributes_of, open_file, read_index
 
 _OPEN_FILES = 16
+
+
+class VideoTracks(Protocol):
+    """What training reads of stored videos, from one store or from several."""
+
+    def stamps_s(self, video: str) -> Float64[np.ndarray, " stamps"]:
+        """Seconds of the frames (flow) or of the steps (features) of ``video``."""
+
+    def key(self, video: str) -> str:
+        """Digest of everything the content of ``video`` depends on."""
+
+    def read(
+        self, video: str, track: str, start: int = 0, stop: int | None = None
+    ) -> Shaped[np.ndarray, "steps channels ..."]:
+        """Steps ``start`` to ``stop`` (half open; None is the end) of ``track``, in the stored dtype."""
 
 
 class TrackReader:

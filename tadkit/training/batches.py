@@ -17,7 +17,7 @@ from tadkit.distill import Batch, TeacherTargets, Truth
 from tadkit.flow.codec import read_flow
 from tadkit.models.backbones import step_mask
 from tadkit.models.heads import Head, HeadPredictions
-from tadkit.store import TrackReader
+from tadkit.store import TrackReader, VideoTracks
 from tadkit.training.windows import TrainingVideo, Window, WindowPlan, window_truth
 from tadkit.video import open_sampled
 from tadkit.views import view_frames, view_motion
@@ -185,7 +185,7 @@ class FrameBatches(WindowBatches):
 class FeatureBatches(WindowBatches):
     """Windows of cached branch features, for fusion and joint head."""
 
-    def __init__(self, plan: WindowPlan, *, features: TrackReader, tracks: Sequence[str]) -> None:
+    def __init__(self, plan: WindowPlan, *, features: VideoTracks, tracks: Sequence[str]) -> None:
         """``tracks`` are ``appearance`` and, with two branches, ``motion``. The plan counts feature steps as frames."""
         super().__init__(plan, stride=1)
         self.features = features

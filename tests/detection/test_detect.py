@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 
-from tadkit.checkpoint import Checkpoint, save_checkpoint
+from tadkit.checkpoint import Checkpoint, copy_with_operating_points, save_checkpoint
 from tadkit.detection.detect import load_detector
 from tadkit.detection.detections import VideoDetections
 from tadkit.errors import SettingsError, UsageError, VideoError, WeightsError
@@ -108,6 +108,29 @@ def test_the_result_says_what_made_it(tmp_path: Path, write_squares: WriteSquare
     assert result.origin["decode"]["keep"] == 3
     assert result.origin["video"]["reader"] == "pyav"
     assert json.loads(result.to_json())["external_data"] == {**result.origin, "durations_s": {"v": 2.0}}
+
+
+def test_operating_points_say_what_is_shown_and_the_file_keeps_all(
+    tmp_path: Path, write_squares: WriteSquares, tiny_model: Path
+) -> None:
+    video, model = write_squares(tmp_path / "v.mp4", 60), tmp_path / "points.safetensors"
+    plain = detected([video], tiny_model)["v"]
+    assert plain.operating_points == {}
+    assert plain.shown() == plain.above(0.3)
+    middle = sorted(d.score for d in plain if d.label == "slide")[len(plain) // 4]
+    copy_with_operating_points(tiny_model, model, {"slide": middle}, provenance={})
+    result = detected([video], model)
+    found = result["v"]
+    assert found == plain
+    assert found.operating_points == {"slide": middle}
+    shown = [d for d in plain if d.score >= (middle if d.label == "slide" else 0.3)]
+    assert found.shown() == shown != list(plain.above(0.3))
+    assert f"{len(shown)} of them with a score of their label's operating point or more" in repr(found)
+    assert f"{len(shown)} of {len(plain)} detections, score ≥ that of the label" in found._repr_html_()
+    assert json.loads(result.to_json())["external_data"]["operating_points"] == {"slide": middle}
+    (tmp_path / "scores.json").write_text('{"v": {"slide": 0.5, "rest": 0.5}}')
+    weighted = load_detector(model, device="cpu", overrides=LOW).detect(video, video_scores=tmp_path / "scores.json")
+    assert weighted.operating_points == {}, "chosen for scores that are not weighted"
 
 
 def test_decode_settings_can_be_set(tmp_path: Path, write_squares: WriteSquares, tiny_model: Path) -> None:

@@ -9,7 +9,8 @@ import click
 
 from tadkit.cli.console import TerminalProgress, clock, print_line, print_table, show_error
 from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option, video_scores_option
-from tadkit.records import HIGH_CONFIDENCE, Detection
+from tadkit.errors import printable
+from tadkit.records import HIGH_CONFIDENCE, Detection, is_shown
 
 SHOWN_A_VIDEO = 50
 STDOUT = Path("-")
@@ -28,9 +29,8 @@ STDOUT = Path("-")
 @click.option(
     "--show-score",
     type=click.FloatRange(0, 1),
-    default=HIGH_CONFIDENCE,
-    show_default=True,
-    help="Lowest score in the table; the file also contains lower ones, down to decode.min_score.",
+    help="Lowest score in the table; by default each label's operating point in the model, or "
+    f"{HIGH_CONFIDENCE:g} for labels without one. The file also contains lower ones, down to decode.min_score.",
 )
 @video_scores_option
 @device_option
@@ -41,7 +41,7 @@ def detect(
     videos: tuple[Path, ...],
     out: Path | None,
     model: Path | None,
-    show_score: float,
+    show_score: float | None,
     video_scores: Path | None,
     device: str,
     overrides: tuple[str, ...],
@@ -72,24 +72,34 @@ def detect(
     else:
         if out is not None and found:
             found.write(out)
-        _print_detections(found, show_score=show_score, file=out)
+        points = found.origin.get("operating_points", {}) if show_score is None else {}
+        otherwise = HIGH_CONFIDENCE if show_score is None else show_score
+        _print_detections(found, points=points, otherwise=otherwise, file=out)
     for error in found.failed.values():
         show_error(error)
     ctx.exit(next((error.exit_code for error in found.failed.values()), 0))
 
 
-def _print_detections(detections: Mapping[str, Sequence[Detection]], *, show_score: float, file: Path | None) -> None:
+def _print_detections(
+    detections: Mapping[str, Sequence[Detection]],
+    *,
+    points: Mapping[str, float],
+    otherwise: float,
+    file: Path | None,
+) -> None:
     """Print the high-confidence detections in order of time, and the number of all others."""
     rows, total = [], 0
     for video, found in detections.items():
         total += len(found)
-        shown = sorted((d for d in found if d.score >= show_score), key=lambda d: -d.score)[:SHOWN_A_VIDEO]
+        high = [d for d in found if is_shown(d, points, otherwise=otherwise)]
+        shown = sorted(high, key=lambda d: -d.score)[:SHOWN_A_VIDEO]
         for d in sorted(shown, key=lambda d: d.start_s):
             rows.append((video, clock(d.start_s), clock(d.end_s), d.label, f"{d.score:.2f}"))
     if rows:
         print_table(("video", "start", "end", "label", "score"), rows, right=("start", "end", "score"))
     elif detections:
-        print_line(f"no detection scores {show_score:g} or more")
+        of_labels = "".join(f"{score:g} ({printable(label)}), " for label, score in sorted(points.items()))
+        print_line(f"no detection scores {of_labels}{otherwise:g} or more")
     more = total - len(rows)
     if file is not None and detections:
         print_line(f"{file}: {total} detections" + (f", {more} more than shown" if more else ""))
