@@ -37,6 +37,7 @@ class Checkpoint:
         labels: classes in the order of the outputs.
         tensors: the state dict.
         provenance: digests and figures of the inputs it was made from; free form.
+        trained_steps: feature steps of the windows that it was trained on; None if the file does not state them.
         digest: SHA-256 of the file that was read; empty before it is written.
         path: the file that was read; None before it is written.
     """
@@ -48,6 +49,7 @@ class Checkpoint:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
     path: Path | None = None
+    trained_steps: int | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
@@ -61,6 +63,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
         "labels": canonical_json(list(checkpoint.labels)),
         "provenance": canonical_json(dict(checkpoint.provenance)),
     }
+    if checkpoint.trained_steps is not None:
+        header["trained_steps"] = str(checkpoint.trained_steps)
     tensors = {name: _stored(tensor, half) for name, tensor in checkpoint.tensors.items()}
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata=header)
@@ -103,7 +107,14 @@ def load_checkpoint(path: Path, *, kind: Kind) -> Checkpoint:
             provenance=json.loads(header["provenance"]),
             digest=digest_of_file(path),
             path=path,
+            trained_steps=_positive(header["trained_steps"]) if "trained_steps" in header else None,
         )
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError(f"trained_steps is {value}")
+    return value
 
 
 def read_provenance(path: Path, *, kind: Kind) -> Mapping[str, Any]:

@@ -71,9 +71,10 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
             return False
         videos = _training_videos(workspace, flow, stride=stride)
         plan = _frame_plan(workspace, videos, train, stride=stride)
+        steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         trained = fit(
-            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels))),
+            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps)),
             FlowBatches(plan, stride=stride, flow=flow),
             train,
             folder=_stage_folder(workspace, "train-teacher"),
@@ -83,7 +84,14 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
             task="train-teacher",
         )
     _save(
-        workspace.teacher, "teacher", settings, workspace, _below(trained.tensors, "model."), key=key, trained=trained
+        workspace.teacher,
+        "teacher",
+        settings,
+        workspace,
+        _below(trained.tensors, "model."),
+        key=key,
+        trained=trained,
+        steps=steps,
     )
     return True
 
@@ -101,9 +109,10 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
         if is_up_to_date(workspace.student(method), kind="student", key=key):
             return False
         batches = _frame_batches(workspace, flow, inputs.teacher_outputs if settings.distill.taught else None)
+        steps = batches.plan.window_frames // batches.stride
         torch.manual_seed(train.seed)
         trained = fit(
-            _student_objective(settings, train, num_classes=len(workspace.recipe.labels)),
+            _student_objective(settings, train, num_classes=len(workspace.recipe.labels), steps=steps),
             batches,
             train,
             folder=_stage_folder(workspace, f"distill-{method}"),
@@ -121,6 +130,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             _below(trained.tensors, "joint."),
             key=key,
             trained=trained,
+            steps=steps,
         )
     _save(
         workspace.student(method),
@@ -130,6 +140,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
         _below(trained.tensors, "model."),
         key=key,
         trained=trained,
+        steps=steps,
     )
     return True
 
@@ -156,11 +167,15 @@ def _teacher_head(workspace: Workspace) -> Head | None:
     return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
 
 
-def _student_objective(settings: ModelSettings, train: TrainSettings, *, num_classes: int) -> StudentObjective:
+def _student_objective(
+    settings: ModelSettings, train: TrainSettings, *, num_classes: int, steps: int
+) -> StudentObjective:
+    """The student, and with ``distill.joint`` the joint head, to be trained on windows of ``steps`` feature steps."""
+    joint = new_joint_head(settings, num_classes=num_classes, trained_steps=steps) if settings.distill.joint else None
     return StudentObjective(
         new_student(settings, num_classes=num_classes),
         distill=settings.distill,
-        joint=new_joint_head(settings, num_classes=num_classes) if settings.distill.joint else None,
+        joint=joint,
         colour_jitter=train.colour_jitter,
     )
 
@@ -190,7 +205,7 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         window, align = window_steps(recipe.detector_head, train, step_s=stride / recipe.video.rate_hz)
         plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
         tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
-        joint = _joint_to_train(workspace, method, settings)
+        joint = _joint_to_train(workspace, method, settings, steps=window)
         trained = fit(
             JointHeadObjective(joint),
             FeatureBatches(plan, features=features, tracks=tracks),
@@ -212,15 +227,16 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         detector.state_dict(),
         key=key,
         trained=trained,
+        steps=window,
         half=recipe.half_precision,
     )
     return True
 
 
-def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings) -> JointHead:
+def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings, *, steps: int) -> JointHead:
     """A new joint head, or the one trained together with the student."""
     torch.manual_seed(workspace.recipe.train.head.seed)
-    joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels))
+    joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels), trained_steps=steps)
     if settings.distill.joint:
         load_weights(joint, load_checkpoint(workspace.joint_head(method), kind="joint-head"))
     return joint
@@ -239,6 +255,7 @@ def _save(
     *,
     key: str,
     trained: TrainedWeights,
+    steps: int,
     half: bool = False,
 ) -> None:
     provenance = {
@@ -256,6 +273,7 @@ def _save(
             labels=workspace.recipe.labels,
             tensors=tensors,
             provenance=provenance,
+            trained_steps=steps,
         ),
         half=half,
     )
@@ -279,6 +297,7 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
         if is_up_to_date(path, kind="head", key=key):
             return False
         channels = _channels(store, [item.name for item in workspace.items])
+        plan = _features_plan(workspace, store, train)
         torch.manual_seed(train.seed)
         model = JointHead(
             fusion=recipe.fusion,
@@ -286,10 +305,11 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
             dim=channels,
             num_classes=len(recipe.labels),
             two_branches=False,
+            trained_steps=plan.window_frames,
         )
         trained = fit(
             JointHeadObjective(model),
-            FeatureBatches(_features_plan(workspace, store, train), features=store, tracks=("appearance",)),
+            FeatureBatches(plan, features=store, tracks=("appearance",)),
             train,
             folder=_stage_folder(workspace, "train-head-features"),
             key=key,

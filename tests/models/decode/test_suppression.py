@@ -11,7 +11,6 @@ from tadkit.models.decode.suppression import (
     SoftLinear,
     SuppressionRule,
     suppress,
-    voted,
 )
 
 
