@@ -41,6 +41,7 @@ class Checkpoint:
         tensors: the state dict.
         provenance: digests and figures of the inputs it was made from; free form.
         operating_points: for some labels of a detector, the score from which their detections are shown to a person.
+        trained_steps: feature steps of the windows that it was trained on; None if the file does not state them.
         digest: SHA-256 of the file that was read; empty before it is written.
         path: the file that was read; None before it is written.
     """
@@ -53,6 +54,7 @@ class Checkpoint:
     operating_points: Mapping[str, float] = field(default_factory=dict)
     digest: str = ""
     path: Path | None = None
+    trained_steps: int | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
@@ -68,6 +70,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
     }
     if checkpoint.operating_points:
         header["operating_points"] = canonical_json(dict(checkpoint.operating_points))
+    if checkpoint.trained_steps is not None:
+        header["trained_steps"] = str(checkpoint.trained_steps)
     tensors = {name: _stored(tensor, half) for name, tensor in checkpoint.tensors.items()}
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata=header)
@@ -146,6 +150,7 @@ def load_checkpoint(path: Path, *, kind: Kind) -> Checkpoint:
             operating_points=_operating_points(header),
             digest=digest_of_file(path),
             path=path,
+            trained_steps=_positive(header["trained_steps"]) if "trained_steps" in header else None,
         )
 
 
@@ -161,6 +166,12 @@ def _operating_points(header: Mapping[str, str]) -> dict[str, float]:
     ):
         raise ValueError("operating_points are not scores from 0 to 1")
     return {label: float(score) for label, score in points.items()}
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError(f"trained_steps is {value}")
+    return value
 
 
 def read_provenance(path: Path, *, kind: Kind) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ class DecodeSettings(Settings):
     min_score: float = Field(0.01, ge=0, lt=1)
     """Candidates and detections below this score are dropped."""
     top_candidates: int = Field(2000, ge=1, le=1_000_000)
-    """Candidates per video that enter suppression."""
+    """A candidate enters suppression unless this many better ones are within stretch_s of it."""
     min_steps: float = Field(0.0, ge=0, le=1_000_000)
     """Candidates shorter than this many feature steps are dropped (ActionFormer: 0.05)."""
     method: Literal["soft-gaussian", "soft-linear", "hard", "none"] = "soft-gaussian"
@@ -37,4 +37,7 @@ class DecodeSettings(Settings):
     video_labels: int = Field(0, ge=0, le=1000)
     """Give every candidate this many best labels of its video (for class-agnostic heads); 0 keeps its own label."""
     keep: int = Field(200, ge=1, le=1_000_000)
-    """Detections kept per video."""
+    """A detection is kept unless this many better ones are within stretch_s of it."""
+    stretch_s: float = Field(60.0, ge=0, le=1_000_000)
+    """Seconds from centre to centre within which top_candidates and keep count: no stretch of this length has more than
+    keep detections, in a video of any length. 0: they count in the whole file, as in other projects."""

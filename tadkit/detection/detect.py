@@ -14,7 +14,7 @@ from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.config.loading import check_settings, merged
 from tadkit.detection.detections import Detections, VideoDetections
-from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, video_scores_for
+from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, reach_s, video_scores_for
 from tadkit.errors import SettingsError, TadkitError, VideoError
 from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.models.decode.video_scores import VideoScoresFile
@@ -53,10 +53,20 @@ class Detector:
         self.video, self.decoding = _overridden(self.net, overrides)
         self.operating_points = checkpoint.operating_points
         self.origin: dict[str, Any] = {
-            "model": {"file": path.name, "sha256": checkpoint.digest, "labels": list(self.labels)},
+            "model": {
+                "file": path.name,
+                "sha256": checkpoint.digest,
+                "labels": list(self.labels),
+                "reach_s": self.reach_s,
+            },
             "video": self.video.model_dump(mode="json"),
             "decode": self.decoding.model_dump(mode="json"),
         }
+
+    @property
+    def reach_s(self) -> float | None:
+        """Seconds of video on either side of a detection that it depends on (docs/python.md); None: the whole video."""
+        return reach_s(self.net.context_s, self.decoding)
 
     @overload
     def detect(  # type: ignore[overload-overlap]  # a str is an iterable, too; the first fits before

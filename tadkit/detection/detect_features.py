@@ -45,7 +45,12 @@ def detect_features(
     model = HeadFile(head, build_head_of(checkpoint).to(torch_device(device)), checkpoint.labels)
     scores = video_scores_for(model.head, model.labels, path=video_scores, decoding=decoding)
     origin = {
-        "model": {"file": head.name, "sha256": checkpoint.digest, "labels": list(model.labels)},
+        "model": {
+            "file": head.name,
+            "sha256": checkpoint.digest,
+            "labels": list(model.labels),
+            "context_steps": model.head.context_steps,
+        },
         "features": features.name,
         "decode": decoding.model_dump(mode="json"),
     }

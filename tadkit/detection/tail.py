@@ -29,6 +29,16 @@ class Track(NamedTuple):
     duration_s: float
 
 
+def reach_s(context_s: float | None, decoding: DecodeSettings) -> float | None:
+    """Seconds of video on either side of a detection that it depends on; None: the whole video.
+
+    A candidate depends on ``context_s``; which candidates and which detections are kept, on those within ``stretch_s``.
+    Suppression adds the candidates that overlap a detection: at most their length, or a chain of overlapping candidates
+    with rising scores.
+    """
+    return None if context_s is None or decoding.stretch_s == 0 else context_s + 2 * decoding.stretch_s
+
+
 def video_scores_for(
     head: Head, labels: tuple[str, ...], *, path: Path | None, decoding: DecodeSettings
 ) -> VideoScoresFile | None:

@@ -18,6 +18,9 @@ from tadkit.models.heads import head_labels
 from tadkit.models.student import Student
 from tadkit.models.teacher import Teacher
 
+_UNSTATED_WINDOW_S = 25.6
+"""The windows of model files that state none, as the first ones: the default of ``train.head.window_s``."""
+
 
 class DetectorNet(nn.Module):
     """The student with its two branches, their fusion and the joint head: everything from frames to predictions."""
@@ -38,6 +41,17 @@ class DetectorNet(nn.Module):
         mask = torch.ones(1, appearance.shape[1], dtype=torch.bool, device=appearance.device)
         return self.joint.fused(None if motion is None else motion[None], appearance[None], mask)
 
+    @property
+    def context_s(self) -> float | None:
+        """Seconds of video on either side that a candidate of the joint head depends on; None: the whole video.
+
+        Counted at the model's rate; a video of fewer frames a second has steps that are further apart.
+        """
+        steps, stride = self.joint.context_steps, self.student.backbone.stride
+        if steps is None:
+            return None
+        return (self.student.halo_frames + (steps + 1) * stride) / self.settings.video.rate_hz
+
 
 def new_student(settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None) -> Student:
     """A student with initial weights; ``pretrained`` overrides the settings."""
@@ -50,19 +64,26 @@ def new_student(settings: ModelSettings, *, num_classes: int, pretrained: bool |
     )
 
 
-def new_joint_head(settings: ModelSettings, *, num_classes: int) -> JointHead:
-    """A joint head with initial weights."""
+def new_joint_head(settings: ModelSettings, *, num_classes: int, trained_steps: int | None = None) -> JointHead:
+    """A joint head with initial weights, for windows of ``trained_steps`` feature steps, or the default windows."""
     return JointHead(
         fusion=settings.fusion,
         head=settings.detector_head,
         dim=settings.distill.dim,
         num_classes=num_classes,
         two_branches=settings.distill.two_branches,
+        trained_steps=trained_steps or _unstated_steps(settings, stride=settings.backbone.stride),
     )
 
 
-def new_teacher(settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None) -> Teacher:
-    """A teacher with initial weights."""
+def _unstated_steps(settings: ModelSettings, *, stride: int) -> int:
+    return max(1, round(_UNSTATED_WINDOW_S * settings.video.rate_hz / stride))
+
+
+def new_teacher(
+    settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None, trained_steps: int | None = None
+) -> Teacher:
+    """A teacher with initial weights, for windows of ``trained_steps`` feature steps, or the default windows."""
     return Teacher(
         backbone=settings.teacher_backbone,
         head=settings.head,
@@ -70,6 +91,7 @@ def new_teacher(settings: ModelSettings, *, num_classes: int, pretrained: bool |
         motion_channels=3 if settings.flow.method == "temporal-gradient" else 2,
         num_classes=num_classes,
         pretrained=settings.teacher_backbone.pretrained if pretrained is None else pretrained,
+        trained_steps=trained_steps or _unstated_steps(settings, stride=settings.teacher_backbone.stride),
     )
 
 
@@ -104,7 +126,7 @@ def build_detector(checkpoint: Checkpoint) -> DetectorNet:
         settings,
         labels=checkpoint.labels,
         student=new_student(settings, num_classes=classes, pretrained=False),
-        joint=new_joint_head(settings, num_classes=classes),
+        joint=new_joint_head(settings, num_classes=classes, trained_steps=checkpoint.trained_steps),
     )
     load_weights(detector, checkpoint)
     return detector.eval()
@@ -121,6 +143,11 @@ def build_student(checkpoint: Checkpoint) -> tuple[ModelSettings, Student]:
 def build_teacher(checkpoint: Checkpoint) -> tuple[ModelSettings, Teacher]:
     """The teacher of a checkpoint, in evaluation mode."""
     settings = model_settings(checkpoint)
-    teacher = new_teacher(settings, num_classes=len(checkpoint.labels), pretrained=False)
+    teacher = new_teacher(
+        settings,
+        num_classes=len(checkpoint.labels),
+        pretrained=False,
+        trained_steps=checkpoint.trained_steps,
+    )
     load_weights(teacher, checkpoint)
     return settings, teacher.eval()

@@ -29,7 +29,10 @@ def save_head(path: Path, head: Head, *, labels: tuple[str, ...], provenance: Ma
     """
     assert len(labels) == head.num_classes, (labels, head.num_classes)
     settings = {"head": head.settings.model_dump(mode="json"), "in_channels": head.in_channels}
-    save_checkpoint(path, Checkpoint("head", settings, labels, head.state_dict(), provenance or {}))
+    save_checkpoint(
+        path,
+        Checkpoint("head", settings, labels, head.state_dict(), provenance or {}, trained_steps=head.trained_steps),
+    )
 
 
 def load_head(path: Path) -> tuple[Head, tuple[str, ...]]:
@@ -46,7 +49,12 @@ def build_head_of(checkpoint: Checkpoint) -> Head:
     """The head of a checkpoint, in evaluation mode."""
     settings = head_settings(checkpoint.settings.get("head", {}), where=str(checkpoint.path))
     channels = int(checkpoint.settings["in_channels"])
-    head = build_head(settings, in_channels=channels, num_classes=len(checkpoint.labels))
+    head = build_head(
+        settings,
+        in_channels=channels,
+        num_classes=len(checkpoint.labels),
+        trained_steps=checkpoint.trained_steps,
+    )
     load_weights(head, checkpoint)
     return head.eval()
 

@@ -32,12 +32,13 @@ class Teacher(nn.Module):
         motion_channels: int,
         num_classes: int,
         pretrained: bool,
+        trained_steps: int | None = None,
     ) -> None:
         """``dim`` is the width of f_T; ``motion_channels`` is 2 for flow and 3 for temporal gradient."""
         super().__init__()
         self.backbone = TemporalShiftBackbone(backbone, in_channels=motion_channels, pretrained=pretrained)
         self.mapping = BranchMapping(inputs=self.backbone.channels, outputs=dim)
-        self.head = build_head(head, in_channels=dim, num_classes=num_classes)
+        self.head = build_head(head, in_channels=dim, num_classes=num_classes, trained_steps=trained_steps)
 
     @property
     def halo_frames(self) -> int:

@@ -29,7 +29,7 @@ from tadkit.records import Annotation, Detection, write_detections
 from tadkit.runtime import torch_device
 from tadkit.store import TrackReader, read_store
 
-JUDGED_BY = 1
+JUDGED_BY = 2
 """Raised when a change of decoding or evaluation changes the figures of the same models."""
 
 
@@ -160,7 +160,7 @@ def _teacher_candidates(tracks: TrackReader, name: str, recipe: Recipe, head: He
         return track_candidates(head, feature, mask, core_steps=feature.shape[2], min_score=least, limit=limit)
     logits, offsets = (tuple(read(f"{field}_{n}") for n in range(levels)) for field in ("logits", "offsets"))
     masks = tuple(torch.ones(level.shape[:2], dtype=torch.bool) for level in logits)
-    return head.candidates(HeadPredictions(logits, offsets, masks), min_score=least, limit=limit)
+    return head.candidates(HeadPredictions(logits, offsets, masks), min_score=least)
 
 
 def found_by_detector(workspace: Workspace, method: str, device: str) -> dict[str, list[Detection]]:

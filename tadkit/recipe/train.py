@@ -73,9 +73,10 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
             return False
         videos = training_videos(workspace, flow, stride=stride)
         plan = _frame_plan(workspace, videos, train, stride=stride)
+        steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         trained = fit(
-            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels))),
+            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps)),
             FlowBatches(plan, stride=stride, flow=flow),
             train,
             folder=stage_folder(workspace, "train-teacher"),
@@ -85,7 +86,14 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
             task="train-teacher",
         )
     _save(
-        workspace.teacher, "teacher", settings, workspace, _below(trained.tensors, "model."), key=key, trained=trained
+        workspace.teacher,
+        "teacher",
+        settings,
+        workspace,
+        _below(trained.tensors, "model."),
+        key=key,
+        trained=trained,
+        steps=steps,
     )
     return True
 
@@ -103,9 +111,10 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
         if is_up_to_date(workspace.student(method), kind="student", key=key):
             return False
         batches = _frame_batches(workspace, flow, inputs.teacher_outputs if settings.distill.taught else None)
+        steps = batches.plan.window_frames // batches.stride
         torch.manual_seed(train.seed)
         trained = fit(
-            _student_objective(settings, train, num_classes=len(workspace.recipe.labels)),
+            _student_objective(settings, train, num_classes=len(workspace.recipe.labels), steps=steps),
             batches,
             train,
             folder=stage_folder(workspace, f"distill-{method}"),
@@ -123,6 +132,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             _below(trained.tensors, "joint."),
             key=key,
             trained=trained,
+            steps=steps,
         )
     _save(
         workspace.student(method),
@@ -132,6 +142,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
         _below(trained.tensors, "model."),
         key=key,
         trained=trained,
+        steps=steps,
     )
     return True
 
@@ -158,11 +169,15 @@ def _teacher_head(workspace: Workspace) -> Head | None:
     return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
 
 
-def _student_objective(settings: ModelSettings, train: TrainSettings, *, num_classes: int) -> StudentObjective:
+def _student_objective(
+    settings: ModelSettings, train: TrainSettings, *, num_classes: int, steps: int
+) -> StudentObjective:
+    """The student, and with ``distill.joint`` the joint head, to be trained on windows of ``steps`` feature steps."""
+    joint = new_joint_head(settings, num_classes=num_classes, trained_steps=steps) if settings.distill.joint else None
     return StudentObjective(
         new_student(settings, num_classes=num_classes),
         distill=settings.distill,
-        joint=new_joint_head(settings, num_classes=num_classes) if settings.distill.joint else None,
+        joint=joint,
         colour_jitter=train.colour_jitter,
     )
 
@@ -190,7 +205,9 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         key = digest_of([training_key, points_key(workspace, method)]) if workspace.groups else training_key
         if is_up_to_date(workspace.detector(method), kind="detector", key=key):
             return False
-        joint, trained = _trained_head(workspace, method, features, key=training_key, device=device, progress=progress)
+        joint, window, trained = _trained_head(
+            workspace, method, features, key=training_key, device=device, progress=progress
+        )
     _, student = build_student(load_checkpoint(student_path, kind="student"))
     _save(
         workspace.detector(method),
@@ -200,6 +217,7 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         DetectorNet(settings, labels=recipe.labels, student=student, joint=joint).state_dict(),
         key=key,
         trained=trained,
+        steps=window,
         half=recipe.half_precision,
         points=operating_points(workspace, method, device=str(device)) if workspace.groups else {},
     )
@@ -214,14 +232,14 @@ def _trained_head(
     key: str,
     device: torch.device,
     progress: Progress,
-) -> tuple[JointHead, TrainedWeights]:
-    """Fusion and joint head, trained on the features."""
+) -> tuple[JointHead, int, TrainedWeights]:
+    """Fusion and joint head trained on the features, and the steps of their windows."""
     recipe, settings, train = workspace.recipe, workspace.settings_of(method), workspace.recipe.train.head
     window, align = window_steps(recipe.detector_head, train, step_s=recipe.backbone.stride / recipe.video.rate_hz)
     videos = training_videos(workspace, features, stride=1)
     plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
     tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
-    joint = _joint_to_train(workspace, method, settings)
+    joint = _joint_to_train(workspace, method, settings, steps=window)
     trained = fit(
         JointHeadObjective(joint),
         FeatureBatches(plan, features=features, tracks=tracks),
@@ -233,13 +251,13 @@ def _trained_head(
         task=f"train-head ({workspace.title(method)})",
     )
     joint.load_state_dict(_below(trained.tensors, "model."))
-    return joint, trained
+    return joint, window, trained
 
 
-def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings) -> JointHead:
+def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings, *, steps: int) -> JointHead:
     """A new joint head, or the one trained together with the student."""
     torch.manual_seed(workspace.recipe.train.head.seed)
-    joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels))
+    joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels), trained_steps=steps)
     if settings.distill.joint:
         load_weights(joint, load_checkpoint(workspace.joint_head(method), kind="joint-head"))
     return joint
@@ -258,6 +276,7 @@ def _save(
     *,
     key: str,
     trained: TrainedWeights,
+    steps: int,
     half: bool = False,
     points: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
@@ -279,6 +298,7 @@ def _save(
             tensors=tensors,
             provenance=provenance,
             operating_points=points,
+            trained_steps=steps,
         ),
         half=half,
     )

@@ -41,6 +41,7 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
         if is_up_to_date(path, kind="head", key=key):
             return False
         channels = _channels(store, [item.name for item in workspace.items])
+        plan = _features_plan(workspace, store, train)
         torch.manual_seed(train.seed)
         model = JointHead(
             fusion=recipe.fusion,
@@ -48,10 +49,11 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
             dim=channels,
             num_classes=len(recipe.labels),
             two_branches=False,
+            trained_steps=plan.window_frames,
         )
         trained = fit(
             JointHeadObjective(model),
-            FeatureBatches(_features_plan(workspace, store, train), features=store, tracks=("appearance",)),
+            FeatureBatches(plan, features=store, tracks=("appearance",)),
             train,
             folder=stage_folder(workspace, "train-head-features"),
             key=key,

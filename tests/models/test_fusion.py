@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tadkit.config import FusionSettings
-from tadkit.models.fusion import LocalAttentiveFusion, masked_mean
+from tadkit.models.fusion import LocalAttentiveFusion, masked_mean, running_mean
 
 CHANNELS = 6
 
@@ -123,3 +123,40 @@ def test_output_is_twice_as_wide_as_a_branch(kind: str) -> None:
 
 def test_mean_of_nothing_is_zero() -> None:
     assert not masked_mean(track(3, seed=1), torch.zeros(2, 3, dtype=torch.bool)).any()
+
+
+@given(time=st.integers(1, 40), padding=st.integers(0, 5), window=st.integers(1, 12))
+@settings(max_examples=30)
+def test_the_running_mean_is_over_a_window_around_each_step_moved_inside_the_track(
+    time: int, padding: int, window: int
+) -> None:
+    x = torch.cat([track(time, seed=1), 50 * track(padding, seed=2)], dim=2)
+    mean = running_mean(x, (torch.arange(time + padding) < time).expand(2, -1), window)
+    for step in range(time):
+        start = min(max(step - window // 2, 0), max(time - window, 0))
+        expected = x[:, :, start : min(start + window, time)].mean(dim=2)
+        torch.testing.assert_close(mean.expand(-1, -1, time + padding)[:, :, step], expected)
+
+
+def test_a_track_as_long_as_the_window_has_one_mean_to_the_bit() -> None:
+    x, mask = track(12, seed=1).float(), torch.arange(12).expand(2, -1) < 10
+    assert torch.equal(running_mean(x, mask, 12)[:, :, 0], masked_mean(x, mask))
+
+
+@torch.no_grad()
+def test_an_hour_is_averaged_as_exactly_as_a_minute() -> None:
+    minute = 100 + track(300, seed=1).float()
+    hour = minute.repeat(1, 1, 60)
+    mask = torch.ones(2, hour.shape[2], dtype=torch.bool)
+    mean = running_mean(hour, mask, 100)
+    torch.testing.assert_close(mean[:, :, 17000:17100], mean[:, :, 200:300], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_step_changes_the_fusion_within_the_window_alone() -> None:
+    net = LocalAttentiveFusion(FusionSettings(), channels=CHANNELS, window_steps=10).double()
+    motion, appearance, mask = track(60, seed=1), track(60, seed=2), torch.ones(2, 60, dtype=torch.bool)
+    pushed = motion.clone()
+    pushed[:, :, 30] += 1
+    apart = (net(pushed, appearance, mask) - net(motion, appearance, mask)).abs().amax(dim=(0, 1))
+    assert (apart > 1e-9).nonzero()[:, 0].tolist() == list(range(26, 36))

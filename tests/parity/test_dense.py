@@ -179,7 +179,8 @@ def _lasting(theirs: dict[str, np.ndarray], setting: str) -> dict[str, np.ndarra
 def _settings(dense: Any, setting: str) -> DecodeSettings:
     """Our settings for one of the project's suppression methods."""
     recorded = dense.config.get("kwargs", {}).get("test_cfg", {})
-    return _decoding(dense.project, recorded | (dense.config.get("post") or dense.config["nms"])[setting])
+    decoding = _decoding(dense.project, recorded | (dense.config.get("post") or dense.config["nms"])[setting])
+    return decoding.model_copy(update={"top_candidates": EVERYTHING})  # the candidates given are the best already
 
 
 def _decoding(project: str, recorded: dict[str, Any]) -> DecodeSettings:
@@ -196,6 +197,7 @@ def _decoding(project: str, recorded: dict[str, Any]) -> DecodeSettings:
             "iou": recorded["iou_threshold"],
             "min_score": 0.0 if nothing else recorded["min_score"],
             "min_steps": recorded.get("duration_thresh", 0.0),
+            "stretch_s": 0.0,
             "keep": EVERYTHING if nothing else recorded["max_seg_num"],
             "class_agnostic": agnostic,
             "voting": rule if votes else "none",

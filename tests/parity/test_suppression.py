@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tadkit.models.decode.decode import Decoded
-from tadkit.models.decode.suppression import REFERENCE_MARGIN, Hard, SoftGaussian, SoftLinear, suppress, voted
+from tadkit.models.decode.suppression import REFERENCE_MARGIN, Hard, SoftGaussian, SoftLinear, suppress
+from tadkit.models.decode.voting import voted
 
 ROUTINES = {
     "hard": (Hard(0.5), 0.0),

@@ -61,7 +61,7 @@ def test_detections_are_theirs(whole, head, seen, compared):
 
 def _settings(whole: Any, setting: str) -> DecodeSettings:
     """Our settings for one of the project's suppression methods."""
-    same = {"min_score": 0.001, "clip_first": False}
+    same = {"min_score": 0.001, "clip_first": False, "stretch_s": 0.0, "top_candidates": 5000}
     if whole.kind == "BMN":
         return DecodeSettings.model_validate(same | {"sigma": 0.75, "keep": 100, "class_agnostic": True})
     recorded = whole.config["nms"][setting]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, assert_never
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from tadkit.config import DecodeSettings
-from tadkit.models.decode.suppression import Hard, SoftGaussian, SoftLinear, SuppressionRule, suppress, voted
+from tadkit.models.decode.limits import best_nearby
+from tadkit.models.decode.suppression import Hard, SoftGaussian, SoftLinear, SuppressionRule, suppress
 from tadkit.models.decode.video_scores import VideoScores, weighed
+from tadkit.models.decode.voting import voted
 from tadkit.models.heads.head import Candidates
 from tadkit.records import Detection
 from tadkit.timeline import Timeline
@@ -37,7 +40,10 @@ def decode(
     *,
     video_scores: Float64[np.ndarray, " classes"] | None = None,
 ) -> Decoded:
-    """Detections of one video: candidates converted to seconds, then suppression and voting.
+    """Detections of one video: candidates converted to seconds, limited, then suppression and voting.
+
+    The limits ``top_candidates`` and ``keep`` count within ``stretch_s`` of each candidate and detection
+    (:func:`tadkit.models.decode.limits.best_nearby`), so that decoding is local.
 
     Args:
         candidates: candidates of one video, from :meth:`tadkit.models.heads.head.HeadOf.candidates`.
@@ -47,10 +53,11 @@ def decode(
         video_scores: external scores of the whole video for each class, to combine with those of the candidates.
     """
     positions, scores, labels = candidates
-    if settings.min_steps > 0:
-        long_enough = positions[:, 1] - positions[:, 0] > settings.min_steps
-        positions, scores, labels = positions[long_enough], scores[long_enough], labels[long_enough]
     found = Decoded(timeline.seconds(positions), scores, labels)
+    best = _best(found, limit=settings.top_candidates, settings=settings)
+    if settings.min_steps > 0:
+        best = best[positions[best, 1] - positions[best, 0] > settings.min_steps]
+    found = Decoded(*(field[best] for field in found))
     if settings.clip_first:
         found = _clipped(found, duration_s)
     if video_scores is not None:
@@ -86,15 +93,17 @@ def suppressed(found: Decoded, settings: DecodeSettings) -> Decoded:
     Other projects vote only in class-agnostic suppression; if suppression is per class, so is our voting.
     """
     labels = None if settings.class_agnostic else found.labels
-    min_score, keep = settings.min_score, settings.keep
     segments_s, scores = found.segments_s, found.scores
     if (rule := _rule_of(settings)) is not None:
-        kept, left = suppress(segments_s, scores, rule, labels=labels, min_score=min_score, keep=keep)
+        keep = settings.keep if _within_stretch(found, settings) else None
+        kept, left = suppress(segments_s, scores, rule, labels=labels, min_score=settings.min_score, keep=keep)
     else:
-        kept = np.argsort(-scores, kind="stable")[:keep]
-        kept = kept[scores[kept] >= min_score]
+        kept = np.argsort(-scores, kind="stable")
+        kept = kept[scores[kept] >= settings.min_score]
         left = scores[kept]
     result = Decoded(segments_s[kept], left, found.labels[kept])
+    best = _best(result, limit=settings.keep, settings=settings)
+    result = Decoded(*(field[best] for field in result))
     if settings.voting == "none":
         return result
     moved = voted(
@@ -107,6 +116,18 @@ def suppressed(found: Decoded, settings: DecodeSettings) -> Decoded:
         labels=labels,
     )
     return result._replace(segments_s=moved)
+
+
+def _best(found: Decoded, *, limit: int, settings: DecodeSettings) -> Int64[np.ndarray, " kept"]:
+    """Indices of the best of every stretch, by descending score."""
+    reach_s = settings.stretch_s or math.inf
+    return best_nearby(found.segments_s.mean(axis=1), found.scores, limit=limit, reach=reach_s)
+
+
+def _within_stretch(found: Decoded, settings: DecodeSettings) -> bool:
+    """Whether a limit of a stretch is one of the whole video."""
+    centres_s = found.segments_s.mean(axis=1)
+    return settings.stretch_s == 0 or len(centres_s) == 0 or bool(np.ptp(centres_s) <= settings.stretch_s)
 
 
 def _rule_of(settings: DecodeSettings) -> SuppressionRule | None:

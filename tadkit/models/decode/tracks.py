@@ -1,12 +1,16 @@
-"""Run any head on a track of any length.
+"""Run any head on a track of any length, so that what it finds depends on a bounded stretch around it.
 
-Heads with a halo run in chunks whose joined predictions equal one pass over the whole track. Heads that need a whole
-window run in overlapping windows, whose candidates are merged.
+Heads with a halo run in chunks whose joined predictions equal one pass over the whole track. The others run in windows
+of the length that they were trained on, which overlap by half, on a grid that begins with the track. Of an anchor-free
+head, each window gives the predictions of its middle; of a head that sees a fixed window, the candidates there. A head
+that has no halo and does not state such a length, such as one of another project, runs over the whole track at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,21 +33,18 @@ def track_candidates(
 ) -> Candidates:
     """Candidates of one track of any length, by any head.
 
-    Heads with a fixed window run in windows that overlap by half; the others run in chunks if they have a halo, which
-    does not affect the result, and else in one pass.
-
     Args:
         head: in evaluation mode.
         features: the whole track.
         mask: True where a step is real.
-        core_steps: steps predicted per chunk, for heads with a halo.
+        core_steps: steps predicted per chunk, for heads with a halo; does not affect the result.
         min_score: lower-scoring candidates are dropped.
-        limit: maximum number of candidates of the whole track.
+        limit: maximum number of candidates of each window, for heads that see a fixed window.
     """
     window = head.settings.fixed_window_steps
     if window is None:
         predictions = predict_in_chunks(head, features, mask, core_steps=core_steps)
-        return head.candidates(predictions, min_score=min_score, limit=limit)
+        return head.candidates(predictions, min_score=min_score)
     return candidates_in_windows(
         head, features, mask, window=window, overlap=window // 2, min_score=min_score, limit=limit
     )
@@ -59,35 +60,64 @@ def predict_in_chunks(
 ) -> Predictions:
     """Predictions of one long track, without gradients.
 
-    Each chunk is a core of ``core_steps``, rounded up to the coarsest stride, plus the halo that its predictions depend
-    on. Activations thus take memory for ``core_steps + 2 * head.halo_steps`` steps, for tracks of any length.
+    A head with a halo gives the same as ``head(features, mask)`` up to rounding: each chunk is a core of
+    ``core_steps``, rounded up to the coarsest stride, plus the halo that its predictions depend on. Activations thus
+    take memory for ``core_steps + 2 * head.halo_steps`` steps, for tracks of any length.
 
-    A head without a halo depends on the whole track and runs in one pass.
+    A head without a halo gives the predictions of the middle half of each of its windows
+    (:attr:`tadkit.models.heads.head.HeadOf.window_steps`); the first and the last window also give those at the ends of
+    the track. Without such windows, or if the track is no longer than one, it runs in one pass.
 
     Args:
         head: in evaluation mode (dropout would differ between chunks).
         features: the whole track.
         mask: True where a step is real.
-        core_steps: steps predicted per chunk; shorter tracks run in one pass.
-
-    Returns:
-        The same as ``head(features, mask)`` up to rounding.
+        core_steps: steps predicted per chunk of a head with a halo; shorter tracks run in one pass.
     """
-    time = features.shape[-1]
-    if time <= core_steps or head.halo_steps is None:
-        whole: Predictions = head(features, mask)
-        return whole
+    parts = []
+    for chunk in _chunks(head, features.shape[-1], core_steps=core_steps):
+        predicted: Any = head(features[..., chunk.first : chunk.last], mask[:, chunk.first : chunk.last])
+        if chunk.stop - chunk.start == features.shape[-1]:
+            return predicted  # type: ignore[no-any-return]
+        assert isinstance(head, AnchorFreeHead)
+        start, stop = chunk.start - chunk.first, chunk.stop - chunk.first
+        parts.append(_core_of(predicted, head.strides, start=start, stop=stop))
+    return HeadPredictions(*(_joined(field) for field in zip(*parts, strict=True)))
+
+
+class _Chunk(NamedTuple):
+    """Steps ``first`` to ``last`` that a head reads, and the core ``start`` to ``stop`` that it predicts; half open."""
+
+    first: int
+    start: int
+    stop: int
+    last: int
+
+
+def _chunks(head: Head, time: int, *, core_steps: int) -> list[_Chunk]:
+    """The chunks of a track; all starts are multiples of the coarsest stride."""
+    window = head.window_steps
+    whole = time <= core_steps if head.halo_steps is not None else window is None or time <= window
+    if whole:
+        return [_Chunk(0, 0, time, time)]
     assert isinstance(head, AnchorFreeHead)
     coarsest = head.strides[-1]
-    core = -(-core_steps // coarsest) * coarsest
-    halo = -(-head.halo_steps // coarsest) * coarsest
-    parts = []
+    cores = []
+    if head.halo_steps is not None:
+        core, margin = (-(-steps // coarsest) * coarsest for steps in (core_steps, head.halo_steps))
+        for start in range(0, time, core):
+            stop = min(start + core, time)
+            cores.append(_Chunk(max(start - margin, 0), start, stop, min(stop + margin, time)))
+        return cores
+    assert window is not None
+    window = -(-window // coarsest) * coarsest
+    core = max(window // 2 // coarsest, 1) * coarsest
+    margin = (window - core) // 2 // coarsest * coarsest
+    final = max(-(-(time - window) // coarsest), 0) * coarsest  # start of the last window, which ends with the track
     for start in range(0, time, core):
-        stop = min(start + core, time)
-        first, last = max(start - halo, 0), min(stop + halo, time)
-        predicted = head(features[..., first:last], mask[:, first:last])
-        parts.append(_core_of(predicted, head.strides, start=start - first, stop=stop - first))
-    return HeadPredictions(*(_joined(field) for field in zip(*parts, strict=True)))
+        first = max(min(start - margin, final), 0)
+        cores.append(_Chunk(first, start, min(start + core, time), min(first + window, time)))
+    return cores
 
 
 def _core_of(predictions: HeadPredictions, strides: tuple[int, ...], *, start: int, stop: int) -> HeadPredictions:
@@ -126,18 +156,17 @@ def candidates_in_windows(
         window: length of a window in steps.
         overlap: steps shared by neighbouring windows; a longer action may be cut off in both.
         min_score: lower-scoring candidates are dropped.
-        limit: maximum number of candidates of the whole track.
+        limit: maximum number of candidates of each window.
     """
-    parts, steps = [], features.shape[-1]
-    for start in window_starts(steps, window=window, overlap=overlap):
+    parts, starts = [], window_starts(features.shape[-1], window=window, overlap=overlap)
+    for start, (first, last) in zip(starts, window_cores(starts, window=window), strict=True):
         span = slice(start, start + window)
         predicted = head(features[..., span], mask[:, span])
         found = head.candidates(predicted, min_score=min_score, limit=limit)
-        first, last = core_of(start, steps, window=window, overlap=overlap)
         middle = found.positions.mean(axis=1) + start
         own = (middle >= first) & (middle < last)
         parts.append((start, Candidates(*(field[own] for field in found))))
-    return merged(parts, limit=limit)
+    return merged(parts)
 
 
 def window_starts(steps: int, *, window: int, overlap: int) -> list[int]:
@@ -154,28 +183,23 @@ def window_starts(steps: int, *, window: int, overlap: int) -> list[int]:
     return [*range(0, steps - window, window - overlap), steps - window]
 
 
-def core_of(start: int, steps: int, *, window: int, overlap: int) -> tuple[float, float]:
-    """Range of positions that the window at ``start`` is responsible for; overlaps are split in half.
+def window_cores(starts: Sequence[int], *, window: int) -> list[tuple[float, float]]:
+    """Range of positions that each window is responsible for; overlaps are split in half.
 
     Args:
-        start: one of :func:`window_starts`.
-        steps: length of the track.
+        starts: those of :func:`window_starts`.
         window: length of a window.
-        overlap: as given to :func:`window_starts`.
 
     Returns:
-        Half-open range, adjacent to those of the neighbours and unbounded at the ends of the track.
+        Half-open ranges, adjacent to each other and unbounded at the ends of the track.
     """
-    starts = window_starts(steps, window=window, overlap=overlap)
-    index = starts.index(start)
-    first = (start + starts[index - 1] + window) / 2 if index > 0 else -np.inf
-    last = (starts[index + 1] + start + window) / 2 if index + 1 < len(starts) else np.inf
-    return first, last
+    edges = [(left + right + window) / 2 for left, right in itertools.pairwise(starts)]
+    return list(itertools.pairwise((-np.inf, *edges, np.inf)))
 
 
-def merged(parts: Iterable[tuple[int, Candidates]], *, limit: int) -> Candidates:
-    """The best candidates of all windows, shifted by the first step of their window; may contain duplicates."""
+def merged(parts: Iterable[tuple[int, Candidates]]) -> Candidates:
+    """The candidates of all windows, best first, shifted by the first step of their window; may contain duplicates."""
     shifted = [(part.positions + start, part.scores, part.labels) for start, part in parts]
     positions, scores, labels = (np.concatenate(field) for field in zip(*shifted, strict=True))
-    best = np.argsort(-scores, kind="stable")[:limit]
+    best = np.argsort(-scores, kind="stable")
     return Candidates(positions[best], scores[best], labels[best])

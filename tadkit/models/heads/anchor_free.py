@@ -147,7 +147,7 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
             normaliser=self.running if normaliser is None else normaliser,
         )
 
-    def candidates(self, predictions: HeadPredictions, *, min_score: float, limit: int) -> Candidates:
+    def candidates(self, predictions: HeadPredictions, *, min_score: float, limit: int | None = None) -> Candidates:
         """:func:`anchor_free_candidates` with the head's settings."""
         return anchor_free_candidates(predictions, strides=self.strides, min_score=min_score, limit=limit)
 
@@ -389,7 +389,7 @@ def cheapest_offsets(
 
 
 def anchor_free_candidates(
-    predictions: HeadPredictions, *, strides: Sequence[int], min_score: float, limit: int
+    predictions: HeadPredictions, *, strides: Sequence[int], min_score: float, limit: int | None
 ) -> Candidates:
     """The best candidates of one video.
 
@@ -397,7 +397,7 @@ def anchor_free_candidates(
         predictions: predictions for one video (batch 1).
         strides: strides of the levels; step ``j`` of a level is at position ``j * stride``.
         min_score: lower-scoring candidates are dropped.
-        limit: maximum number of candidates.
+        limit: maximum number of candidates; None: all.
 
     Raises:
         WeightsError: a prediction is not finite.

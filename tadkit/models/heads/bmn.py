@@ -155,7 +155,7 @@ class BmnHead(HeadOf[BoundaryPredictions]):
         """:func:`boundary_loss` with the head's settings."""
         return boundary_loss(predictions, segments, labels, settings=self.settings, normaliser=normaliser)
 
-    def candidates(self, predictions: BoundaryPredictions, *, min_score: float, limit: int) -> Candidates:
+    def candidates(self, predictions: BoundaryPredictions, *, min_score: float, limit: int | None = None) -> Candidates:
         """:func:`boundary_candidates` with the head's settings."""
         return boundary_candidates(predictions, settings=self.settings, min_score=min_score, limit=limit)
 
@@ -307,7 +307,7 @@ def _covered(
 
 
 def boundary_candidates(
-    predictions: BoundaryPredictions, *, settings: BmnSettings, min_score: float, limit: int
+    predictions: BoundaryPredictions, *, settings: BmnSettings, min_score: float, limit: int | None
 ) -> Candidates:
     """The best candidates of one video: proposals from likely starts to likely ends, one per class.
 
@@ -318,7 +318,7 @@ def boundary_candidates(
         predictions: predictions for one video (batch 1).
         settings: settings of the head.
         min_score: lower-scoring candidates are dropped.
-        limit: maximum number of candidates.
+        limit: maximum number of candidates; None: all.
 
     Raises:
         WeightsError: a prediction is not finite.

@@ -20,8 +20,22 @@ from tadkit.models.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.models.heads.tridet import TriDetHead
 
 
-def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int) -> Head:
-    """The head for ``settings``, with freshly initialised weights."""
+def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int, trained_steps: int | None = None) -> Head:
+    """The head for ``settings``, with freshly initialised weights.
+
+    Args:
+        settings: kind and sizes.
+        in_channels: channels of the feature track.
+        num_classes: number of classes.
+        trained_steps: feature steps of the windows that it is or was trained on, if known: the windows in which a head
+            runs that does not have a halo.
+    """
+    head = _new_head(settings, in_channels=in_channels, num_classes=num_classes)
+    head.trained_steps = trained_steps
+    return head
+
+
+def _new_head(settings: HeadSettings, *, in_channels: int, num_classes: int) -> Head:
     match settings:
         case ActionFormerSettings():
             return ActionFormerHead(settings, in_channels=in_channels, num_classes=num_classes)

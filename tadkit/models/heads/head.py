@@ -37,16 +37,28 @@ class HeadOf(nn.Module, ABC, Generic[P]):
         settings: the head section of the recipe.
         in_channels: channels of the feature track.
         num_classes: number of classes.
+        trained_steps: feature steps of the windows that it was trained on; None if its file does not state them.
     """
 
     settings: HeadSettings
     in_channels: int
     num_classes: int
+    trained_steps: int | None = None
 
     @property
     def halo_steps(self) -> int | None:
         """Steps on either side that a prediction depends on; None if it depends on the whole window."""
         return None
+
+    @property
+    def window_steps(self) -> int | None:
+        """Steps of the windows that a head without a halo runs in; None: the whole track."""
+        return self.settings.fixed_window_steps or (self.trained_steps if self.halo_steps is None else None)
+
+    @property
+    def context_steps(self) -> int | None:
+        """Steps on either side that what it finds at a step depends on, on a track of any length; None if on all."""
+        return self.window_steps if self.halo_steps is None else self.halo_steps
 
     @abstractmethod
     def loss(
@@ -67,13 +79,13 @@ class HeadOf(nn.Module, ABC, Generic[P]):
         """
 
     @abstractmethod
-    def candidates(self, predictions: P, *, min_score: float, limit: int) -> Candidates:
-        """The best candidates of one video, on the CPU.
+    def candidates(self, predictions: P, *, min_score: float, limit: int | None = None) -> Candidates:
+        """The best candidates of one track or window, on the CPU.
 
         Args:
-            predictions: predictions for one video (batch 1).
+            predictions: predictions for one track (batch 1).
             min_score: lower-scoring candidates are dropped.
-            limit: maximum number of candidates.
+            limit: maximum number of candidates; None: all.
 
         Raises:
             WeightsError: a prediction is not finite.
@@ -148,7 +160,7 @@ def sigmoid_divergence(target: Float[Tensor, "*shape"], logits: Float[Tensor, "*
 
 
 def ranked(
-    positions: Float[Tensor, "n 2"], scores: Float[Tensor, "n classes"], *, min_score: float, limit: int
+    positions: Float[Tensor, "n 2"], scores: Float[Tensor, "n classes"], *, min_score: float, limit: int | None
 ) -> Candidates:
     """One candidate per segment and class, by descending score; ties go to the earlier segment, then the lower class.
 
@@ -156,7 +168,7 @@ def ranked(
         positions: starts and ends as fractional feature positions.
         scores: score of each segment for each class, in [0, 1].
         min_score: lower-scoring candidates are dropped.
-        limit: maximum number of candidates.
+        limit: maximum number of candidates; None: all.
 
     Raises:
         WeightsError: a position or score is not finite.
@@ -168,7 +180,7 @@ def ranked(
 
 
 def best_of(
-    scores: Float64[np.ndarray, "n classes"], *, min_score: float, limit: int
+    scores: Float64[np.ndarray, "n classes"], *, min_score: float, limit: int | None
 ) -> tuple[Int64[np.ndarray, " best"], Int64[np.ndarray, " best"]]:
     """Rows and classes of the best scores, best first; ties go to the earlier row, then the lower class."""
     flat = scores.ravel()

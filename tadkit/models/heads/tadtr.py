@@ -157,7 +157,7 @@ class TadtrHead(HeadOf[QueryPredictions]):
         """:func:`query_loss` with the head's settings."""
         return query_loss(predictions, segments, labels, settings=self.settings, normaliser=normaliser)
 
-    def candidates(self, predictions: QueryPredictions, *, min_score: float, limit: int) -> Candidates:
+    def candidates(self, predictions: QueryPredictions, *, min_score: float, limit: int | None = None) -> Candidates:
         """:func:`query_candidates` with the head's settings."""
         return query_candidates(predictions, min_score=min_score, limit=limit)
 
@@ -302,13 +302,13 @@ def overlaps(
     )
 
 
-def query_candidates(predictions: QueryPredictions, *, min_score: float, limit: int) -> Candidates:
+def query_candidates(predictions: QueryPredictions, *, min_score: float, limit: int | None = None) -> Candidates:
     """The best candidates of one video: one per query and class, scored by probability (times actionness if predicted).
 
     Args:
         predictions: predictions for one video (batch 1).
         min_score: lower-scoring candidates are dropped.
-        limit: maximum number of candidates.
+        limit: maximum number of candidates; None: all.
 
     Raises:
         WeightsError: a prediction is not finite.

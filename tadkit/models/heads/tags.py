@@ -114,7 +114,7 @@ class TagsHead(HeadOf[MaskPredictions]):
         """:func:`mask_loss` with the head's settings."""
         return mask_loss(predictions, segments, labels, settings=self.settings, normaliser=normaliser)
 
-    def candidates(self, predictions: MaskPredictions, *, min_score: float, limit: int) -> Candidates:
+    def candidates(self, predictions: MaskPredictions, *, min_score: float, limit: int | None = None) -> Candidates:
         """:func:`mask_candidates` with the head's settings."""
         return mask_candidates(predictions, settings=self.settings, min_score=min_score, limit=limit)
 
@@ -221,7 +221,7 @@ def _video_targets(time: int, truth: Tensor, labels: Tensor, classes: int) -> Ma
 
 
 def mask_candidates(
-    predictions: MaskPredictions, *, settings: TagsSettings, min_score: float, limit: int
+    predictions: MaskPredictions, *, settings: TagsSettings, min_score: float, limit: int | None
 ) -> Candidates:
     """The best candidates of one video: for each step and threshold, the segment around it where its mask exceeds it.
 
@@ -233,7 +233,7 @@ def mask_candidates(
         predictions: predictions for one video (batch 1).
         settings: settings of the head.
         min_score: lower-scoring candidates are dropped.
-        limit: maximum number of candidates.
+        limit: maximum number of candidates; None: all.
 
     Raises:
         WeightsError: a prediction is not finite.

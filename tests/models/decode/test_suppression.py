@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.evaluation.oracle import looped_soft_nms
+from tadkit.models.decode import suppression
 from tadkit.models.decode.suppression import (
     REFERENCE_MARGIN,
     Hard,
@@ -11,8 +12,9 @@ from tadkit.models.decode.suppression import (
     SoftLinear,
     SuppressionRule,
     suppress,
-    voted,
 )
+from tadkit.models.decode.voting import voted
+from tadkit.segments import temporal_iou
 
 
 def test_an_iou_at_the_threshold_depends_on_the_margin_alone() -> None:
@@ -109,3 +111,64 @@ def test_keep_is_the_most_that_is_kept() -> None:
     segments = np.stack((np.arange(9.0), np.arange(9.0) + 0.5), axis=1)
     assert len(suppress(segments, np.full(9, 0.5), SoftGaussian(0.5), min_score=0.0, keep=4)[0]) == 4
     assert len(suppress(segments, np.full(9, 0.5), Hard(0.5), min_score=0.0, keep=4)[0]) == 4
+
+
+def long_video(seconds: int, *, seed: int, a_second: float = 3.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Segments, scores and labels all over a video: most are short, some long."""
+    rng = np.random.default_rng(seed)
+    start = rng.uniform(0, seconds, int(seconds * a_second))
+    length = rng.exponential(3, len(start)).clip(0.1, 20)
+    return np.stack((start, start + length), axis=1), rng.beta(0.5, 3, len(start)), rng.integers(0, 2, len(start))
+
+
+def test_a_long_video_gives_what_one_detection_after_another_gives() -> None:
+    segments, scores, labels = long_video(300, seed=1)
+    kept, lowered = suppress(segments, scores, SoftGaussian(0.5), min_score=0.05, keep=None, labels=labels)
+    expected = looped_soft_nms(segments, scores, labels.tolist(), sigma=0.5, min_score=0.05, keep=10**6)
+    assert len(kept) > 300
+    assert kept.tolist() == [index for index, _ in expected]
+    np.testing.assert_allclose(lowered, [score for _, score in expected], rtol=1e-9)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40), st.integers(0, 4), st.sampled_from([0.1, 0.3, 0.5, 0.9]), st.integers(0, 1)),
+        max_size=40,
+    ),
+    st.sampled_from([SoftGaussian(0.5), SoftLinear(0.3), Hard(0.3)]),
+    st.integers(1, 5),
+    st.sampled_from([None, 3]),
+)
+@settings(max_examples=40)
+def test_blocks_of_time_give_what_all_at_once_gives(rows: list, rule: SuppressionRule, block: int, keep: int) -> None:
+    starts, lengths, scores, labels = (np.array([row[i] for row in rows]) for i in range(4))
+    segments, scores = np.stack((starts, starts + lengths), axis=1).reshape(-1, 2), scores.astype(float)
+    found = []
+    for size in (block, 10**9):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(suppression, "_BLOCK_SEGMENTS", size)
+            found.append(suppress(segments, scores, rule, min_score=0.01, keep=keep, labels=labels.astype(np.int64)))
+    in_blocks, at_once = (dict(zip(kept.tolist(), lowered.tolist(), strict=True)) for kept, lowered in found)
+    if keep is None:
+        assert in_blocks.keys() == at_once.keys()
+    np.testing.assert_allclose(sorted(in_blocks.values()), sorted(at_once.values()), rtol=1e-9)
+
+
+def test_videos_joined_are_suppressed_as_they_are_apart() -> None:
+    one, other = (long_video(600, seed=seed) for seed in (2, 3))
+    joined = [np.concatenate((x, y + after)) for x, y, after in zip(one, other, (700.0, 0.0, 0), strict=True)]
+    apart: dict[int, float] = {}
+    for first, (segments, scores, labels) in ((0, one), (len(one[0]), other)):
+        kept, lowered = suppress(segments, scores, SoftGaussian(0.5), min_score=0.01, keep=None, labels=labels)
+        apart |= dict(zip((kept + first).tolist(), lowered.tolist(), strict=True))
+    kept, lowered = suppress(*joined[:2], SoftGaussian(0.5), min_score=0.01, keep=None, labels=joined[2])
+    assert sorted(kept.tolist()) == sorted(apart)
+    np.testing.assert_allclose(lowered, [apart[index] for index in kept.tolist()], rtol=1e-9)
+
+
+def test_votes_in_a_long_video_are_those_of_the_segments_around() -> None:
+    segments, scores, labels = long_video(900, seed=4)
+    moved = voted(segments, segments, scores, iou=0.6, rule="score", kept_labels=labels, labels=labels)
+    overlap = temporal_iou(segments[:, None], segments[None])
+    weights = scores * (overlap >= 0.6) * (labels[:, None] == labels)
+    np.testing.assert_allclose(moved, weights @ segments / weights.sum(axis=1, keepdims=True), rtol=1e-9)

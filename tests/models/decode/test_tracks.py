@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tadkit.config import ActionFormerSettings, BmnSettings, HeadSettings, TadtrSettings, TagsSettings
-from tadkit.models.decode.tracks import candidates_in_windows, core_of, merged, track_candidates, window_starts
+from tadkit.models.decode.tracks import candidates_in_windows, merged, track_candidates, window_cores, window_starts
 from tadkit.models.heads import Candidates, build_head
 
 
@@ -21,10 +21,10 @@ def test_windows_cover_every_step_and_end_with_the_track(steps: int) -> None:
 def test_candidates_of_windows_are_moved_and_ranked_together() -> None:
     one = Candidates(np.array([[0.0, 2.0]]), np.array([0.5]), np.array([1]))
     two = Candidates(np.array([[1.0, 2.0], [3.0, 4.5]]), np.array([0.9, 0.1]), np.array([0, 0]))
-    both = merged([(0, one), (7, two)], limit=2)
-    np.testing.assert_array_equal(both.positions, [[8.0, 9.0], [0.0, 2.0]])
-    assert both.scores.tolist() == [0.9, 0.5]
-    assert both.labels.tolist() == [0, 1]
+    both = merged([(0, one), (7, two)])
+    np.testing.assert_array_equal(both.positions, [[8.0, 9.0], [0.0, 2.0], [10.0, 11.5]])
+    assert both.scores.tolist() == [0.9, 0.5, 0.1]
+    assert both.labels.tolist() == [0, 1, 0]
 
 
 def test_one_window_is_the_whole_track() -> None:
@@ -41,7 +41,7 @@ def test_one_window_is_the_whole_track() -> None:
 @pytest.mark.parametrize("steps", [9, 10, 11, 17, 30])
 def test_every_position_is_in_the_core_of_one_window_that_holds_it(steps: int) -> None:
     starts = window_starts(steps, window=10, overlap=5)
-    cores = [core_of(start, steps, window=10, overlap=5) for start in starts]
+    cores = window_cores(starts, window=10)
     assert cores[0][0] == -np.inf
     assert cores[-1][1] == np.inf
     assert all(left[1] == right[0] for left, right in itertools.pairwise(cores))
@@ -57,7 +57,7 @@ def test_an_action_in_an_overlap_is_found_once() -> None:
     found = candidates_in_windows(head, features, mask, window=16, overlap=8, min_score=0.0, limit=500)
     whole = head.candidates(head(features, mask), min_score=0.0, limit=500)
     assert len(found.scores) == pytest.approx(len(whole.scores), abs=4)  # one of each step, whose middle may move
-    first, last = core_of(8, 24, window=16, overlap=8)
+    first, last = window_cores([0, 8], window=16)[1]
     middles = np.sort(found.positions.mean(axis=1))
     assert first == 12.0
     assert last == np.inf
