@@ -1,6 +1,6 @@
 """Import of OpenTAD's TadTR and BMN (sming256/OpenTAD): names of weights, and settings inferred from them.
 
-Its other heads are in :mod:`tadkit.interop.actionformer`.
+Its other heads are in :mod:`tadkit.interop.anchor_free`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tadkit.errors import WeightsError
 from tadkit.interop.actionformer import modules_of, renamed
+from tadkit.interop.decoding import UNKNOWN, Decoding
 
 Kind = Literal["tadtr", "bmn"]
 
@@ -77,6 +78,7 @@ class ForeignHead(NamedTuple):
         num_classes: classes; 1 for BMN, which is class-agnostic.
         tensors: under tadkit's names.
         assumed: settings found in neither weights nor config, as ``name=value``.
+        decoding: how to decode as the config says.
     """
 
     section: dict[str, Any]
@@ -84,6 +86,7 @@ class ForeignHead(NamedTuple):
     num_classes: int
     tensors: dict[str, Tensor]
     assumed: tuple[str, ...]
+    decoding: Decoding = UNKNOWN
 
 
 def opentad_kind(state: Mapping[str, Tensor]) -> Kind | None:
