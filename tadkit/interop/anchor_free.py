@@ -14,7 +14,7 @@ from torch import Tensor
 from tadkit.errors import WeightsError
 from tadkit.interop import Source
 from tadkit.interop.actionformer import modules_of
-from tadkit.interop.options import Options
+from tadkit.interop.options import Options, plain
 
 _THUMOS = {"n_head": 4, "n_mha_win_size": 19, "max_seq_len": 2304}
 """Settings of ActionFormer's and OpenTAD's recipes for THUMOS14 that weights do not show."""
@@ -67,12 +67,15 @@ def settings_of(tensors: Mapping[str, Tensor], source: Source, options: Options,
     match kind:
         case "actionformer":
             section |= _actionformer(tensors, options, seen, assumed)
+            if (heads := section["attention_heads"]) > 0 and section["dim"] % heads:
+                name = options.name("n_head")
+                raise WeightsError(f"{where}: {name} is {heads}, which does not divide embd_dim {section['dim']}")
         case "tridet":
             section |= _tridet(tensors, options, seen)
         case _:
             section |= _temporal_maxer(options, seen, assumed, where=where)
     _check_levels(section, options, where=where)
-    _check(seen, options, where=where)
+    options.check(seen, where=where)
     if kind != "temporal-maxer":
         _check_norm(options, seen, assumed, opentad=source == "opentad", where=where)
     section |= _lengths(options, assumed, kind=kind, conv=section.get("blocks") == "conv")
@@ -202,14 +205,14 @@ def _actionformer(
     seen |= {"backbone_type": "conv" if conv else "convTransformer"}
     seen |= {"scale_factor": kernels[0] - 1} if kernels else {}
     seen |= {} if distances is None else {"n_head": distances.shape[-2]}
-    given = _attention(options, seen, assumed)
+    given, heads = _attention(options, seen, assumed), seen.get("n_head", options.get("n_head", _THUMOS["n_head"]))
     windows = [given] * levels if isinstance(given, int) else [int(window) for window in given]
     if not conv and max(windows) > 1:
         seen["use_rel_pe"] = distances is not None
     return {
         "level_ratio": int(seen.get("scale_factor", options.get("scale_factor", 2))),
         "blocks": "conv" if conv else "transformer",
-        "attention_heads": 1 if conv else int(seen.get("n_head") or options.get("n_head", _THUMOS["n_head"])),
+        "attention_heads": 1 if conv else int(heads),
         "attention_windows": [window // 2 * 2 + 1 if window > 1 else 0 for window in windows],  # even ones are wider
         "relative_positions": distances is not None,
     }
@@ -304,16 +307,6 @@ def _temporal_maxer(options: Options, seen: dict[str, Any], assumed: list[str], 
     return {"neck_groups": int(groups), "neck_norm": weighted or bool(groups), "regress_to": "cheapest"}
 
 
-def _check(seen: Mapping[str, Any], options: Options, *, where: str) -> None:
-    """Refuse the first option that contradicts the weights."""
-    for name, shown in seen.items():
-        if name in options and _plain(options.get(name)) != _plain(shown):
-            raise WeightsError(
-                f"{where}: {options.name(name)} is {_plain(options.get(name))} in --config, but the weights show "
-                f"{_plain(shown)}; give the --config that it was trained with"
-            )
-
-
 def _check_norm(options: Options, seen: Mapping[str, Any], assumed: list[str], *, opentad: bool, where: str) -> None:
     """Refuse other norms of OpenTAD's neck than layer norms; without a config, report that there is none."""
     norm = options.get("fpn_norm", "LN" if seen["fpn_with_ln"] else None)
@@ -324,11 +317,6 @@ def _check_norm(options: Options, seen: Mapping[str, Any], assumed: list[str], *
         )
     if opentad and not seen["fpn_with_ln"] and not options.values:
         assumed.append("neck_norm=false")
-
-
-def _plain(value: Any) -> Any:
-    """A value in which a list equals a tuple."""
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _check_levels(section: Mapping[str, Any], options: Options, *, where: str) -> None:
@@ -352,8 +340,8 @@ def _check_levels(section: Mapping[str, Any], options: Options, *, where: str) -
                 f"{where}: {options.name(name)} has {len(given)} entries in --config for {count} levels {which}; give "
                 "the --config that it was trained with"
             )
-    if (given := options.get("strides")) is not None and _plain(given) != strides:
+    if (given := options.get("strides")) is not None and plain(given) != strides:
         raise WeightsError(
-            f"{where}: {options.name('strides')} is {_plain(given)} in --config, expected {strides}, the strides "
+            f"{where}: {options.name('strides')} is {plain(given)} in --config, expected {strides}, the strides "
             "of the levels"
         )

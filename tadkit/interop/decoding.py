@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tadkit.config import DecodeSettings
 from tadkit.interop.option_tables import Family
 from tadkit.interop.options import Options
 
@@ -37,6 +38,14 @@ class Decoding(NamedTuple):
 
     settings: Mapping[str, Any]
     differences: tuple[str, ...]
+
+
+def changes(settings: Mapping[str, Any]) -> str:
+    """The options of the command line that change the default settings of decoding to these; empty if none do."""
+    default = DecodeSettings().model_dump()
+    changed = {name: value for name, value in settings.items() if value != default[name]}
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in changed.items()}
+    return " ".join(f"--set decode.{name}={text}" for name, text in texts.items())
 
 
 UNKNOWN = Decoding({}, ())

@@ -18,10 +18,10 @@ from tadkit.interop.actionformer import translated
 from tadkit.interop.anchor_free import settings_of
 from tadkit.interop.configurations import read_config
 from tadkit.interop.decoding import UNKNOWN, Decoding, decoding_of
-from tadkit.interop.opentad import ForeignHead, from_opentad, opentad_kind
+from tadkit.interop.opentad import BMN_SEEN, TADTR_SEEN, ForeignHead, from_opentad, opentad_kind
 from tadkit.interop.option_tables import Family
 from tadkit.interop.options import read_options
-from tadkit.interop.tadtr import from_authors
+from tadkit.interop.tadtr import SEEN, from_authors
 from tadkit.models.head_file import head_settings, save_head
 from tadkit.models.heads import AGNOSTIC_LABEL, Head, build_head
 
@@ -174,6 +174,10 @@ def _sized(state: Mapping[str, Tensor], source: Source, config: Mapping[str, Any
     if source == "tadtr" or kind is not None:
         options = read_options(config, family, where=where)
         found = (from_authors if source == "tadtr" else from_opentad)(state, config, where=where)
+        names = {"tadtr": SEEN, "opentad-tadtr": TADTR_SEEN, "opentad-bmn": BMN_SEEN}[family]
+        options.check(
+            {theirs: found.section[own] for theirs, own in names.items() if own in found.section}, where=where
+        )
         return found._replace(decoding=decoding_of(options, family, levels=1))
     heads = {name.removeprefix("module.").partition(".")[0] for name in state} & {"rpn_head", "cls_head"}
     if heads == ({"cls_head"} if source == "opentad" else {"rpn_head"}):

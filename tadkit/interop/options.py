@@ -47,6 +47,28 @@ class Options:
         """What the option is called in the file."""
         return self.shown.get(name, name)
 
+    def check(self, seen: Mapping[str, Any], *, where: str) -> None:
+        """Refuse the first option that contradicts the weights.
+
+        Args:
+            seen: values that the weights show.
+            where: file name for error messages.
+
+        Raises:
+            WeightsError: naming the option.
+        """
+        for name, shown in seen.items():
+            if name in self.values and plain(self.values[name]) != plain(shown):
+                raise WeightsError(
+                    f"{where}: {self.name(name)} is {plain(self.values[name])} in --config, but the weights show "
+                    f"{plain(shown)}; give the --config that it was trained with"
+                )
+
+
+def plain(value: Any) -> Any:
+    """A value in which a list equals a tuple."""
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
 
 def read_options(config: Mapping[str, Any], family: Family, *, where: str) -> Options:
     """Options of a configuration, nested as in its file or flat.
