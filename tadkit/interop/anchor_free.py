@@ -322,6 +322,11 @@ def _check_norm(options: Options, seen: Mapping[str, Any], assumed: list[str], *
 def _check_levels(section: Mapping[str, Any], options: Options, *, where: str) -> None:
     """Refuse levels that are not spaced by ``scale_factor``, and windows and ranges of another number of levels."""
     ratio, start, levels = section["level_ratio"], section["start_level"], section["levels"]
+    if start < 0 and "backbone_arch" not in options:
+        raise WeightsError(
+            f"{where}: predicts {levels - start} levels, but has weights for {levels - 1} steps from level to level; "
+            "expected one less than the levels, or TemporalMaxer, which has none (--from temporalmaxer)"
+        )
     if start < 0:
         raise WeightsError(
             f"{where}: {options.name('backbone_arch')} gives {levels} levels in --config, but the weights predict "

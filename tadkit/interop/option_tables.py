@@ -248,6 +248,7 @@ DEFAULTS: Mapping[str, Any] = {
     "max_seq_len": 2304,
     "use_abs_pe": False,
     "k": 1.5,
+    "num_group": 4,
     "init_loss_norm": 2000,
     "pre_nms_thresh": 0.001,
     "pre_nms_topk": 5000,

@@ -367,14 +367,16 @@ class Published:
             multiple = max(s * w if w > 1 else s for s, w in zip(strides, windows, strict=False))
         return -(-time // multiple) * multiple
 
+    def levels(self, features: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Features and mask of each predicted level, for (1, channels, time)."""
+        padded = self.padded_steps(features.shape[2])
+        mask = (torch.arange(padded) < features.shape[2]).float()[None, None]
+        return self.neck(self.pyramid(nnf.pad(features, (0, padded - features.shape[2])), mask))
+
     def forward(self, features: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Logits and distances to the ends at the real steps of each predicted level, for (1, channels, time)."""
-        time = features.shape[2]
-        padded = self.padded_steps(time)
-        mask = (torch.arange(padded) < time).float()[None, None]
-        levels = self.neck(self.pyramid(nnf.pad(features, (0, padded - time)), mask))
+        """Logits and distances to the ends at the real steps of each predicted level."""
         found = []
-        for level, (x, real) in enumerate(levels):
+        for level, (x, real) in enumerate(self.levels(features)):
             steps = int(real.sum())
             found.append((self.tower(x, real, "cls_head")[0].T[:steps], self.ends(x, real, level)[:steps]))
         return found

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
+import zipfile
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from interop.published import Published, Weights, options_of, weights_of
+from safetensors.torch import load
 
 from tadkit.errors import WeightsError
 from tadkit.interop.import_head import build_imported
@@ -160,6 +166,22 @@ def compare(head: Any, published: Published, features: torch.Tensor) -> None:
         assert int(real.sum()) == len(theirs[0]) > 0
         torch.testing.assert_close(logits[real], theirs[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(offsets[real], theirs[1], rtol=1e-4, atol=1e-4)
+
+
+GOLDEN = Path(__file__).parents[1] / "parity" / "golden" / "models"
+
+
+@pytest.mark.parametrize("name", ["af_win9_fpn_pe", "af_mixwin_relpe", "af_two_stream", "af_convbackbone", "td_win1"])
+def test_the_reference_computes_what_the_code_itself_did(name: str) -> None:
+    with zipfile.ZipFile(GOLDEN / f"{name}.zip") as archive:
+        weights, recorded = load(archive.read("weights.safetensors")), json.loads(archive.read("config.json"))["kwargs"]
+        inputs, found = (np.load(io.BytesIO(archive.read(f"{part}.npz"))) for part in ("inputs", "eval_T37"))
+        features, theirs = torch.from_numpy(inputs["feats_T37"])[None], {part: found[part] for part in found.files}
+    reference = Published({"fpn_start_level": 0, "droppath": 0.1} | recorded, weights)
+    for level, (x, mask) in enumerate(reference.levels(features)):
+        real = theirs[f"mask_l{level}"]
+        logits = reference.tower(x, mask, "cls_head")[0].T[: len(real)]
+        np.testing.assert_allclose(logits[real], theirs[f"cls_l{level}"][real], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("project", "changed"), CASES)
