@@ -25,6 +25,8 @@ _OPENTAD: Mapping[str, tuple[str, Any]] = {
     "voting_thresh": ("nms.voting_thresh", 0.0),
 }
 """ActionFormer's names of OpenTAD's options under ``post_processing``, and their defaults."""
+_FIXED = {"tridet": (0.001, 2000), "opentad-tadtr": (0.001, _EVERYTHING), "opentad-bmn": (0.0, _EVERYTHING)}
+"""Lowest score and number of candidates of OpenTAD's detectors that read neither from the configuration."""
 _METHODS = {0: "vanilla", 1: "soft-linear", 2: "soft-gaussian", 3: "improved Gaussian"}
 
 
@@ -63,7 +65,7 @@ def decoding_of(options: Options, family: Family, *, levels: int) -> Decoding:
     if family == "tadtr":
         return _of_tadtr(options)
     if family.startswith("opentad"):
-        return _of_opentad(options, tridet="n_sgp_win_size" in options)
+        return _of_opentad(options, "tridet" if "n_sgp_win_size" in options else family)
     if not options.whole and not any(name in options for name in _YAML):
         return UNKNOWN
     recorded = {name: options.get(name) for name in _YAML}
@@ -74,6 +76,10 @@ def decoding_of(options: Options, family: Family, *, levels: int) -> Decoding:
     found, differences = settings_for(recorded, rule=rule, levels=levels)
     if options.get("ext_score_file"):
         differences.append("ext_score_file is not read; give the scores of the videos by --video-scores")
+    if (rate := options.get("downsample_rate", 1)) != 1:
+        differences.append(f"downsample_rate {rate}: keep one step in {rate} of the features before importing them")
+    if options.get("force_upsampling"):
+        differences.append("force_upsampling: resample features to max_seq_len steps, and import them with --rescaled")
     return Decoding(found, tuple(differences))
 
 
@@ -106,27 +112,29 @@ def settings_for(recorded: Mapping[str, Any], *, rule: str, levels: int) -> tupl
     return found, differences
 
 
-def _of_opentad(options: Options, *, tridet: bool) -> Decoding:
+def _of_opentad(options: Options, kind: str) -> Decoding:
     """Settings for OpenTAD's ``post_processing``."""
     post = {
         name.partition(".")[2]: value for name, value in options.values.items() if name.startswith("post_processing.")
     }
+    windows = "sliding windows: OpenTAD predicts each by itself, tadkit the whole track at once"
+    slides = (windows,) if post.pop("sliding_window", False) else ()
     if not post:
-        return UNKNOWN
+        return Decoding({}, slides)
     recorded: dict[str, Any] = {name: post.get(theirs, default) for name, (theirs, default) in _OPENTAD.items()}
-    if tridet:  # its detector does not read them
-        recorded |= {"pre_nms_thresh": 0.001, "pre_nms_topk": 2000}
+    if kind in _FIXED:
+        recorded |= dict(zip(("pre_nms_thresh", "pre_nms_topk"), _FIXED[kind], strict=True))
     method = _METHODS.get(post.get("nms.method", 2), "unknown") if post.get("nms.use_soft_nms", True) else "hard"
     suppressed = any(name.startswith("nms.") for name in post)
     recorded["nms_method"] = method if suppressed else "none"
     if recorded["nms_method"] in ("vanilla", "improved Gaussian", "unknown"):
         return Decoding({}, (f"post_processing.nms.method {post['nms.method']} is not available; use another method",))
     found, differences = settings_for(recorded, rule="score", levels=1)
-    if post.get("sliding_window"):
-        differences.append("sliding_window: OpenTAD predicts each window by itself, tadkit the whole track at once")
+    if kind == "opentad-tadtr":
+        differences.append("OpenTAD keeps the best 200 candidates of each window, and its windows overlap otherwise")
     if any(name.startswith("external_cls") for name in post):
         differences.append("external_cls is not read; give the scores of the videos by --video-scores")
-    return Decoding(found, tuple(differences))
+    return Decoding(found, (*differences, *slides))
 
 
 def _of_tadtr(options: Options) -> Decoding:

@@ -107,9 +107,17 @@ def _of_opentad(config: Mapping[str, Any], family: Family, *, where: str) -> Opt
         if not _use_of(name, POST_PROCESSING):
             raise _unknown(f"post_processing.{name}", family, where=where)
         found[f"post_processing.{name}"] = value
+    if family == "opentad" and found and _slides(config):
+        found["post_processing.sliding_window"] = True
     if family == "opentad" and (hidden := found.pop("rpn_head.num_convs", None)) is not None:
         found["head_num_layers"], shown["head_num_layers"] = hidden + 1, "rpn_head.num_convs, plus one,"
     return Options(found, shown)
+
+
+def _slides(config: Mapping[str, Any]) -> bool:
+    """Whether a recipe of OpenTAD predicts windows of a video one by one."""
+    test = dataset.get("test") if isinstance(dataset := config.get("dataset"), Mapping) else None
+    return isinstance(test, Mapping) and "Sliding" in str(test.get("type"))
 
 
 def _spelt_out(name: str, family: Family) -> str:
