@@ -29,6 +29,7 @@ _WRAPPED = re.compile(r"^(?:(?:module|model|_orig_mod)\.)+")
 """Prefixes of parallel, averaged, compiled and Lightning models."""
 _NUMBERED = re.compile(r"(\d+)[\s,]+(.*\S)")
 _EXPLAINED = (
+    (r"^(encoder|decoder)\..*offsets", "enc_n_points, dec_n_points, num_feature_levels"),
     (r"^pyramid\.embedding", "embd_with_ln, embd_kernel_size"),
     (r"^pyramid\.(out_norms|fpn)", "fpn_type, fpn_with_ln"),
     (r"^pyramid\.streams", "input_dim, embd_dim"),
@@ -43,7 +44,6 @@ _EXPLAINED = (
     (r"^(stem|branches)\.", "backbone_arch"),
     (r"^(starts|ends)\.", "use_trident_head, boudary_kernel_size"),
     (r"^(classifier|regressor)\.", "head_with_ln, head_num_layers, head_dim"),
-    (r"^(encoder|decoder)\..*offsets", "enc_n_points, dec_n_points, num_feature_levels"),
     (r"^embedding\.", "kernel size of the projection"),
 )
 """Options of other projects on which the existence and the shape of a tensor depend, by tadkit's names."""

@@ -17,7 +17,7 @@ from safetensors.torch import load
 
 from tadkit.errors import WeightsError
 from tadkit.interop.import_head import build_imported
-from tadkit.interop.option_tables import OPTIONS
+from tadkit.interop.option_tables import ONLY, OPTIONS, POST_PROCESSING, Family
 from tadkit.models.heads import AnchorFreeHead
 
 ACTIONFORMER: dict[str, dict[str, Any]] = {
@@ -344,3 +344,36 @@ def test_missing_weights_are_refused_with_the_options_that_explain_them() -> Non
     assert "missing pyramid.embedding_norms.1.weight, which depends on embd_with_ln" in refused(
         weights, "actionformer", {}
     )
+
+
+TABLES: dict[str, tuple[Family, ...]] = {
+    "ActionFormer, TriDet and TemporalMaxer": ("actionformer", "tridet", "temporalmaxer"),
+    "TadTR of its authors": ("tadtr",),
+    "ActionFormer, TriDet and TemporalMaxer in OpenTAD": ("opentad",),
+    "TadTR in OpenTAD": ("opentad-tadtr",),
+    "BMN in OpenTAD": ("opentad-bmn",),
+}
+
+
+def documented(heading: str) -> dict[str, str]:
+    """Options of one table of the docs, and the last column."""
+    page = (Path(__file__).parents[2] / "docs" / "parity.md").read_text()
+    lines = page.partition(f"| {heading} | use |\n")[2].partition("\n\n")[0].splitlines()[1:]
+    rows = [line.strip("| ").rpartition(" | ") for line in lines]
+    return {name: use for words, _, use in rows for name in re.findall(r"`([^-`][^`]*)`", words)}
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_every_option_is_documented_with_its_use(heading: str) -> None:
+    table = documented(heading)
+    for family in TABLES[heading]:
+        for name, use in OPTIONS[family].items():
+            if (family, name) != ("temporalmaxer", "fpn_with_ln"):  # the table says that it is unused there
+                assert table[name].startswith(use), (family, name)
+    values = {str(value) for family in TABLES[heading] for allowed in ONLY[family].values() for value in allowed}
+    values |= {"FPN"}
+    assert table.keys() - {name for family in TABLES[heading] for name in OPTIONS[family]} <= values
+
+
+def test_every_option_of_opentads_decoding_is_documented() -> None:
+    assert documented("`post_processing` in OpenTAD") == POST_PROCESSING
