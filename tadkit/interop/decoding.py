@@ -27,6 +27,8 @@ _OPENTAD: Mapping[str, tuple[str, Any]] = {
 """ActionFormer's names of OpenTAD's options under ``post_processing``, and their defaults."""
 _FIXED = {"tridet": (0.001, 2000), "opentad-tadtr": (0.001, _EVERYTHING), "opentad-bmn": (0.0, _EVERYTHING)}
 """Lowest score and number of candidates of OpenTAD's detectors that read neither from the configuration."""
+WHOLE_FILE: Mapping[str, Any] = {"clip_first": False}
+"""Settings that all of these projects have in common."""
 _METHODS = {0: "vanilla", 1: "soft-linear", 2: "soft-gaussian", 3: "improved Gaussian"}
 
 
@@ -101,7 +103,7 @@ def settings_for(recorded: Mapping[str, Any], *, rule: str, levels: int) -> tupl
         "method": method,
         "keep": _EVERYTHING if method == "none" else int(recorded["max_seg_num"]),
         "class_agnostic": agnostic,
-        "clip_first": False,
+        **WHOLE_FILE,
     }
     if method == "soft-gaussian":
         found["sigma"] = float(recorded["nms_sigma"])
@@ -144,7 +146,7 @@ def _of_tadtr(options: Options) -> Decoding:
     if options.get("postproc_rank", 1) != 1:
         return Decoding({}, ("postproc_rank 2 is not available: a query gives a detection of every class",))
     return Decoding(
-        {"method": "none", "min_score": 0.0, "keep": 200, "clip_first": False},
+        {"method": "none", "min_score": 0.0, "keep": 200, **WHOLE_FILE},
         (
             "postproc_ins_topk, nms_thr, test_slice_overlap: TadTR keeps the best of each window, and suppresses where "
             "windows overlap",

@@ -12,7 +12,7 @@ from interop.published import options_of, weights_of
 from safetensors.torch import save_file
 
 from tadkit.config import DecodeSettings
-from tadkit.interop.decoding import changes, decoding_of
+from tadkit.interop.decoding import WHOLE_FILE, changes, decoding_of
 from tadkit.interop.options import read_options
 
 YAML: dict[str, Any] = {"model": {"n_head": 4}, "test_cfg": {"pre_nms_topk": 2000, "min_score": 0.001}}
@@ -35,7 +35,7 @@ def test_what_a_yaml_file_leaves_out_has_the_projects_default() -> None:
         "sigma": 0.5,
         "keep": 1000,
         "class_agnostic": False,
-        "clip_first": False,
+        **WHOLE_FILE,
     }
 
 

@@ -181,7 +181,8 @@ def _lasting(theirs: dict[str, np.ndarray], setting: str) -> dict[str, np.ndarra
 def _settings(dense: Any, setting: str) -> DecodeSettings:
     """Our settings for one of the project's suppression methods."""
     recorded = dense.config.get("kwargs", {}).get("test_cfg", {})
-    return _decoding(dense.project, recorded | (dense.config.get("post") or dense.config["nms"])[setting])
+    decoding = _decoding(dense.project, recorded | (dense.config.get("post") or dense.config["nms"])[setting])
+    return decoding.model_copy(update={"top_candidates": EVERYTHING})  # the candidates given are the best already
 
 
 def _decoding(project: str, recorded: dict[str, Any]) -> DecodeSettings:
