@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from tadkit.bench.timing import machine_json
 from tadkit.config import (
-    ActionFormerSettings,
     BackboneSettings,
     HeadTrainSettings,
     ModelSettings,
@@ -258,14 +257,9 @@ class _Few:
         return self.batches.batch(step)
 
 
-def _levels() -> int:
-    assert isinstance(MODEL.head, ActionFormerSettings)
-    return MODEL.head.levels
-
-
 def _align() -> int:
     """Frames of a step of the head's coarsest level."""
-    return int(2 ** (_levels() - 1))
+    return MODEL.head.strides[-1]
 
 
 def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
@@ -279,8 +273,8 @@ def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
     yield "teacher", _Stage(teacher, FlowBatches(plan, stride=1, flow=flow), TRAIN.teacher, plan)
 
     plan, dim = _plan(videos, TRAIN.student), MODEL.distill.dim
-    heights = {f"logits_{level}": (2**level, CLASSES) for level in range(_levels())}
-    heights |= {f"offsets_{level}": (2**level, 2) for level in range(_levels())}
+    heights = {f"logits_{level}": (stride, CLASSES) for level, stride in enumerate(MODEL.head.strides)}
+    heights |= {f"offsets_{level}": (stride, 2) for level, stride in enumerate(MODEL.head.strides)}
     tracks = _tracks_store(folder / "teacher.h5", names, {"feature": (1, dim), **heights})
     frames = FrameBatches(
         plan,
@@ -288,7 +282,7 @@ def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
         cache=FrameCache(MODEL.video, limit_bytes=TRAIN.student.cache_mb << 20),
         paths=_write_videos(folder, names),
         teacher_outputs=stores.enter_context(tracks),
-        levels=_levels(),
+        strides=MODEL.head.strides,
     )
     student = StudentObjective(
         new_student(MODEL, num_classes=CLASSES),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -14,19 +14,30 @@ _Reach = Annotated[float, Field(ge=0, le=1_000_000)]
 _Window = Annotated[int, Field(ge=0, le=4095)]
 
 
+def _added(default: Any, **limits: Any) -> Any:
+    """Field that is written only if it is not the default, so that the keys of earlier runs do not change."""
+    return Field(default, exclude_if=lambda value: value == default, **limits)
+
+
 class AnchorFreeSettings(Settings):
     """Settings shared by the anchor-free heads."""
 
     dim: int = Field(128, ge=8, le=4096)
     """Channels inside the head."""
     levels: int = Field(5, ge=1, le=10)
-    """Pyramid levels; the steps of level l are 2^l feature steps apart."""
+    """Pyramid levels; the steps of level l are level_ratio^l feature steps apart."""
+    level_ratio: int = _added(2, ge=2, le=16)
+    """Ratio of the strides of neighbouring levels; even, except for blocks of convolutions."""
+    start_level: int = _added(0, ge=0, le=9)
+    """Finest level that is predicted; the levels below it are computed but not predicted."""
     stem_layers: int = Field(1, ge=0, le=6)
     """Layers before the pyramid."""
     embedding_layers: int = Field(2, ge=0, le=6)
     """Convolutions that embed the features."""
     embedding_kernel: int = Field(3, ge=1, le=15)
     """Kernel size of the embedding; odd."""
+    embedding_norm: bool = _added(True)
+    """Layer norm after each convolution of the embedding; without it they have biases."""
     streams: tuple[tuple[_Channels, _Channels], ...] = ()
     """Parts of the features that are projected separately before the embedding: channels in and out of each."""
     absolute_positions: bool = False
@@ -37,12 +48,16 @@ class AnchorFreeSettings(Settings):
     """fpn adds coarse levels to fine ones (Lin et al., CVPR 2017); identity only normalises each."""
     neck_dim: int = Field(0, ge=0, le=4096)
     """Output channels of an fpn neck; 0 means dim."""
+    neck_norm: bool = _added(True)
+    """Layer norm of the neck's outputs; without it the convolutions of an fpn neck have biases."""
     head_dim: int = Field(0, ge=0, le=4096)
     """Channels of classifier and regressor; 0 means those of the neck."""
     head_layers: int = Field(2, ge=1, le=6)
     """Convolutions of the classifier and of the regressor, including the last one."""
     head_kernel: int = Field(3, ge=1, le=15)
     """Kernel size of classifier and regressor; odd."""
+    head_norm: bool = _added(True)
+    """Layer norm between the convolutions of classifier and regressor; without it they have biases."""
     padding: Literal["masked", "opentad", "leaky"] = "masked"
     """masked: padding never affects results. opentad (in blocks and neck) and leaky (everywhere) reproduce OpenTAD and
     the authors' code, whose results depend on the padded length."""
@@ -51,9 +66,9 @@ class AnchorFreeSettings(Settings):
     norm_eps: float = Field(1e-5, ge=1e-12, le=1)
     """Epsilon of the layer norms of embedding, neck, classifier and regressor."""
     first_range_steps: float = Field(4.0, ge=0.01, le=1_000_000)
-    """Longest distance, in feature steps, that level 0 regresses; doubles with each level, the last is unbounded."""
+    """Longest distance, in feature steps, that level 0 regresses; grows with the stride, the last is unbounded."""
     ranges_steps: tuple[tuple[_Reach, _Reach], ...] = ()
-    """Shortest and longest distance, in feature steps, of each level, instead of first_range_steps."""
+    """Shortest and longest distance, in feature steps, of each predicted level, instead of first_range_steps."""
     closed_ranges: bool = False
     """Assign a distance at the boundary of two ranges to both levels, as the authors' code and OpenTAD do."""
     centre_radius: float = Field(1.5, ge=0, le=1000)
@@ -77,8 +92,12 @@ class AnchorFreeSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_the_pyramid(self) -> Self:
-        if self.ranges_steps and len(self.ranges_steps) != self.levels:
-            raise ValueError(f"ranges_steps has {len(self.ranges_steps)} entries for {self.levels} levels")
+        if self.start_level >= self.levels:
+            raise ValueError(f"start_level {self.start_level} must be less than levels {self.levels}")
+        if self.ranges_steps and len(self.ranges_steps) != self.pyramid_levels:
+            raise ValueError(f"ranges_steps has {len(self.ranges_steps)} entries for {self.pyramid_levels} levels")
+        if self.level_ratio % 2 and self.pools_levels:
+            raise ValueError(f"level_ratio must be even, got {self.level_ratio}")
         if any(shortest >= longest for shortest, longest in self.ranges_steps):
             raise ValueError("each entry of ranges_steps must be a shorter distance followed by a longer one")
         if self.streams and sum(width for _, width in self.streams) != self.dim:
@@ -88,9 +107,19 @@ class AnchorFreeSettings(Settings):
         return self
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Feature steps from one step to the next, for each level of the predictions."""
+        return tuple(self.level_ratio**level for level in range(self.start_level, self.levels))
+
+    @property
     def pyramid_levels(self) -> int:
         """Levels of the predictions, which can be split and stored step by step."""
-        return self.levels
+        return self.levels - self.start_level
+
+    @property
+    def pools_levels(self) -> bool:
+        """Whether levels are pooled from finer ones, by windows centred on a step, rather than convolved."""
+        return True
 
     @property
     def fixed_window_steps(self) -> int | None:
@@ -132,6 +161,11 @@ class ActionFormerSettings(AnchorFreeSettings):
         return self
 
     @property
+    def pools_levels(self) -> bool:
+        """Whether levels are pooled from finer ones, by windows centred on a step, rather than convolved."""
+        return self.blocks != "conv"
+
+    @property
     def windows(self) -> tuple[int, ...]:
         """Attention width of each level in steps; 0 is all."""
         return self.attention_windows or (self.attention_window,) * self.levels
@@ -142,6 +176,8 @@ class TriDetSettings(AnchorFreeSettings):
 
     kind: Literal["tridet"] = "tridet"
     """Pyramid of scalable-granularity perception; boundaries from relative probabilities around each step."""
+    blocks: Literal["granularity", "conv"] = _added("granularity")
+    """Layers of stem and pyramid; conv is the authors' convolutional baseline."""
     granularity_windows: tuple[Annotated[int, Field(ge=1, le=4095)], ...] = (1,)
     """Kernel size of the short branch of a pyramid layer: one for all levels, or one per level; odd."""
     granularity_ratio: float = Field(5.0, gt=0, le=100)
@@ -169,9 +205,14 @@ class TriDetSettings(AnchorFreeSettings):
             raise ValueError(
                 f"granularity_windows has {len(self.granularity_windows)} entries for {self.levels} levels"
             )
-        if self.dim % 16:
+        if self.dim % 16 and self.blocks != "conv":
             raise ValueError(f"dim {self.dim} must be a multiple of 16, the groups of its norm")
         return self
+
+    @property
+    def pools_levels(self) -> bool:
+        """Whether levels are pooled from finer ones, by windows centred on a step, rather than convolved."""
+        return self.blocks != "conv"
 
     @property
     def windows(self) -> tuple[int, ...]:
@@ -205,6 +246,11 @@ class WholeWindowSettings(Settings):
     """Feature steps of a window, in training and inference, instead of window_s; longer tracks are cut into windows."""
     prior_probability: float = Field(0.01, gt=0, lt=1)
     """Initial probability of each class."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Feature steps from one step to the next, for each level of the predictions; here there are no levels."""
+        return ()
 
     @property
     def pyramid_levels(self) -> int:

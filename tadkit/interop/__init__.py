@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-Source = Literal["actionformer", "tridet", "opentad", "tadtr"]
+Source = Literal["actionformer", "tridet", "temporalmaxer", "opentad", "tadtr"]
 """Projects whose heads can be imported; named here, so that the command line's help need not load torch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,39 @@ from tadkit.checkpoint import read_foreign
 from tadkit.errors import UsageError, WeightsError
 from tadkit.files import digest_of_file
 from tadkit.interop import Source
-from tadkit.interop.actionformer import settings_of, translated
+from tadkit.interop.actionformer import translated
+from tadkit.interop.anchor_free import settings_of
 from tadkit.interop.configurations import read_config
-from tadkit.interop.opentad import from_opentad, opentad_kind
-from tadkit.interop.tadtr import from_authors
+from tadkit.interop.decoding import UNKNOWN, Decoding, decoding_of
+from tadkit.interop.opentad import BMN_SEEN, TADTR_SEEN, ForeignHead, from_opentad, opentad_kind
+from tadkit.interop.option_tables import Family
+from tadkit.interop.options import read_options
+from tadkit.interop.tadtr import SEEN, from_authors
 from tadkit.models.head_file import head_settings, save_head
 from tadkit.models.heads import AGNOSTIC_LABEL, Head, build_head
-
-_SECTIONS = (
-    *("dataset", "model", "kwargs", "config", "train_cfg"),
-    *("projection", "rpn_head", "conv_cfg", "attn_cfg", "assigner"),  # in OpenTAD's model
-)
 
 _WRAPPED = re.compile(r"^(?:(?:module|model|_orig_mod)\.)+")
 """Prefixes of parallel, averaged, compiled and Lightning models."""
 _NUMBERED = re.compile(r"(\d+)[\s,]+(.*\S)")
-
-_OPENTAD = {
-    "center_radius": "center_sample_radius",
-    "path_pdrop": "droppath",
-    "proj_pdrop": "dropout",
-    "loss_normalizer": "init_loss_norm",
-}
-"""OpenTAD's names of ActionFormer's settings."""
+_EXPLAINED = (
+    (r"^(encoder|decoder)\..*offsets", "enc_n_points, dec_n_points, num_feature_levels"),
+    (r"^pyramid\.embedding", "embd_with_ln, embd_kernel_size"),
+    (r"^pyramid\.(out_norms|fpn)", "fpn_type, fpn_with_ln"),
+    (r"^pyramid\.streams", "input_dim, embd_dim"),
+    (r"\.distances$", "n_head, n_mha_win_size, use_rel_pe"),
+    (r"\.attention\.", "backbone_type, scale_factor"),
+    (r"\.(widen|narrow|skip)\.", "backbone_type, scale_factor"),
+    (r"\.(gate|short)\.", "n_sgp_win_size"),
+    (r"\.long\.", "k, n_sgp_win_size"),
+    (r"\.mlp_(in|out)\.", "sgp_mlp_dim"),
+    (r"\.pooled\.", "downsample_type"),
+    (r"_path\.scale$", "droppath"),
+    (r"^(stem|branches)\.", "backbone_arch"),
+    (r"^(starts|ends)\.", "use_trident_head, boudary_kernel_size"),
+    (r"^(classifier|regressor)\.", "head_with_ln, head_num_layers, head_dim"),
+    (r"^embedding\.", "kernel size of the projection"),
+)
+"""Options of other projects on which the existence and the shape of a tensor depend, by tadkit's names."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +58,14 @@ class ImportedHead:
         averaged: whether its weights are the checkpoint's averaged ones.
         assumed: settings found in neither weights nor config, as ``name=value``.
         left_out: number of tensors of the backbone, which are not imported.
+        decoding: how to decode as the config says.
     """
 
     head: Head
     averaged: bool
     assumed: tuple[str, ...]
     left_out: int = 0
+    decoding: Decoding = UNKNOWN
 
 
 def import_head(
@@ -78,7 +90,8 @@ def import_head(
     state, averaged = read_state(checkpoint)
     imported = build_imported(state, source, given, where=str(checkpoint))
     names = _labels(labels, imported.head)
-    provenance = {"imported": {"from": source, "file": checkpoint.name, "sha256": digest_of_file(checkpoint)}}
+    origin = {"from": source, "file": checkpoint.name, "sha256": digest_of_file(checkpoint)}
+    provenance = {"imported": origin | {"decode": dict(imported.decoding.settings)}}
     save_head(out, imported.head, labels=names, provenance=provenance)
     return replace(imported, averaged=averaged)
 
@@ -95,29 +108,54 @@ def build_imported(
     if source == "opentad":
         state, config = _head_alone(state, config)
     try:
-        section, channels, classes, tensors, assumed = _sized(state, source, config, where=where)
+        found = _sized(state, source, config, where=where)
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise WeightsError(
             f"{where}: weights or config do not match a head of {source}: a size or a setting has an unexpected form "
             f"({error})"
         ) from error
-    head = build_head(head_settings(section, where=where), in_channels=channels, num_classes=classes)
+    head = build_head(
+        head_settings(found.section, where=where), in_channels=found.in_channels, num_classes=found.num_classes
+    )
+    _load(head, found.tensors, source, configured=bool(config), where=where)
+    return ImportedHead(
+        head.eval(), averaged=False, assumed=found.assumed, left_out=given - len(state), decoding=found.decoding
+    )
+
+
+def _load(head: Head, tensors: Mapping[str, Tensor], source: Source, *, configured: bool, where: str) -> None:
+    """Load translated weights; names or shapes that do not fit are refused, with the options that explain them."""
     own = head.state_dict()
-    unseen = {"running.mean"} - tensors.keys()  # ActionFormer and TriDet do not save it
+    unseen = {"running.mean"} - tensors.keys()  # only OpenTAD saves it
     strange, missing = sorted(tensors.keys() - own.keys()), sorted(own.keys() - tensors.keys() - unseen)
+    way_out = "expected the --config that it was trained with" if configured else "give its --config"
     if strange or missing:
         lists = {"unknown": strange, "missing": missing}
         differences = "; ".join(f"{word} {', '.join(names[:4])}" for word, names in lists.items() if names)
-        way_out = "expected the --config that it was trained with" if config else "give its --config"
-        raise WeightsError(f"{where}: not a head of {source} that tadkit supports ({differences}); {way_out}")
+        raise WeightsError(
+            f"{where}: not a head of {source} that tadkit supports ({differences}{_explained([*strange, *missing])}); "
+            f"{way_out}"
+        )
     for name, value in tensors.items():
-        if value.numel() != own[name].numel():
-            shapes = f"{tuple(value.shape)}, expected {tuple(own[name].shape)}"
+        if _shape(value, own[name]) != tuple(size for size in own[name].shape if size != 1):
+            shapes = f"{tuple(value.shape)}, expected {tuple(own[name].shape)}{_explained([name])}"
             raise WeightsError(f"{where}: {name} has shape {shapes}; give the --config that it was trained with")
         if not value.isfinite().all():
             raise WeightsError(f"{where}: {name} holds values that are not finite; take another epoch's checkpoint")
     head.load_state_dict(own | {name: value.reshape(own[name].shape).float() for name, value in tensors.items()})
-    return ImportedHead(head.eval(), averaged=False, assumed=assumed, left_out=given - len(state))
+
+
+def _shape(value: Tensor, own: Tensor) -> tuple[int, ...]:
+    """Sizes other than 1, which projects add or leave out; those of a vector of ours are taken together."""
+    sizes = (value.numel(),) if own.ndim <= 1 else value.shape
+    return tuple(size for size in sizes if size != 1)
+
+
+def _explained(names: Sequence[str]) -> str:
+    """The options on which these tensors depend, for an error message."""
+    found = (option for name in names for pattern, option in _EXPLAINED if re.search(pattern, name))
+    option = next(found, None)
+    return "" if option is None else f", which depends on {option}"
 
 
 def _head_alone(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
@@ -129,23 +167,27 @@ def _head_alone(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple
     return head, config
 
 
-def _sized(
-    state: Mapping[str, Tensor], source: Source, config: Mapping[str, Any], *, where: str
-) -> tuple[dict[str, Any], int, int, dict[str, Tensor], tuple[str, ...]]:
+def _sized(state: Mapping[str, Tensor], source: Source, config: Mapping[str, Any], *, where: str) -> ForeignHead:
     """Head settings, channels, classes, weights under tadkit's names, and assumed settings."""
-    if source == "tadtr" or (source == "opentad" and opentad_kind(state) is not None):
-        one = (from_authors if source == "tadtr" else from_opentad)(state, config, where=where)
-        return one.section, one.in_channels, one.num_classes, one.tensors, one.assumed
+    kind = opentad_kind(state) if source == "opentad" else None
+    family: Family = source if kind is None else f"opentad-{kind}"  # type: ignore[assignment]
+    if source == "tadtr" or kind is not None:
+        options = read_options(config, family, where=where)
+        found = (from_authors if source == "tadtr" else from_opentad)(state, config, where=where)
+        names = {"tadtr": SEEN, "opentad-tadtr": TADTR_SEEN, "opentad-bmn": BMN_SEEN}[family]
+        options.check(
+            {theirs: found.section[own] for theirs, own in names.items() if own in found.section}, where=where
+        )
+        return found._replace(decoding=decoding_of(options, family, levels=1))
     heads = {name.removeprefix("module.").partition(".")[0] for name in state} & {"rpn_head", "cls_head"}
     if heads == ({"cls_head"} if source == "opentad" else {"rpn_head"}):
-        other = "actionformer or tridet" if source == "opentad" else "opentad"
+        other = "actionformer, tridet or temporalmaxer" if source == "opentad" else "opentad"
         raise WeightsError(f"{where}: its weights have the names of {other}; pass that with --from")
-    tensors = translated(state)
-    section, assumed = settings_of(tensors, source, flattened(config), where=where)
-    first = tensors.get("pyramid.embedding.0.conv.weight")
-    streams = section["streams"]
-    channels = sum(n for n, _ in streams) if streams else first.shape[1] if first is not None else section["dim"]
-    return section, channels, len(tensors["classifier.out.conv.bias"]), tensors, tuple(assumed)
+    tensors, options = translated(state), read_options(config, family, where=where)
+    section, seen, assumed = settings_of(tensors, source, options, where=where)
+    channels = sum(seen["input_dim"]) if section["streams"] else seen["input_dim"]
+    decoding = decoding_of(options, family, levels=len(tensors["scales"]))
+    return ForeignHead(section, channels, seen["num_classes"], tensors, tuple(assumed), decoding)
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
@@ -169,25 +211,6 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
             f"{path}: contains no state dict ('{strange[0]}' is not a tensor); expected a training checkpoint"
         )
     return {_WRAPPED.sub("", str(name)): value for name, value in held.items()}, averaged
-
-
-def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of all sections in one table; the group norm of OpenTAD's neck as ``neck_groups``."""
-    flat = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
-    for name in _SECTIONS:
-        if isinstance(config.get(name), Mapping):
-            flat |= flattened(config[name])
-    neck = config.get("neck")
-    norm = neck.get("norm_cfg") if isinstance(neck, Mapping) else None
-    if isinstance(neck, Mapping) and "norm_cfg" in neck:
-        flat["neck_groups"] = norm["num_groups"] if isinstance(norm, Mapping) and norm.get("type") == "GN" else 0
-    generator = config.get("prior_generator")
-    if isinstance(generator, Mapping) and "regression_range" in generator:
-        flat["regression_range"] = generator["regression_range"]
-    for theirs, name in _OPENTAD.items():
-        if theirs in flat:
-            flat.setdefault(name, flat[theirs])
-    return flat
 
 
 def _labels(path: Path | None, head: Head) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Import of OpenTAD's TadTR and BMN (sming256/OpenTAD): names of weights, and settings inferred from them.
 
-Its other heads are in :mod:`tadkit.interop.actionformer`.
+Its other heads are in :mod:`tadkit.interop.anchor_free`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tadkit.errors import WeightsError
 from tadkit.interop.actionformer import modules_of, renamed
+from tadkit.interop.decoding import UNKNOWN, Decoding
 
 Kind = Literal["tadtr", "bmn"]
 
@@ -56,6 +57,34 @@ _TADTR_SETTINGS = {
     "actionness_weight": "loss_actionness",
 }
 
+TADTR_SEEN = {
+    "transformer.num_proposals": "queries",
+    "transformer.with_act_reg": "actionness",
+    "transformer.roi_size": "actionness_bins",
+    "projection.out_channels": "dim",
+    **{
+        f"transformer.{part}.{theirs}": ours
+        for part in ("encoder", "decoder")
+        for theirs, ours in {"embed_dim": "dim", "ffn_dim": "mlp_dim", "num_points": "points"}.items()
+    },
+    "transformer.encoder.num_layers": "encoder_layers",
+    "transformer.decoder.num_layers": "decoder_layers",
+    "transformer.encoder.num_heads": "attention_heads",
+    "transformer.decoder.num_heads": "attention_heads",
+}
+BMN_SEEN = {
+    "projection.out_channels": "dim",
+    "projection.conv_cfg.groups": "groups",
+    "rpn_head.conv_cfg.groups": "groups",
+    "roi_head.proposal_roi_extractor.roi_channels": "roi_dim",
+    "roi_head.proposal_roi_extractor.out_channels": "map_dim",
+    "roi_head.proposal_roi_extractor.num_sample": "samples",
+    "roi_head.proposal_roi_extractor.tscale": "window_steps",
+    "roi_head.proposal_roi_extractor.dscale": "durations",
+    "roi_head.proposal_head.num_convs": "map_layers",
+}
+"""Options that must agree with each other or with the weights, and tadkit's settings."""
+
 _BMN = (
     (r"projection\.convs\.(\d+)\.", r"embedding.\1."),
     (r"rpn_head\.tem\.0\.", "start."),
@@ -77,6 +106,7 @@ class ForeignHead(NamedTuple):
         num_classes: classes; 1 for BMN, which is class-agnostic.
         tensors: under tadkit's names.
         assumed: settings found in neither weights nor config, as ``name=value``.
+        decoding: how to decode as the config says.
     """
 
     section: dict[str, Any]
@@ -84,6 +114,7 @@ class ForeignHead(NamedTuple):
     num_classes: int
     tensors: dict[str, Tensor]
     assumed: tuple[str, ...]
+    decoding: Decoding = UNKNOWN
 
 
 def opentad_kind(state: Mapping[str, Tensor]) -> Kind | None:
@@ -108,12 +139,23 @@ def state_from_opentad(state: Mapping[str, Tensor], kind: Kind) -> dict[str, Ten
     tensors = {name_from_opentad(name, kind): value for name, value in state.items()}
     for name, value in tensors.items():
         if name == "place":
-            tensors[name] = value[0]
+            tensors[name] = only_level(value, "transformer.encoder.num_feature_levels", where="these weights")
         elif name == "matching.weight":
             tensors[name] = value[..., 0]
         elif kind == "tadtr" and name.endswith(".attention.out.weight"):
             tensors[name] = value / 2
     return tensors
+
+
+def only_level(places: Tensor, option: str, *, where: str) -> Tensor:
+    """The embedding of the only level of TadTR's encoder.
+
+    Raises:
+        WeightsError: there are more levels.
+    """
+    if len(places) != 1:
+        raise WeightsError(f"{where}: TadTR with {option} = {len(places)} is not supported; expected 1")
+    return places[0]
 
 
 def from_opentad(state: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str) -> ForeignHead:
@@ -129,6 +171,11 @@ def from_opentad(state: Mapping[str, Tensor], config: Mapping[str, Any], *, wher
     """
     kind = opentad_kind(state)
     assert kind is not None, where
+    projection = _find(config, "projection")
+    if kind == "tadtr" and isinstance(projection, Mapping) and "act_cfg" not in projection and "type" in projection:
+        raise WeightsError(
+            f"{where}: OpenTAD's TadTR without projection.act_cfg = None is not supported: it adds a ReLU"
+        )
     tensors = state_from_opentad(state, kind)
     strange = sorted(
         name for name in tensors if re.match(r"transformer\.|projection\.|roi_head\.|rpn_head\.|neck\.", name)
@@ -172,7 +219,7 @@ def _tadtr(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[dict[str, Any],
     """Settings and channels of OpenTAD's TadTR."""
     section, channels = tadtr_section(tensors, asked, _TADTR_SETTINGS, steps=256)
     section["norm_groups"] = int(asked.get("num_groups", 32, ours="norm_groups"))
-    if "actionness" in section:
+    if section["actionness"]:
         context = asked.get("roi_extend_ratio", 0.25, ours="actionness_context")
         section["actionness_context"] = float(context)
     return section, channels
@@ -205,8 +252,9 @@ def tadtr_section(
         "pad_to_steps": window,
         "window_steps": window,
     }
-    if "actionness.mlp.0.weight" in tensors:
-        section |= {"actionness": True, "actionness_bins": tensors["actionness.mlp.0.weight"].shape[1] // dim}
+    section["actionness"] = "actionness.mlp.0.weight" in tensors
+    if section["actionness"]:
+        section |= {"actionness_bins": tensors["actionness.mlp.0.weight"].shape[1] // dim}
     weights = {ours: asked.get(names[ours], None) for ours in names if ours.endswith(("_cost", "_weight"))}
     section |= {ours: float(value) for ours, value in weights.items() if value is not None}
     return section, tensors["embedding.weight"].shape[1]

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from tadkit.errors import WeightsError
-from tadkit.interop.opentad import Asked, ForeignHead, tadtr_section
+from tadkit.interop.opentad import Asked, ForeignHead, only_level, tadtr_section
 
 _NAMES = (
     (r"^input_proj\.0\.0\.", "embedding."),
@@ -57,8 +57,17 @@ _EXPECTED = (
     "transformer.decoder.segment_embed.0.layers.0.weight",
 )
 
-_FIXED = {"use_pos_embed": True, "disable_query_self_att": False, "activation": "relu"}
-"""Settings that tadkit supports with one value only."""
+SEEN = {
+    "enc_layers": "encoder_layers",
+    "dec_layers": "decoder_layers",
+    "dim_feedforward": "mlp_dim",
+    "hidden_dim": "dim",
+    "num_queries": "queries",
+    "enc_n_points": "points",
+    "dec_n_points": "points",
+    "act_reg": "actionness",
+}
+"""Options that the weights show, and tadkit's settings."""
 
 
 def name_from_authors(name: str) -> str:
@@ -92,10 +101,7 @@ def from_authors(state: Mapping[str, Tensor], config: Mapping[str, Any], *, wher
         )
     tensors = {name_from_authors(name): value for name, value in state.items()}
     asked = Asked(config)
-    other = next((name for name, only in _FIXED.items() if asked.get(name, only) != only), None)
-    if other is not None:
-        raise WeightsError(f"{where}: tadkit does not support TadTR with {other} = {asked.get(other, None)}")
-    tensors["place"] = tensors["place"][0]
+    tensors["place"] = only_level(tensors["place"], "num_feature_levels", where=where)
     section, channels = tadtr_section(tensors, asked, _SETTINGS, steps=128)
     section |= {"kind": "tadtr", "variant": "authors", "norm_groups": 32}
     return ForeignHead(section, channels, len(tensors["classifiers.0.bias"]), tensors, tuple(asked.assumed))

@@ -157,7 +157,7 @@ def _frame_batches(workspace: Workspace, flow: TrackReader, tracks: TrackReader 
         cache=FrameCache(recipe.video, limit_bytes=train.cache_mb << 20),
         paths={item.name: item.path for item in workspace.training},
         teacher_outputs=tracks,
-        levels=recipe.head.pyramid_levels,
+        strides=recipe.head.strides,
         teacher_head=_teacher_head(workspace) if tracks is not None else None,
     )
 

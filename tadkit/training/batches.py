@@ -123,7 +123,7 @@ class FrameBatches(WindowBatches):
         cache: FrameCache,
         paths: Mapping[str, Path],
         teacher_outputs: TrackReader | None,
-        levels: int,
+        strides: Sequence[int],
         teacher_head: Head | None = None,
     ) -> None:
         """Read frames through ``cache``.
@@ -134,14 +134,15 @@ class FrameBatches(WindowBatches):
             cache: decoded frames.
             paths: video files by name.
             teacher_outputs: the teacher's cached outputs; None for students that are trained without them.
-            levels: pyramid levels of the teacher's predictions in the tracks; 0 if the tracks hold the feature alone.
+            strides: feature steps from one step to the next, for each level of the teacher's predictions in the
+                tracks; none if the tracks hold the feature alone.
             teacher_head: predicts from the teacher's feature if the tracks hold no predictions.
         """
         super().__init__(plan, stride=stride)
         self.cache = cache
         self.paths = paths
         self.teacher_outputs = teacher_outputs
-        self.levels = levels
+        self.strides = tuple(strides)
         self.teacher_head = None if teacher_head is None else teacher_head.eval().cpu()
 
     def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
@@ -167,8 +168,8 @@ class FrameBatches(WindowBatches):
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """One field of the stored predictions and its masks, for every level."""
         read = [
-            [self._track(tracks, window, f"{field}_{level}", 2**level) for window in windows]
-            for level in range(self.levels)
+            [self._track(tracks, window, f"{field}_{level}", stride) for window in windows]
+            for level, stride in enumerate(self.strides)
         ]
         values, masks = (tuple(torch.stack([pair[part] for pair in level]) for level in read) for part in (0, 1))
         return values, masks

@@ -69,7 +69,7 @@ def window_steps(head: HeadSettings, train: TrainSettings, *, step_s: float) -> 
     fixed = head.fixed_window_steps
     if fixed is not None:
         return fixed, 1
-    align = 2 ** (head.pyramid_levels - 1)
+    align = head.strides[-1]
     return max(1, math.ceil(train.window_s / step_s / align - 1e-9)) * align, align
 
 

@@ -15,6 +15,7 @@ from tadkit.config import (
     SplitSettings,
     StageTraining,
     SynthSource,
+    TadtrSettings,
     TrainSettings,
     VideoSettings,
 )
@@ -68,6 +69,11 @@ def test_every_number_has_a_lowest_and_a_highest_value(kind):
             {"head": {"ranges_steps": [[0, 4], [8, 4]], "levels": 2}},
             "each entry of ranges_steps must be a shorter distance",
         ),
+        ({"head": {"ranges_steps": [[0, 4]], "levels": 2}}, "ranges_steps has 1 entries for 2 levels"),
+        ({"head": {"ranges_steps": [[0, 4]], "levels": 3, "start_level": 1}}, "has 1 entries for 2 levels"),
+        ({"head": {"levels": 3, "start_level": 3}}, "start_level 3 must be less than levels 3"),
+        ({"head": {"level_ratio": 3}}, "level_ratio must be even, got 3"),
+        ({"head": {"kind": "tridet", "level_ratio": 3}}, "level_ratio must be even, got 3"),
         ({"head": {"kind": "temporal-maxer", "neck_groups": 7}}, "dim 128 must be a multiple of neck_groups 7"),
         ({"head": {"kind": "temporal-maxer", "neck_groups": 8, "neck": "fpn"}}, "neck_groups requires neck identity"),
         ({"evaluation": {"tiou": []}}, "at least 1 item"),
@@ -79,6 +85,19 @@ def test_every_number_has_a_lowest_and_a_highest_value(kind):
 def test_lists_hold_what_can_be_used(changes, said):
     with pytest.raises(ValidationError, match=said):
         recipe(**changes)
+
+
+def test_settings_added_later_are_written_only_if_they_are_not_the_default():
+    later = {"level_ratio", "start_level", "embedding_norm", "neck_norm", "head_norm"}
+    assert not later & ActionFormerSettings().model_dump().keys()
+    assert ActionFormerSettings(start_level=1).model_dump()["start_level"] == 1
+    assert ActionFormerSettings.model_validate(ActionFormerSettings(head_norm=False).model_dump()).head_norm is False
+
+
+def test_levels_have_strides():
+    assert ActionFormerSettings(levels=4, start_level=1).strides == (2, 4, 8)
+    assert ActionFormerSettings(levels=3, level_ratio=4).strides == (1, 4, 16)
+    assert TadtrSettings().strides == ()
 
 
 def test_size_is_height_then_width():

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load, save_file
 
 from tadkit.errors import SettingsError, UsageError, WeightsError
-from tadkit.interop.import_head import flattened, import_head
+from tadkit.interop.import_head import import_head
+from tadkit.interop.options import read_options
 from tadkit.models.head_file import load_head
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden" / "models" / "af_two_stream.zip"
@@ -140,7 +141,7 @@ def test_the_other_peers_names_are_not_taken_for_this_ones(
     tmp_path: Path, peer: tuple[dict[str, torch.Tensor], dict[str, Any]], config: Path
 ) -> None:
     save_file(peer[0], tmp_path / "weights.safetensors")
-    with pytest.raises(WeightsError, match="names of actionformer or tridet; pass that with --from"):
+    with pytest.raises(WeightsError, match="names of actionformer, tridet or temporalmaxer; pass that with --from"):
         import_head(tmp_path / "weights.safetensors", tmp_path / "out.safetensors", source="opentad", config=config)
 
 
@@ -148,7 +149,7 @@ def test_the_other_peers_names_are_not_taken_for_this_ones(
     ("change", "said"),
     [
         (lambda x: x.reshape(-1) if x.ndim == 3 else x, "do not match a head of actionformer"),
-        (lambda x: x[:0], "head settings that this version of tadkit does not support"),
+        (lambda x: x[:0], r"embd_dim is \[20, 12\] in --config, but the weights show \[0, 0\]"),
         (lambda x: x * float("nan"), "holds values that are not finite"),
     ],
 )
@@ -228,23 +229,22 @@ def test_a_class_list_may_number_its_classes(
 
 def test_all_sections_of_opentads_model_are_read() -> None:
     """The model of its recipe for Ego4D, shortened."""
-    flat = flattened(
-        {
-            "projection": {
-                "type": "Conv1DTransformerProj",
-                "max_seq_len": 1024,
-                "use_abs_pe": True,
-                "path_pdrop": 0.1,
-                "conv_cfg": {"kernel_size": 3, "proj_pdrop": 0.2},
-                "attn_cfg": {"n_head": 4, "n_mha_win_size": [9, -1]},
-            },
-            "neck": {"type": "FPNIdentity", "in_channels": 384},
-            "rpn_head": {
-                "loss_normalizer": 250,
-                "prior_generator": {"strides": [1, 2], "regression_range": [[0, 4], [2, 8]]},
-            },
-        }
-    )
+    model = {
+        "projection": {
+            "type": "Conv1DTransformerProj",
+            "max_seq_len": 1024,
+            "use_abs_pe": True,
+            "path_pdrop": 0.1,
+            "conv_cfg": {"kernel_size": 3, "proj_pdrop": 0.2},
+            "attn_cfg": {"n_head": 4, "n_mha_win_size": [9, -1]},
+        },
+        "neck": {"type": "FPNIdentity", "in_channels": 384},
+        "rpn_head": {
+            "loss_normalizer": 250,
+            "num_convs": 2,
+            "prior_generator": {"strides": [1, 2], "regression_range": [[0, 4], [2, 8]]},
+        },
+    }
     wanted = {
         "max_seq_len": 1024,
         "use_abs_pe": True,
@@ -253,6 +253,11 @@ def test_all_sections_of_opentads_model_are_read() -> None:
         "n_head": 4,
         "n_mha_win_size": [9, -1],
         "init_loss_norm": 250,
+        "head_num_layers": 3,
+        "strides": [1, 2],
         "regression_range": [[0, 4], [2, 8]],
     }
-    assert {name: flat[name] for name in wanted} == wanted
+    for config in (model, {"model": model, "solver": {"clip_grad_norm": 1}}):
+        options = read_options(config, "opentad", where="here")
+        assert {name: options.get(name) for name in wanted} == wanted
+        assert options.name("n_mha_win_size") == "projection.attn_cfg.n_mha_win_size"

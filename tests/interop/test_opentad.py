@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from tadkit.errors import WeightsError
-from tadkit.interop.import_head import import_head
+from tadkit.interop.import_head import build_imported, import_head
 from tadkit.interop.opentad import Kind, from_opentad, opentad_kind
 from tadkit.models.head_file import head_settings, load_head
 from tadkit.models.heads import build_head
@@ -81,3 +82,26 @@ def test_the_import_gives_the_peers_outputs_from_a_file(kind: Kind, tmp_path: Pa
         found = head(features, torch.ones(1, time, dtype=torch.bool))
     ours, theirs = (found.logits, "pred_logits") if kind == "tadtr" else (found.confidence, "iou_map")
     torch.testing.assert_close(ours[0], torch.from_numpy(numbers[f"T{time}/{theirs}"]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"roi_head": {"foo": 1}}, "the option 'roi_head.foo', which is not known for OpenTAD's BMN"),
+        ({"rpn_head": {"shared": True}}, "rpn_head.shared = True in --config is not supported; expected False"),
+        (
+            {"roi_head": {"proposal_head": {"kernel_size": 5}}},
+            "proposal_head.kernel_size = 5 in --config is not supported",
+        ),
+        (
+            {"roi_head": {"proposal_head": {"num_convs": 5}}},
+            "proposal_head.num_convs is 5 in --config, but the weights",
+        ),
+        ({"projection": {"norm_cfg": {"type": "BN"}}}, "projection.norm_cfg.type = BN in --config is not supported"),
+        ({"projection": {"num_convs": 3}}, "projection.num_convs = 3 in --config is not supported"),
+        ({"projection": {"out_channels": 7}}, "projection.out_channels is 7 in --config, but the weights show"),
+    ],
+)
+def test_other_options_of_bmn_are_refused_by_name(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(WeightsError, match=re.escape(said)):
+        build_imported(golden("bmn")[0], "opentad", config, where="here")

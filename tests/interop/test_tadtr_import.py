@@ -148,6 +148,14 @@ def test_what_the_authors_config_does_not_tell_is_assumed_and_said(opentad: dict
         ("query_embed.weight", {}, "here: has no query_embed.weight"),
         ("nothing", {"use_pos_embed": False}, "TadTR with use_pos_embed = False"),
         ("nothing", {"activation": "gelu"}, "TadTR with activation = gelu"),
+        ("nothing", {"seg_refine": False}, "TadTR with seg_refine = False"),
+        ("nothing", {"position_embedding": "learned"}, "TadTR with position_embedding = learned"),
+        ("nothing", {"disable_query_self_att": True}, "TadTR with disable_query_self_att = True"),
+        ("nothing", {"foo": 1}, "the option 'foo', which is not known for TadTR"),
+        ("nothing", {"enc_layers": 9}, "enc_layers is 9 in --config, but the weights show 2"),
+        ("nothing", {"num_queries": 9}, "num_queries is 9 in --config, but the weights show"),
+        ("nothing", {"nheads": 8, "dec_n_points": 4}, "dec_n_points is 4 in --config, but the weights show 2"),
+        ("nothing", {"act_reg": False}, "act_reg is False in --config, but the weights show True"),
     ],
 )
 def test_another_tadtr_is_refused_in_a_line(
@@ -162,3 +170,47 @@ def test_opentads_weights_are_refused_as_the_authors(opentad: dict[str, torch.Te
     with pytest.raises(WeightsError, match="--from opentad"):
         imported(opentad, "tadtr", {})
     assert name_from_opentad("transformer.actionness_pred.4.bias", "tadtr") == "actionness.mlp.4.bias"
+
+
+def test_several_levels_are_refused_by_name(opentad: dict[str, torch.Tensor]) -> None:
+    state = as_the_authors(opentad)
+    state["transformer.level_embed"] = state["transformer.level_embed"].repeat(2, 1)
+    with pytest.raises(WeightsError, match="TadTR with num_feature_levels = 2 is not supported"):
+        imported(state, "tadtr", {})
+
+
+def test_another_number_of_points_in_the_encoder_is_refused_with_its_options(opentad: dict[str, torch.Tensor]) -> None:
+    state = as_the_authors(opentad)
+    for name in [name for name in state if "encoder.layers.0.self_attn.sampling_offsets" in name]:
+        state[name] = state[name].repeat(*(2 if n == 0 else 1 for n in range(state[name].ndim)))
+    with pytest.raises(WeightsError, match="which depends on enc_n_points, dec_n_points, num_feature_levels"):
+        imported(state, "tadtr", AUTHORS)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"transformer": {"foo": 1}}, "the option 'transformer.foo', which is not known for OpenTAD's TadTR"),
+        (
+            {"transformer": {"position_embedding": {"temperature": 20}}},
+            "position_embedding.temperature = 20",
+        ),
+        ({"transformer": {"encoder": {"post_norm": True}}}, "encoder.post_norm = True in --config is not supported"),
+        (
+            {"transformer": {"encoder": {"num_heads": 4}, "decoder": {"num_heads": 8}}},
+            "decoder.num_heads is 8",
+        ),
+        ({"transformer": {"num_proposals": 99}}, "num_proposals is 99 in --config, but"),
+        (
+            {"projection": {"type": "ConvSingleProj"}},
+            "OpenTAD's TadTR without projection.act_cfg = None is not supported",
+        ),
+        ({"projection": {"act_cfg": {"type": "relu"}}}, "projection.act_cfg.type = relu in --config is not supported"),
+        ({"projection": {"norm_cfg": {"type": "BN"}}}, "projection.norm_cfg.type = BN in --config is not supported"),
+    ],
+)
+def test_other_options_of_opentads_tadtr_are_refused_by_name(
+    opentad: dict[str, torch.Tensor], config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(WeightsError, match=re.escape(message)):
+        imported(opentad, "opentad", config)

@@ -13,6 +13,8 @@ import torch.nn.functional as nnf
 
 from tadkit.config import DecodeSettings
 from tadkit.config.loading import load_recipe
+from tadkit.interop.decoding import decoding_of
+from tadkit.interop.options import Options
 from tadkit.models.decode.decode import Decoded, decode
 from tadkit.models.heads import Candidates
 from tadkit.timeline import Timeline
@@ -184,24 +186,13 @@ def _settings(dense: Any, setting: str) -> DecodeSettings:
 
 
 def _decoding(project: str, recorded: dict[str, Any]) -> DecodeSettings:
-    """Our settings for a project's decoding configuration."""
-    nothing = recorded.get("nms_method") == "none"
-    soft = recorded.get("nms_method", "soft") == "soft"
-    agnostic = not recorded.get("multiclass_nms", recorded.get("multiclass"))
-    votes = agnostic and recorded["voting_thresh"] > 0 and not nothing
-    rule = "score-iou" if project == "actionformer" else "score"
-    return DecodeSettings.model_validate(
-        {
-            "method": "none" if nothing else "soft-gaussian" if soft else "hard",
-            "sigma": recorded.get("nms_sigma", recorded.get("sigma")),
-            "iou": recorded["iou_threshold"],
-            "min_score": 0.0 if nothing else recorded["min_score"],
-            "min_steps": recorded.get("duration_thresh", 0.0),
-            "stretch_s": 0.0,
-            "keep": EVERYTHING if nothing else recorded["max_seg_num"],
-            "class_agnostic": agnostic,
-            "voting": rule if votes else "none",
-            "voting_iou": recorded["voting_thresh"] if votes else 0.7,
-            "clip_first": False,
-        }
-    )
+    """Our settings for a project's decoding configuration, as `tadkit import head` prints them."""
+    if project == "opentad":
+        known = {name: value for name, value in recorded.items() if name not in ("duration_thresh", "nms_method")}
+        values = {f"post_processing.{'' if 'pre_nms' in name else 'nms.'}{name}": of for name, of in known.items()}
+        options = Options(values)
+    else:
+        options = Options({"nms_sigma" if name == "sigma" else name: of for name, of in recorded.items()}, whole=True)
+    found = decoding_of(options, project, levels=1)  # type: ignore[arg-type]
+    assert all("pre_nms_thresh" in line for line in found.differences)  # the tests apply it themselves
+    return DecodeSettings.model_validate(dict(found.settings))

@@ -16,13 +16,14 @@ from tadkit.recipe.run import run
 from tadkit.store import read_store
 
 HEADS = {
+    "actionformer": "levels = 4\nstart_level = 1\nlevel_ratio = 4\nattention_window = 3\nhead_layers = 1",
     "tridet": "levels = 3\nstem_layers = 0\nhead_layers = 1\nbins = 4\nmlp_dim = 32",
     "temporal-maxer": "levels = 3\nhead_layers = 1",
     "tadtr": "queries = 6\nattention_heads = 4\ndecoder_layers = 2\nmlp_dim = 32\nwindow_steps = 16",
     "bmn": "map_dim = 8\nroi_dim = 8\ndurations = 8\nsamples = 4\nwindow_steps = 16",
     "tags": "layers = 1\nreach_steps = 8\nwindow_steps = 16",
 }
-PYRAMIDS = ("tridet", "temporal-maxer")
+PYRAMIDS = ("actionformer", "tridet", "temporal-maxer")
 """Those of which the teacher's predictions, too, are cached, for each of 3 levels."""
 
 

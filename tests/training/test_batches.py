@@ -24,6 +24,7 @@ SIZE, SIDE, BOUND = 64, 12, 8.0
 LENGTHS = {"long": 37, "short": 10, "still": 1}
 SETTINGS = VideoSettings(rate_hz=10.0, height_px=SIZE, width_px=SIZE)
 STRIDE, WINDOW, ALIGN, LEVELS = 2, 16, 8, 3
+STRIDES = tuple(2**level for level in range(LEVELS))
 
 
 def centres(name: str) -> np.ndarray:
@@ -123,7 +124,7 @@ def frame_batches(world: World, plan: WindowPlan, *, limit_bytes: int = 1 << 24)
         cache=FrameCache(SETTINGS, limit_bytes=limit_bytes),
         paths=world.paths,
         teacher_outputs=world.teacher,
-        levels=LEVELS,
+        strides=STRIDES,
     )
 
 
@@ -245,7 +246,7 @@ def test_teacher_slices_of_every_level_line_up_with_the_window(world: World, vie
 def test_without_teacher_there_are_no_targets(world: World) -> None:
     plan = plan_of(world)
     cache = FrameCache(SETTINGS, limit_bytes=0)
-    batches = FrameBatches(plan, stride=STRIDE, cache=cache, paths=world.paths, teacher_outputs=None, levels=LEVELS)
+    batches = FrameBatches(plan, stride=STRIDE, cache=cache, paths=world.paths, teacher_outputs=None, strides=STRIDES)
     assert batches.teacher(plan.windows(0)) is None
 
 

@@ -78,7 +78,7 @@ def features(
 
 
 @import_.command(
-    short_help="Import a head of ActionFormer, TriDet, OpenTAD or TadTR.",
+    short_help="Import a head of ActionFormer, TriDet, TemporalMaxer, OpenTAD or TadTR.",
     epilog=example(
         "tadkit import head --from actionformer epoch_034.pth.tar --config thumos_i3d.yaml --out head.safetensors"
     ),
@@ -101,9 +101,10 @@ def head(checkpoint: Path, source: Source, config: Path | None, labels: Path | N
 
     Averaged weights are used if it has any. No code in the file is run. Sizes are read from the weights. What cannot be
     read from them, such as attention windows, comes from --config or else from the project's settings for THUMOS14,
-    which are reported.
+    which are reported. An option of --config that is unknown, contradicts the weights or is not supported is refused.
     """
     refuse_output(out, checkpoint, config, labels)
+    from tadkit.interop.decoding import changes
     from tadkit.interop.import_head import import_head
 
     imported = import_head(checkpoint, out, source=source, config=config, labels=labels)
@@ -111,6 +112,10 @@ def head(checkpoint: Path, source: Source, config: Path | None, labels: Path | N
         print_note(f"assumed, in neither the weights nor --config: {setting}")
     if imported.left_out:
         print_note(f"left out {imported.left_out} tensors of the model's backbone: only the head is imported")
+    for difference in imported.decoding.differences:
+        print_note(f"not the same as in --config: {difference}")
+    if own := changes(imported.decoding.settings):
+        print_note(f"to decode as in --config: {own}")
     made = imported.head
     weights = "averaged weights" if imported.averaged else "weights"
     print_line(f"{out}: {made.settings.kind} of {made.in_channels} channels, {made.num_classes} classes, {weights}")

@@ -15,14 +15,13 @@ from tadkit.config import ActionFormerSettings
 from tadkit.models.heads.anchor_free import AnchorFreeHead
 from tadkit.models.heads.layers import (
     ChannelNorm,
-    DenseConv1d,
     MaskedConv1d,
     ResidualPath,
     max_pooled,
     strided_mask,
     zero_padding,
 )
-from tadkit.models.heads.pyramid import Pyramid
+from tadkit.models.heads.pyramid import ConvBlock, Pyramid
 
 _BLOCK_STEPS = 32
 
@@ -51,9 +50,12 @@ class ActionFormerHead(AnchorFreeHead):
         return self.reach_steps + self.anchor_free.head_layers * wing * self.strides[-1]
 
     def _padding_multiple(self) -> int:
-        """In the authors' blocked attention, blocks of ``2 * (window // 2)`` steps must divide each level."""
-        wings = [max(window // 2, 0) for window in self.windows]
-        return max(stride * max(2 * wing, 1) for stride, wing in zip(self.strides, wings, strict=True))
+        """In the authors' blocked attention, blocks of ``2 * (window // 2)`` steps must divide each level.
+
+        Their code, and OpenTAD's, pairs the predicted levels with the windows from the finest level on.
+        """
+        pairs = zip(self.strides, self.windows, strict=False)
+        return max(stride * max(2 * (window // 2), 1) for stride, window in pairs)
 
 
 class ActionFormerPyramid(Pyramid):
@@ -64,7 +66,7 @@ class ActionFormerPyramid(Pyramid):
         self.settings = settings
         windows = settings.windows
         self.stem = nn.ModuleList(self._block(windows[0], stride=1) for _ in range(settings.stem_layers))
-        self.branches = nn.ModuleList(self._block(window, stride=2) for window in windows[1:])
+        self.branches = nn.ModuleList(self._block(window, stride=settings.level_ratio) for window in windows[1:])
         self._add_neck(settings)
 
     def _block(self, window: int, *, stride: int) -> nn.Module:
@@ -81,13 +83,15 @@ class ActionFormerPyramid(Pyramid):
             return None
         # A ConvBlock adds the wing of its second convolution where a transformer block adds that of its attention.
         wings = [window // 2 if transformer else 1 for window in settings.windows]
-        reach = len(self.embedding) * (settings.embedding_kernel // 2) + len(self.stem) * (1 + wings[0])
-        reach += sum((1 << level) + wing * (2 << level) for level, wing in enumerate(wings[1:]))
-        return reach + self.neck_reach_steps(settings.levels)
+        reach: int = len(self.embedding) * (settings.embedding_kernel // 2) + len(self.stem) * (1 + wings[0])
+        ratio = settings.level_ratio
+        first = ratio // 2 if transformer else 1
+        reach += sum((first + wing * ratio) * ratio**level for level, wing in enumerate(wings[1:]))
+        return reach + self.neck_reach_steps(settings)
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm transformer layer; with ``stride`` 2 it halves the rate, with max-pooling on the skip path."""
+    """Pre-norm transformer layer; with ``stride`` > 1 it lowers the rate, with max-pooling on the skip path."""
 
     def __init__(self, settings: ActionFormerSettings, *, window: int, stride: int) -> None:
         super().__init__()
@@ -116,42 +120,25 @@ class TransformerBlock(nn.Module):
         """Apply the layer; the result is zero at masked steps, and with ``masked`` padding ``x`` must be too."""
         out_mask = strided_mask(mask, self.stride)
         attended = self.attention_path(self.attention(self.attention_norm(x, mask), mask))
-        skipped = x if self.stride == 1 else max_pooled(x, mask, masked=self.masked)
+        skipped = x
+        if self.stride > 1:
+            skipped = max_pooled(x, mask, masked=self.masked, stride=self.stride, kernel=self.stride + 1)
         x = attended + (skipped if self.masked else zero_padding(skipped, out_mask))
         hidden = self.dropout(nnf.gelu(self.mlp_in(self.mlp_norm(x, out_mask), out_mask)))
         return x + self.mlp_path(self.dropout(self.mlp_out(hidden, out_mask)))  # type: ignore[no-any-return]
 
 
-class ConvBlock(nn.Module):
-    """Two convolutions of 3 steps with a skip path, as in ResNet; ``stride`` 2 halves the rate."""
-
-    def __init__(self, dim: int, *, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.widen = MaskedConv1d(dim, 2 * dim, kernel=3, stride=stride)
-        self.narrow = DenseConv1d(2 * dim, dim, kernel=3)
-        self.skip = MaskedConv1d(dim, dim, kernel=1, stride=stride) if stride > 1 else None
-
-    def forward(
-        self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch dim strided_time"]:
-        """Apply the layer; ``x`` and the result are zero at masked steps."""
-        hidden = nnf.relu(self.widen(x, mask))
-        out = self.narrow(hidden, strided_mask(mask, self.stride))
-        return nnf.relu(out + (x if self.skip is None else self.skip(x, mask)))
-
-
 class ConvAttention(nn.Module):
     """Self-attention of each step to its ``window // 2`` real neighbours on either side, and itself.
 
-    With ``stride`` 2, queries, keys and values have half the rate. With a window of 0, all real steps attend to each
+    With ``stride`` > 1, queries, keys and values have a lower rate. With a window of 0, all real steps attend to each
     other.
 
     Args:
         dim: channels in and out.
         heads: attention heads.
         window: odd, or 0.
-        stride: 1 or 2.
+        stride: 1, or even.
         dropout: on the result.
         relative: learn a bias for each distance in the window.
         masked: whether the norms keep their bias out of padded steps.
@@ -193,7 +180,8 @@ class DepthwiseProjection(nn.Module):
 
     def __init__(self, dim: int, *, stride: int, masked: bool) -> None:
         super().__init__()
-        self.conv = MaskedConv1d(dim, dim, kernel=3, stride=stride, groups=dim, bias=False)
+        kernel = stride + 1 if stride > 1 else 3
+        self.conv = MaskedConv1d(dim, dim, kernel=kernel, stride=stride, groups=dim, bias=False)
         self.norm = ChannelNorm(dim, masked=masked)
         self.linear = MaskedConv1d(dim, dim, kernel=1)
 

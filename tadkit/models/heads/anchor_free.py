@@ -30,7 +30,7 @@ from tadkit.models.heads.head import (
     sigmoid_divergence,
     sigmoid_focal_loss,
 )
-from tadkit.models.heads.layers import ChannelNorm, DenseConv1d, zero_padding
+from tadkit.models.heads.layers import ChannelNorm, DenseConv1d, Unnormalised, zero_padding
 from tadkit.models.heads.pyramid import Level, Pyramid
 
 _MOMENTUM = 0.9
@@ -69,11 +69,11 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         assert isinstance(settings, AnchorFreeSettings)
         self.settings, self.anchor_free = settings, settings
         self.in_channels, self.num_classes = pyramid.in_channels, num_classes
-        self.strides: tuple[int, ...] = tuple(2**level for level in range(settings.levels))
+        self.strides = settings.strides
         self.pyramid = pyramid
         self.classifier = Tower(settings, pyramid.out_dim, num_classes)
         self.regressor = Tower(settings, pyramid.out_dim, regressed)
-        self.scales = nn.Parameter(torch.ones(settings.levels))
+        self.scales = nn.Parameter(torch.ones(settings.pyramid_levels))
         self.running = RunningPositives(settings.normaliser_start) if settings.normaliser == "running" else None
         prior = settings.prior_probability
         nn.init.constant_(self.classifier.out.conv.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
     def forward(
         self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> HeadPredictions:
-        """Predict for any positive ``time``; level ``l`` has ``ceil(time / 2**l)`` steps.
+        """Predict for any positive ``time``; a level of stride ``s`` has ``ceil(time / s)`` steps.
 
         Args:
             features: the track; values at masked steps are never read.
@@ -304,7 +304,7 @@ def regression_ranges(settings: AnchorFreeSettings) -> tuple[tuple[float, float]
     """Half-open range of the distance to the farther boundary, in feature steps, for each level."""
     if settings.ranges_steps:
         return settings.ranges_steps
-    bounds = [0.0, *(settings.first_range_steps * 2**level for level in range(settings.levels - 1)), math.inf]
+    bounds = [0.0, *(settings.first_range_steps * stride for stride in settings.strides[:-1]), math.inf]
     return tuple(itertools.pairwise(bounds))
 
 
@@ -443,7 +443,7 @@ def anchor_free_distillation(student: HeadPredictions, teacher: HeadPredictions)
 
 
 class Tower(nn.Module):
-    """Convolutions over time with LayerNorm and ReLU between them, shared by all levels."""
+    """Convolutions over time with LayerNorm, unless turned off, and ReLU between them, shared by all levels."""
 
     def __init__(
         self, settings: AnchorFreeSettings, in_channels: int, out_channels: int, *, kernel: int | None = None
@@ -451,9 +451,11 @@ class Tower(nn.Module):
         super().__init__()
         dim, size = settings.head_dim or in_channels, kernel or settings.head_kernel
         widths = [in_channels] + [dim] * (settings.head_layers - 1)
-        self.hidden = nn.ModuleList(DenseConv1d(width, dim, kernel=size, bias=False) for width in widths[:-1])
+        normed = settings.head_norm
+        self.hidden = nn.ModuleList(DenseConv1d(width, dim, kernel=size, bias=not normed) for width in widths[:-1])
         self.norms = nn.ModuleList(
-            ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky") for _ in self.hidden
+            ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky") if normed else Unnormalised()
+            for _ in self.hidden
         )
         self.out = DenseConv1d(widths[-1], out_channels, kernel=size)
         self.masks_out = settings.padding != "opentad"

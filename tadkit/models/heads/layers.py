@@ -128,6 +128,18 @@ class ChannelNorm(nn.LayerNorm):
         return zero_padding(normed, mask) if self.masked else normed
 
 
+class Unnormalised(nn.Module):
+    """Replaces :class:`~tadkit.models.heads.layers.ChannelNorm` in heads without layer norm."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch channels time"],
+        mask: Bool[Tensor, "batch time"],  # noqa: ARG002 - as that of a norm
+    ) -> Float[Tensor, "batch channels time"]:
+        """``x`` as it is."""
+        return x
+
+
 class TimeGroupNorm(nn.GroupNorm):
     """GroupNorm over the channels of a group and all steps; if ``masked``, over real steps only."""
 
@@ -176,16 +188,21 @@ class ResidualPath(nn.Module):
 
 
 def max_pooled(
-    x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"], *, masked: bool = True
-) -> Float[Tensor, "batch channels half_time"]:
-    """Maximum over the real ones of three steps, at every second step; zero at masked steps.
+    x: Float[Tensor, "batch channels time"],
+    mask: Bool[Tensor, "batch time"],
+    *,
+    masked: bool = True,
+    stride: int = 2,
+    kernel: int = 3,
+) -> Float[Tensor, "batch channels strided_time"]:
+    """Maximum over the real ones of ``kernel`` steps (odd), at every ``stride``-th step; zero at masked steps.
 
     Without ``masked``, padded steps take part, as in the authors' code and OpenTAD, and nothing is zeroed.
     """
     if masked and not _all_real(mask):
         x = torch.where(mask[:, None], x, torch.finfo(x.dtype).min)
-    pooled = nnf.max_pool2d(x.unsqueeze(2), (1, 3), stride=(1, 2), padding=(0, 1)).squeeze(2)
-    return zero_padding(pooled, strided_mask(mask, 2)) if masked else pooled
+    pooled = nnf.max_pool2d(x.unsqueeze(2), (1, kernel), stride=(1, stride), padding=(0, kernel // 2)).squeeze(2)
+    return zero_padding(pooled, strided_mask(mask, stride)) if masked else pooled
 
 
 def zero_padding(

@@ -1,8 +1,8 @@
 """What the temporal pyramids of the anchor-free heads share: embedding, levels and neck.
 
-Step ``j`` of level ``l`` is at position ``j * 2**l`` of the input, and a track of ``T`` steps has ``ceil(T / 2**l)``
-steps at that level. With ``masked`` padding nothing leaks: every operation is followed by its mask. The padding of the
-authors' code and of OpenTAD is a setting (:class:`tadkit.config.AnchorFreeSettings`).
+Step ``j`` of level ``l`` is at position ``j * r**l`` of the input, where ``r`` is ``level_ratio``, and a track of ``T``
+steps has ``ceil(T / r**l)`` steps at that level. With ``masked`` padding nothing leaks: every operation is followed by
+its mask. The padding of the authors' code and of OpenTAD is a setting (:class:`tadkit.config.AnchorFreeSettings`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tadkit.models.heads.layers import (
     ChannelNorm,
     DenseConv1d,
     MaskedConv1d,
+    Unnormalised,
     sinusoids,
     strided_mask,
     zero_padding,
@@ -50,21 +51,28 @@ class Pyramid(nn.Module):
         self.streams = nn.ModuleList(MaskedConv1d(channels, width, kernel=1) for channels, width in settings.streams)
         first = dim if settings.streams else in_channels
         self.embedding = nn.ModuleList(
-            DenseConv1d(dim if n else first, dim, kernel=kernel, bias=False) for n in range(settings.embedding_layers)
+            DenseConv1d(dim if n else first, dim, kernel=kernel, bias=not settings.embedding_norm)
+            for n in range(settings.embedding_layers)
         )
         self.embedding_norms = nn.ModuleList(
-            ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky") for _ in self.embedding
+            ChannelNorm(dim, eps=settings.norm_eps, masked=settings.padding != "leaky")
+            if settings.embedding_norm
+            else Unnormalised()
+            for _ in self.embedding
         )
 
     def _add_neck(self, settings: AnchorFreeSettings) -> None:
         """Create the neck; subclasses call it last, so that random weights are drawn in the order of use."""
-        dim, levels, eps = settings.dim, settings.levels, settings.norm_eps
+        dim, levels = settings.dim, settings.pyramid_levels
         self.out_dim = settings.neck_dim or dim if settings.neck == "fpn" else dim
+        self.start_level, self.ratio = settings.start_level, settings.level_ratio
         self.fpn, self.out_norms = None, None
         if settings.neck == "fpn":
-            self.fpn = FeaturePyramidNeck(dim, self.out_dim, levels=levels, eps=eps, masked=self.masked)
-        else:
-            self.out_norms = nn.ModuleList(ChannelNorm(dim, eps=eps, masked=self.masked) for _ in range(levels))
+            self.fpn = FeaturePyramidNeck(settings, dim, self.out_dim)
+        elif settings.neck_norm:
+            self.out_norms = nn.ModuleList(
+                ChannelNorm(dim, eps=settings.norm_eps, masked=self.masked) for _ in range(levels)
+            )
 
     def embed(
         self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
@@ -95,27 +103,29 @@ class Pyramid(nn.Module):
     def forward(
         self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> list[Level]:
-        """Features and mask of each level, finest first; level ``l`` has ``ceil(time / 2**l)`` steps."""
+        """Features and mask of each predicted level, finest first; level ``l`` has ``ceil(time / r**l)`` steps."""
         x = self.embed(features, mask)
         for block in self.stem:
             x = block(x, mask)
         levels = [(x, mask)]
         for block in self.branches:
-            x, mask = block(x, mask), strided_mask(mask, 2)
+            x, mask = block(x, mask), strided_mask(mask, self.ratio)
             levels.append((x, mask))
         return self.through_neck(levels)
 
     def through_neck(self, levels: list[Level]) -> list[Level]:
-        """Inputs of classifier and regressor."""
-        if self.out_norms is not None:
-            return [(norm(x, mask), mask) for norm, (x, mask) in zip(self.out_norms, levels, strict=True)]
-        assert self.fpn is not None
-        merged: list[Level] = self.fpn(levels)
-        return merged
+        """Inputs of classifier and regressor, from all levels of the pyramid."""
+        levels = levels[self.start_level :]
+        if self.fpn is not None:
+            merged: list[Level] = self.fpn(levels)
+            return merged
+        if self.out_norms is None:
+            return levels
+        return [(norm(x, mask), mask) for norm, (x, mask) in zip(self.out_norms, levels, strict=True)]
 
-    def neck_reach_steps(self, levels: int) -> int:
-        """Input steps on one side that a neck of ``levels`` adds to the receptive field of the coarsest level."""
-        return 0 if self.fpn is None else 2 * (1 << (levels - 1)) - 1
+    def neck_reach_steps(self, settings: AnchorFreeSettings) -> int:
+        """Input steps on one side that the neck adds to the receptive field of the coarsest level."""
+        return 0 if self.fpn is None else 2 * settings.strides[-1] - 1
 
 
 def _check_width(settings: AnchorFreeSettings, in_channels: int) -> None:
@@ -131,17 +141,19 @@ def _check_width(settings: AnchorFreeSettings, in_channels: int) -> None:
 class FeaturePyramidNeck(nn.Module):
     """One-dimensional feature pyramid network: adds coarse levels to fine ones and normalises (Lin et al., CVPR 2017).
 
-    Lateral 1x1 convolutions, nearest-neighbour upsampling by 2, depthwise convolutions of 3 steps, layer norm.
+    Lateral 1x1 convolutions, nearest-neighbour upsampling, depthwise convolutions of 3 steps, layer norm.
     """
 
-    def __init__(self, dim: int, out_dim: int, *, levels: int, eps: float, masked: bool) -> None:
+    def __init__(self, settings: AnchorFreeSettings, dim: int, out_dim: int) -> None:
         super().__init__()
-        self.masked = masked
-        self.laterals = nn.ModuleList(MaskedConv1d(dim, out_dim, kernel=1, bias=False) for _ in range(levels))
-        self.convs = nn.ModuleList(
-            MaskedConv1d(out_dim, out_dim, kernel=3, groups=out_dim, bias=False) for _ in range(levels)
+        self.masked, self.ratio = settings.padding == "masked", settings.level_ratio
+        levels, bias = range(settings.pyramid_levels), not settings.neck_norm
+        self.laterals = nn.ModuleList(MaskedConv1d(dim, out_dim, kernel=1, bias=bias) for _ in levels)
+        self.convs = nn.ModuleList(MaskedConv1d(out_dim, out_dim, kernel=3, groups=out_dim, bias=bias) for _ in levels)
+        self.norms = nn.ModuleList(
+            ChannelNorm(out_dim, eps=settings.norm_eps, masked=self.masked) if settings.neck_norm else Unnormalised()
+            for _ in levels
         )
-        self.norms = nn.ModuleList(ChannelNorm(out_dim, eps=eps, masked=masked) for _ in range(levels))
 
     def forward(self, levels: list[Level]) -> list[Level]:
         """The levels, finest first, with ``out_dim`` channels."""
@@ -150,7 +162,7 @@ class FeaturePyramidNeck(nn.Module):
         for lateral, (x, mask) in zip(reversed(self.laterals), reversed(levels), strict=True):
             y: Tensor = lateral(x, mask)
             if above is not None:
-                y = y + torch.repeat_interleave(above, 2, dim=2)[..., : y.shape[2]]
+                y = y + torch.repeat_interleave(above, self.ratio, dim=2)[..., : y.shape[2]]
                 # The last coarse step may extend past the end of the finer level.
                 y = zero_padding(y, mask) if self.masked else y
             above = y
@@ -159,3 +171,22 @@ class FeaturePyramidNeck(nn.Module):
             (norm(conv(y, mask), mask), mask)
             for conv, norm, (y, mask) in zip(self.convs, self.norms, reversed(merged), strict=True)
         ]
+
+
+class ConvBlock(nn.Module):
+    """Two convolutions of 3 steps with a skip path, as in ResNet; ``stride`` > 1 lowers the rate."""
+
+    def __init__(self, dim: int, *, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.widen = MaskedConv1d(dim, 2 * dim, kernel=3, stride=stride)
+        self.narrow = DenseConv1d(2 * dim, dim, kernel=3)
+        self.skip = MaskedConv1d(dim, dim, kernel=1, stride=stride) if stride > 1 else None
+
+    def forward(
+        self, x: Float[Tensor, "batch dim time"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch dim strided_time"]:
+        """Apply the layer; ``x`` and the result are zero at masked steps."""
+        hidden = nnf.relu(self.widen(x, mask))
+        out = self.narrow(hidden, strided_mask(mask, self.stride))
+        return nnf.relu(out + (x if self.skip is None else self.skip(x, mask)))

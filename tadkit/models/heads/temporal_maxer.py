@@ -17,14 +17,14 @@ class MaxPyramid(Pyramid):
 
     def __init__(self, settings: TemporalMaxerSettings, *, in_channels: int) -> None:
         super().__init__(settings, in_channels=in_channels)
-        self.levels, self.pools_masks = settings.levels, settings.padding != "masked"
+        self.levels, self.pools_masks = settings.levels, settings.padding == "opentad"
         self._add_neck(settings)
         self.grouped_norms = None
         if settings.neck_groups:
             self.out_norms = None
             self.grouped_norms = nn.ModuleList(
                 TimeGroupNorm(settings.neck_groups, settings.dim, affine=False, masked=self.masked)
-                for _ in range(settings.levels)
+                for _ in range(settings.pyramid_levels)
             )
 
     def forward(
@@ -32,20 +32,21 @@ class MaxPyramid(Pyramid):
     ) -> list[Level]:
         """Features and mask of each level, finest first.
 
-        With ``masked`` padding a step is real if the step that it is centred on is; in the authors' code, if any of the
-        three that it is pooled from is.
+        A step is real if the step that it is centred on is; in OpenTAD, if any of the three that it is pooled from is.
         """
         x = self.embed(features, mask)
         levels = [(x, mask)]
         for _ in range(self.levels - 1):
             if self.pools_masks:
-                pooled = nnf.max_pool1d(mask[:, None].to(x.dtype), kernel_size=3, stride=2, padding=1)[:, 0] > 0
-                x, mask = zero_padding(max_pooled(x, mask, masked=False), pooled), pooled
+                coarse = nnf.max_pool1d(mask[:, None].to(x.dtype), 3, stride=self.ratio, padding=1)[:, 0] > 0
             else:
-                x, mask = max_pooled(x, mask), strided_mask(mask, 2)
+                coarse = strided_mask(mask, self.ratio)
+            x = zero_padding(max_pooled(x, mask, masked=self.masked, stride=self.ratio), coarse)
+            mask = coarse
             levels.append((x, mask))
+        levels = self.through_neck(levels)
         if self.grouped_norms is None:
-            return self.through_neck(levels)
+            return levels
         return [(norm(x, mask), mask) for norm, (x, mask) in zip(self.grouped_norms, levels, strict=True)]
 
 
@@ -64,7 +65,7 @@ class TemporalMaxerHead(AnchorFreeHead):
         self.pools_masks = pyramid.pools_masks
         whole = bool(settings.pad_to_steps or settings.neck_groups or settings.absolute_positions)
         reach = settings.embedding_layers * (settings.embedding_kernel // 2) + self.strides[-1] - 1
-        reach += pyramid.neck_reach_steps(settings.levels)
+        reach += pyramid.neck_reach_steps(settings)
         reach += settings.head_layers * (settings.head_kernel // 2) * self.strides[-1]
         self.reach_steps = None if whole else reach
 
@@ -78,6 +79,6 @@ class TemporalMaxerHead(AnchorFreeHead):
         if not self.pools_masks:
             return super()._level_steps(time)
         steps = [time]
-        for _ in self.strides[1:]:
-            steps.append(steps[-1] // 2 + 1)
-        return steps
+        for _ in range(self.anchor_free.levels - 1):
+            steps.append(steps[-1] // self.anchor_free.level_ratio + 1)
+        return steps[self.anchor_free.start_level :]

@@ -23,18 +23,18 @@ from tadkit.models.heads.layers import (
     strided_mask,
     zero_padding,
 )
-from tadkit.models.heads.pyramid import Level, Pyramid
+from tadkit.models.heads.pyramid import ConvBlock, Level, Pyramid
 
 _GROUPS = 16
 
 
 class GranularityBlock(nn.Module):
-    """SGP layer (section 3.2): instant-level and window-level branches, then an MLP; with ``stride`` 2 it pools first.
+    """SGP layer (section 3.2): instant-level and window-level branches, then an MLP; ``stride`` > 1 pools first.
 
     Args:
         settings: channels, granularities, pooling.
         window: steps of the short branch.
-        stride: 1 or 2.
+        stride: 1, or even.
         paths: whether the residual paths are scaled and dropped.
     """
 
@@ -73,15 +73,15 @@ class GranularityBlock(nn.Module):
         return zero_padding(x, mask) if self.masked else x
 
     def _pool(self, x: Tensor, mask: Tensor) -> Tensor:
-        """``x`` at half the rate if ``stride`` is 2, else unchanged."""
+        """``x`` at the rate of the result."""
         if self.stride == 1:
             return x
         if self.pooled is None:
-            return max_pooled(x, mask, masked=self.masked)
-        average = nnf.avg_pool1d(x, 2, stride=2, ceil_mode=True, count_include_pad=False)
+            return max_pooled(x, mask, masked=self.masked, stride=self.stride, kernel=self.stride + 1)
+        average = nnf.avg_pool1d(x, self.stride, ceil_mode=True, count_include_pad=False)
         if self.masked:
-            real = nnf.avg_pool1d(mask[:, None].to(x.dtype), 2, stride=2, ceil_mode=True, count_include_pad=False)
-            average = average / real.clamp(min=0.5)
+            real = nnf.avg_pool1d(mask[:, None].to(x.dtype), self.stride, ceil_mode=True, count_include_pad=False)
+            average = average / real.clamp(min=1 / self.stride)
         y: Tensor = self.pooled(average)
         return y
 
@@ -99,18 +99,22 @@ class GranularityPyramid(Pyramid):
     def __init__(self, settings: TriDetSettings, *, in_channels: int) -> None:
         super().__init__(settings, in_channels=in_channels)
         self.input_noise = settings.input_noise
-        self.stem = nn.ModuleList(
-            GranularityBlock(settings, window=1, stride=1, paths=False) for _ in range(settings.stem_layers)
-        )
+        self.stem = nn.ModuleList(self._block(settings, 1, stride=1) for _ in range(settings.stem_layers))
         self.branches = nn.ModuleList(
-            GranularityBlock(settings, window=window, stride=2, paths=True) for window in settings.windows[1:]
+            self._block(settings, window, stride=settings.level_ratio) for window in settings.windows[1:]
         )
         self._add_neck(settings)
+
+    @staticmethod
+    def _block(settings: TriDetSettings, window: int, *, stride: int) -> nn.Module:
+        if settings.blocks == "conv":
+            return ConvBlock(settings.dim, stride=stride)
+        return GranularityBlock(settings, window=window, stride=stride, paths=stride > 1)
 
     def forward(
         self, features: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> list[Level]:
-        """Features and mask of each level, finest first; level ``l`` has ``ceil(time / 2**l)`` steps."""
+        """Features and mask of each predicted level, finest first."""
         if self.training and self.input_noise > 0:
             features = features + self.input_noise * torch.randn_like(features)
         return super().forward(features, mask)
@@ -150,7 +154,7 @@ class TriDetHead(AnchorFreeHead):
 
     def _padding_multiple(self) -> int:
         """As in the authors' code: each level must be a multiple of its window."""
-        return max(stride * window for stride, window in zip(self.strides, self.windows, strict=True))
+        return max(stride * window for stride, window in zip(self.strides, self.windows, strict=False))
 
 
 def boundary_offsets(

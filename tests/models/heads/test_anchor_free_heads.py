@@ -16,6 +16,7 @@ from tadkit.models.heads.layers import StepConv1d, TimeGroupNorm
 from tadkit.models.heads.tridet import boundary_offsets
 
 SMALL = {"dim": 16, "levels": 3, "dropout": 0.0}
+BARE = {"embedding_norm": False, "neck_norm": False, "head_norm": False}
 HEADS: dict[str, HeadSettings] = {
     "local": ActionFormerSettings(attention_heads=2, attention_window=5, relative_positions=True, **SMALL),
     "mixed": ActionFormerSettings(attention_heads=2, attention_windows=(5, 3, 0), layer_scale=True, **SMALL),
@@ -26,6 +27,12 @@ HEADS: dict[str, HeadSettings] = {
     "tridet-avg": TriDetSettings(bins=0, pooling="avg", granularity_ratio=1.5, neck="fpn", **SMALL),
     "maxer": TemporalMaxerSettings(**SMALL),
     "maxer-grouped": TemporalMaxerSettings(neck_groups=4, regress_to="cheapest", **SMALL),
+    "bare": ActionFormerSettings(attention_heads=2, attention_window=3, neck="fpn", start_level=1, **BARE, **SMALL),
+    "by-four": ActionFormerSettings(attention_heads=2, attention_window=5, level_ratio=4, neck="fpn", **SMALL),
+    "conv-by-three": ActionFormerSettings(blocks="conv", level_ratio=3, **SMALL),
+    "tridet-conv": TriDetSettings(blocks="conv", start_level=1, bins=4, **SMALL),
+    "tridet-avg-by-four": TriDetSettings(bins=0, pooling="avg", level_ratio=4, **SMALL),
+    "maxer-by-four": TemporalMaxerSettings(level_ratio=4, start_level=1, **BARE, **SMALL),
 }
 CHANNELS, CLASSES = 5, 3
 each_head = pytest.mark.parametrize("name", HEADS)
@@ -49,11 +56,11 @@ def assert_same(one: HeadPredictions, other: HeadPredictions, *, steps: tuple[in
 
 @each_head
 @torch.no_grad()
-def test_levels_halve_and_nothing_depends_on_padding_or_company(name: str) -> None:
+def test_levels_shrink_and_nothing_depends_on_padding_or_company(name: str) -> None:
     head, features = built(name), torch.randn(2, CHANNELS, 21, dtype=torch.float64)
     mask = torch.ones(2, 21, dtype=torch.bool)
     alone = head(features[:1], mask[:1])
-    steps = (21, 11, 6)
+    steps = tuple(-(-21 // stride) for stride in head.strides)
     assert tuple(x.shape[1] for x in alone.logits) == steps
     junk = torch.full((2, CHANNELS, 16), float("nan"), dtype=torch.float64)
     wide = torch.cat((features, junk), dim=2)
@@ -66,13 +73,13 @@ def test_levels_halve_and_nothing_depends_on_padding_or_company(name: str) -> No
 @torch.no_grad()
 def test_chunks_are_exact_where_a_head_has_a_halo(name: str) -> None:
     head = built(name)
-    if name in ("mixed", "places", "tridet", "tridet-avg", "maxer-grouped"):
+    if name in ("mixed", "places", "maxer-grouped") or name.startswith("tridet"):
         assert head.halo_steps is None
     features = torch.randn(1, CHANNELS, 203, dtype=torch.float64)
     mask = torch.ones(1, 203, dtype=torch.bool)
     whole, parts = head(features, mask), predict_in_chunks(head, features, mask, core_steps=32)
     assert isinstance(parts, HeadPredictions)
-    assert_same(whole, parts, steps=(203, 102, 51))
+    assert_same(whole, parts, steps=tuple(-(-203 // stride) for stride in head.strides))
 
 
 @each_head

@@ -18,6 +18,8 @@ def targets(*segments: tuple[float, float], labels: tuple[int, ...], time: int =
 
 def test_ranges_double_and_the_last_has_no_bound() -> None:
     assert regression_ranges(SETTINGS) == ((0.0, 4.0), (4.0, 8.0), (8.0, float("inf")))
+    coarse = SETTINGS.model_copy(update={"level_ratio": 4, "start_level": 1})
+    assert regression_ranges(coarse) == ((0.0, 16.0), (16.0, float("inf")))
 
 
 def test_targets_are_those_of_actionformer_but_for_the_closed_end_of_its_ranges() -> None:
