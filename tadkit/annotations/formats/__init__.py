@@ -60,6 +60,8 @@ def read_annotations(path: Path, form: Format, known: Known) -> Source:
         # Readers check for common mistakes; a file that is malformed in any other way raises one of these.
         said = " ".join(str(cause).split())[:100]
         raise AnnotationError(f"{path}: not a valid '{form}' file ({type(cause).__name__}: {said})") from cause
+    if source.losses and not source.videos:
+        raise AnnotationError("; ".join((*source.losses, *source.remarks)))
     names = Counter(video.name for video in source.videos)
     if twice := [name for name, count in names.items() if count > 1]:
         raise AnnotationError(f"{path}: the video '{twice[0]}' is listed twice; keep one of its files or entries")
@@ -105,7 +107,7 @@ def _read_tool(path: Path, form: Tool, known: Known) -> Source:
         case "label-studio":
             return read_label_studio(path, known)
         case "via":
-            return read_via(path)
+            return read_via(path, known)
         case _:
             assert_never(form)
 

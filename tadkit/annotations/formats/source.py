@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +20,7 @@ from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, shown
 
 _DECIMALS = 9
+_MOST_PLACES = 3
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,17 @@ class SourceVideo:
 
 @dataclass(frozen=True)
 class Source:
-    """Videos of a source, and a remark for everything that was left out or assumed."""
+    """Videos of a source, and what happened to the rest.
+
+    Attributes:
+        videos: what was converted.
+        remarks: everything that was assumed, or left out without losing a label.
+        losses: labels that were not converted, each with its place and the reason.
+    """
 
     videos: tuple[SourceVideo, ...]
     remarks: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,12 +66,16 @@ class Known:
         noun: EPIC-KITCHENS: use nouns as labels instead of verbs.
         fps: frame rate of frame-based formats, used when neither source nor video gives one.
         frame_times: rate or time stamps of some videos.
+        attribute: the attribute (CVAT, VIA) or control (Label Studio) that holds the classes; None detects it.
+        rater: whose labels to use where several people labelled a video (Label Studio).
     """
 
     classes: Mapping[str, str] | None = None
     noun: bool = False
     fps: float | None = None
     frame_times: Mapping[str, FrameTimes] = field(default_factory=dict)
+    attribute: str | None = None
+    rater: str | None = None
 
     def times_of(self, video: str, *, fps: float | None = None) -> FrameTimes:
         """When the frames of ``video`` are shown; ``fps`` is the source's own rate."""
@@ -112,7 +124,21 @@ def forward(source: Source, path: Path) -> Source:
         replace(video, annotations=tuple(a for a in video.annotations if a.end_s >= a.start_s))
         for video in source.videos
     )
-    return Source(tuple(videos), (*source.remarks, remark))
+    return replace(source, videos=tuple(videos), remarks=(*source.remarks, remark))
+
+
+def counted(what: str, places: Sequence[str]) -> tuple[str, ...]:
+    """One line with the number of ``places``, what is the matter with them, and the first three; none for none."""
+    if not places:
+        return ()
+    first = ", ".join(places[:_MOST_PLACES])
+    more = f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else ""
+    return (f"{len(places)} {what}: {first}{more}",)
+
+
+def named(names: Iterable[str]) -> str:
+    """Names in quotation marks, sorted, for a message."""
+    return ", ".join(f"'{name}'" for name in sorted(set(names)))
 
 
 def from_clock(text: str, where: str) -> float:
