@@ -20,6 +20,7 @@ from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.annotations.formats.guess import guess
 from tadkit.annotations.formats.label_studio import read_label_studio, write_label_studio
 from tadkit.annotations.formats.numbered import read_classes, read_multithumos
+from tadkit.annotations.formats.reports import MALFORMED, malformed
 from tadkit.annotations.formats.source import Known, Source, SourceVideo, file_of, forward, read_table
 from tadkit.annotations.formats.thumos14 import ACTIONFORMER, OPENTAD, read_afsd, read_official
 from tadkit.annotations.formats.via import read_via, write_via
@@ -56,10 +57,8 @@ def read_annotations(path: Path, form: Format, known: Known) -> Source:
         raise AnnotationError(f"{path}: no such file or folder")
     try:
         source = _read(path, form, known)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as cause:
-        # Readers check for common mistakes; a file that is malformed in any other way raises one of these.
-        said = " ".join(str(cause).split())[:100]
-        raise AnnotationError(f"{path}: not a valid '{form}' file ({type(cause).__name__}: {said})") from cause
+    except MALFORMED as cause:
+        raise malformed(path, form, cause) from cause
     if source.losses and not source.videos:
         raise AnnotationError("; ".join((*source.losses, *source.remarks)))
     names = Counter(video.name for video in source.videos)

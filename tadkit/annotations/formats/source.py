@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +20,6 @@ from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, shown
 
 _DECIMALS = 9
-_MOST_PLACES = 3
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,12 @@ class SourceVideo:
 
 @dataclass(frozen=True)
 class Source:
-    """Videos of a source, and what happened to the rest.
+    """What was read from a source.
 
     Attributes:
-        videos: what was converted.
-        remarks: everything that was assumed, or left out without losing a label.
-        losses: labels that were not converted, each with its place and the reason.
+        videos: its annotated videos.
+        remarks: a line for each assumption, and for what the format leaves out by design.
+        losses: a line for each annotation, video or file that could not be read, naming its place.
     """
 
     videos: tuple[SourceVideo, ...]
@@ -127,18 +126,32 @@ def forward(source: Source, path: Path) -> Source:
     return replace(source, videos=tuple(videos), remarks=(*source.remarks, remark))
 
 
-def counted(what: str, places: Sequence[str]) -> tuple[str, ...]:
-    """One line with the number of ``places``, what is the matter with them, and the first three; none for none."""
-    if not places:
-        return ()
-    first = ", ".join(places[:_MOST_PLACES])
-    more = f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else ""
-    return (f"{len(places)} {what}: {first}{more}",)
+def merged(sources: Iterable[Source]) -> Source:
+    """Several sources as one."""
+    listed = list(sources)
+    return Source(
+        tuple(video for source in listed for video in source.videos),
+        tuple(remark for source in listed for remark in source.remarks),
+        tuple(loss for source in listed for loss in source.losses),
+    )
 
 
-def named(names: Iterable[str]) -> str:
-    """Names in quotation marks, sorted, for a message."""
-    return ", ".join(f"'{name}'" for name in sorted(set(names)))
+def read_each(files: Sequence[Path], read: Callable[[Path], Source]) -> Source:
+    """Read files of a folder; one that cannot be read is a loss, unless none can be read.
+
+    Raises:
+        AnnotationError: no file can be read.
+    """
+    found: list[Source] = []
+    failed: list[str] = []
+    for file in files:
+        try:
+            found.append(read(file))
+        except AnnotationError as error:
+            failed.append(str(error))
+    if not found:
+        raise AnnotationError(failed[0] if len(failed) == 1 else f"{failed[0]} (and {len(failed) - 1} more files)")
+    return merged([*found, Source((), losses=tuple(failed))])
 
 
 def from_clock(text: str, where: str) -> float:
