@@ -112,9 +112,7 @@ def _task(root: ElementTree.Element, part: Part, known: Known, report: Report) -
     times = known.times_of(name, fps=maybe_number(said["fps"], f"{part.place}: fps", unit="frames per second"))
     tracks, images = ([e for e in root.findall(tag) if part.task in (None, e.get("task_id"))] for tag in _MARKED)
     if (tracks or images) and not times.known:
-        report.lost.append(
-            f"{part.place}: CVAT files do not contain the frame rate; give --fps or --videos"
-        )
+        report.lost.append(f"{part.place}: CVAT files do not contain the frame rate; give --fps or --videos")
         return None
     own = root.find("meta/tadkit") is not None
     found = list(_actions(tracks, images, part, own, times, report))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from tadkit.records import Annotation, VideoRecord, read_dataset
+from tadkit.records import VideoRecord, read_dataset
 from tadkit.video import write_video
 
 CASES = Path(__file__).parent / "cases"
@@ -52,8 +52,3 @@ def converted(tadkit: Callable[..., Any], tmp_path: Path) -> Callable[..., Conve
         return Converted(ran.code, ran.err, dict(read_dataset(out).videos) if out.exists() else {})
 
     return call
-
-
-def rows(annotations: tuple[Annotation, ...]) -> list[tuple[float, float, str]]:
-    """Actions in order, with seconds rounded to microseconds."""
-    return sorted((round(a.start_s, 6), round(a.end_s, 6), a.label) for a in annotations)
