@@ -289,7 +289,9 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
         )
         trained = fit(
             JointHeadObjective(model),
-            FeatureBatches(_features_plan(workspace, store, train), features=store, tracks=("appearance",)),
+            FeatureBatches(
+                _features_plan(workspace, store, train), features=store, tracks=("appearance",), joined=True
+            ),
             train,
             folder=_stage_folder(workspace, "train-head-features"),
             key=key,
@@ -315,7 +317,7 @@ def _features_plan(workspace: Workspace, store: TrackReader, train: TrainSetting
 
 
 def _channels(store: TrackReader, videos: list[str]) -> int:
-    found = {video: store.channels(video, "original/appearance") for video in videos}
+    found = {video: store.feature_channels(video) for video in videos}
     counts = sorted(set(found.values()))
     if len(counts) > 1:
         names = [next(video for video, channels in found.items() if channels == count) for count in counts[:2]]

@@ -185,11 +185,15 @@ class FrameBatches(WindowBatches):
 class FeatureBatches(WindowBatches):
     """Windows of cached branch features, for fusion and joint head."""
 
-    def __init__(self, plan: WindowPlan, *, features: TrackReader, tracks: Sequence[str]) -> None:
-        """``tracks`` are ``appearance`` and, with two branches, ``motion``. The plan counts feature steps as frames."""
+    def __init__(self, plan: WindowPlan, *, features: TrackReader, tracks: Sequence[str], joined: bool = False) -> None:
+        """``tracks`` are ``appearance`` and, with two branches, ``motion``. The plan counts feature steps as frames.
+
+        With ``joined``, the only track is the imported features as one stream, those of flow beside those of RGB.
+        """
         super().__init__(plan, stride=1)
         self.features = features
         self.tracks = tracks
+        self.joined = joined
 
     def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
         """Each track (channels, steps)."""
@@ -198,6 +202,8 @@ class FeatureBatches(WindowBatches):
         }
 
     def _read(self, name: str, window: Window, track: str) -> Tensor:
+        if self.joined:
+            return torch.from_numpy(self.features.features(name, window.start, window.stop)).float()
         return torch.from_numpy(self.features.read(name, f"{window.view}/{track}", window.start, window.stop)).float()
 
 
