@@ -121,10 +121,10 @@ def convert(
     form = guess(source) if form is None else form
     _refuse_unused(form, to, known)
     _refuse_own_place(source, form, out, to)
-    read = read_annotations(source, form, known)
+    lengths = {name: entry for path in durations for name, entry in read_durations(path, known).items()}
+    read = read_annotations(source, form, replace(known, lengths=lengths))
     if not read.videos:
         raise AnnotationError("; ".join((f"{source}: no labelled video", *read.remarks)))
-    lengths = {name: entry for path in durations for name, entry in read_durations(path, known).items()}
     remarks, kept = list(read.remarks), _of_subsets(read.videos, subsets, source)
     if videos is not None and present_only:
         kept = _present(kept, videos, source, remarks)

@@ -122,8 +122,8 @@ def _task(root: ElementTree.Element, part: Part, known: Known, report: Report) -
         report.stepped.append(f"'{name}' (every {part.step} frames)")
     if root.findtext("meta/task/mode") == "annotation":
         report.pictures.append(f"'{name}'")
-    if name in known.frame_times:
-        said["duration_s"] = None  # the file's own length is right
+    if (length_s := known.length_s(name)) is not None:
+        said["duration_s"] = repr(length_s)
     elif not said["duration_s"] and part.whole and times.known:
         said["duration_s"] = repr(times.seconds(part.end or 0))
         report.ends.append(f"'{name}' ({part.kind} ends with frame {(part.end or 0) - 1})")
@@ -194,8 +194,9 @@ def _joined(parts: Sequence[_Read], known: Known, report: Report) -> SourceVideo
         at_s = read.times.seconds(start) if start == end else None
         video = replace(video, annotations=_linked(video.annotations, read.video.annotations, at_s), duration_s=None)
     times = ordered[0].times
-    if video.name in known.frame_times and times.stamps_s is not None:
-        report.uncovered(video.name, covered, times, ordered[0].part.step)
+    if (length_s := known.length_s(video.name)) is not None and times.known:
+        video = replace(video, duration_s=length_s)
+        report.uncovered(video.name, covered, times, times.size(length_s) or 0)
     elif ordered[0].part.first > 0:
         report.late.append(f"'{video.name}' (from frame {ordered[0].part.first})")
     return video

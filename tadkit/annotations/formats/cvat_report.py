@@ -11,6 +11,9 @@ from tadkit.annotations.formats.cvat_tracks import users
 from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.annotations.formats.reports import counted, named
 
+_LEAST_FRAMES = 2
+"""Fewer frames at an end are rounding."""
+
 
 @dataclass
 class Report:
@@ -33,13 +36,11 @@ class Report:
         for name in users(str(item.get("name")) for item in attributes if (item.text or "").strip()):
             self.attributes.setdefault(name, set()).add(label)
 
-    def uncovered(self, name: str, covered: Sequence[tuple[int, int | None]], times: FrameTimes, step: int) -> None:
-        """Note the stretches of a video that none of its tasks or jobs shows."""
-        assert times.stamps_s is not None
-        count, at = len(times.stamps_s), 0
-        missing = []
+    def uncovered(self, name: str, covered: Sequence[tuple[int, int | None]], times: FrameTimes, count: int) -> None:
+        """Note the stretches of a video of ``count`` frames that none of its tasks or jobs shows."""
+        at, missing = 0, []
         for first, end in (*covered, (count, count)):
-            if first - at >= max(step, 2):
+            if min(first, count) - at >= _LEAST_FRAMES:
                 missing.append(f"{times.seconds(at):g} to {times.seconds(min(first, count)):g} s")
             at = count if end is None else max(at, end)
         if missing:

@@ -91,7 +91,7 @@ def _task(task: Mapping[str, Any], where: str, known: Known, report: Report) -> 
     if len(chosen) > 1:
         people = named(next(raters_of(a), "unknown") for a in chosen)
         raise AnnotationError(f"{where} was labelled {len(chosen)} times, by {people}; choose one with --rater")
-    return _video(task, regions_of(chosen[0].get("result") or [], where), where, known, report)
+    return _video(task, regions_of(chosen[0].get("result") or [], task["data"], where), where, known, report)
 
 
 def _video(task: Mapping[str, Any], regions: Sequence[Region], where: str, known: Known, report: Report) -> SourceVideo:
@@ -141,9 +141,9 @@ def _labels(region: Region, known: Known, report: Report) -> tuple[str, ...]:
 def _duration_s(
     name: str, data: Mapping[str, Any], regions: Sequence[Region], where: str, known: Known
 ) -> float | None:
-    """The length of the file, else that of the data, else what the browser found when the regions were drawn."""
-    if name in known.frame_times:
-        return known.frame_times[name].duration_s
+    """The length of the file or the user's, else that of the data, else what the browser found when the regions were drawn."""
+    if (length_s := known.length_s(name)) is not None:
+        return length_s
     drawn = (length for region in regions for length in region.lengths())
     return maybe_number(data.get("duration", next(drawn, None)), f"{where} duration")
 

@@ -13,7 +13,7 @@ Frames count at the rate of the labelling interface, so frame n is shown at (n -
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -125,23 +125,39 @@ def _sequence(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [key for key in value.get("sequence") or [] if isinstance(key, Mapping)]
 
 
-def regions_of(results: Sequence[Any], where: str) -> list[Region]:
-    """Regions of an annotation, and what was answered for the whole task."""
+def regions_of(results: Sequence[Any], data: Any, where: str) -> list[Region]:
+    """Regions of an annotation, and what was answered for the whole task.
+
+    Args:
+        results: of the annotation.
+        data: of the task; labels of one of its texts count characters, not seconds.
+        where: for messages.
+
+    Raises:
+        AnnotationError: a result is not an object.
+    """
+    shown = data if isinstance(data, Mapping) else {}
+    texts = {key for key, value in shown.items() if isinstance(value, str) and _is_text(value)}
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for place, result in enumerate(results):
         if not isinstance(result, Mapping):
             raise AnnotationError(f"{where} has a result that is not an object; export the task again")
         groups.setdefault(str(result.get("id") or f"#{place + 1}"), []).append(result)
-    return [_region(tuple(found), f"{where} region {name}") for name, found in groups.items()]
+    return [_region(tuple(found), f"{where} region {name}", texts) for name, found in groups.items()]
 
 
-def _region(results: tuple[Mapping[str, Any], ...], place: str) -> Region:
+def _is_text(value: str) -> bool:
+    return len(value.split()) > 1 and not value.lstrip().startswith("<") and "://" not in value.split()[0]
+
+
+def _region(results: tuple[Mapping[str, Any], ...], place: str, texts: Collection[str]) -> Region:
     values = [(result, _value(result)) for result in results]
     for _, value in values:
         if isinstance(value.get("ranges"), list) or isinstance(value.get("sequence"), list):
             return Region(place, results, "frames", value)
     for result, value in values:
-        if _has_seconds(value) and not str(result.get("type")).startswith("timeseries"):
+        of_text = result.get("to_name") in texts or str(result.get("type")).startswith("timeseries")
+        if _has_seconds(value) and not of_text:
             return Region(place, results, "seconds", value)
     answers = all(result.get("type") in _ANSWERS and not _has_place(value) for result, value in values)
     return Region(place, results, "answer" if answers else "other")

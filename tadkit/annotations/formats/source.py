@@ -67,6 +67,7 @@ class Known:
         frame_times: rate or time stamps of some videos.
         attribute: the attribute (CVAT, VIA) or control (Label Studio) that holds the classes; None detects it.
         rater: whose labels to use where several people labelled a video (Label Studio).
+        lengths: durations in seconds by video, which replace what a source only assumes.
     """
 
     classes: Mapping[str, str] | None = None
@@ -75,6 +76,12 @@ class Known:
     frame_times: Mapping[str, FrameTimes] = field(default_factory=dict)
     attribute: str | None = None
     rater: str | None = None
+    lengths: Mapping[str, float] = field(default_factory=dict)
+
+    def length_s(self, video: str) -> float | None:
+        """The duration of ``video``: that of its file, else the one that the user gives; None if there is neither."""
+        found = self.frame_times.get(video, FrameTimes()).duration_s
+        return self.lengths.get(video) if found is None else found
 
     def times_of(self, video: str, *, fps: float | None = None) -> FrameTimes:
         """When the frames of ``video`` are shown; ``fps`` is the source's own rate."""

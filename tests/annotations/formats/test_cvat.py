@@ -60,6 +60,8 @@ def test_a_job_has_the_length_of_its_video_and_the_rest_is_reported(converted, f
     got = converted(CASES / "cvat_job.xml", "--videos", films)
     assert (got.code, got.rows("kitchen"), got.videos["kitchen"].duration_s) == (0, [(1.0, 2.0, "pour")], 20.0)
     assert "stretches without labels, which count as background: 'kitchen' (5 to 20 s)" in got.err
+    told = converted(CASES / "cvat_job.xml", "--fps", "30", "--durations", "d.csv")
+    assert (told.videos["kitchen"].duration_s, "'kitchen' (5 to 20 s)" in told.err) == (20.0, True)
     alone = converted(CASES / "cvat_job.xml", "--fps", "30")
     assert alone.videos["kitchen"].duration_s == 5.0
     assert "assumed to end where they are labelled to; --videos gives their length: 'kitchen' (job" in alone.err
@@ -74,7 +76,7 @@ def test_frames_are_numbered_in_the_video_although_the_task_starts_later(convert
     path = file(meta(start=50, step=5, size=20), track(box(60), box(65), box(70, 1)), track(box(140), box(145)))
     got = converted(path, *AT_10)
     assert got.rows("kitchen") == [(6.0, 7.0, "pour"), (14.0, 15.0, "pour")]
-    assert "not labelled from their beginning, which counts as background: 'kitchen' (from frame 50)" in got.err
+    assert "stretches without labels, which count as background: 'kitchen' (0 to 5 s, 15 to 20 s)" in got.err
 
 
 def test_the_last_shown_frame_ends_no_later_than_the_video(converted, films, file):

@@ -135,6 +135,21 @@ def test_regions_that_are_not_of_time_are_losses(other, converted):
     assert f"1 regions are not stretches of time: task 1 region x ({other['type']})" in got.err
 
 
+def test_labels_of_a_text_count_characters_and_are_no_seconds(converted):
+    one = task(timeline(1, 24, "pour"))
+    span = {
+        "id": "x",
+        "type": "labels",
+        "from_name": "l",
+        "to_name": "note",
+        "value": {"start": 3, "end": 9, "labels": ["T"]},
+    }
+    one["annotations"][0]["result"].append(span)
+    one["data"]["note"] = "Take two eggs and stir."
+    got = converted([one], *LASTS)
+    assert (got.code, got.rows("kitchen")) == (6, [(0.0, 1.0, "pour")])
+
+
 def choice(region: str, value: str, name: str = "action", **time: Any) -> dict[str, Any]:
     return {
         "id": region,
