@@ -2,7 +2,7 @@
 
 ``NAME_rgb.npy`` and ``NAME_flow.npy`` are the streams of the video NAME. ``NAME_fps.npy`` is its frame rate and
 ``NAME_timestamps_ms.npy`` has a time stamp for each step: that of the frame after the last one of its clip (the frame
-itself for features of single frames). So the stamps tell stride and clip length, too.
+itself for features of single frames). So stride and clip length follow from the stamps.
 """
 
 from __future__ import annotations

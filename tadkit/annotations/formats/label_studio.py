@@ -2,9 +2,10 @@
 
 Frames of timeline labels and of video rectangles count at the rate of the labelling interface: the ``frameRate`` of its
 ``Video`` tag, 24 unless the configuration says otherwise, and not the rate of the video. The export does not contain
-it. The rate is therefore the user's, else the one that video rectangles tell, else ``fps`` of the task's data (which
-``frameRate="$fps"`` refers to), else 24; whatever is not known is named in a remark. tadkit writes ``timelinelabels``
-if it knows a rate, with the exact seconds in the region's ``meta`` (:mod:`.frames`); else ``labels`` in seconds.
+it. The rate is therefore the user's, else the one of the key frames of video rectangles, else ``fps`` of the task's
+data (which ``frameRate="$fps"`` refers to), else 24; the last two are named in a remark. tadkit writes
+``timelinelabels`` if it knows a rate, with the exact seconds in the region's ``meta`` (:mod:`.frames`); else ``labels``
+in seconds.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def _labels(region: Region, known: Known, report: Report) -> tuple[str, ...]:
 def _duration_s(
     name: str, data: Mapping[str, Any], regions: Sequence[Region], where: str, known: Known
 ) -> float | None:
-    """The length of the file or the user's, else that of the data, else what the browser found when the regions were drawn."""
+    """The length of the file, else the user's, else that of the data, else what the browser found."""
     if (length_s := known.length_s(name)) is not None:
         return length_s
     drawn = (length for region in regions for length in region.lengths())

@@ -113,7 +113,7 @@ class Region:
             yield start - 1, max(start, end)
 
     def rate_hz(self) -> float | None:
-        """The rate of the labelling interface, which only key frames with a time tell."""
+        """The rate of the labelling interface, from key frames with a time."""
         for key in _sequence(self.value):
             frame, seconds = key.get("frame"), key.get("time")
             if isinstance(frame, int) and isinstance(seconds, int | float) and frame > 0 and seconds > 0:
