@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tadkit.config.loading import load_recipe
 from tadkit.interop.feature_files import feature_files, read_features
 from tadkit.interop.feature_grid import Grid, placed
 from tadkit.interop.feature_streams import feature_sets
 from tadkit.interop.import_features import ImportResult, import_features
+from tadkit.models.head_file import load_head
 from tadkit.progress import Quiet
+from tadkit.recipe.run import run
+from tadkit.records import Annotation, Dataset, VideoRecord, write_dataset
 from tadkit.store import read_store
 
 STACK, FPS = 64, 25.0
@@ -158,3 +162,45 @@ def test_new_flow_is_another_result_although_rgb_is_the_same(tmp_path):
             keys.append(store.key("kitchen"))
             assert store.read("kitchen", "original/motion")[0, 0] == level
     assert keys[0] != keys[1]
+
+
+RECIPE = """
+name = "streams"
+labels = ["jump"]
+[[sources]]
+kind = "features"
+annotations = "annotations.json"
+features = "f.h5"
+[split]
+kind = "subset"
+held_out = ["testing"]
+[head]
+kind = "temporal-maxer"
+dim = 16
+levels = 2
+head_layers = 1
+[train.head]
+epochs = 100
+lr = 5e-3
+window_s = 32
+[evaluation]
+tiou = [0.5]
+"""
+
+
+def test_a_head_learns_from_flow_what_rgb_does_not_show(tmp_path):
+    rng, records = np.random.default_rng(0), {}
+    for number in range(4):
+        name, flow = f"v{number}", rng.normal(0, 0.1, (64, 4))
+        for first in (8, 40):
+            flow[first : first + 12] += 2.0
+        rgb = rng.normal(0, 0.1, (64, 6))
+        extracted(tmp_path / "in", name, 64, stride=4, stack=4, fps=8.0, rgb=rgb, flow=flow)
+        actions = tuple(Annotation(first * 0.5, first * 0.5 + 6, "jump") for first in (8, 40))
+        records[name] = VideoRecord(name, 32.0, "testing" if number > 1 else "training", actions)
+    write_dataset(tmp_path / "annotations.json", Dataset(records))
+    imported(tmp_path)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    result = run(load_recipe(tmp_path / "recipe.toml"), base=tmp_path, device="cpu", progress=Quiet())
+    assert load_head(result.folder / "head.safetensors")[0].in_channels == 10
+    assert result.rows[0].average_map > 0.9
