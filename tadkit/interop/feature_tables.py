@@ -25,6 +25,7 @@ _INDEX_NAMES = frozenset(
     | {"time", "t", "timestamp", "timestamps", "seconds", "second", "ms", "time_s", "frame_id", "frame_idx"}
 )
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
+_WHOLE_LINE = re.compile(r"[\d\s,+-]*")
 _WORDS = re.compile(r"[A-Za-z]")
 _NUMBERS = re.compile(r"\b(nan|inf|infinity)\b|(?<=[\d.])[eE](?=[+-]?\d)", re.IGNORECASE)
 
@@ -46,8 +47,9 @@ def read_feature_table(path: Path, layout: TableLayout) -> FeatureTable:
         lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}: not a table of comma-separated numbers ({error})") from error
-    rows = [line.split(",") for line in lines]
-    heading, index, note = _detected(path, rows) if layout == "detect" else ("heading" in layout, "index" in layout, "")
+    heading, index, note = (
+        _detected(path, lines) if layout == "detect" else ("heading" in layout, "index" in layout, "")
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # an empty file is reported below
@@ -57,17 +59,16 @@ def read_feature_table(path: Path, layout: TableLayout) -> FeatureTable:
     return FeatureTable(values[:, int(index) :], note)
 
 
-def _detected(path: Path, rows: Sequence[Sequence[str]]) -> tuple[bool, bool, str]:
+def _detected(path: Path, lines: Sequence[str]) -> tuple[bool, bool, str]:
     """Whether there is a heading, whether the first column is an index, and a note that says so."""
-    if not rows:
+    if not lines:
         return False, False, ""
-    first = [cell.strip().strip('"') for cell in rows[0]]
+    first = [cell.strip().strip('"') for cell in lines[0].split(",")]
     worded = not first[0] or any(_WORDS.search(_NUMBERS.sub("", cell)) for cell in first)
     numbered = len(first) > 1 and first == [str(n) for n in range(len(first))]
     named = worded and len(first) > 1 and (not first[0] or first[0].lower() in _INDEX_NAMES)
-    below = rows[1:] if worded or numbered else rows
-    counting = not worded and len(first) > 1 and _counts([row[0] for row in rows])
-    if (numbered and _whole(below, 0)) or (counting and _whole(rows, 1) and len(rows) > 1):
+    counting = not worded and len(first) > 1 and _counts([line.partition(",")[0] for line in lines])
+    if (numbered and _whole(lines[1:])) or (counting and _whole(lines) and len(lines) > 1):
         what = "first line" if numbered else "first column"
         raise StoreError(
             f"{path}: its {what} counts 0, 1, 2 ... and all values are whole numbers; say with --csv plain, heading, "
@@ -88,5 +89,5 @@ def _counts(cells: Sequence[str]) -> bool:
     return numbers in (list(range(len(cells))), list(range(1, len(cells) + 1)))
 
 
-def _whole(rows: Sequence[Sequence[str]], start: int) -> bool:
-    return bool(rows) and all(_WHOLE.fullmatch(cell) for row in rows for cell in row[start:])
+def _whole(lines: Sequence[str]) -> bool:
+    return bool(lines) and all(_WHOLE_LINE.fullmatch(line) for line in lines)

@@ -133,6 +133,18 @@ def test_options_that_contradict_the_stamps_are_refused(option, said, tmp_path):
     assert said in str(error)
 
 
+@pytest.mark.parametrize("ending", [True, False])
+def test_streams_may_be_in_a_folder_each(ending, tmp_path):
+    for stream, channels in (("rgb", 3), ("flow", 2)):
+        (tmp_path / "in" / stream).mkdir(parents=True)
+        for name in ("kitchen", "bench"):
+            file = f"{name}_{stream}.npy" if ending else f"{name}.npy"
+            np.save(tmp_path / "in" / stream / file, np.ones((5, channels)))
+    result = imported(tmp_path, stride_frames=4.0, fps=25.0)
+    assert (result.videos, result.channels, result.failed) == (2, 5, {})
+    assert set(result.files) == {"bench", "kitchen"}
+
+
 def test_a_stream_alone_keeps_its_name(tmp_path):
     (tmp_path / "in").mkdir()
     np.save(tmp_path / "in" / "kitchen_rgb.npy", np.ones((5, 3)))

@@ -125,12 +125,14 @@ def spans(listed: Sequence[Seen], part: Part) -> Iterator[Span]:
 
     Frames that are not listed in between were deleted and count to the stretch around them.
     """
+    # Pictures list deleted frames nowhere, so that the next listed one may be far away; tracks list where they end.
+    pictures = any(seen.element is not None and seen.element.tag == "image" for seen in listed)
     running: dict[str, Seen] = {}
     last: dict[str, int] = {}
     for seen in sorted(listed, key=lambda one: one.frame):
         for label in sorted(set(running) - seen.classes):
             first = running.pop(label)
-            end = min(seen.frame, last[label] + part.step) if _only_visible(listed) else seen.frame
+            end = min(seen.frame, last[label] + part.step) if pictures else seen.frame
             yield Span(first.frame, end, label, first.element)
         for label in seen.classes:
             running.setdefault(label, seen)
@@ -139,11 +141,6 @@ def spans(listed: Sequence[Seen], part: Part) -> Iterator[Span]:
         end = last[label] + part.step
         end = end if part.end is None else max(last[label] + 1, min(end, part.end))
         yield Span(first.frame, end, label, first.element)
-
-
-def _only_visible(listed: Sequence[Seen]) -> bool:
-    """Pictures list deleted frames nowhere, so that the next listed frame may be far away."""
-    return any(seen.element is not None and seen.element.tag == "image" for seen in listed)
 
 
 def lone(listed: Sequence[Seen], part: Part) -> Seen | None:

@@ -102,7 +102,7 @@ def _video(task: Mapping[str, Any], regions: Sequence[Region], where: str, known
     if others:
         report.other_videos.append(f"{where} ('{name}' is taken, {named(others)} left out)")
     where = f"'{name}' ({where})"
-    duration_s = _duration_s(name, data, regions, where, known)
+    duration_s = _duration_s(name, data, regions, where, known, report)
     rate_hz, basis = _rate(data, regions, where, known)
     times, found, assumed = FrameTimes(fps=rate_hz), [], False
     for region in regions:
@@ -127,7 +127,7 @@ def _labels(region: Region, known: Known, report: Report) -> tuple[str, ...]:
         return ()
     labels = region.classes(known.attribute)
     if not labels:
-        report.without_class.append(region.described)
+        (report.without_class if not region.controls else report.not_chosen).append(region.described)
     for name in region.unused(known.attribute):
         report.unused[name] = report.unused.get(name, 0) + 1
     for name in region.answered(known.attribute):
@@ -140,13 +140,17 @@ def _labels(region: Region, known: Known, report: Report) -> tuple[str, ...]:
 
 
 def _duration_s(
-    name: str, data: Mapping[str, Any], regions: Sequence[Region], where: str, known: Known
+    name: str, data: Mapping[str, Any], regions: Sequence[Region], where: str, known: Known, report: Report
 ) -> float | None:
     """The length of the file, else the user's, else that of the data, else what the browser found."""
     if (length_s := known.length_s(name)) is not None:
         return length_s
-    drawn = (length for region in regions for length in region.lengths())
-    return maybe_number(data.get("duration", next(drawn, None)), f"{where} duration")
+    if (said := maybe_number(data.get("duration"), f"{where} duration")) is not None:
+        return said
+    drawn = next((length for region in regions for length in region.lengths()), None)
+    if drawn is not None:
+        report.drawn.append(f"'{name}' {drawn:g} s")
+    return drawn
 
 
 def _rate(data: Mapping[str, Any], regions: Sequence[Region], where: str, known: Known) -> tuple[float, Basis]:

@@ -23,6 +23,8 @@ class Report:
     predicted: list[str] = field(default_factory=list)
     drafts: list[str] = field(default_factory=list)
     not_rater: list[str] = field(default_factory=list)
+    not_chosen: list[str] = field(default_factory=list)
+    drawn: list[str] = field(default_factory=list)
     other_videos: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     unused: dict[str, int] = field(default_factory=dict)
@@ -51,8 +53,12 @@ class Report:
         yield from counted("tasks have predictions, which are not used", self.predicted)
         yield from counted("tasks have drafts, which are not used until they are submitted", self.drafts)
         yield from counted(f"tasks have no annotation of --rater {known.rater}", self.not_rater)
+        yield from counted(f"regions have no value of --attribute {known.attribute} and are left out", self.not_chosen)
         yield from counted("tasks also show other videos", self.other_videos)
         yield from counted("answers about whole videos are left out", self.answers)
+        yield from counted(
+            "videos have the length that the browser found; --videos gives that of their files", self.drawn
+        )
         for name, count in self.answered.items():
             yield f"{count} regions without labels have the answers of '{name}' as classes"
         for name, count in self.unused.items():

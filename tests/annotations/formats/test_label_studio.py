@@ -101,6 +101,9 @@ def test_a_rectangle_is_an_action_while_it_is_enabled_at_its_own_rate(converted)
     got = converted([task(rectangle((26, True), (40, True), (50, False), (101, True)))])
     assert (got.code, got.rows("kitchen")) == (0, [(1.0, 2.0, "person"), (4.0, 20.0, "person")])
     assert "assumed" not in got.err
+    assert (
+        "1 videos have the length that the browser found; --videos gives that of their files: 'kitchen' 20 s" in got.err
+    )
 
 
 def test_labels_and_time_may_be_in_two_results_of_one_region(converted):
@@ -184,7 +187,8 @@ def test_one_of_several_controls_can_be_chosen_by_name(converted):
     assert got.rows("kitchen") == [(0.0, 1.0, "pour"), (2.0, 3.0, "left")]
     assert "classes come from several controls: 'tl' (1), 'hand' (1); --attribute NAME keeps one" in got.err
     chosen = converted(tasks, *LASTS, "--attribute", "hand")
-    assert (chosen.code, chosen.rows("kitchen")) == (6, [(2.0, 3.0, "left")])
+    assert (chosen.code, chosen.rows("kitchen")) == (0, [(2.0, 3.0, "left")])
+    assert "1 regions have no value of --attribute hand and are left out: task 1 region tl1" in chosen.err
     wrong = converted(tasks, *LASTS, "--attribute", "foot")
     assert wrong.code == 6
     assert "no region has a value of 'foot'; controls with values: 'hand', 'tl'" in wrong.err
@@ -284,3 +288,15 @@ def test_of_several_videos_the_labelled_one_is_taken_and_the_others_are_named(co
     got = converted([one], *LASTS)
     assert got.rows("kitchen") == [(0.0, 1.0, "pour")]
     assert "('kitchen' is taken, 'bench' left out)" in got.err
+
+
+@pytest.mark.parametrize(("fps", "first", "last"), [("24", 241, 480), ("30", 301, 600), ("", 301, 600)])
+def test_frames_are_written_at_the_rate_of_the_interface(fps, first, last, tadkit, films, tmp_path):
+    weld = {"duration": 20.0, "subset": "", "annotations": [{"segment": [10.0, 20.0], "label": "weld"}]}
+    (tmp_path / "a.json").write_text(json.dumps({"database": {"bench": weld}}))
+    rate = ["--fps", fps] if fps else []
+    ran = tadkit("data", "convert", "a.json", "--to", "label-studio", "--out", "ls.json", "--videos", films, *rate)
+    (written,) = json.loads((tmp_path / "ls.json").read_text())
+    value = written["annotations"][0]["result"][0]["value"]
+    assert (ran.code, value["ranges"]) == (0, [{"start": first, "end": last}])
+    assert written["data"]["fps"] == pytest.approx(float(fps or 30))
