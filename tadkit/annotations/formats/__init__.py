@@ -12,7 +12,8 @@ from tadkit.annotations.formats.activitynet import read_database
 from tadkit.annotations.formats.bmn import read_bmn
 from tadkit.annotations.formats.boris import read_boris, write_boris
 from tadkit.annotations.formats.charades import read_charades
-from tadkit.annotations.formats.cvat import read_cvat, write_cvat
+from tadkit.annotations.formats.cvat import read_cvat
+from tadkit.annotations.formats.cvat_writer import write_cvat
 from tadkit.annotations.formats.ego4d import read_ego4d
 from tadkit.annotations.formats.elan import read_elan, write_elan
 from tadkit.annotations.formats.epic_kitchens import read_epic_kitchens

@@ -1,9 +1,8 @@
 """CVAT: exports of tasks, jobs and projects as CVAT for video 1.1 or CVAT for images 1.1 (XML).
 
 CVAT counts the frames of the video. A class is the label of a track, or the value of an attribute that the user names;
-an action is a stretch in which the track is visible and the class stays the same (:mod:`.cvat_tracks`). tadkit writes
-one file per video, in a folder, with the exact seconds in the attributes ``start_s`` and ``end_s`` of the boxes
-(:mod:`.frames`).
+an action is a stretch in which the track is visible and the class stays the same (:mod:`.cvat_tracks`). Files of
+tadkit have the exact seconds in the attributes ``start_s`` and ``end_s`` of the boxes (:mod:`.frames`).
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from tadkit.annotations.formats.source import (
     SourceVideo,
     action,
     described,
-    file_of,
     files_of,
     maybe_number,
     name_of_file,
@@ -44,11 +42,7 @@ from tadkit.annotations.formats.source import (
     read_xml,
 )
 from tadkit.errors import AnnotationError
-from tadkit.files import write_text
 from tadkit.records import Annotation
-
-_ATTRIBUTES = (*EXACT, *OF_VIDEO)
-_SIZE = "1"
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,9 @@ def read_cvat(path: Path, known: Known) -> Source:
     for file in files_of(path, "*.xml"):
         try:
             root = read_xml(file)
-            for part in _parts(root, file):
+            parts = _parts(root, file)
+            report.lost += _of_no_task(root, parts, file)
+            for part in parts:
                 if (found := _task(root, part, known, report)) is not None:
                     read.setdefault(found.video.name, []).append(found)
         except AnnotationError as error:
@@ -103,6 +99,16 @@ def _parts(root: ElementTree.Element, path: Path) -> list[Part]:
         found.append(replace(part, task=task.findtext("id")))
         offset += part.first + part.step * (part.size or 0)
     return found
+
+
+def _of_no_task(root: ElementTree.Element, parts: Sequence[Part], path: Path) -> Iterator[str]:
+    """Tracks and pictures of a project that belong to none of its tasks."""
+    tasks = {part.task for part in parts}
+    for tag in _MARKED:
+        others = [element for element in root.findall(tag) if not tasks & {None, element.get("task_id")}]
+        named_tasks = named(str(element.get("task_id")) for element in others)
+        if others:
+            yield f"{path}: {len(others)} <{tag}> belong to no task of the project (task {named_tasks})"
 
 
 def _task(root: ElementTree.Element, part: Part, known: Known, report: Report) -> _Read | None:
@@ -152,6 +158,9 @@ def _actions(
     for track in tracks:
         where = f"{part.place}: track {track.get('id')} ('{track.get('label')}')"
         report.note(str(track.get("label")), track.iter("attribute"))
+        if not track.get("label"):
+            report.lost.append(f"{where} has no label")
+            continue
         try:
             seen = track_seen(track, part, report.attribute, where)
         except AnnotationError as error:
@@ -213,78 +222,3 @@ def _linked(left: Sequence[Annotation], right: Sequence[Annotation], at_s: float
             rest.remove(after)
             kept[kept.index(a)] = replace(a, end_s=after.end_s)
     return tuple(sorted([*kept, *rest], key=lambda a: (a.start_s, a.end_s)))
-
-
-def write_cvat(folder: Path, videos: Sequence[SourceVideo], known: Known) -> None:
-    """Write ``<video>.xml`` for each video into ``folder``.
-
-    Raises:
-        AnnotationError: the frame rate of a video is unknown.
-    """
-    times_of = {video.name: known.times_of(video.name, fps=video.fps) for video in videos}
-    if unknown := [name for name, times in times_of.items() if not times.known]:
-        raise AnnotationError(f"'{unknown[0]}': CVAT counts frames, so the rate is needed; give --fps or --videos")
-    for video in videos:
-        times = times_of[video.name]
-        root = _tree(video, file_of(video, known), times)
-        ElementTree.indent(root)
-        text = ElementTree.tostring(root, encoding="unicode")
-        text = f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
-        write_text(folder / f"{video.name}.xml", text, durable=False)  # there may be thousands
-
-
-def _tree(video: SourceVideo, file: str, times: FrameTimes) -> ElementTree.Element:
-    root = ElementTree.Element("annotations")
-    _text(root, "version", "1.1")
-    meta = ElementTree.SubElement(root, "meta")
-    task = ElementTree.SubElement(meta, "task")
-    _text(task, "name", video.name)
-    if (size := times.size(video.duration_s)) is not None:
-        _text(task, "size", str(size))
-    _text(task, "mode", "interpolation")
-    every = ElementTree.SubElement(task, "labels")
-    for label in sorted({a.label for a in video.annotations}):
-        element = ElementTree.SubElement(every, "label")
-        _text(element, "name", label)
-        attributes = ElementTree.SubElement(element, "attributes")
-        for name in _ATTRIBUTES:
-            attribute = ElementTree.SubElement(attributes, "attribute")
-            for key, value in (("name", name), ("mutable", "False"), ("input_type", "text")):
-                _text(attribute, key, value)
-    _text(task, "source", file)
-    exact = {"subset": video.subset, "duration_s": _plain(video.duration_s), "fps": _plain(video.fps or times.rate_hz)}
-    own = ElementTree.SubElement(meta, "tadkit")  # CVAT drops it on import, so tracks repeat it
-    for key, value in exact.items():
-        _text(own, key, value)
-    for place, a in enumerate(video.annotations):
-        _track(root, place, a, times.span(a.start_s, a.end_s, size=size), exact, ends=size)
-    return root
-
-
-def _track(
-    root: ElementTree.Element,
-    place: int,
-    a: Annotation,
-    span: tuple[float, float],
-    exact: dict[str, str],
-    *,
-    ends: int | None,
-) -> None:
-    """A track of two boxes, the second ``outside``; of one box if the action lasts to the video's last frame."""
-    track = ElementTree.SubElement(root, "track", id=str(place), label=a.label, source="manual")
-    start, end = (round(frame) for frame in span)
-    for frame, outside in ((start, "0"), (end, "1")) if end != ends else ((start, "0"),):
-        corners = {"xtl": "0", "ytl": "0", "xbr": _SIZE, "ybr": _SIZE}
-        flags = {"frame": str(frame), "keyframe": "1", "outside": outside, "occluded": "0"}
-        box = ElementTree.SubElement(track, "box", {**flags, **corners})
-        for name, value in {"start_s": repr(a.start_s), "end_s": repr(a.end_s), **exact}.items():
-            attribute = ElementTree.SubElement(box, "attribute", name=name)
-            attribute.text = value
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else repr(value)
-
-
-def _text(parent: ElementTree.Element, tag: str, text: str) -> None:
-    ElementTree.SubElement(parent, tag).text = text

@@ -205,11 +205,13 @@ def images_seen(images: Sequence[ElementTree.Element], part: Part, attribute: st
     """The classes of the shapes and tags of each listed picture.
 
     Raises:
-        AnnotationError: a frame that its task does not show.
+        AnnotationError: a frame that its task does not show, or a mark without a label.
     """
     found = []
     for image in images:
         marks = [mark for mark in image if mark.tag in SHAPES or mark.tag == "tag"]
+        if any(not mark.get("label") for mark in marks):
+            raise AnnotationError(f"{where}: picture {image.get('id')} has a mark without a label")
         held = [classes(attribute, str(mark.get("label")), attributes_of(mark)) for mark in marks]
         found.append(Seen(part.frame(image.get("id"), where), frozenset().union(*held), image))
     return found

@@ -39,8 +39,7 @@ def read_label_studio(path: Path, known: Known) -> Source:
     """
     report, videos = Report(), {}
     twice: list[str] = []
-    for task in read_tasks(path):
-        where = f"task {task.get('id')}"
+    for where, task in read_tasks(path, report.lost):
         try:
             video = _task(task, where, known, report)
         except AnnotationError as error:
@@ -90,8 +89,9 @@ def _task(task: Mapping[str, Any], where: str, known: Known, report: Report) -> 
     if not chosen:
         return None
     if len(chosen) > 1:
-        people = named(next(raters_of(a), "unknown") for a in chosen)
-        raise AnnotationError(f"{where} was labelled {len(chosen)} times, by {people}; choose one with --rater")
+        people = {next(raters_of(a), "unknown") for a in chosen}
+        way_out = "choose one with --rater" if len(people) > 1 else "keep one annotation"
+        raise AnnotationError(f"{where} was labelled {len(chosen)} times, by {named(people)}; {way_out}")
     return _video(task, regions_of(chosen[0].get("result") or [], task["data"], where), where, known, report)
 
 

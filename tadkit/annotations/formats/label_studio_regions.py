@@ -95,7 +95,8 @@ class Region:
             AnnotationError: an end is missing or not a number.
         """
         for one in self.value.get("ranges") or []:
-            first, end = (number(one.get(name), f"{self.place} {name}", unit="a frame") for name in ("start", "end"))
+            given = one if isinstance(one, Mapping) else {}
+            first, end = (number(given.get(name), f"{self.place} {name}", unit="a frame") for name in ("start", "end"))
             yield first - 1, end
         yield from self._visible(last)
 
@@ -193,8 +194,8 @@ def _classes(result: Mapping[str, Any]) -> tuple[str, ...]:
     value, found = _value(result), []
     keys = [key for key in value if key.endswith("labels")] or ["choices", "taxonomy", "text"]
     for item in (item for key in keys for item in _listed(value.get(key))):
-        text = _PATH.join(map(str, item)) if isinstance(item, list) else item
-        if isinstance(text, str) and text.strip():
+        text = _PATH.join(map(str, item)) if isinstance(item, list) else str(item)
+        if text.strip():
             found.append(text.strip())
     return tuple(found)
 

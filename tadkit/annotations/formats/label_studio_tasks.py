@@ -29,17 +29,26 @@ _LONGEST_CELL = 2**31 - 1
 _OF_SHORT_FORM = frozenset({"annotator", "annotation_id"})
 
 
-def read_tasks(path: Path) -> list[dict[str, Any]]:
-    """Tasks of an export, of a task, or of all files in a folder.
+def read_tasks(path: Path, lost: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Tasks of an export, of a task, or of all files in a folder, each with its place for messages.
+
+    Args:
+        path: file or folder.
+        lost: is extended by the errors of files in a folder, which cost no other file.
 
     Raises:
-        AnnotationError: not in this format.
+        AnnotationError: a file that is not in this format.
     """
-    if path.is_dir():
-        files = files_of(path, "*.json") if any(path.glob("*.json")) else files_of(path, "*.csv", "*.tsv")
-    else:
-        files = [path]
-    return [task for file in files for task in _tasks(file)]
+    if not path.is_dir():
+        return [(f"task {task.get('id')}", task) for task in _tasks(path)]
+    files = files_of(path, "*.json") if any(path.glob("*.json")) else files_of(path, "*.csv", "*.tsv")
+    found = []
+    for file in files:
+        try:
+            found += [(f"{file.name} task {task.get('id')}", task) for task in _tasks(file)]
+        except AnnotationError as error:
+            lost.append(str(error))
+    return found
 
 
 def _tasks(path: Path) -> list[dict[str, Any]]:

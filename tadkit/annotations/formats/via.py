@@ -95,8 +95,10 @@ class _Project:
     def __init__(self, path: Path, content: Mapping[str, Any], known: Known) -> None:
         self.path, self.content, self.known = path, content, known
         self.attributes: Mapping[str, Any] = content["attribute"]
+        self.metadata = {key: item for key, item in content["metadata"].items() if isinstance(item, dict)}
         self.remarks: list[str] = []
-        self.lost: list[str] = []
+        odd = [key for key in content["metadata"] if key not in self.metadata]
+        self.lost: list[str] = [f"metadata '{key}' is not an object" for key in odd]
         self.without_class: list[str] = []
         self.moments: list[str] = []
         self.regions: list[str] = []
@@ -107,7 +109,7 @@ class _Project:
         found: dict[str, list[Annotation]] = {vid: [] for vid in names}
         of_file: dict[str, dict[str, str]] = {vid: {} for vid in names}
         class_of = self._class_attribute()
-        for key, item in self.content["metadata"].items():
+        for key, item in self.metadata.items():
             vid, z, values = str(item.get("vid")), item.get("z") or [], item.get("av") or {}
             if vid not in self.content["view"]:
                 self.lost.append(f"metadata '{key}' is of the unknown view '{vid}'")
@@ -146,7 +148,7 @@ class _Project:
     def _class_attribute(self) -> str | None:
         """The attribute that holds the classes; None if no segment has a value."""
         filled: Counter[str] = Counter()
-        for item in self.content["metadata"].values():
+        for item in self.metadata.values():
             if len(item.get("z") or []) == 2:
                 filled.update(aid for aid, value in (item.get("av") or {}).items() if str(value).strip() not in _UNSET)
         if self.known.attribute is not None:
@@ -189,7 +191,7 @@ class _Project:
         chosen = [value] if value in options else [part.strip() for part in value.split(",")]
         if all(part in options for part in chosen):
             return [str(options[part]).strip() for part in chosen if str(options[part]).strip() not in _UNSET]
-        return [value]
+        return [] if options and all(part.isdigit() for part in chosen) else [value]
 
     def _actions(self, z: Sequence[Any], labels: Sequence[str], where: str) -> list[Annotation]:
         if not labels:

@@ -202,3 +202,15 @@ def test_a_job_names_no_video_so_that_its_file_does(converted, file):
 def test_a_track_of_one_visible_frame_is_not_prolonged_to_the_end(converted, file):
     got = converted(file(meta(size=200), track(box(199))), *AT_10)
     assert got.rows("kitchen") == [(19.9, 20.0, "pour")]
+
+
+def test_what_has_no_label_or_no_task_is_a_loss(converted, file):
+    good, bare = track(box(10), box(11), box(12, 1)), track(box(10), box(11), box(12, 1), number=5, label="")
+    got = converted(file(meta(), good, bare), *AT_10)
+    assert (got.code, got.rows("kitchen")) == (6, [(1.0, 1.2, "pour")])
+    assert "track 5 ('') has no label" in got.err
+    about = f"<project><tasks>{meta(size=100)}</tasks></project>"
+    strange = track(box(10), box(11), box(12, 1), task_id=9)
+    got = converted(file(about, strange, track(box(20), box(21), box(22, 1), task_id=1)), *AT_10)
+    assert (got.code, got.rows("kitchen")) == (6, [(2.0, 2.2, "pour")])
+    assert "1 <track> belong to no task of the project (task '9')" in got.err

@@ -280,6 +280,10 @@ def test_files_of_a_target_storage_in_a_folder(converted, tmp_path):
         (folder / f"{n}.json").write_text(json.dumps(annotation))
     got = converted(folder, *LASTS)
     assert (got.code, got.rows("kitchen"), got.rows("bench")) == (0, [(0.0, 1.0, "pour")], [(0.0, 1.0, "pour")])
+    (folder / "2.json").write_text("[{")
+    damaged = converted(folder, *LASTS)
+    assert (damaged.code, list(damaged.videos)) == (6, ["kitchen", "bench"])
+    assert "2.json: not JSON" in damaged.err
 
 
 def test_of_several_videos_the_labelled_one_is_taken_and_the_others_are_named(converted):

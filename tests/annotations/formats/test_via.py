@@ -80,6 +80,16 @@ def test_what_is_not_a_segment_with_a_class_is_counted_with_its_place(converted)
     assert "'kitchen' [6, '?'] (1_3) end is '?'" in got.err
 
 
+def test_an_option_that_the_list_lacks_is_no_class_and_a_name_is_one(converted):
+    got = converted(project(TWO, ([1, 2], {"2": "7"}), ([3, 4], {"2": "drawing"})) | {"x": 1}, *LASTS)
+    assert (got.code, got.rows("kitchen")) == (6, [(3.0, 4.0, "drawing")])
+    broken = project(TWO, ([1, 2], {"2": "0"}))
+    broken["metadata"]["odd"] = None
+    got = converted(broken, *LASTS)
+    assert (got.code, got.rows("kitchen")) == (6, [(1.0, 2.0, "title")])
+    assert "metadata 'odd' is not an object" in got.err
+
+
 def test_a_view_of_two_files_costs_no_other_view(converted):
     content = project(TWO, ([1, 2], {"2": "0"}))
     content["view"]["2"] = {"fid_list": ["1", "1"]}
