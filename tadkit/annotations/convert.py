@@ -26,6 +26,7 @@ from tadkit.video.discovery import find_video
 
 _NUMBERED: tuple[Format, ...] = ("multithumos", "charades", "epic-kitchens")
 _IN_FRAMES: tuple[Tool, ...] = ("cvat", "label-studio")
+_WITH_ATTRIBUTES: tuple[Tool, ...] = ("cvat", "label-studio", "via")
 _NAMES = ("video", "name", "id", "video_id")
 _SECONDS = ("seconds", "duration", "duration_s", "duration_second", "length")
 _FRAMES = ("count", "frames", "numFrame", "duration_frame")
@@ -52,11 +53,19 @@ class SubsetCounts:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted: the source's format, counts by subset (sorted by name), and remarks on what was left out."""
+    """What was converted.
+
+    Attributes:
+        form: the source's format.
+        counts: counts by subset, sorted by name.
+        remarks: what was assumed, or left out without losing a label.
+        losses: labels that were not converted, each with its place and the reason.
+    """
 
     form: Format
     counts: Mapping[str, SubsetCounts]
     remarks: tuple[str, ...]
+    losses: tuple[str, ...] = ()
 
 
 def convert(
@@ -72,8 +81,10 @@ def convert(
     fps: float | None = None,
     noun: bool = False,
     present_only: bool = False,
+    attribute: str | None = None,
+    rater: str | None = None,
 ) -> Conversion:
-    """Convert annotations.
+    """Convert annotations; what cannot be converted is in the result, and the rest is written.
 
     Args:
         source: file or folder.
@@ -84,9 +95,12 @@ def convert(
         durations: csv files of durations (docs/data.md) for videos without one in the source.
         videos: folder of the videos, for durations, frame stamps and file names.
         classes: class list for sources that have numbers only.
-        fps: frame rate of frame-based formats, used when neither source nor video gives one.
+        fps: frame rate of frame-based formats: for Label Studio that of the labelling interface, which always
+            decides; for CVAT used when neither source nor video gives one.
         noun: EPIC-KITCHENS: use nouns as labels instead of verbs.
         present_only: leave out videos without a file in ``videos``, with a remark.
+        attribute: the attribute (CVAT, VIA) or control (Label Studio) that holds the classes; None detects it.
+        rater: whose labels to use where several people labelled a video (Label Studio).
 
     Raises:
         AnnotationError: the source cannot be read or has no video, a subset does not exist, or a duration is missing.
@@ -101,14 +115,16 @@ def convert(
         noun=noun,
         fps=fps,
         frame_times={} if videos is None else VideoTimes(videos),
+        attribute=attribute,
+        rater=rater,
     )
     form = guess(source) if form is None else form
-    _refuse_unused(form, to, classes=classes, fps=fps, noun=noun)
+    _refuse_unused(form, to, known)
     _refuse_own_place(source, form, out, to)
-    read = read_annotations(source, form, known)
+    lengths = {name: entry for path in durations for name, entry in read_durations(path, known).items()}
+    read = read_annotations(source, form, replace(known, lengths=lengths))
     if not read.videos:
         raise AnnotationError("; ".join((f"{source}: no labelled video", *read.remarks)))
-    lengths = {name: entry for path in durations for name, entry in read_durations(path, known).items()}
     remarks, kept = list(read.remarks), _of_subsets(read.videos, subsets, source)
     if videos is not None and present_only:
         kept = _present(kept, videos, source, remarks)
@@ -118,16 +134,20 @@ def convert(
         write_dataset(out, Dataset({video.name: _record(video, kept, source, videos) for video in kept}))
     else:
         write_annotations(out, to, kept, known)
-    return Conversion(form, counted(kept), tuple(remarks))
+    return Conversion(form, counted(kept), tuple(remarks), read.losses)
 
 
-def _refuse_unused(form: Format, to: Tool | None, *, classes: Path | None, fps: float | None, noun: bool) -> None:
-    if noun and form != "epic-kitchens":
-        raise UsageError(f"--noun applies to epic-kitchens only, and this is {form}; leave it out")
-    if classes is not None and form not in _NUMBERED:
-        raise UsageError(f"--classes applies only to {', '.join(_NUMBERED)}, and this is {form}; leave it out")
-    if fps is not None and not {form, to} & set(_IN_FRAMES):
-        raise UsageError(f"--fps applies only to {', '.join(_IN_FRAMES)}, not to {form}; leave it out")
+def _refuse_unused(form: Format, to: Tool | None, known: Known) -> None:
+    rules: tuple[tuple[str, bool, tuple[Format, ...], set[Format | Tool | None]], ...] = (
+        ("--noun", known.noun, ("epic-kitchens",), {form}),
+        ("--classes", known.classes is not None, _NUMBERED, {form}),
+        ("--fps", known.fps is not None, _IN_FRAMES, {form, to}),
+        ("--attribute", known.attribute is not None, _WITH_ATTRIBUTES, {form}),
+        ("--rater", known.rater is not None, ("label-studio",), {form}),
+    )
+    for option, given, forms, used in rules:
+        if given and not used & set(forms):
+            raise UsageError(f"{option} applies only to {', '.join(forms)}, and this is {form}; leave it out")
 
 
 def _refuse_own_place(source: Path, form: Format, out: Path, to: Tool | None) -> None:

@@ -21,7 +21,6 @@ from tadkit.runtime import torch_device
 from tadkit.store import TrackReader, read_store
 from tadkit.timeline import Timeline
 
-TRACK = "original/appearance"
 """The track of a feature store that a head by itself reads."""
 
 
@@ -86,7 +85,7 @@ class HeadFile(NamedTuple):
         Raises:
             WeightsError: its features have another number of channels than the head reads.
         """
-        values = store.read(track.video, TRACK)
+        values = store.features(track.video)
         if values.shape[1] != self.head.in_channels:
             raise WeightsError(
                 f"{self.path}: reads {self.head.in_channels} channels, but '{track.video}' in {store.path} has "

@@ -1,4 +1,4 @@
-"""Feature files of other projects: one npy, npz, pt, csv or h5 per video, or one h5 with a dataset per video."""
+"""Feature files of other projects: npy, npz, pt, csv or h5, one or two (RGB and flow) per video, or one h5 for all."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 
 from tadkit.errors import StoreError
+from tadkit.interop import TableLayout
+from tadkit.interop.feature_streams import STREAMS, FeatureSet
+from tadkit.interop.feature_tables import read_feature_table
 from tadkit.store.foreign import foreign_names, read_foreign
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".csv", ".h5", ".hdf5")
@@ -30,7 +33,19 @@ _TRACKS = ("feats", "features", "feat", "feature", "rgb", "data", "arr_0")
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """The features of one video and the sampling that their file gives; None if it does not."""
+    """The features of one video and the sampling that their file gives; None if it does not.
+
+    Attributes:
+        path: the file.
+        name: of the video.
+        values: the features, or those of RGB.
+        motion: those of flow, if they are apart.
+        stride_frames: frames between steps.
+        clip_frames: frames per step.
+        fps: frames per second.
+        stamps_s: time stamp of each step (:mod:`.feature_streams`).
+        motion_path: the file of flow, if it is another one.
+    """
 
     path: Path
     name: str
@@ -38,6 +53,14 @@ class FeatureFile:
     stride_frames: float | None = None
     clip_frames: float | None = None
     fps: float | None = None
+    motion: Float[np.ndarray, "steps channels"] | None = None
+    stamps_s: Float64[np.ndarray, " steps"] | None = None
+    motion_path: Path | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels of RGB and flow together."""
+        return int(self.values.shape[1]) + (0 if self.motion is None else int(self.motion.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -48,14 +71,29 @@ class Found:
     name: str
     value: Any
     said: Mapping[str, Any]
+    motion: Any = None
+    motion_path: Path | None = None
+    note: str = ""
 
     def features(self, *, channels_first: bool) -> FeatureFile:
         """The features; those of shape (channels, steps) are transposed.
 
         Raises:
-            StoreError: not finite real numbers in two dimensions.
+            StoreError: not finite real numbers in two dimensions, or streams or stamps of different lengths.
         """
-        array = _dense(self.value)
+        values = self._checked(self.value, channels_first=channels_first)
+        motion = None if self.motion is None else self._checked(self.motion, channels_first=channels_first)
+        stamps_s = self._stamps_s()
+        for what, other in (("flow", motion), ("time stamps", stamps_s)):
+            if other is not None and len(other) != len(values):
+                raise StoreError(
+                    f"{self.path}: '{self.name}' has {len(values)} steps and {len(other)} of {what}; extract it again"
+                )
+        stride, clip, fps = (_said(self.said, keys) for keys in (_STRIDE, _CLIP, _FPS))
+        return FeatureFile(self.path, self.name, values, stride, clip, fps, motion, stamps_s, self.motion_path)
+
+    def _checked(self, value: Any, *, channels_first: bool) -> Float[np.ndarray, "steps channels"]:
+        array = _dense(value)
         if array.ndim > 2 and array.size:
             array = array.reshape([size for size in array.shape if size != 1] or [1, 1])
         if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
@@ -68,7 +106,17 @@ class Found:
             values = values if values.dtype == np.float16 else values.astype(np.float32)
         if not np.isfinite(values).all():
             raise StoreError(f"{self.path}: '{self.name}' holds values that are not finite; extract them again")
-        return FeatureFile(self.path, self.name, values, *(_said(self.said, keys) for keys in (_STRIDE, _CLIP, _FPS)))
+        return values
+
+    def _stamps_s(self) -> Float64[np.ndarray, " steps"] | None:
+        if "timestamps_ms" not in self.said:
+            return None
+        stamps = _dense(self.said["timestamps_ms"])
+        if stamps.ndim != 1 or not np.issubdtype(stamps.dtype, np.number) or not np.isfinite(stamps).all():
+            raise StoreError(f"{self.path}: '{self.name}' has time stamps that are not a list of numbers")
+        if (np.diff(stamps) <= 0).any():
+            raise StoreError(f"{self.path}: '{self.name}' has time stamps that do not increase; extract it again")
+        return stamps.astype(np.float64) / 1000
 
 
 def _dense(value: Any) -> np.ndarray:
@@ -105,24 +153,56 @@ def feature_files(folder: Path) -> list[Path]:
     return found
 
 
-def read_features(path: Path) -> Iterator[Found]:
-    """Read a file: features of one video named like the file, or for h5 possibly of many.
+def read_features(files: Path | FeatureSet, *, layout: TableLayout = "detect") -> Iterator[Found]:
+    """Read a file: features of one video named like the file, or for h5 possibly of many; or the files of one video.
+
+    Args:
+        files: a file, or the files of one video.
+        layout: of a csv.
 
     Raises:
-        StoreError: unreadable, or not exactly one array per video.
+        StoreError: unreadable, or not exactly one array per video and stream.
     """
+    if isinstance(files, Path):
+        yield from _of_file(files, layout)
+    else:
+        yield _of_set(files, layout)
+
+
+def _of_set(files: FeatureSet, layout: TableLayout) -> Found:
+    """RGB and flow of one video, or one stream of it, with what the files beside them say."""
+    shown = next(iter(files.streams.values()), None) or next(iter(files.sidecars.values()))
+    if missing := [stream for stream in STREAMS if stream not in files.streams and set(files.streams) & set(STREAMS)]:
+        if not files.sidecars:
+            raise StoreError(f"{shown}: '{files.name}' has no {missing[0]} beside it, unlike others; extract both")
+    elif len(files.streams) != 1 and set(files.streams) != set(STREAMS):
+        found = ", ".join(sorted(files.streams)) or "none"
+        raise StoreError(f"{shown}: '{files.name}' has the streams {found}; expected one, or rgb and flow")
+    said = {key: _load_numpy(path) for key, path in files.sidecars.items()}
+    read = {stream: list(_of_file(path, layout)) for stream, path in files.streams.items()}
+    if many := [files.streams[stream] for stream, found in read.items() if len(found) != 1]:
+        raise StoreError(f"{many[0]}: several datasets; expected the features of '{files.name}'")
+    first, *more = (read[stream][0] for stream in sorted(read, reverse=True))  # rgb before flow
+    said = {**first.said, **said}
+    if not more:
+        return replace(first, name=files.name, said=said)
+    return replace(first, name=files.name, said=said, motion=more[0].value, motion_path=more[0].path)
+
+
+def _of_file(path: Path, layout: TableLayout) -> Iterator[Found]:
     match path.suffix.lower():
         case ".npy":
             yield Found(path, path.stem, _load_numpy(path), {})
         case ".npz":
             arrays = _load_archive(path)
-            yield Found(path, path.stem, _one_array(path, arrays), arrays)
+            yield Found(path, path.stem, *_streams(path, arrays))
         case ".pt" | ".pth":
             content = _load_torch(path)
             named = isinstance(content, Mapping)
-            yield Found(path, path.stem, _one_array(path, content) if named else content, content if named else {})
+            yield Found(path, path.stem, *_streams(path, content)) if named else Found(path, path.stem, content, {})
         case ".csv":
-            yield Found(path, path.stem, _load_csv(path), {})
+            table = read_feature_table(path, layout)
+            yield Found(path, path.stem, table.values, {}, note=table.note)
         case _:
             yield from _of_hdf5(path)
 
@@ -131,13 +211,18 @@ def _of_hdf5(path: Path) -> Iterator[Found]:
     names = foreign_names(path)
     if not names:
         raise StoreError(f"{path}: no dataset of (steps, channels)")
-    videos = [name.rpartition("/")[0] or name for name in names]
-    if len(names) == 1 and names[0] in _TRACKS:
-        videos = [path.stem]
-    elif len(set(videos)) < len(names):
-        raise StoreError(f"{path}: several datasets per video, such as {' and '.join(names[:2])}; keep one of them")
-    for video, array in zip(videos, read_foreign(path, names), strict=True):
-        yield Found(path, video, array.values, array.attributes)
+    by_video: dict[str, list[str]] = {}
+    for name in names:
+        by_video.setdefault(name.rpartition("/")[0] or name, []).append(name)
+    if set(names) <= {*_TRACKS, *STREAMS}:  # of one video, named like the file
+        by_video = {path.stem: names}
+    for found in by_video.values():
+        if len(found) > 1 and sorted(name.rpartition("/")[2] for name in found) != sorted(STREAMS):
+            raise StoreError(f"{path}: several datasets per video, such as {' and '.join(found[:2])}; keep one of them")
+    for video, found in by_video.items():
+        ordered = sorted(found, key=lambda name: name.rpartition("/")[2], reverse=True)  # rgb before flow
+        first, *more = read_foreign(path, ordered)
+        yield Found(path, video, first.values, first.attributes, more[0].values if more else None)
 
 
 _DAMAGED: tuple[type[Exception], ...] = (
@@ -182,17 +267,13 @@ def _load_torch(path: Path) -> Any:
         raise StoreError(f"{path}: not a file of plain tensors ({reason})") from error
 
 
-def _load_csv(path: Path) -> np.ndarray:
-    """Numbers, one step per line; a heading line is skipped."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            first = file.readline()
-        heading = any(c.isalpha() and c not in "eE" for c in first.replace("nan", "").replace("inf", ""))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # an empty file is reported below
-            return np.loadtxt(path, delimiter=",", skiprows=int(heading), ndmin=2, dtype=np.float32)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: not a table of comma-separated numbers ({error})") from error
+def _streams(path: Path, content: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any], Any]:
+    """The features or those of RGB, everything that is said beside them, and the features of flow."""
+    if all(getattr(content.get(stream), "ndim", 0) >= 2 for stream in STREAMS):
+        others = {key: value for key, value in content.items() if key not in STREAMS}
+        if not any(getattr(value, "ndim", 0) >= 2 for value in others.values()):
+            return content["rgb"], others, content["flow"]
+    return _one_array(path, content), content, None
 
 
 def _one_array(path: Path, content: Mapping[str, Any]) -> Any:

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from tadkit.errors import AnnotationError, StoreError, TadkitError, UsageError
+from tadkit.errors import StoreError, TadkitError, UsageError
 from tadkit.files import digest_of, digest_of_file
+from tadkit.interop import TableLayout
 from tadkit.interop.feature_files import FeatureFile, Found, feature_files, read_features
+from tadkit.interop.feature_grid import Grid, placed
+from tadkit.interop.feature_streams import FeatureSet, feature_sets
 from tadkit.progress import Progress
 from tadkit.records import VideoRecord, read_dataset
 from tadkit.store import PartWriter, open_store
 
-TRACK = "original/appearance"
-"""The track that training reads as a single stream."""
-_REFUSED_SHARE = 0.1
-_WARNED_STEPS = 2.0
+TRACK, MOTION = "original/appearance", "original/motion"
+"""The tracks of the features, or of RGB and flow; training reads both as a single stream."""
 
 
 @dataclass
@@ -29,11 +30,12 @@ class ImportResult:
 
     Attributes:
         videos: number of videos in the store.
-        channels: of every video.
+        channels: of every video, of RGB and flow together.
         steps: total of all videos.
         failed: the error of each file or video that was not imported.
         files: the file of each video.
         not_annotated: videos that are not in the annotations.
+        notes: what was taken for something other than features, with the files concerned.
     """
 
     videos: int = 0
@@ -42,6 +44,7 @@ class ImportResult:
     failed: dict[str, TadkitError] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     not_annotated: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
     _digests: dict[Path, str] = field(default_factory=dict, repr=False)
 
     def digest(self, path: Path) -> str:
@@ -49,17 +52,6 @@ class ImportResult:
         if path not in self._digests:
             self._digests[path] = digest_of_file(path)
         return self._digests[path]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Which frames a step covers; None if the feature files give it."""
-
-    stride_frames: float | None
-    clip_frames: float | None
-    fps: float | None
-    rescaled: bool
-    channels_first: bool
 
 
 def import_features(
@@ -72,6 +64,7 @@ def import_features(
     fps: float | None,
     channels_first: bool,
     rescaled: bool = False,
+    layout: TableLayout = "detect",
     progress: Progress,
 ) -> ImportResult:
     """Import features into a store; failures are in the result, and the rest is kept.
@@ -88,6 +81,7 @@ def import_features(
         clip_frames: frames per step; by default those in the files, else the stride.
         fps: frames per second, if neither files nor annotations give it.
         channels_first: arrays are (channels, steps).
+        layout: what csv files have besides features.
         rescaled: features of each video were resized to one number of steps, spaced evenly over its duration.
         progress: advanced for every file; warned of small differences in length.
 
@@ -102,8 +96,8 @@ def import_features(
     if rescaled and any(option is not None for option in (stride_frames, clip_frames, fps)):
         raise UsageError("--rescaled spreads steps over durations; leave out --stride, --clip-frames and --fps")
     records = None if annotations is None else read_dataset(annotations).videos
-    files, result = feature_files(source), ImportResult()
-    grid = Grid(stride_frames, clip_frames, fps, rescaled, channels_first)
+    files, result = list(feature_sets(feature_files(source))), ImportResult()
+    grid = Grid(stride_frames, clip_frames, fps, rescaled, channels_first, layout)
     progress.start("import features", total=len(files), unit="files")
     kept = _write_all(out, _tracks(files, records, grid, result, progress), result)
     not_annotated = result.not_annotated
@@ -119,11 +113,13 @@ def import_features(
     ):
         if names:
             progress.warn(f"{what}, such as '{names[0]}'")
+    for note, names in result.notes.items():
+        progress.warn(f"{source}: {note}, in {len(names)} files such as '{names[0]}'")
     return result
 
 
 def _tracks(
-    files: Sequence[Path],
+    files: Sequence[Path | FeatureSet],
     records: Mapping[str, VideoRecord] | None,
     grid: Grid,
     result: ImportResult,
@@ -132,7 +128,9 @@ def _tracks(
     """Every usable track; failures are recorded in the result."""
     for path in files:
         progress.advance(note=path.name)
-        for found in _found(path, result):
+        for found in _found(path, grid.layout, result):
+            if found.note:
+                result.notes.setdefault(found.note, []).append(found.path.name)
             name = found.name if records is None else _known_name(found.name, records)
             if name is None:
                 result.not_annotated.append(found.name)
@@ -158,12 +156,12 @@ def _write_all(out: Path, tracks: Iterator[_Track], result: ImportResult) -> lis
         return sorted(set(store.videos()) - set(written))
 
 
-def _found(path: Path, result: ImportResult) -> Iterator[Found]:
-    """The content of a file; an error is recorded for this file."""
+def _found(path: Path | FeatureSet, layout: TableLayout, result: ImportResult) -> Iterator[Found]:
+    """The content of a file or of the files of a video; an error is recorded for it."""
     try:
-        yield from read_features(path)
+        yield from read_features(path, layout=layout)
     except StoreError as error:
-        result.failed[str(path)] = error
+        result.failed[str(path if isinstance(path, Path) else path.name)] = error
 
 
 @dataclass(frozen=True)
@@ -194,11 +192,16 @@ def _track(
             raise StoreError(f"{found.path}: '{name}' is also in {result.files[name]}; keep one of them")
         result.files[name] = found.path
         features = found.features(channels_first=grid.channels_first)
-        steps, channels = features.values.shape
+        steps, channels = len(features.values), features.channels
         if result.channels not in (0, channels):
             turned = "; if they are (channels, steps), add --channels-first" if steps == result.channels else ""
             raise StoreError(f"{found.path}: '{name}' has {channels} channels, others have {result.channels}{turned}")
-        return _Track(name, features, *_stamps(features, name, record, grid, progress))
+        found_at = placed(features, name, record, grid)
+        if found_at.warning:
+            progress.warn(found_at.warning)
+        if found_at.note:
+            result.notes.setdefault(found_at.note, []).append(found.path.name)
+        return _Track(name, features, found_at.stamps_s, found_at.duration_s)
     except UsageError:
         raise
     except TadkitError as error:
@@ -208,15 +211,19 @@ def _track(
 
 def _write(parts: PartWriter, track: _Track, result: ImportResult) -> None:
     path, stamps_s = track.features.path, track.stamps_s
-    steps, channels = track.features.values.shape
+    steps, channels = len(stamps_s), track.features.channels
     about: dict[str, str | float | bool] = {
         "source": path.name,
         "source_sha256": result.digest(path),
         "duration_s": track.duration_s,
     }
+    if (flow := track.features.motion_path) is not None:
+        about |= {"flow_source": flow.name, "flow_source_sha256": result.digest(flow)}
     key = digest_of({"imported": about, "stamps_s": [float(s) for s in stamps_s[:2]], "steps": steps})
     with parts.video(track.name, key=key, stamps_s=stamps_s, attributes=about) as entry:
         entry.append(TRACK, track.features.values)
+        if track.features.motion is not None:
+            entry.append(MOTION, track.features.motion)
     result.videos, result.channels, result.steps = result.videos + 1, channels, result.steps + steps
 
 
@@ -224,43 +231,3 @@ def _known_name(name: str, records: Mapping[str, VideoRecord]) -> str | None:
     """The annotated name of a video: unchanged, or with or without ActivityNet's ``v_``."""
     names = (name, f"v_{name}", name.removeprefix("v_"))
     return next((candidate for candidate in names if candidate in records), None)
-
-
-def _stamps(
-    found: FeatureFile, name: str, record: VideoRecord | None, grid: Grid, progress: Progress
-) -> tuple[Float64[np.ndarray, " steps"], float]:
-    """Centre of each step, and the video's duration: the annotated one, else the end of the last step."""
-    steps, channels = found.values.shape
-    if record is not None and record.duration_s <= 0:
-        raise AnnotationError(f"'{name}' lasts {record.duration_s:g} s in the annotations; expected a number above 0")
-    if grid.rescaled:
-        assert record is not None
-        return (np.arange(steps) + 0.5) * record.duration_s / steps, record.duration_s
-    stride = _given(found.stride_frames, grid.stride_frames, "stride", "--stride", name, found.path)
-    clip = grid.clip_frames or found.clip_frames or stride
-    annotated = None if record is None else record.fps
-    fps = _given(found.fps or annotated, grid.fps, "frame rate", "--fps", name, found.path)
-    if fps <= 0:
-        raise AnnotationError(f"'{name}' has {fps:g} frames per second in the annotations; correct them or give --fps")
-    stamps_s = (np.arange(steps) * stride + (clip - 1) / 2) / fps
-    ends_s, turned_s = (((count - 1) * stride + clip) / fps for count in (steps, channels))
-    if record is None:
-        return stamps_s, ends_s
-    off_s, slack_s = abs(ends_s - record.duration_s), _WARNED_STEPS * max(stride, clip) / fps
-    if off_s > max(_REFUSED_SHARE * record.duration_s, slack_s):
-        turned = abs(turned_s - record.duration_s) <= slack_s
-        way_out = "--channels-first" if turned else "--stride, --clip-frames and --fps (or add --rescaled)"
-        raise StoreError(
-            f"{found.path}: {steps} steps of stride {stride:g} at {fps:g} frames per second end at {ends_s:.2f} s, but "
-            f"'{name}' lasts {record.duration_s:.2f} s; check {way_out}"
-        )
-    if off_s > slack_s:
-        progress.warn(f"'{name}': features end at {ends_s:.2f} s, the video at {record.duration_s:.2f} s")
-    return stamps_s, record.duration_s
-
-
-def _given(said: float | None, option: float | None, what: str, flag: str, name: str, path: Path) -> float:
-    value = option if option is not None else said
-    if value is None:
-        raise UsageError(f"{path}: the {what} of '{name}' is not known; give {flag}")
-    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 
 from tadkit.config import TrainSettings
 from tadkit.distill import JointHeadObjective
@@ -21,6 +22,24 @@ from tadkit.timeline import Timeline
 from tadkit.training import fit
 from tadkit.training.batches import FeatureBatches
 from tadkit.training.windows import WindowPlan, window_steps
+
+
+class _OneStream:
+    """Reads imported features as one track, those of flow beside those of RGB."""
+
+    def __init__(self, store: TrackReader) -> None:
+        self._store = store
+        self.stamps_s, self.key = store.stamps_s, store.key
+
+    def read(
+        self,
+        video: str,
+        track: str,  # noqa: ARG002 - there is one
+        start: int = 0,
+        stop: int | None = None,
+    ) -> Shaped[np.ndarray, "steps channels ..."]:
+        """Steps ``start`` to ``stop`` (half open; None is the end)."""
+        return self._store.features(video, start, stop)
 
 
 def train_on_features(workspace: Workspace, *, device: torch.device, progress: Progress) -> bool:
@@ -53,7 +72,7 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
         )
         trained = fit(
             JointHeadObjective(model),
-            FeatureBatches(plan, features=store, tracks=("appearance",)),
+            FeatureBatches(plan, features=_OneStream(store), tracks=("appearance",)),
             train,
             folder=stage_folder(workspace, "train-head-features"),
             key=key,
@@ -79,7 +98,7 @@ def _features_plan(workspace: Workspace, store: TrackReader, train: TrainSetting
 
 
 def _channels(store: TrackReader, videos: list[str]) -> int:
-    found = {video: store.channels(video, "original/appearance") for video in videos}
+    found = {video: store.feature_channels(video) for video in videos}
     counts = sorted(set(found.values()))
     if len(counts) > 1:
         names = [next(video for video, channels in found.items() if channels == count) for count in counts[:2]]

@@ -17,6 +17,7 @@ from tadkit.errors import StoreError
 from tadkit.store.layout import COMPLETE, KEY, STAMPS, Index, Kind, advice, attributes_of, open_file, read_index
 
 _OPEN_FILES = 16
+_APPEARANCE, _MOTION = "original/appearance", "original/motion"
 
 
 class VideoTracks(Protocol):
@@ -48,6 +49,7 @@ class TrackReader:
         self._files: dict[Path, h5py.File] = {}
         self._inherited: list[dict[Path, h5py.File]] = []
         self._process = os.getpid()
+        self._streams_of: dict[str, tuple[str, ...]] = {}
 
     def __enter__(self) -> Self:
         """Return the reader itself."""
@@ -149,6 +151,26 @@ class TrackReader:
                 )
             values: np.ndarray = dataset[start:end]
             return values
+
+    def features(self, video: str, start: int = 0, stop: int | None = None) -> Shaped[np.ndarray, "steps channels"]:
+        """Steps of the features of ``video`` as one stream: those of RGB, and beside them imported ones of flow.
+
+        Raises:
+            StoreError: see :meth:`read`.
+        """
+        streams = [self.read(video, track, start, stop) for track in self._streams(video)]
+        return np.concatenate(streams, axis=1) if len(streams) > 1 else streams[0]
+
+    def feature_channels(self, video: str) -> int:
+        """Channels of :meth:`features`."""
+        return sum(self.channels(video, track) for track in self._streams(video))
+
+    def _streams(self, video: str) -> tuple[str, ...]:
+        """Tracks of the features; those of a student's branches are joined by its fusion instead."""
+        if video not in self._streams_of:
+            joined = self.settings.get("imported") is True and _MOTION in self.tracks(video)
+            self._streams_of[video] = (_APPEARANCE, _MOTION) if joined else (_APPEARANCE,)
+        return self._streams_of[video]
 
     @property
     def _index(self) -> Index:

@@ -170,7 +170,7 @@ def test_annotations_are_not_written_over_what_they_are_made_of(tmp_path):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ({"noun": True}, "--noun applies to epic-kitchens only, and this is tadkit"),
+        ({"noun": True}, "--noun applies only to epic-kitchens, and this is tadkit"),
         ({"classes": "c.txt"}, "--classes applies only to multithumos, charades, epic-kitchens"),
         ({"fps": 25.0}, "--fps applies only to cvat, label-studio"),
     ],

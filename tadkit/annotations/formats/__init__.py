@@ -12,7 +12,8 @@ from tadkit.annotations.formats.activitynet import read_database
 from tadkit.annotations.formats.bmn import read_bmn
 from tadkit.annotations.formats.boris import read_boris, write_boris
 from tadkit.annotations.formats.charades import read_charades
-from tadkit.annotations.formats.cvat import read_cvat, write_cvat
+from tadkit.annotations.formats.cvat import read_cvat
+from tadkit.annotations.formats.cvat_writer import write_cvat
 from tadkit.annotations.formats.ego4d import read_ego4d
 from tadkit.annotations.formats.elan import read_elan, write_elan
 from tadkit.annotations.formats.epic_kitchens import read_epic_kitchens
@@ -20,6 +21,7 @@ from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.annotations.formats.guess import guess
 from tadkit.annotations.formats.label_studio import read_label_studio, write_label_studio
 from tadkit.annotations.formats.numbered import read_classes, read_multithumos
+from tadkit.annotations.formats.reports import MALFORMED, malformed
 from tadkit.annotations.formats.source import Known, Source, SourceVideo, file_of, forward, read_table
 from tadkit.annotations.formats.thumos14 import ACTIONFORMER, OPENTAD, read_afsd, read_official
 from tadkit.annotations.formats.via import read_via, write_via
@@ -56,10 +58,10 @@ def read_annotations(path: Path, form: Format, known: Known) -> Source:
         raise AnnotationError(f"{path}: no such file or folder")
     try:
         source = _read(path, form, known)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as cause:
-        # Readers check for common mistakes; a file that is malformed in any other way raises one of these.
-        said = " ".join(str(cause).split())[:100]
-        raise AnnotationError(f"{path}: not a valid '{form}' file ({type(cause).__name__}: {said})") from cause
+    except MALFORMED as cause:
+        raise malformed(path, form, cause) from cause
+    if source.losses and not source.videos:
+        raise AnnotationError("; ".join((*source.losses, *source.remarks)))
     names = Counter(video.name for video in source.videos)
     if twice := [name for name, count in names.items() if count > 1]:
         raise AnnotationError(f"{path}: the video '{twice[0]}' is listed twice; keep one of its files or entries")
@@ -105,7 +107,7 @@ def _read_tool(path: Path, form: Tool, known: Known) -> Source:
         case "label-studio":
             return read_label_studio(path, known)
         case "via":
-            return read_via(path)
+            return read_via(path, known)
         case _:
             assert_never(form)
 

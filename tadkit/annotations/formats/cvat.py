@@ -1,24 +1,40 @@
-"""CVAT for video 1.1 (XML): one file per video, in a folder.
+"""CVAT: exports of tasks, jobs and projects as CVAT for video 1.1 or CVAT for images 1.1 (XML).
 
-CVAT counts frames. An action is a part of a track, from its first box to the box that is ``outside``; each frame is
-shown until the next. Exact seconds are kept in the attributes ``start_s`` and ``end_s`` of the boxes (:mod:`.frames`).
+CVAT counts the frames of the video. A class is the label of a track, or the value of an attribute that the user names;
+an action is a stretch in which the track is visible and the class stays the same (:mod:`.cvat_tracks`). Files of
+tadkit have the exact seconds in the attributes ``start_s`` and ``end_s`` of the boxes (:mod:`.frames`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
+from tadkit.annotations.formats.cvat_report import Report
+from tadkit.annotations.formats.cvat_tracks import (
+    EXACT,
+    OF_VIDEO,
+    Part,
+    Seen,
+    Span,
+    attributes_of,
+    images_seen,
+    lone,
+    part_of,
+    single,
+    spans,
+    track_seen,
+)
 from tadkit.annotations.formats.frames import FrameTimes
+from tadkit.annotations.formats.reports import MALFORMED, malformed, named
 from tadkit.annotations.formats.source import (
     Known,
     Source,
     SourceVideo,
     action,
     described,
-    file_of,
     files_of,
     maybe_number,
     name_of_file,
@@ -26,60 +42,101 @@ from tadkit.annotations.formats.source import (
     read_xml,
 )
 from tadkit.errors import AnnotationError
-from tadkit.files import write_text
 from tadkit.records import Annotation
 
-SHAPES = frozenset({"box", "polygon", "polyline", "points", "cuboid", "mask", "ellipse", "skeleton"})
-_OF_VIDEO = ("subset", "duration_s", "fps")
-_ATTRIBUTES = ("start_s", "end_s", *_OF_VIDEO)
-_SOURCE = ("meta/task/source", "meta/job/source", "meta/source")
-_SIZE = "1"
+
+@dataclass(frozen=True)
+class _Read:
+    """A task or job that was read: its frames, its video and when the frames of that are shown."""
+
+    part: Part
+    video: SourceVideo
+    times: FrameTimes
 
 
 def read_cvat(path: Path, known: Known) -> Source:
-    """Read an .xml file, or all .xml files of a folder.
+    """Read an .xml file, or all .xml files of a folder; tasks and jobs of one video are joined.
 
     Raises:
-        AnnotationError: not in this format, or the frame rate of a video is unknown.
+        AnnotationError: no file is in this format, or none has the attribute ``known.attribute``.
     """
-    read = [_task(file, known) for file in files_of(path, "*.xml")]
-    return Source(tuple(video for video, _ in read), tuple(remark for _, remark in read if remark))
+    report = Report(known.attribute)
+    read: dict[str, list[_Read]] = {}
+    for file in files_of(path, "*.xml"):
+        try:
+            root = read_xml(file)
+            parts = _parts(root, file)
+            report.lost += _of_no_task(root, parts, file)
+            for part in parts:
+                if (found := _task(root, part, known, report)) is not None:
+                    read.setdefault(found.video.name, []).append(found)
+        except AnnotationError as error:
+            report.lost.append(str(error))
+        except MALFORMED as cause:
+            report.lost.append(str(malformed(file, "cvat", cause)))
+    if known.attribute is not None and read and known.attribute not in report.attributes:
+        names = named(report.attributes) or "none"
+        raise AnnotationError(f"{path}: no attribute '{known.attribute}' has a value; attributes with values: {names}")
+    videos = [video for parts in read.values() if (video := _joined(parts, known, report)) is not None]
+    return Source(tuple(videos), report.remarks(path), report.losses(path))
 
 
-def _task(path: Path, known: Known) -> tuple[SourceVideo, str]:
-    root = read_xml(path)
+def _parts(root: ElementTree.Element, path: Path) -> list[Part]:
     if root.tag != "annotations":
         raise AnnotationError(f"{path}: root element <{root.tag}>; expected <annotations> of 'CVAT for video 1.1'")
-    if root.find("meta/project") is not None:
-        raise AnnotationError(f"{path}: a whole CVAT project; export each task separately as 'CVAT for video 1.1'")
-    source = next((text for place in _SOURCE if (text := root.findtext(place))), "")
-    name = name_of_file(source) if source else path.stem
-    said: dict[str, Any] = {key: root.findtext(f"meta/tadkit/{key}") or _first(root, key) for key in _OF_VIDEO}
-    times = known.times_of(name, fps=maybe_number(said["fps"], f"{path}: fps", unit="frames per second"))
-    tracks = root.findall("track")
-    if tracks and not times.known:
-        raise AnnotationError(f"{path}: CVAT files do not contain the frame rate; give --fps or --videos")
-    size, end = _frames(root, path)
-    found = [a for track in tracks for a in _actions(track, times, end, f"{path}: track {track.get('id')}")]
-    if not said["duration_s"] and size is not None and size == end and times.known:
-        said["duration_s"] = times.seconds(size)
-    single = len(root.findall("image")) + len(root.findall("tag"))
-    remark = f"{path}: {single} images or single-frame tags are left out" if single else ""
-    return described(name, found, said, f"{path}:"), remark
+    project = root.find("meta/project")
+    if project is None:
+        kind = "task" if root.find("meta/task") is not None else "job"
+        meta = root.find(f"meta/{kind}")
+        source = root.findtext("meta/source") or ""
+        return [part_of(ElementTree.Element(kind) if meta is None else meta, kind, str(path), source)]
+    found, offset, subset = [], 0, None
+    for task in project.findall("tasks/task"):
+        # bindings.ProjectData: frames are numbered on over the tasks of a subset
+        offset = offset if task.findtext("subset") == subset else 0
+        subset = task.findtext("subset")
+        part = part_of(task, "task", f"{path}: task {task.findtext('id')}", "", offset)
+        found.append(replace(part, task=task.findtext("id")))
+        offset += part.first + part.step * (part.size or 0)
+    return found
 
 
-def _frames(root: ElementTree.Element, path: Path) -> tuple[float | None, float | None]:
-    """Number of labelled frames, and the frame after the last one.
+def _of_no_task(root: ElementTree.Element, parts: Sequence[Part], path: Path) -> Iterator[str]:
+    """Tracks and pictures of a project that belong to none of its tasks."""
+    tasks = {part.task for part in parts}
+    for tag in _MARKED:
+        others = [element for element in root.findall(tag) if not tasks & {None, element.get("task_id")}]
+        named_tasks = named(str(element.get("task_id")) for element in others)
+        if others:
+            yield f"{path}: {len(others)} <{tag}> belong to no task of the project (task {named_tasks})"
 
-    They differ if a task or job covers only part of the video, or every n-th frame: frames are numbered in the video.
-    """
-    size, stop = (
-        maybe_number(
-            root.findtext(f"meta/task/{key}") or root.findtext(f"meta/job/{key}"), f"{path}: {key}", unit="a frame"
-        )
-        for key in ("size", "stop_frame")
-    )
-    return size, size if stop is None else stop + 1
+
+def _task(root: ElementTree.Element, part: Part, known: Known, report: Report) -> _Read | None:
+    """One task or job; None if nothing in it can be read."""
+    name = name_of_file(part.source) if part.source else Path(part.place.partition(".xml: task ")[0]).stem
+    said = {key: root.findtext(f"meta/tadkit/{key}") or _first(root, key) for key in OF_VIDEO}
+    times = known.times_of(name, fps=maybe_number(said["fps"], f"{part.place}: fps", unit="frames per second"))
+    tracks, images = ([e for e in root.findall(tag) if part.task in (None, e.get("task_id"))] for tag in _MARKED)
+    if (tracks or images) and not times.known:
+        report.lost.append(f"{part.place}: CVAT files do not contain the frame rate; give --fps or --videos")
+        return None
+    own = root.find("meta/tadkit") is not None
+    found = list(_actions(tracks, images, part, own, times, report))
+    if not part.source:
+        report.unnamed.append(f"'{name}' ({part.place})")
+    if part.step > 1:
+        report.stepped.append(f"'{name}' (every {part.step} frames)")
+    if root.findtext("meta/task/mode") == "annotation":
+        report.pictures.append(f"'{name}'")
+    if (length_s := known.length_s(name)) is not None:
+        said["duration_s"] = repr(length_s)
+    elif not said["duration_s"] and part.whole and times.known:
+        said["duration_s"] = repr(times.seconds(part.end or 0))
+        report.ends.append(f"'{name}' ({part.kind} ends with frame {(part.end or 0) - 1})")
+    return _Read(part, described(name, found, said, f"{part.place}:"), times)
+
+
+_MARKED = ("track", "image")
 
 
 def _first(root: ElementTree.Element, key: str) -> str | None:
@@ -87,100 +144,81 @@ def _first(root: ElementTree.Element, key: str) -> str | None:
     return None if found is None else found.text
 
 
-def _actions(track: ElementTree.Element, times: FrameTimes, size: float | None, where: str) -> Iterator[Annotation]:
-    """Segments in which the track is visible."""
-    label, start, exact = str(track.get("label")), None, None
-    shapes = [shape for shape in track if shape.tag in SHAPES]
-    frames = [number(shape.get("frame"), f"{where} frame", unit="a frame number") for shape in shapes]
-    for frame, shape in sorted(zip(frames, shapes, strict=True), key=lambda pair: pair[0]):
-        outside = shape.get("outside") == "1"
-        if start is None and not outside:
-            start, exact = frame, shape
-        elif start is not None and outside:
-            span, start = (start, frame), None
-            yield action(*times.exact(span, *_exact(exact, where), size=size), label, where)
-    if start is not None:  # to the last frame with a box; a single box lasts to the end of the video
-        last = max(frames) + 1 if max(frames) > start or size is None else size
-        yield action(*times.exact((start, last), *_exact(exact, where), size=size), label, where)
+def _actions(
+    tracks: Sequence[ElementTree.Element],
+    images: Sequence[ElementTree.Element],
+    part: Part,
+    own: bool,
+    times: FrameTimes,
+    report: Report,
+) -> Iterator[Annotation]:
+    """Actions of all tracks, of shapes of single frames, and of pictures."""
+    singles = list[Seen]()
+    size = part.end if times.stamps_s is None else len(times.stamps_s)
+    for track in tracks:
+        where = f"{part.place}: track {track.get('id')} ('{track.get('label')}')"
+        report.note(str(track.get("label")), track.iter("attribute"))
+        if not track.get("label"):
+            report.lost.append(f"{where} has no label")
+            continue
+        try:
+            seen = track_seen(track, part, report.attribute, where)
+        except AnnotationError as error:
+            report.lost.append(str(error))
+            continue
+        if own and len(seen) == 1:  # the action lasts to the end of the video
+            found = [Span(seen[0].frame, part.end or seen[0].frame + 1, str(track.get("label")), seen[0].element)]
+        elif not own and (only := lone(seen, part)) is not None:
+            singles.append(only)
+            continue
+        else:
+            found = list(spans(seen, part))
+        if not found:
+            report.never.append(where)
+        yield from (_action(span, times, size, where) for span in found)
+    if singles:
+        report.single.append(f"{part.place} ({len(singles)})")
+    for mark in (mark for image in images for mark in image):
+        report.note(str(mark.get("label")), mark.iter("attribute"))
+    for listed in (single(singles, part), images_seen(images, part, report.attribute, part.place)):
+        yield from (_action(span, times, size, part.place) for span in spans(listed, part))
 
 
-def _exact(first: ElementTree.Element | None, where: str) -> tuple[float | None, float | None]:
-    """Exact seconds that tadkit wrote into a track's first box."""
-    given = {} if first is None else {item.get("name"): item.text for item in first.findall("attribute")}
-    start_s, end_s = (number(t, where) if (t := given.get(key)) else None for key in ("start_s", "end_s"))
-    return start_s, end_s
+def _action(span: Span, times: FrameTimes, size: float | None, where: str) -> Annotation:
+    given = {} if span.first is None else attributes_of(span.first)
+    start_s, end_s = (number(text, where) if (text := given.get(key)) else None for key in EXACT)
+    end = span.end if size is None or times.stamps_s is None else min(span.end, size)
+    return action(*times.exact((span.start, end), start_s, end_s, size=size), span.label, where)
 
 
-def write_cvat(folder: Path, videos: Sequence[SourceVideo], known: Known) -> None:
-    """Write ``<video>.xml`` for each video into ``folder``.
-
-    Raises:
-        AnnotationError: the frame rate of a video is unknown.
-    """
-    times_of = {video.name: known.times_of(video.name, fps=video.fps) for video in videos}
-    if unknown := [name for name, times in times_of.items() if not times.known]:
-        raise AnnotationError(f"'{unknown[0]}': CVAT counts frames, so the rate is needed; give --fps or --videos")
-    for video in videos:
-        times = times_of[video.name]
-        root = _tree(video, file_of(video, known), times)
-        ElementTree.indent(root)
-        text = ElementTree.tostring(root, encoding="unicode")
-        text = f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
-        write_text(folder / f"{video.name}.xml", text, durable=False)  # there may be thousands
-
-
-def _tree(video: SourceVideo, file: str, times: FrameTimes) -> ElementTree.Element:
-    root = ElementTree.Element("annotations")
-    _text(root, "version", "1.1")
-    meta = ElementTree.SubElement(root, "meta")
-    task = ElementTree.SubElement(meta, "task")
-    _text(task, "name", video.name)
-    if (size := times.size(video.duration_s)) is not None:
-        _text(task, "size", str(size))
-    _text(task, "mode", "interpolation")
-    every = ElementTree.SubElement(task, "labels")
-    for label in sorted({a.label for a in video.annotations}):
-        element = ElementTree.SubElement(every, "label")
-        _text(element, "name", label)
-        attributes = ElementTree.SubElement(element, "attributes")
-        for name in _ATTRIBUTES:
-            attribute = ElementTree.SubElement(attributes, "attribute")
-            for key, value in (("name", name), ("mutable", "False"), ("input_type", "text")):
-                _text(attribute, key, value)
-    _text(task, "source", file)
-    exact = {"subset": video.subset, "duration_s": _plain(video.duration_s), "fps": _plain(video.fps or times.rate_hz)}
-    own = ElementTree.SubElement(meta, "tadkit")  # CVAT drops it on import, so tracks repeat it
-    for key, value in exact.items():
-        _text(own, key, value)
-    for place, a in enumerate(video.annotations):
-        _track(root, place, a, times.span(a.start_s, a.end_s, size=size), exact, ends=size)
-    return root
+def _joined(parts: Sequence[_Read], known: Known, report: Report) -> SourceVideo | None:
+    """A video from its tasks and jobs; None if they label the same frames, so that one would contradict another."""
+    ordered = sorted(parts, key=lambda read: read.part.first)
+    video, covered = ordered[0].video, [(read.part.first, read.part.end) for read in ordered]
+    for (_, end), (start, _), read in zip(covered, covered[1:], ordered[1:], strict=False):
+        if end is None or start < end:
+            places = ", ".join(one.part.place for one in ordered)
+            report.lost.append(f"'{video.name}' is labelled more than once ({places}) and left out; keep one of them")
+            return None
+        at_s = read.times.seconds(start) if start == end else None
+        video = replace(video, annotations=_linked(video.annotations, read.video.annotations, at_s), duration_s=None)
+    times = ordered[0].times
+    if (length_s := known.length_s(video.name)) is not None and times.known:
+        video = replace(video, duration_s=length_s)
+        report.uncovered(video.name, covered, times, times.size(length_s) or 0)
+    elif ordered[0].part.first > 0:
+        report.late.append(f"'{video.name}' (from frame {ordered[0].part.first})")
+    return video
 
 
-def _track(
-    root: ElementTree.Element,
-    place: int,
-    a: Annotation,
-    span: tuple[float, float],
-    exact: dict[str, str],
-    *,
-    ends: int | None,
-) -> None:
-    """A track of two boxes, the second ``outside``; of one box if the action lasts to the video's last frame."""
-    track = ElementTree.SubElement(root, "track", id=str(place), label=a.label, source="manual")
-    start, end = (round(frame) for frame in span)
-    for frame, outside in ((start, "0"), (end, "1")) if end != ends else ((start, "0"),):
-        corners = {"xtl": "0", "ytl": "0", "xbr": _SIZE, "ybr": _SIZE}
-        flags = {"frame": str(frame), "keyframe": "1", "outside": outside, "occluded": "0"}
-        box = ElementTree.SubElement(track, "box", {**flags, **corners})
-        for name, value in {"start_s": repr(a.start_s), "end_s": repr(a.end_s), **exact}.items():
-            attribute = ElementTree.SubElement(box, "attribute", name=name)
-            attribute.text = value
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else repr(value)
-
-
-def _text(parent: ElementTree.Element, tag: str, text: str) -> None:
-    ElementTree.SubElement(parent, tag).text = text
+def _linked(left: Sequence[Annotation], right: Sequence[Annotation], at_s: float | None) -> tuple[Annotation, ...]:
+    """Actions of two parts of a video; one that the seam ``at_s`` cuts is one action again."""
+    kept, rest = list(left), list(right)
+    for a in left:
+        after = next(
+            (b for b in rest if at_s is not None and a.end_s == b.start_s == at_s and a.label == b.label), None
+        )
+        if after is not None:
+            rest.remove(after)
+            kept[kept.index(a)] = replace(a, end_s=after.end_s)
+    return tuple(sorted([*kept, *rest], key=lambda a: (a.start_s, a.end_s)))

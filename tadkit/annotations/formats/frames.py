@@ -44,8 +44,10 @@ class FrameTimes:
         return (len(self.stamps_s) - 1) / float(self.stamps_s[-1] - self.stamps_s[0])
 
     def seconds(self, frame: float) -> float:
-        """Time at which ``frame``, counted from 0, is first shown."""
+        """Time at which ``frame``, counted from 0, is first shown; for the frame after the last one, the duration."""
         if self.stamps_s is not None:
+            if frame == len(self.stamps_s) and self.duration_s is not None:
+                return self.duration_s
             return float(Timeline(self.stamps_s).seconds(np.array([float(frame)]))[0])
         assert self.fps is not None
         return frame / self.fps
@@ -59,6 +61,8 @@ class FrameTimes:
 
     def size(self, duration_s: float | None) -> int | None:
         """Number of frames of a video, at least one; None if its length is unknown."""
+        if self.stamps_s is not None:
+            return max(1, len(self.stamps_s))
         return None if duration_s is None else max(1, self.frame(duration_s))
 
     def span(self, start_s: float, end_s: float, *, size: float | None) -> tuple[float, float]:

@@ -26,6 +26,10 @@ _WAYS_OUT = {
 }
 
 
+_IN_FOLDERS: tuple[Format, ...] = ("cvat", "boris", "label-studio", "via")
+"""Forms whose files have names of the user's choice."""
+
+
 def guess(path: Path) -> Format:
     """The format of the annotations at ``path``.
 
@@ -55,9 +59,10 @@ def _of_folder(path: Path) -> Format | None:
         ("BasketballBlock.txt", "multithumos"),
     )
     found = {form for pattern, form in signs if next(path.glob(pattern), None) is not None}
-    for pattern in ("*.xml", "*.tsv", "*.csv"):
+    for pattern in ("*.xml", "*.json", "*.tsv", "*.csv"):
         if not found:
-            found |= {form for file in sorted(path.glob(pattern))[:1] if (form := _of_file(file)) in ("cvat", "boris")}
+            guessed = {_of_file(file) for file in sorted(path.glob(pattern))[:1]}
+            found = {form for form in guessed if form in _IN_FOLDERS}
     return found.pop() if len(found) == 1 else None
 
 
@@ -93,6 +98,10 @@ def _of_table(path: Path) -> Format | None:
     )
     first = {cell.strip() for cell in lines[0].split(",")} if lines else set()
     found: list[Format] = [form for wanted, form in headings if wanted <= first]
+    if {"annotation_id", "annotator"} <= {cell.strip('" ') for cell in re.split(r"[,\t]", lines[0] if lines else "")}:
+        found.append("label-studio")
+    if any(line.startswith("# CSV_HEADER = metadata_id") for line in lines[:50]):
+        found.append("via")
     if any("Behavior" in re.split(r"[,\t]", line) for line in lines[:50]):
         found.append("boris")
     return found[0] if len(found) == 1 else None
@@ -104,8 +113,10 @@ def _of_json(content: Any) -> Format | None:
         return "label-studio" if "data" in first or "annotation_id" in first else None
     if not isinstance(content, dict):
         return None
-    if {"file", "metadata", "attribute", "view"} <= set(content):
+    if {"file", "metadata", "attribute", "view"} <= set(content) or "_via_img_metadata" in content:
         return "via"
+    if {"data", "annotations"} <= set(content) or {"task", "result"} <= set(content):
+        return "label-studio"
     if {"observations", "behaviors_conf"} <= set(content):
         return "boris"
     if isinstance(content.get("videos"), list):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,10 +43,17 @@ class SourceVideo:
 
 @dataclass(frozen=True)
 class Source:
-    """Videos of a source, and a remark for everything that was left out or assumed."""
+    """What was read from a source.
+
+    Attributes:
+        videos: its annotated videos.
+        remarks: a line for each assumption, and for what the format leaves out by design.
+        losses: a line for each annotation, video or file that could not be read, naming its place.
+    """
 
     videos: tuple[SourceVideo, ...]
     remarks: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,23 @@ class Known:
         noun: EPIC-KITCHENS: use nouns as labels instead of verbs.
         fps: frame rate of frame-based formats, used when neither source nor video gives one.
         frame_times: rate or time stamps of some videos.
+        attribute: the attribute (CVAT, VIA) or control (Label Studio) that holds the classes; None detects it.
+        rater: whose labels to use where several people labelled a video (Label Studio).
+        lengths: durations in seconds by video, which replace what a source only assumes.
     """
 
     classes: Mapping[str, str] | None = None
     noun: bool = False
     fps: float | None = None
     frame_times: Mapping[str, FrameTimes] = field(default_factory=dict)
+    attribute: str | None = None
+    rater: str | None = None
+    lengths: Mapping[str, float] = field(default_factory=dict)
+
+    def length_s(self, video: str) -> float | None:
+        """The duration of ``video``: that of its file, else the one that the user gives; None if there is neither."""
+        found = self.frame_times.get(video, FrameTimes()).duration_s
+        return self.lengths.get(video) if found is None else found
 
     def times_of(self, video: str, *, fps: float | None = None) -> FrameTimes:
         """When the frames of ``video`` are shown; ``fps`` is the source's own rate."""
@@ -112,7 +130,35 @@ def forward(source: Source, path: Path) -> Source:
         replace(video, annotations=tuple(a for a in video.annotations if a.end_s >= a.start_s))
         for video in source.videos
     )
-    return Source(tuple(videos), (*source.remarks, remark))
+    return replace(source, videos=tuple(videos), remarks=(*source.remarks, remark))
+
+
+def merged(sources: Iterable[Source]) -> Source:
+    """Several sources as one."""
+    listed = list(sources)
+    return Source(
+        tuple(video for source in listed for video in source.videos),
+        tuple(remark for source in listed for remark in source.remarks),
+        tuple(loss for source in listed for loss in source.losses),
+    )
+
+
+def read_each(files: Sequence[Path], read: Callable[[Path], Source]) -> Source:
+    """Read files of a folder; one that cannot be read is a loss, unless none can be read.
+
+    Raises:
+        AnnotationError: no file can be read.
+    """
+    found: list[Source] = []
+    failed: list[str] = []
+    for file in files:
+        try:
+            found.append(read(file))
+        except AnnotationError as error:
+            failed.append(str(error))
+    if not found:
+        raise AnnotationError(failed[0] if len(failed) == 1 else f"{failed[0]} (and {len(failed) - 1} more files)")
+    return merged([*found, Source((), losses=tuple(failed))])
 
 
 def from_clock(text: str, where: str) -> float:

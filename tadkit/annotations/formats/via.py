@@ -1,25 +1,46 @@
-"""VIA 3, the VGG Image Annotator's video form (Dutta and Zisserman, ACM MM 2019): a project as JSON.
+"""VIA 3, the VGG Image Annotator's video form (Dutta and Zisserman, ACM MM 2019): projects as JSON or exported CSV.
 
-A segment is a metadata entry with two times ``z`` in seconds; its class is the value of an attribute for temporal
-segments. If a segment has several such attributes, the one named TEMPORAL-SEGMENTS or ``action`` gives the class, else
-the first. Subset, duration and rate are attributes of the whole file.
+A segment is a metadata entry with two times ``z`` in seconds; one time is a moment, none is the whole file. Its classes
+are the values of one attribute: the one that the user names, else the one that segments have values of; if there are
+several, one named TEMPORAL-SEGMENTS or ``action``, else one with a list of options, else the first. Values of an
+attribute with a list are numbers of options, several for checkboxes; ``_DEFAULT`` is VIA's mark for no value. Subset,
+duration and rate are attributes of the whole file.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tadkit.annotations.formats.source import Known, Source, SourceVideo, action, described, file_of, name_of_file
+from tadkit.annotations.formats.reports import MALFORMED, counted, malformed, named
+from tadkit.annotations.formats.source import (
+    Known,
+    Source,
+    SourceVideo,
+    action,
+    described,
+    file_of,
+    files_of,
+    merged,
+    name_of_file,
+    read_each,
+    read_text,
+)
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json, write_text
+from tadkit.records import Annotation
 
 _SEGMENT_ANCHOR, _FILE_ANCHOR = "FILE1_Z2_XY0", "FILE1_Z0_XY0"
 _NAMES = ("action", "TEMPORAL-SEGMENTS")
 _VIDEO, _LOCAL = 4, 1
-_SELECT, _TEXT = 4, 1
+_TEXT, _SELECT = 1, 4
+_UNSET = ("", "_DEFAULT")
 _OF_FILE = ("subset", "duration_s", "fps")
 
 
@@ -36,52 +57,190 @@ _CONFIG = {
 }
 
 
-def read_via(path: Path) -> Source:
-    """Read a project.
+def read_via(path: Path, known: Known) -> Source:
+    """Read a project (JSON) or an export (CSV), or all of a folder.
 
     Raises:
-        AnnotationError: not in this format, or a segment without a class.
+        AnnotationError: no file is in this format.
     """
-    content = read_json(path, error=AnnotationError)
+    source = read_each(files_of(path, "*.json", "*.csv"), lambda file: _file(file, known))
+    counts = Counter(video.name for video in source.videos)
+    twice = sorted(name for name, count in counts.items() if count > 1)
+    videos = tuple(video for video in source.videos if counts[video.name] == 1)
+    lost = counted("videos are labelled more than once and left out; keep one of their views or projects", twice)
+    return merged(
+        [Source(videos, source.remarks, source.losses), Source((), losses=tuple(f"{path}: {one}" for one in lost))]
+    )
+
+
+def _file(path: Path, known: Known) -> Source:
+    try:
+        return _project(path, known)
+    except MALFORMED as cause:
+        raise malformed(path, "via", cause) from cause
+
+
+def _project(path: Path, known: Known) -> Source:
+    content = _of_csv(path) if path.suffix.lower() == ".csv" else read_json(path, error=AnnotationError)
+    if isinstance(content, dict) and "_via_img_metadata" in content:
+        raise AnnotationError(f"{path}: a project of VIA 2, which labels pictures and has no times; label it in VIA 3")
     if not isinstance(content, dict) or not {"file", "metadata", "attribute", "view"} <= set(content):
         raise AnnotationError(f"{path}: expected a VIA 3 project with 'file', 'view', 'attribute' and 'metadata'")
-    names = {vid: _name(content, vid, path) for vid in content["view"]}
-    found: dict[str, list[Any]] = {vid: [] for vid in names}
-    of_file: dict[str, dict[str, str]] = {vid: {} for vid in names}
-    others = 0
-    for item in content["metadata"].values():
-        vid, z = str(item.get("vid")), item.get("z") or []
-        if vid not in names:
-            raise AnnotationError(f"{path}: metadata of the unknown view '{vid}'")
-        if len(z) == 2 and not item.get("xy"):
-            where = f"{path}: '{names[vid]}'"
-            found[vid].append(action(z[0], z[1], _label(content["attribute"], item.get("av") or {}, where), where))
-        elif not z and not item.get("xy"):
-            of_file[vid] |= {content["attribute"][key]["aname"]: value for key, value in (item.get("av") or {}).items()}
-        else:
-            others += 1
-    videos = tuple(described(names[vid], found[vid], of_file[vid], f"{path}: '{names[vid]}'") for vid in names)
-    remark = f"{path}: {others} regions or single moments that are not segments are left out"
-    return Source(videos, (remark,) if others else ())
+    return _Project(path, content, known).read()
 
 
-def _name(content: Mapping[str, Any], vid: str, path: Path) -> str:
-    files = content["view"][vid].get("fid_list") or []
-    if len(files) != 1 or str(files[0]) not in content["file"]:
-        raise AnnotationError(f"{path}: view '{vid}' shows {len(files)} files; expected one video per view")
-    file = content["file"][str(files[0])]
-    return name_of_file(str(file.get("fname") or file.get("src")))
+class _Project:
+    """One project: its segments become actions, and everything else is counted with its place."""
+
+    def __init__(self, path: Path, content: Mapping[str, Any], known: Known) -> None:
+        self.path, self.content, self.known = path, content, known
+        self.attributes: Mapping[str, Any] = content["attribute"]
+        self.metadata = {key: item for key, item in content["metadata"].items() if isinstance(item, dict)}
+        self.remarks: list[str] = []
+        odd = [key for key in content["metadata"] if key not in self.metadata]
+        self.lost: list[str] = [f"metadata '{key}' is not an object" for key in odd]
+        self.without_class: list[str] = []
+        self.moments: list[str] = []
+        self.regions: list[str] = []
+
+    def read(self) -> Source:
+        """All videos of the project."""
+        names = {vid: name for vid in self.content["view"] if (name := self._name(vid)) is not None}
+        found: dict[str, list[Annotation]] = {vid: [] for vid in names}
+        of_file: dict[str, dict[str, str]] = {vid: {} for vid in names}
+        class_of = self._class_attribute()
+        for key, item in self.metadata.items():
+            vid, z, values = str(item.get("vid")), item.get("z") or [], item.get("av") or {}
+            if vid not in self.content["view"]:
+                self.lost.append(f"metadata '{key}' is of the unknown view '{vid}'")
+            if vid not in names:
+                continue
+            where = f"'{names[vid]}' {z} ({key})"
+            if len(z) == 2:
+                found[vid] += self._actions(z, self._labels(class_of, values), where)
+            elif item.get("xy"):
+                self.regions.append(where)
+            elif z:
+                self.moments.append(where)
+            else:
+                of_file[vid] |= {self.attributes[aid]["aname"]: value for aid, value in values.items()}
+        places = {vid: f"{self.path}: '{name}'" for vid, name in names.items()}
+        videos = tuple(described(names[vid], found[vid], of_file[vid], places[vid]) for vid in names)
+        remarks = (*self.remarks, *counted("regions of single frames are left out", self.regions))
+        losses = (
+            *self.lost,
+            *counted("segments have no class; give their attribute a value in VIA", self.without_class),
+            *counted("labels of single moments are not segments", self.moments),
+        )
+        return Source(
+            videos, tuple(f"{self.path}: {one}" for one in remarks), tuple(f"{self.path}: {one}" for one in losses)
+        )
+
+    def _name(self, vid: str) -> str | None:
+        """The name of a view's video; None if it does not show exactly one file."""
+        files = self.content["view"][vid].get("fid_list") or []
+        if len(files) != 1 or str(files[0]) not in self.content["file"]:
+            self.lost.append(f"view '{vid}' shows {len(files)} files and is left out; expected one video per view")
+            return None
+        file = self.content["file"][str(files[0])]
+        return name_of_file(str(file.get("fname") or file.get("src")))
+
+    def _class_attribute(self) -> str | None:
+        """The attribute that holds the classes; None if no segment has a value."""
+        filled: Counter[str] = Counter()
+        for item in self.metadata.values():
+            if len(item.get("z") or []) == 2:
+                filled.update(aid for aid, value in (item.get("av") or {}).items() if str(value).strip() not in _UNSET)
+        if self.known.attribute is not None:
+            return self._named(self.known.attribute)
+        anchored = [aid for aid in filled if self._of(aid, "anchor_id", _SEGMENT_ANCHOR) == _SEGMENT_ANCHOR]
+        candidates = sorted(anchored or filled, key=self._preference)
+        if len(candidates) > 1:
+            others = [str(self._of(aid, "aname", aid)) for aid in candidates[1:]]
+            taken = self._of(candidates[0], "aname", candidates[0])
+            self.remarks.append(
+                f"classes are the values of the attribute '{taken}'; those of {named(others)} are not used; "
+                "--attribute NAME chooses another"
+            )
+        return candidates[0] if candidates else None
+
+    def _named(self, name: str) -> str:
+        found = [aid for aid in self.attributes if name in (self._of(aid, "aname", ""), aid)]
+        if not found:
+            names = named(str(self._of(aid, "aname", aid)) for aid in self.attributes) or "none"
+            raise AnnotationError(f"{self.path}: no attribute '{name}'; attributes: {names}")
+        return min(found, key=lambda aid: self._of(aid, "anchor_id", "") != _SEGMENT_ANCHOR)
+
+    def _of(self, aid: str, key: str, default: Any) -> Any:
+        attribute = self.attributes.get(aid)
+        return attribute.get(key, default) if isinstance(attribute, Mapping) else default
+
+    def _preference(self, aid: str) -> tuple[bool, bool, int]:
+        order = list(self.attributes)
+        place = order.index(aid) if aid in order else len(order)
+        return self._of(aid, "aname", "") not in _NAMES, self._of(aid, "type", _TEXT) == _TEXT, place
+
+    def _labels(self, aid: str | None, values: Mapping[str, Any]) -> list[str]:
+        """The classes that a segment's values name."""
+        value = str(values.get(aid or "", "")).strip()
+        if aid is None or value in _UNSET:
+            return []
+        options = self._of(aid, "options", {}) or {}
+        if self._of(aid, "type", _SELECT if options else _TEXT) == _TEXT:
+            return [value]
+        chosen = [value] if value in options else [part.strip() for part in value.split(",")]
+        if all(part in options for part in chosen):
+            return [str(options[part]).strip() for part in chosen if str(options[part]).strip() not in _UNSET]
+        return [] if options and all(part.isdigit() for part in chosen) else [value]
+
+    def _actions(self, z: Sequence[Any], labels: Sequence[str], where: str) -> list[Annotation]:
+        if not labels:
+            self.without_class.append(where)
+        try:
+            return [action(z[0], z[1], label, where) for label in labels]
+        except AnnotationError as error:
+            self.lost.append(str(error))
+            return []
 
 
-def _label(attributes: Mapping[str, Any], values: Mapping[str, Any], where: str) -> str:
-    fitting = [key for key in values if attributes.get(key, {}).get("anchor_id") == _SEGMENT_ANCHOR]
-    fitting = [key for key in fitting if attributes[key].get("aname") in _NAMES] or fitting
-    chosen = str(values[fitting[0]]).strip() if fitting else ""
-    options = (attributes[fitting[0]].get("options") or {}) if fitting else {}
-    parts = chosen.split(",")
-    if not chosen or (len(parts) > 1 and all(part in options for part in parts)):
-        raise AnnotationError(f"{where} has a segment without one class; give its attribute one value in VIA")
-    return str(options.get(chosen, chosen)).strip()
+def _of_csv(path: Path) -> dict[str, Any]:
+    """The project that a CSV export describes in its comments and lists in its rows.
+
+    Raises:
+        AnnotationError: not an export of VIA 3.
+    """
+    text = read_text(path)
+    said = dict(re.findall(r"^# (\w+) = (.*)$", text, re.MULTILINE))
+    columns = [column.strip() for column in said.get("CSV_HEADER", "").split(",") if column.strip()]
+    if not {"metadata_id", "file_list", "metadata"} <= set(columns):
+        raise AnnotationError(
+            f"{path}: no line '# CSV_HEADER = metadata_id,file_list,...'; expected an export of VIA 3"
+        )
+    attributes = json.loads(said.get("ATTRIBUTE") or said.get("ATTRIBUTES") or "{}")
+    files: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith("#") and line.strip()]
+    for place, row in enumerate(csv.reader(io.StringIO("".join(lines), newline=""))):
+        cells = dict(zip(columns, row, strict=False))
+        listed = json.loads(cells["file_list"])
+        vid = files.setdefault(json.dumps(listed), {"vid": str(len(files) + 1), "names": listed})["vid"]
+        ends = [cells[key] for key in ("temporal_segment_start", "temporal_segment_end") if cells.get(key)]
+        z = json.loads(cells["temporal_coordinates"]) if "temporal_coordinates" in cells else ends
+        metadata[f"row {place + 1}"] = {
+            "vid": vid,
+            "z": z,
+            "xy": json.loads(cells.get("spatial_coordinates") or "[]"),
+            "av": json.loads(cells["metadata"]),
+        }
+    named_files = {(one["vid"], n): name for one in files.values() for n, name in enumerate(one["names"])}
+    return {
+        "attribute": {aid: one if isinstance(one, dict) else {"aname": one} for aid, one in attributes.items()},
+        "file": {f"{vid}.{n}": {"fname": name} for (vid, n), name in named_files.items()},
+        "view": {
+            one["vid"]: {"fid_list": [f"{one['vid']}.{n}" for n in range(len(one["names"]))]} for one in files.values()
+        },
+        "metadata": metadata,
+    }
 
 
 def write_via(path: Path, videos: Sequence[SourceVideo], known: Known) -> None:

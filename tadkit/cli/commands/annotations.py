@@ -12,9 +12,9 @@ import click
 
 from tadkit.annotations.forms import Format, Tool
 from tadkit.annotations.presets import PresetName
-from tadkit.cli.console import TerminalProgress, print_line, print_note, print_table, print_warning
+from tadkit.cli.console import TerminalProgress, print_line, print_note, print_table, print_warning, show_error
 from tadkit.cli.options import PATH, POSITIVE, example
-from tadkit.errors import printable
+from tadkit.errors import AnnotationError, printable
 
 if TYPE_CHECKING:
     from tadkit.annotations.convert import SubsetCounts
@@ -28,6 +28,7 @@ FORMATS, TOOLS, PRESETS = get_args(Format), get_args(Tool), get_args(PresetName)
     epilog=example(
         "tadkit data convert thumos_gt.json --out thumos14.json",
         "tadkit data convert labels.boris --videos videos --out annotations.json",
+        "tadkit data convert cvat.xml --videos videos --attribute action --out annotations.json",
         "tadkit data convert examples/room.json --to elan --out elan",
     ),
 )
@@ -49,9 +50,13 @@ FORMATS, TOOLS, PRESETS = get_args(Format), get_args(Tool), get_args(PresetName)
 @click.option("--present-only", is_flag=True, help="Leave out videos that are not in --videos.")
 @click.option("--classes", type=PATH, metavar="FILE", help="Class list, for sources that number their classes.")
 @click.option("--fps", type=POSITIVE, metavar="HZ", help="Frame rate, for formats that count frames.")
+@click.option("--attribute", metavar="NAME", help="CVAT, VIA: attribute with the classes; Label Studio: control.")
+@click.option("--rater", metavar="NAME", help="Label Studio: whose labels to use, by number or address.")
 @click.option("--noun", is_flag=True, help="EPIC-KITCHENS: label by noun, not by verb.")
 @click.option("--json", "as_json", is_flag=True, help="Print counts as JSON.")
+@click.pass_context
 def convert(
+    ctx: click.Context,
     source: Path,
     form: Format | None,
     to: str,
@@ -62,13 +67,15 @@ def convert(
     present_only: bool,
     classes: Path | None,
     fps: float | None,
+    attribute: str | None,
+    rater: str | None,
     noun: bool,
     as_json: bool,
 ) -> None:
     """Convert annotations in SOURCE, a file or folder, to tadkit's JSON or to an annotation tool's format.
 
     Subsets are renamed to training, validation and testing (docs/data.md). What is left out or assumed is reported on
-    stderr.
+    stderr. If labels could not be converted, the others are written and the exit code is 6.
     """
     from tadkit.annotations.convert import convert as run
 
@@ -85,17 +92,22 @@ def convert(
         classes=classes,
         fps=fps,
         noun=noun,
+        attribute=attribute,
+        rater=rater,
     )
     for remark in result.remarks:
         print_warning(remark)
+    for loss in result.losses:
+        show_error(AnnotationError(loss))
     if form is None:
         print_note(f"{source}: read as {result.form}; use --from to choose another format")
     if as_json:
         counts = {name: asdict(of_subset) for name, of_subset in result.counts.items()}
         click.echo(json.dumps({"form": result.form, "out": str(out), "subsets": counts}, indent=1))
-        return
-    print_line(f"{out}: written")
-    _print_counts(result.counts)
+    else:
+        print_line(f"{out}: written")
+        _print_counts(result.counts)
+    ctx.exit(AnnotationError.exit_code if result.losses else 0)
 
 
 def _print_counts(counts: Mapping[str, SubsetCounts]) -> None:

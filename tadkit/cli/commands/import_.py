@@ -9,7 +9,7 @@ import click
 
 from tadkit.cli.console import TerminalProgress, print_line, print_note, show_error
 from tadkit.cli.options import PATH, POSITIVE, InOrder, example, refuse_output
-from tadkit.interop import Source
+from tadkit.interop import Source, TableLayout
 
 
 @click.group("import", cls=InOrder, epilog=example("tadkit import features i3d --out features.h5 --stride 4 --fps 30"))
@@ -36,6 +36,14 @@ def import_() -> None:
 @click.option(
     "--rescaled", is_flag=True, help="Steps are spread evenly over the annotated durations; --stride is not used."
 )
+@click.option(
+    "--csv",
+    "layout",
+    type=click.Choice(get_args(TableLayout)),
+    default="detect",
+    show_default=True,
+    help="What csv files have besides features.",
+)
 @click.pass_context
 def features(
     ctx: click.Context,
@@ -47,8 +55,12 @@ def features(
     fps: float | None,
     channels_first: bool,
     rescaled: bool,
+    layout: TableLayout,
 ) -> None:
     """Import features from DIR: one .npy, .npz, .pt, .csv or .h5 per video, or one .h5 with a dataset per video.
+
+    RGB and flow may be in two files, NAME_rgb.npy and NAME_flow.npy, with NAME_fps.npy and NAME_timestamps_ms.npy, as
+    video_features writes them; the time stamps then place the steps.
 
     Step k is placed at the centre of the frames it covers: (k * stride + (clip_frames - 1) / 2) / fps seconds. Options
     override values in the files (npz and h5 may contain stride, clip_frames and fps), which override the fps of the
@@ -67,6 +79,7 @@ def features(
             fps=fps,
             channels_first=channels_first,
             rescaled=rescaled,
+            layout=layout,
             progress=progress,
         )
     print_line(

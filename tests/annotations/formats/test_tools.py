@@ -108,7 +108,7 @@ def test_label_studio_in_seconds_needs_no_rate(tmp_path):
     path = label_studio(tmp_path / "a.json", region, other, video="/data/local-files/?d=films/v.mp4")
     source = read_annotations(path, "label-studio", Known())
     assert source.videos == (SourceVideo("v", (Annotation(1.0, 2.5, "walk"),), "", 9.5),)
-    assert "1 regions or answers that are not timeline segments" in source.remarks[0]
+    assert "1 answers about whole videos are left out" in source.remarks[0]
 
 
 def test_label_studio_s_short_form_holds_the_regions_among_the_data(tmp_path):
@@ -141,7 +141,7 @@ def test_via_takes_the_class_from_the_options_of_the_segment_attribute(tmp_path)
     path.write_text(json.dumps(project))
     source = read_annotations(path, "via", Known())
     assert source.videos == (SourceVideo("v", WALK),)
-    assert "1 regions or single moments" in source.remarks[0]
+    assert "1 regions of single frames are left out" in source.remarks[0]
 
 
 def test_elan_s_video_gives_the_name_although_its_sound_is_listed_first(tmp_path):
