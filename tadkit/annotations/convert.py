@@ -19,6 +19,7 @@ from tadkit.annotations.formats import (
     write_annotations,
 )
 from tadkit.annotations.formats.source import number
+from tadkit.annotations.placing import inside, read_starts, started
 from tadkit.annotations.video_times import VideoTimes
 from tadkit.errors import AnnotationError, UsageError
 from tadkit.records import AMBIGUOUS, Dataset, VideoRecord, check_subset, write_dataset
@@ -26,6 +27,9 @@ from tadkit.video.discovery import find_video
 
 _NUMBERED: tuple[Format, ...] = ("multithumos", "charades", "epic-kitchens")
 _IN_FRAMES: tuple[Tool, ...] = ("cvat", "label-studio")
+_WITH_SUBJECTS: tuple[Tool, ...] = ("boris", "elan")
+_MOST = 5
+"""Losses that an error names."""
 _NAMES = ("video", "name", "id", "video_id")
 _SECONDS = ("seconds", "duration", "duration_s", "duration_second", "length")
 _FRAMES = ("count", "frames", "numFrame", "duration_frame")
@@ -52,11 +56,19 @@ class SubsetCounts:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted: the source's format, counts by subset (sorted by name), and remarks on what was left out."""
+    """What was converted.
+
+    Attributes:
+        form: the source's format.
+        counts: counts by subset, sorted by name.
+        remarks: what was assumed, or left out without losing a label.
+        losses: labels that were not converted, each with its place and the reason.
+    """
 
     form: Format
     counts: Mapping[str, SubsetCounts]
     remarks: tuple[str, ...]
+    losses: tuple[str, ...] = ()
 
 
 def convert(
@@ -72,8 +84,13 @@ def convert(
     fps: float | None = None,
     noun: bool = False,
     present_only: bool = False,
+    tiers: Sequence[str] = (),
+    tier_types: Sequence[str] = (),
+    subjects: Sequence[str] = (),
+    observations: Sequence[str] = (),
+    starts: Path | None = None,
 ) -> Conversion:
-    """Convert annotations.
+    """Convert annotations; what cannot be converted is in the result, and the rest is written.
 
     Args:
         source: file or folder.
@@ -87,6 +104,12 @@ def convert(
         fps: frame rate of frame-based formats, used when neither source nor video gives one.
         noun: EPIC-KITCHENS: use nouns as labels instead of verbs.
         present_only: leave out videos without a file in ``videos``, with a remark.
+        tiers: ELAN: names or patterns of the tiers to read; empty reads all.
+        tier_types: ELAN: the same for linguistic types.
+        subjects: BORIS's subjects or ELAN's participants to read; empty reads all.
+        observations: BORIS's observations to read; empty reads all.
+        starts: csv file of what the labels' clock shows at the first frame of each video, for sources on another
+            clock than their videos.
 
     Raises:
         AnnotationError: the source cannot be read or has no video, a subset does not exist, or a duration is missing.
@@ -101,33 +124,48 @@ def convert(
         noun=noun,
         fps=fps,
         frame_times={} if videos is None else VideoTimes(videos),
+        tiers=tuple(tiers),
+        tier_types=tuple(tier_types),
+        subjects=tuple(subjects),
+        observations=tuple(observations),
     )
     form = guess(source) if form is None else form
-    _refuse_unused(form, to, classes=classes, fps=fps, noun=noun)
+    _refuse_unused(form, to, known)
     _refuse_own_place(source, form, out, to)
     read = read_annotations(source, form, known)
     if not read.videos:
         raise AnnotationError("; ".join((f"{source}: no labelled video", *read.remarks)))
     lengths = {name: entry for path in durations for name, entry in read_durations(path, known).items()}
-    remarks, kept = list(read.remarks), _of_subsets(read.videos, subsets, source)
+    remarks, losses = list(read.remarks), list(read.losses)
+    moved = read.videos if starts is None else started(read.videos, read_starts(starts), starts)
+    kept = _of_subsets(moved, subsets, source)
     if videos is not None and present_only:
         kept = _present(kept, videos, source, remarks)
     kept = [_completed(video, lengths, known) for video in kept]
+    kept, outside, late = inside(kept, form, source)
+    remarks, losses = [*remarks, *late], [*losses, *outside]
     if to is None:
         kept = _without_ambiguous_only(kept, source, remarks)
-        write_dataset(out, Dataset({video.name: _record(video, kept, source, videos) for video in kept}))
+        kept = _with_durations(kept, source, videos, losses)
+        write_dataset(out, Dataset({video.name: _record(video) for video in kept}))
     else:
         write_annotations(out, to, kept, known)
-    return Conversion(form, counted(kept), tuple(remarks))
+    return Conversion(form, counted(kept), tuple(remarks), tuple(losses))
 
 
-def _refuse_unused(form: Format, to: Tool | None, *, classes: Path | None, fps: float | None, noun: bool) -> None:
-    if noun and form != "epic-kitchens":
-        raise UsageError(f"--noun applies to epic-kitchens only, and this is {form}; leave it out")
-    if classes is not None and form not in _NUMBERED:
-        raise UsageError(f"--classes applies only to {', '.join(_NUMBERED)}, and this is {form}; leave it out")
-    if fps is not None and not {form, to} & set(_IN_FRAMES):
-        raise UsageError(f"--fps applies only to {', '.join(_IN_FRAMES)}, not to {form}; leave it out")
+def _refuse_unused(form: Format, to: Tool | None, known: Known) -> None:
+    rules: tuple[tuple[str, bool, tuple[Format, ...], set[Format | Tool | None]], ...] = (
+        ("--noun", known.noun, ("epic-kitchens",), {form}),
+        ("--classes", known.classes is not None, _NUMBERED, {form}),
+        ("--fps", known.fps is not None, _IN_FRAMES, {form, to}),
+        ("--tier", bool(known.tiers), ("elan",), {form}),
+        ("--tier-type", bool(known.tier_types), ("elan",), {form}),
+        ("--subject", bool(known.subjects), _WITH_SUBJECTS, {form}),
+        ("--observation", bool(known.observations), ("boris",), {form}),
+    )
+    for option, given, forms, used in rules:
+        if given and not used & set(forms):
+            raise UsageError(f"{option} applies only to {', '.join(forms)}, and this is {form}; leave it out")
 
 
 def _refuse_own_place(source: Path, form: Format, out: Path, to: Tool | None) -> None:
@@ -207,15 +245,29 @@ def _completed(video: SourceVideo, lengths: Mapping[str, float], known: Known) -
     return replace(video, duration_s=duration_s or times.duration_s, fps=video.fps or times.fps)
 
 
-def _record(video: SourceVideo, videos: Sequence[SourceVideo], source: Path, folder: Path | None) -> VideoRecord:
-    if video.duration_s is None:
-        count = sum(other.duration_s is None for other in videos)
-        others = f" ({count} videos in all)" if count > 1 else ""
-        no_file = "or --videos DIR" if folder is None else f"or put {video.name}.mp4 into {folder}"
-        raise AnnotationError(
-            f"{source}: '{video.name}'{others} has no duration; "
-            f"give --durations FILE.csv (columns video,seconds) {no_file}"
-        )
+def _with_durations(
+    videos: Sequence[SourceVideo], source: Path, folder: Path | None, losses: list[str]
+) -> list[SourceVideo]:
+    """Videos of known duration; the others are losses, unless there is no other."""
+    kept = [video for video in videos if video.duration_s is not None]
+    unknown = [video for video in videos if video.duration_s is None]
+    if not unknown:
+        return kept
+    others = f" ({len(unknown)} videos in all)" if len(unknown) > 1 else ""
+    first = unknown[0].name
+    no_file = "or --videos DIR" if folder is None else f"or put {first}.mp4 into {folder}"
+    way_out = f"give --durations FILE.csv (columns video,seconds) {no_file}"
+    if not kept:
+        raise AnnotationError("; ".join((f"{source}: '{first}'{others} has no duration; {way_out}", *losses[:_MOST])))
+    losses += [
+        f"{source}: '{video.name}' has no duration and is left out with its {len(video.annotations)} actions; {way_out}"
+        for video in unknown
+    ]
+    return kept
+
+
+def _record(video: SourceVideo) -> VideoRecord:
+    assert video.duration_s is not None
     return VideoRecord(video.name, video.duration_s, video.subset, video.annotations, video.fps)
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tadkit.annotations.formats.clock import from_clock
 from tadkit.annotations.formats.numbered import NUMBERS_ONLY, label_of
 from tadkit.annotations.formats.source import (
     Known,
     Source,
     SourceVideo,
     action,
-    from_clock,
     gathered,
     number,
     read_table,

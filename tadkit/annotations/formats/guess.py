@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tadkit.annotations.formats.elan import NOT_ANNOTATIONS
+from tadkit.annotations.formats.plain_csv import is_plain_heading
 from tadkit.annotations.formats.source import read_text
 from tadkit.annotations.forms import Format
 from tadkit.errors import AnnotationError
@@ -23,6 +25,10 @@ _WAYS_OUT = {
     ".gz": "unpack it first, with: gunzip",
     ".zip": "unpack it first",
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "export or save it as CSV or TSV"),
+    **{
+        suffix: f"it holds {kind} of ELAN and no annotations; give the .eaf file"
+        for suffix, kind in NOT_ANNOTATIONS.items()
+    },
 }
 
 
@@ -57,7 +63,8 @@ def _of_folder(path: Path) -> Format | None:
     found = {form for pattern, form in signs if next(path.glob(pattern), None) is not None}
     for pattern in ("*.xml", "*.tsv", "*.csv"):
         if not found:
-            found |= {form for file in sorted(path.glob(pattern))[:1] if (form := _of_file(file)) in ("cvat", "boris")}
+            forms = {_of_file(file) for file in sorted(path.glob(pattern))[:1]}
+            found |= {form for form in forms if form in ("cvat", "boris", "csv")}
     return found.pop() if len(found) == 1 else None
 
 
@@ -69,7 +76,7 @@ def _of_file(path: Path) -> Format | None:
             return "elan"
         case ".xml":
             return _of_xml(path)
-        case ".csv" | ".tsv":
+        case ".csv" | ".tsv" | ".txt":
             return _of_table(path)
         case ".json":
             return _of_json(read_json(path, error=AnnotationError))
@@ -93,7 +100,9 @@ def _of_table(path: Path) -> Format | None:
     )
     first = {cell.strip() for cell in lines[0].split(",")} if lines else set()
     found: list[Format] = [form for wanted, form in headings if wanted <= first]
-    if any("Behavior" in re.split(r"[,\t]", line) for line in lines[:50]):
+    if lines and is_plain_heading(lines[0]):
+        found = ["csv"]
+    if any("Behavior" in re.split(r"[,;\t]", line.replace('"', "")) for line in lines[:50]):
         found.append("boris")
     return found[0] if len(found) == 1 else None
 

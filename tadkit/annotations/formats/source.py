@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,8 +18,6 @@ from defusedxml.ElementTree import fromstring
 from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, shown
-
-_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,17 @@ class SourceVideo:
 
 @dataclass(frozen=True)
 class Source:
-    """Videos of a source, and a remark for everything that was left out or assumed."""
+    """What was read from a source.
+
+    Attributes:
+        videos: its annotated videos.
+        remarks: a line for each assumption, and for what the format leaves out by design.
+        losses: a line for each annotation, video or file that could not be read, naming its place.
+    """
 
     videos: tuple[SourceVideo, ...]
     remarks: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,20 @@ class Known:
         noun: EPIC-KITCHENS: use nouns as labels instead of verbs.
         fps: frame rate of frame-based formats, used when neither source nor video gives one.
         frame_times: rate or time stamps of some videos.
+        tiers: ELAN: names or patterns (``*``, ``?``) of the tiers to read; empty reads all.
+        tier_types: ELAN: the same for the linguistic types of tiers.
+        subjects: BORIS's subjects, or ELAN's participants, to read; empty reads all.
+        observations: BORIS: observations to read; empty reads all.
     """
 
     classes: Mapping[str, str] | None = None
     noun: bool = False
     fps: float | None = None
     frame_times: Mapping[str, FrameTimes] = field(default_factory=dict)
+    tiers: tuple[str, ...] = ()
+    tier_types: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    observations: tuple[str, ...] = ()
 
     def times_of(self, video: str, *, fps: float | None = None) -> FrameTimes:
         """When the frames of ``video`` are shown; ``fps`` is the source's own rate."""
@@ -101,30 +114,54 @@ def action(start: Any, end: Any, label: str, where: str) -> Annotation:
     return Annotation(number(start, f"{where} start"), number(end, f"{where} end"), label)
 
 
-def forward(source: Source, path: Path) -> Source:
-    """The source without segments that end before they start (Charades has seven); a remark names each."""
+def forward(source: Source, path: Path, *, published: int = 0) -> Source:
+    """The source without segments that end before they start, which are a loss.
+
+    Args:
+        source: what was read.
+        path: its place.
+        published: number of such segments that the published files have; up to that many are a remark.
+    """
     wrong = [(video.name, a) for video in source.videos for a in video.annotations if a.end_s < a.start_s]
     if not wrong:
         return source
     named = ", ".join(f"'{name}' [{a.start_s:g}, {a.end_s:g}]" for name, a in wrong)
-    remark = f"{path}: {len(wrong)} segments end before they start and are left out: {named}"
-    videos = (
+    said = f"{path}: {len(wrong)} segments end before they start and are left out: {named}"
+    videos = tuple(
         replace(video, annotations=tuple(a for a in video.annotations if a.end_s >= a.start_s))
         for video in source.videos
     )
-    return Source(tuple(videos), (*source.remarks, remark))
+    if len(wrong) <= published:
+        return Source(videos, (*source.remarks, said), source.losses)
+    return Source(videos, source.remarks, (*source.losses, said))
 
 
-def from_clock(text: str, where: str) -> float:
-    """Seconds of ``hh:mm:ss.ss``, ``mm:ss`` or plain seconds.
+def merged(sources: Iterable[Source]) -> Source:
+    """Several sources as one."""
+    listed = list(sources)
+    return Source(
+        tuple(video for source in listed for video in source.videos),
+        tuple(remark for source in listed for remark in source.remarks),
+        tuple(loss for source in listed for loss in source.losses),
+    )
+
+
+def read_each(files: Sequence[Path], read: Callable[[Path], Source]) -> Source:
+    """Read files of a folder; one that cannot be read is a loss, unless none can be read.
 
     Raises:
-        AnnotationError: anything else.
+        AnnotationError: no file can be read.
     """
-    seconds = 0.0
-    for part in text.strip().split(":"):
-        seconds = seconds * 60 + number(part, where, unit="a time such as 00:01:23.45")
-    return round(seconds, _DECIMALS)
+    found: list[Source] = []
+    failed: list[str] = []
+    for file in files:
+        try:
+            found.append(read(file))
+        except AnnotationError as error:
+            failed.append(str(error))
+    if not found:
+        raise AnnotationError(failed[0] if len(failed) == 1 else f"{failed[0]} (and {len(failed) - 1} more files)")
+    return merged([*found, Source((), losses=tuple(failed))])
 
 
 def gathered(rows: Iterable[tuple[str, Annotation]]) -> dict[str, list[Annotation]]:

@@ -12,8 +12,9 @@ import click
 
 from tadkit.annotations.forms import Format, Tool
 from tadkit.annotations.presets import PresetName
-from tadkit.cli.console import TerminalProgress, print_line, print_note, print_table, print_warning
+from tadkit.cli.console import TerminalProgress, print_line, print_note, print_table, print_warning, show_error
 from tadkit.cli.options import PATH, POSITIVE, example
+from tadkit.errors import AnnotationError
 
 if TYPE_CHECKING:
     from tadkit.annotations.convert import SubsetCounts
@@ -27,6 +28,7 @@ FORMATS, TOOLS, PRESETS = get_args(Format), get_args(Tool), get_args(PresetName)
     epilog=example(
         "tadkit data convert thumos_gt.json --out thumos14.json",
         "tadkit data convert labels.boris --videos videos --out annotations.json",
+        "tadkit data convert talk.eaf --tier phase --videos videos --out annotations.json",
         "tadkit data convert examples/room.json --to elan --out elan",
     ),
 )
@@ -48,9 +50,22 @@ FORMATS, TOOLS, PRESETS = get_args(Format), get_args(Tool), get_args(PresetName)
 @click.option("--present-only", is_flag=True, help="Leave out videos that are not in --videos.")
 @click.option("--classes", type=PATH, metavar="FILE", help="Class list, for sources that number their classes.")
 @click.option("--fps", type=POSITIVE, metavar="HZ", help="Frame rate, for formats that count frames.")
+@click.option("--tier", "tiers", multiple=True, metavar="NAME", help="ELAN: read only this tier. May be repeated.")
+@click.option(
+    "--tier-type", "tier_types", multiple=True, metavar="NAME", help="ELAN: read only tiers of this linguistic type."
+)
+@click.option(
+    "--subject", "subjects", multiple=True, metavar="NAME", help="BORIS: read only this subject; ELAN: participant."
+)
+@click.option("--observation", "observations", multiple=True, metavar="NAME", help="BORIS: read only this observation.")
+@click.option(
+    "--starts", type=PATH, metavar="FILE", help="CSV of video,start: what the labels' clock shows at the first frame."
+)
 @click.option("--noun", is_flag=True, help="EPIC-KITCHENS: label by noun, not by verb.")
-@click.option("--json", "as_json", is_flag=True, help="Print counts as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print counts, assumptions and losses as JSON.")
+@click.pass_context
 def convert(
+    ctx: click.Context,
     source: Path,
     form: Format | None,
     to: str,
@@ -61,15 +76,23 @@ def convert(
     present_only: bool,
     classes: Path | None,
     fps: float | None,
+    tiers: tuple[str, ...],
+    tier_types: tuple[str, ...],
+    subjects: tuple[str, ...],
+    observations: tuple[str, ...],
+    starts: Path | None,
     noun: bool,
     as_json: bool,
 ) -> None:
     """Convert annotations in SOURCE, a file or folder, to tadkit's JSON or to an annotation tool's format.
 
     Subsets are renamed to training, validation and testing (docs/data.md). What is left out or assumed is reported on
-    stderr.
+    stderr. If labels could not be converted, the others are written and the exit code is 6.
+
+    --tier, --tier-type, --subject and --observation may be repeated, and take patterns with * and ?.
     """
     from tadkit.annotations.convert import convert as run
+    from tadkit.annotations.findings import MOST_ERRORS
 
     tool: Tool | None = None if to == "tadkit" else to  # type: ignore[assignment] # click checks it
     result = run(
@@ -84,17 +107,28 @@ def convert(
         classes=classes,
         fps=fps,
         noun=noun,
+        tiers=tiers,
+        tier_types=tier_types,
+        subjects=subjects,
+        observations=observations,
+        starts=starts,
     )
     for remark in result.remarks:
         print_warning(remark)
+    for loss in result.losses[:MOST_ERRORS]:
+        show_error(AnnotationError(loss))
+    if len(result.losses) > MOST_ERRORS:
+        show_error(AnnotationError(f"{len(result.losses) - MOST_ERRORS} more losses; --json lists all"))
     if form is None:
         print_note(f"{source}: read as {result.form}; use --from to choose another format")
     if as_json:
         counts = {name: asdict(of_subset) for name, of_subset in result.counts.items()}
-        click.echo(json.dumps({"form": result.form, "out": str(out), "subsets": counts}, indent=1))
-        return
-    print_line(f"{out}: written")
-    _print_counts(result.counts)
+        said = {"remarks": result.remarks, "losses": result.losses}
+        click.echo(json.dumps({"form": result.form, "out": str(out), "subsets": counts, **said}, indent=1))
+    else:
+        print_line(f"{out}: written")
+        _print_counts(result.counts)
+    ctx.exit(AnnotationError.exit_code if result.losses else 0)
 
 
 def _print_counts(counts: Mapping[str, SubsetCounts]) -> None:
