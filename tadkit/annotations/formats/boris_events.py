@@ -19,7 +19,7 @@ NO_SUBJECT = "No focal subject"
 OTHER_VIEWS = "{where}: actions are those of the first player, not of {others}"
 POINTS = "{where}: {points} point events become actions of zero length"
 _DECIMALS = 6
-_LATE_S = 0.001
+_TOUCH_S = 1e-6
 Status = Literal["START", "STOP", "POINT", ""]
 """What an event does; empty if only its place among the others of its kind says so."""
 
@@ -150,13 +150,15 @@ def _together(videos: Sequence[SourceVideo]) -> SourceVideo:
 
 def _placed(one: Observation, known: Known) -> tuple[list[SourceVideo], list[str], list[str]]:
     """The videos of one observation, remarks and losses."""
+    if not one.files:
+        return [], [], []
     starts_s = [0.0]
     for media in one.files[:-1]:
         length_s = media.length_s or known.frame_times.get(media.name, FrameTimes()).duration_s
         if length_s is None:
             why = f"plays {len(one.files)} files in a row, and the length of '{media.file}' is unknown"
             return [], [], [f"{one.where} {why}; it is left out; give --videos, or convert the project file"]
-        starts_s.append(starts_s[-1] + length_s)
+        starts_s.append(round(starts_s[-1] + length_s, _DECIMALS))
     ends_s = [*starts_s[1:], float("inf")]
     videos, crossing = [], set()
     for place, (media, start_s, end_s) in enumerate(zip(one.files, starts_s, ends_s, strict=True)):
@@ -185,4 +187,4 @@ def _overlaps(action: Annotation, first_s: float, end_s: float) -> bool:
     """Whether an action, or a moment, is between two times; an action that only touches them is not."""
     if action.start_s == action.end_s:
         return first_s <= action.start_s < end_s
-    return action.start_s < end_s - _LATE_S and action.end_s > first_s + _LATE_S
+    return action.start_s < end_s - _TOUCH_S and action.end_s > first_s + _TOUCH_S
