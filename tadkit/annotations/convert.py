@@ -144,6 +144,8 @@ def convert(
     kept = [_completed(video, lengths, known) for video in kept]
     kept, outside, late = inside(kept, form, source)
     remarks, losses = [*remarks, *late], [*losses, *outside]
+    if not kept:
+        raise AnnotationError("; ".join((f"{source}: no labelled video", *losses[:_MOST])))
     if to is None:
         kept = _without_ambiguous_only(kept, source, remarks)
         kept = _with_durations(kept, source, videos, losses)

@@ -56,6 +56,7 @@ def _moved(action: Annotation, zero_s: float) -> Annotation:
 def inside(videos: Sequence[SourceVideo], form: Format, source: Path) -> tuple[list[SourceVideo], list[str], list[str]]:
     """The videos without actions that are not in them, a loss for each of those, and remarks on actions that run late.
 
+    A video of which no action is left would pass for one without actions, and is left out as well.
     Times of the calendar are in no video. The others are checked where a person labelled with a tool: an action begins
     before its video ends, and not before the video begins.
     """
@@ -70,7 +71,10 @@ def inside(videos: Sequence[SourceVideo], form: Format, source: Path) -> tuple[l
                 right.append(action)
                 if form in _AS_LABELLED and video.duration_s and action.end_s > video.duration_s + _LATE_S:
                     late.append(f"{what} ends past the end of the video, {video.duration_s:g} s; kept")
-        kept.append(replace(video, annotations=tuple(right)))
+        if right or not video.annotations:
+            kept.append(replace(video, annotations=tuple(right)))
+        else:
+            losses.append(f"{source}: no action of '{video.name}' is left, so the video is left out")
     return kept, losses, late
 
 

@@ -152,6 +152,8 @@ def _placed(one: Observation, known: Known) -> tuple[list[SourceVideo], list[str
     """The videos of one observation, remarks and losses."""
     if not one.files:
         return [], [], []
+    if one.losses and not one.actions:
+        return [], [], [f"{one.where}: no action is left, so {listed(media.name for media in one.files)} is left out"]
     starts_s = [0.0]
     for media in one.files[:-1]:
         length_s = media.length_s or known.frame_times.get(media.name, FrameTimes()).duration_s

@@ -92,6 +92,8 @@ def _document(path: Path, known: Known, seen: _Seen) -> Source:
             remarks.append(f"{path}: actions of {len(filled)} tiers are read together, choose with --tier: {there}")
     said = {str(p.get("NAME")).removeprefix(_OWN): p.text for p in root.findall("HEADER/PROPERTY")}
     video = described(name, found, said, f"{path}:")
+    if losses and not found:
+        return Source((), losses=(*losses, f"{path}: no action is left, so '{name}' is left out"))
     return Source((video,), (*remarks, *of_units, *of_labels), tuple(losses))
 
 

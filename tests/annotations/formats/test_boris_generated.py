@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.annotations.formats import Known, Source, read_annotations
+from tadkit.errors import AnnotationError
 
 Span = tuple[int, int, str, str, str]
 """Begin and end in milliseconds on the observation's clock, behaviour, subject, modifier."""
@@ -199,11 +200,16 @@ def test_a_tabular_table_gives_what_happened_within_its_interval_and_counts_what
     if not rows:
         return
     whole = {one.name: [s for s in one.spans if inside[0] <= s[0] and s[1] <= inside[1]] for one in observed}
-    there = {row["Observation id"] for row in rows}
-    cut = sum((inside[0] <= s[0] <= inside[1]) != (inside[0] <= s[1] <= inside[1]) for o in observed for s in o.spans)
+    cut = {
+        one.name: sum((inside[0] <= s[0] <= inside[1]) != (inside[0] <= s[1] <= inside[1]) for s in one.spans)
+        for one in observed
+    }
+    if not any(whole.values()):
+        with pytest.raises(AnnotationError, match="no action is left"):
+            read("e.tsv", written(rows))
+        return
     source = read("e.tsv", written(rows))
-    assert len(source.losses) == cut
-    assert_read(
-        source,
-        {name: found for o in observed if o.name in there for name, found in o.truth(whole[o.name]).items()},
-    )
+    without = sum(1 for one in observed if cut[one.name] and not whole[one.name])
+    assert len(source.losses) == sum(cut.values()) + without
+    there = [one for one in observed if whole[one.name]]
+    assert_read(source, {name: found for one in there for name, found in one.truth(whole[one.name]).items()})

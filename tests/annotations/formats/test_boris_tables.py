@@ -78,11 +78,17 @@ def test_the_offset_above_a_table_of_boris_7_is_taken_off(offset, tmp_path):
     assert read_annotations(path, "boris", Known()).videos == (SourceVideo("v", WALK[:1]),)
 
 
+START_STOP = ((1.0, "START"), (12.0, "STOP"))
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
         ([row(1.0, "START"), row(1.1, "START", id="p"), row(2.0, "STOP"), row(2.1, "STOP", id="p")], "several observ"),
-        ([row(1.0, "START", source="player #1:v.mp4;w.mp4", s="9.0")], "plays 2 files in a row, and the length"),
+        (
+            [row(t, s, source="player #1:v.mp4;w.mp4", s="9.0") for t, s in START_STOP],
+            "plays 2 files in a row, and the length",
+        ),
         ([row(1.0, "START", source="v"), row(12.0, "STOP", source="w", media="w.mp4")], "rows of different sources"),
         ([], "no event below the heading line"),
     ],

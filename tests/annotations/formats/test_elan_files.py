@@ -143,7 +143,11 @@ def test_a_circle_of_slots_or_tiers_ends(read):
     slots = NO_TIMES
     circle = tier(annotation("x", slots=("ts1", "ts3")), annotation("y", slots=("ts3", "ts3"), name="a2"))
     own_parent = circle.replace("LINGUISTIC_TYPE_REF", 'PARENT_REF="hands" LINGUISTIC_TYPE_REF')
-    assert len(read(eaf(own_parent, slots=slots)).losses) == 2
+    source = read(eaf(own_parent, tier(annotation("wave", name="a3"), name="head"), slots=slots))
+    assert len(source.losses) == 2
+    assert source.videos[0].annotations == (Annotation(1.0, 2.0, "wave"),)
+    with pytest.raises(AnnotationError, match="no action is left, so 'my v' is left out"):
+        read(eaf(own_parent, slots=slots))
 
 
 @pytest.mark.parametrize("suffix", [".etf", ".pfsx", ".ecv"])
