@@ -21,7 +21,7 @@ from tadkit.annotations.formats import (
 from tadkit.annotations.formats.source import number
 from tadkit.annotations.placing import inside, read_starts, started
 from tadkit.annotations.video_times import VideoTimes
-from tadkit.errors import AnnotationError, UsageError
+from tadkit.errors import AnnotationError, UsageError, VideoError
 from tadkit.records import AMBIGUOUS, Dataset, VideoRecord, check_subset, write_dataset
 from tadkit.video.discovery import find_video
 
@@ -141,7 +141,7 @@ def convert(
     kept = _of_subsets(moved, subsets, source)
     if videos is not None and present_only:
         kept = _present(kept, videos, source, remarks)
-    kept = [_completed(video, lengths, known) for video in kept]
+    kept = [_completed(video, lengths, known, remarks) for video in kept]
     kept, outside, late = inside(kept, form, source)
     remarks, losses = [*remarks, *late], [*losses, *outside]
     if not kept:
@@ -238,12 +238,16 @@ def _of_subsets(videos: Sequence[SourceVideo], subsets: Collection[str], source:
     return [video for video in videos if not subsets or video.subset in subsets]
 
 
-def _completed(video: SourceVideo, lengths: Mapping[str, float], known: Known) -> SourceVideo:
+def _completed(video: SourceVideo, lengths: Mapping[str, float], known: Known, remarks: list[str]) -> SourceVideo:
     """Fill in a missing duration from the csv files or from the video file, and a missing rate from the video file."""
     duration_s = lengths.get(video.name) if video.duration_s is None else video.duration_s
     if duration_s is not None and video.fps is not None:
         return replace(video, duration_s=duration_s)
-    times = known.frame_times.get(video.name, FrameTimes())
+    try:
+        times = known.frame_times.get(video.name, FrameTimes())
+    except VideoError as error:  # a video that cannot be read costs no other
+        remarks.append(str(error))
+        times = FrameTimes()
     return replace(video, duration_s=duration_s or times.duration_s, fps=video.fps or times.fps)
 
 

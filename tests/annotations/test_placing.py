@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,16 @@ def test_a_video_without_a_duration_is_lost_and_costs_no_other(tmp_path):
     result = convert(path, tmp_path / "out.json")
     assert list(read_dataset(tmp_path / "out.json").videos) == ["v"]
     assert "'w' has no duration and is left out with its 1 actions; give --durations FILE.csv" in result.losses[0]
+
+
+def test_a_video_that_cannot_be_read_costs_no_other(tmp_path):
+    room = Path(__file__).parents[2] / "examples" / "room.mp4"
+    (tmp_path / "videos").mkdir()
+    shutil.copy(room, tmp_path / "videos" / "v.mp4")
+    (tmp_path / "videos" / "w.mp4").write_bytes(b"no video")
+    path = tmp_path / "labels.csv"
+    path.write_text("video,label,start,end\nv,wave,1,2.5\nw,wave,1,2.5\n")
+    result = convert(path, tmp_path / "out.json", videos=tmp_path / "videos")
+    assert list(read_dataset(tmp_path / "out.json").videos) == ["v"]
+    assert "w.mp4" in result.remarks[0]
+    assert "'w' has no duration and is left out" in result.losses[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CASES = Path(__file__).parents[1] / "annotations" / "cases"
+CASES = Path(__file__).parents[1] / "annotations" / "formats" / "cases"
 
 
 def written(path: Path) -> dict[str, list[tuple[str, float, float]]]:

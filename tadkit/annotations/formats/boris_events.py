@@ -13,6 +13,7 @@ from typing import Literal
 from tadkit.annotations.formats.chosen import listed
 from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.annotations.formats.source import Known, Source, SourceVideo, described, name_of_file
+from tadkit.errors import VideoError
 from tadkit.records import Annotation
 
 NO_SUBJECT = "No focal subject"
@@ -156,7 +157,10 @@ def _placed(one: Observation, known: Known) -> tuple[list[SourceVideo], list[str
         return [], [], [f"{one.where}: no action is left, so {listed(media.name for media in one.files)} is left out"]
     starts_s = [0.0]
     for media in one.files[:-1]:
-        length_s = media.length_s or known.frame_times.get(media.name, FrameTimes()).duration_s
+        try:
+            length_s = media.length_s or known.frame_times.get(media.name, FrameTimes()).duration_s
+        except VideoError as error:
+            return [], [], [f"{one.where} is left out: {error}"]
         if length_s is None:
             why = f"plays {len(one.files)} files in a row, and the length of '{media.file}' is unknown"
             return [], [], [f"{one.where} {why}; it is left out; give --videos, or convert the project file"]

@@ -117,10 +117,7 @@ def action(start: Any, end: Any, label: str, where: str) -> Annotation:
 def forward(source: Source, path: Path, *, published: int = 0) -> Source:
     """The source without segments that end before they start, which are a loss.
 
-    Args:
-        source: what was read.
-        path: its place.
-        published: number of such segments that the published files have; up to that many are a remark.
+    Up to ``published`` of them, as many as the published files have, are a remark.
     """
     wrong = [(video.name, a) for video in source.videos for a in video.annotations if a.end_s < a.start_s]
     if not wrong:

@@ -113,8 +113,10 @@ def convert(
         observations=observations,
         starts=starts,
     )
-    for remark in result.remarks:
+    for remark in result.remarks[:MOST_ERRORS]:
         print_warning(remark)
+    if len(result.remarks) > MOST_ERRORS:
+        print_warning(f"{len(result.remarks) - MOST_ERRORS} more warnings; --json lists all")
     for loss in result.losses[:MOST_ERRORS]:
         show_error(AnnotationError(loss))
     if len(result.losses) > MOST_ERRORS:

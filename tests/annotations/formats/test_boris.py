@@ -11,7 +11,7 @@ from tadkit.annotations.formats import FrameTimes, Known, SourceVideo, read_anno
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
-CASES = Path(__file__).parents[1] / "cases"
+CASES = Path(__file__).parent / "cases"
 WALK = (Annotation(1.0, 2.5, "walk"), Annotation(4.0, 6.0, "walk"))
 
 

@@ -10,7 +10,7 @@ from tadkit.annotations.formats import Known, SourceVideo, guess, read_annotatio
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
-CASES = Path(__file__).parents[1] / "cases"
+CASES = Path(__file__).parent / "cases"
 WALK = (Annotation(1.0, 2.5, "walk"), Annotation(4.0, 6.0, "walk"))
 
 

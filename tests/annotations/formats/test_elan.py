@@ -15,7 +15,7 @@ from tadkit.annotations.formats import Known, Source, read_annotations
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
-CASES = Path(__file__).parents[1] / "cases"
+CASES = Path(__file__).parent / "cases"
 TYPES = {
     "root": "",
     "time-sub": 'CONSTRAINTS="Time_Subdivision"',
