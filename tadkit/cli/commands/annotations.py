@@ -128,7 +128,7 @@ def convert(
         said = {"remarks": result.remarks, "losses": result.losses}
         click.echo(json.dumps({"form": result.form, "out": str(out), "subsets": counts, **said}, indent=1))
     else:
-        print_line(f"{out}: written")
+        print_line(f"{out}: written" + (f", without {len(result.losses)} losses" if result.losses else ""))
         _print_counts(result.counts)
     ctx.exit(AnnotationError.exit_code if result.losses else 0)
 
