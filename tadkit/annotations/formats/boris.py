@@ -26,7 +26,7 @@ from tadkit.annotations.formats.boris_events import (
     source_of,
 )
 from tadkit.annotations.formats.boris_tables import read_tables
-from tadkit.annotations.formats.chosen import check_chosen, fits, listed, once_each
+from tadkit.annotations.formats.chosen import check_chosen, fits, listed
 from tadkit.annotations.formats.source import (
     Known,
     Source,
@@ -35,6 +35,7 @@ from tadkit.annotations.formats.source import (
     files_of,
     lanes,
     maybe_number,
+    merged,
     number,
     read_each,
 )
@@ -45,6 +46,7 @@ from tadkit.records import Annotation
 PLAYERS = "12345678"
 TABLES = (".csv", ".tsv", ".txt")
 _POINT = "Point event"
+_WITHOUT_MEDIA = ("LIVE", "IMAGES")
 _DATE = "2000-01-01T00:00:00"
 """Fixed, so that equal annotations give equal files."""
 _MALFORMED = (AnnotationError, AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -59,19 +61,21 @@ def read_boris(path: Path, known: Known) -> Source:
         AnnotationError: no file can be read, or a chosen observation or subject is in none of them.
     """
     seen = Seen()
+    observed: list[Observation] = []
 
     def read_file(file: Path) -> Source:
-        if file.suffix.lower() in TABLES:
-            return read_tables(file, known, seen)
-        return _project(file, known, seen)
+        read = read_tables if file.suffix.lower() in TABLES else _project
+        found, losses = read(file, known, seen)
+        observed.extend(found)
+        return Source((), losses=tuple(losses))
 
-    read = read_each(files_of(path, "*.boris", "*.tsv", "*.csv"), read_file)
+    unread = read_each(files_of(path, "*.boris", "*.tsv", "*.csv"), read_file)
     check_chosen("observation", known.observations, seen.observations, path)
     check_chosen("subject", known.subjects, seen.subjects, path)
-    return once_each(read, path, "keep one of these files, or choose with --observation")
+    return merged([unread, source_of(observed, known)])
 
 
-def _project(path: Path, known: Known, seen: Seen) -> Source:
+def _project(path: Path, known: Known, seen: Seen) -> tuple[list[Observation], list[str]]:
     content = read_json(path, error=AnnotationError, distinct=True)
     observations = content.get("observations") if isinstance(content, dict) else None
     if not isinstance(observations, dict):
@@ -88,8 +92,7 @@ def _project(path: Path, known: Known, seen: Seen) -> Source:
         except _MALFORMED as cause:
             said = f"{where}: not an observation of BORIS ({type(cause).__name__}: {str(cause)[:100]})"
             losses.append(f"{cause if isinstance(cause, AnnotationError) else said}; it is left out")
-    read = source_of(observed, known)
-    return Source(read.videos, read.remarks, (*losses, *read.losses))
+    return observed, losses
 
 
 def _observation(
@@ -98,7 +101,7 @@ def _observation(
     files, info = observation.get("file") or {}, observation.get("media_info") or {}
     if isinstance(files, list):  # live observations, and projects of the first versions
         files = {PLAYERS[0]: files}
-    media = [str(file) for file in files.get(PLAYERS[0]) or []]
+    media = [] if observation.get("type") in _WITHOUT_MEDIA else [str(file) for file in files.get(PLAYERS[0]) or []]
     events = observation.get("events") or []
     if not media:
         said = f"{where} has no media file (it is live, or of images)"

@@ -120,24 +120,30 @@ def source_of(observed: Sequence[Observation], known: Known) -> Source:
     """
     remarks = [remark for one in observed for remark in one.remarks]
     losses = [loss for one in observed for loss in one.losses]
-    of_video: dict[str, list[tuple[Observation, SourceVideo]]] = {}
+    of_video: dict[str, list[tuple[Observation, MediaFile, SourceVideo]]] = {}
     for one in observed:
         videos, said, lost = _placed(one, known)
         remarks += said
         losses += lost
-        for video in videos:
-            of_video.setdefault(video.name, []).append((one, video))
+        for media, video in zip(one.files, videos, strict=False):
+            of_video.setdefault(video.name, []).append((one, media, video))
     kept = []
     for name, found in of_video.items():
+        where, names = found[0][0].where, listed(one.name for one, _, _ in found)
+        files = {media.file for _, media, _ in found}
         if len(found) == 1:
-            kept.append(found[0][1])
+            kept.append(found[0][2])
+        elif known.observations and len(files) == 1:
+            kept.append(_together([video for _, _, video in found]))
+            remarks.append(f"{where}: observations of the video '{name}' are read together: {names}")
         elif known.observations:
-            kept.append(_together([video for _, video in found]))
-            remarks.append(f"{found[0][0].where}: read together with others of the video '{name}'")
-        else:
-            names = listed(one.name for one, _ in found)
             losses.append(
-                f"{found[0][0].where}: several observations of the video '{name}' ({names}), which is left out; "
+                f"{where}: the chosen observations {names} are different files of one name, {listed(sorted(files))}; "
+                "left out; choose one with --observation"
+            )
+        else:
+            losses.append(
+                f"{where}: several observations of the video '{name}' ({names}), which is left out; "
                 "choose with --observation"
             )
     return Source(tuple(kept), tuple(remarks), tuple(losses))

@@ -23,11 +23,10 @@ from tadkit.annotations.formats.boris_events import (
     Status,
     on_clock,
     paired,
-    source_of,
 )
 from tadkit.annotations.formats.chosen import fits, listed
 from tadkit.annotations.formats.clock import moment
-from tadkit.annotations.formats.source import Known, Source, maybe_number, number, read_text
+from tadkit.annotations.formats.source import Known, maybe_number, number, read_text
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
@@ -67,8 +66,8 @@ class _Row:
         return self.cells.get(name, "")
 
 
-def read_tables(path: Path, known: Known, seen: Seen) -> Source:
-    """Read a table of one or several observations.
+def read_tables(path: Path, known: Known, seen: Seen) -> tuple[list[Observation], list[str]]:
+    """Observations of a table, and a line for each that cannot be read.
 
     Raises:
         AnnotationError: not such a table.
@@ -93,8 +92,7 @@ def read_tables(path: Path, known: Known, seen: Seen) -> Source:
             observed.append(_observation(name, found, above, named[name], known, seen))
         except AnnotationError as error:
             losses.append(f"{error}; it is left out")
-    read = source_of(observed, known)
-    return Source(read.videos, read.remarks, (*losses, *read.losses))
+    return observed, losses
 
 
 def _rows(path: Path) -> tuple[list[_Row], list[list[str]]]:

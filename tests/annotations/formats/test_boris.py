@@ -189,3 +189,22 @@ def test_an_observation_limited_to_an_interval_is_reported(tmp_path):
     observation = observed(1.0, 2.5, **{"observation time interval": [0, 5]})
     source = read_annotations(boris(tmp_path / "p.boris", o=observation), "boris", Known())
     assert "was limited to 0 to 5 s; the rest counts as without actions" in source.remarks[0]
+
+
+def test_chosen_observations_are_joined_across_files_but_never_different_videos_of_one_name(tmp_path):
+    boris(tmp_path / "a.boris", cat=observed(1.0, 2.5))
+    boris(tmp_path / "b.boris", dog=observed(4.0, 6.0), far=observed(8.0, 9.0, file={"1": ["other/v.mp4"]}))
+    with pytest.raises(AnnotationError, match=r"several observations of the video 'v' \('cat', 'dog', 'far'\)"):
+        read_annotations(tmp_path, "boris", Known())
+    source = read_annotations(tmp_path, "boris", Known(observations=("cat", "dog")))
+    assert (source.videos, source.losses) == ((SourceVideo("v", WALK),), ())
+    assert "observations of the video 'v' are read together: 'cat', 'dog'" in source.remarks[0]
+    with pytest.raises(AnnotationError, match=r"different files of one name, 'films/v\.mp4', 'other/v\.mp4'"):
+        read_annotations(tmp_path, "boris", Known(observations=("cat", "far")))
+
+
+def test_observations_of_images_have_no_seconds_of_a_video(tmp_path):
+    images = observed(1.0, 2.5, type="IMAGES", directories_list=["frames"], file={"1": ["x.mp4"]})
+    source = read_annotations(boris(tmp_path / "p.boris", o=observed(1.0, 2.5), i=images), "boris", Known())
+    assert source.videos == (SourceVideo("v", WALK[:1]),)
+    assert "observation 'i' has no media file (it is live, or of images) and is left out with its 2" in source.losses[0]
