@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from tadkit.annotations.durations import completed, read_durations, with_durations
 from tadkit.annotations.formats import (
+    MOST_LOSSES,
     Format,
-    FrameTimes,
     Known,
     SourceVideo,
     Tool,
     guess,
     read_annotations,
     read_classes,
-    read_table,
     write_annotations,
 )
-from tadkit.annotations.formats.source import number
 from tadkit.annotations.placing import inside, read_starts, started
 from tadkit.annotations.video_times import VideoTimes
-from tadkit.errors import AnnotationError, UsageError, VideoError
+from tadkit.errors import AnnotationError, UsageError
 from tadkit.records import AMBIGUOUS, Dataset, VideoRecord, check_subset, write_dataset
 from tadkit.video.discovery import find_video
 
 _NUMBERED: tuple[Format, ...] = ("multithumos", "charades", "epic-kitchens")
 _IN_FRAMES: tuple[Tool, ...] = ("cvat", "label-studio")
 _WITH_SUBJECTS: tuple[Tool, ...] = ("boris", "elan")
-_MOST = 5
-"""Losses that an error names."""
-_NAMES = ("video", "name", "id", "video_id")
-_SECONDS = ("seconds", "duration", "duration_s", "duration_second", "length")
-_FRAMES = ("count", "frames", "numFrame", "duration_frame")
 
 
 @dataclass(frozen=True)
@@ -141,14 +135,14 @@ def convert(
     kept = _of_subsets(moved, subsets, source)
     if videos is not None and present_only:
         kept = _present(kept, videos, source, remarks)
-    kept = [_completed(video, lengths, known, remarks) for video in kept]
+    kept = [completed(video, lengths, known, form, remarks) for video in kept]
     kept, outside, late = inside(kept, form, source)
     remarks, losses = [*remarks, *late], [*losses, *outside]
     if not kept:
-        raise AnnotationError("; ".join((f"{source}: no labelled video", *losses[:_MOST])))
+        raise AnnotationError("; ".join((f"{source}: no labelled video", *losses[:MOST_LOSSES])))
     if to is None:
         kept = _without_ambiguous_only(kept, source, remarks)
-        kept = _with_durations(kept, source, videos, losses)
+        kept = with_durations(kept, source, videos, losses)
         write_dataset(out, Dataset({video.name: _record(video) for video in kept}))
     else:
         write_annotations(out, to, kept, known)
@@ -197,79 +191,10 @@ def _without_ambiguous_only(videos: Sequence[SourceVideo], source: Path, remarks
     return kept
 
 
-def read_durations(path: Path, known: Known) -> dict[str, float]:
-    """Durations in seconds by video, from annotations or from a csv.
-
-    A csv has a column of names and either one of seconds or two: frames and ``fps``.
-
-    Raises:
-        AnnotationError: it lacks these columns, or a value is not a number.
-    """
-    if path.suffix != ".csv":
-        videos = read_annotations(path, guess(path), known).videos
-        return {video.name: video.duration_s for video in videos if video.duration_s is not None}
-    rows = read_table(path)
-    columns = list(rows[0]) if rows else []
-    name, seconds, frames = (next((c for c in known if c in columns), None) for known in (_NAMES, _SECONDS, _FRAMES))
-    if name is None or (seconds is None and (frames is None or "fps" not in columns)):
-        raise AnnotationError(f"{path}: expected columns 'video' and 'seconds', or 'video', 'count' and 'fps'")
-    found: dict[str, float] = {}
-    for row in rows:
-        where = f"{path}: '{row[name]}'"
-        if seconds is not None:
-            length_s = _positive(number(row[seconds], f"{where} {seconds}"), f"{where} {seconds}")
-        else:
-            fps = _positive(number(row["fps"], f"{where} fps", unit="frames per second"), f"{where} fps")
-            length_s = number(row[frames or ""], f"{where} {frames}", unit="a number of frames") / fps
-        if found.setdefault(row[name], length_s) != length_s:
-            raise AnnotationError(f"{where} is listed twice, with {found[row[name]]:g} and {length_s:g} s; keep one")
-    return found
-
-
-def _positive(value: float, where: str) -> float:
-    if value <= 0:
-        raise AnnotationError(f"{where} is {value:g}; expected a number above 0")
-    return value
-
-
 def _of_subsets(videos: Sequence[SourceVideo], subsets: Collection[str], source: Path) -> list[SourceVideo]:
     for subset in subsets:
         check_subset(subset, [video.subset for video in videos], where=str(source))
     return [video for video in videos if not subsets or video.subset in subsets]
-
-
-def _completed(video: SourceVideo, lengths: Mapping[str, float], known: Known, remarks: list[str]) -> SourceVideo:
-    """Fill in a missing duration from the csv files or from the video file, and a missing rate from the video file."""
-    duration_s = lengths.get(video.name) if video.duration_s is None else video.duration_s
-    if duration_s is not None and video.fps is not None:
-        return replace(video, duration_s=duration_s)
-    try:
-        times = known.frame_times.get(video.name, FrameTimes())
-    except VideoError as error:  # a video that cannot be read costs no other
-        remarks.append(str(error))
-        times = FrameTimes()
-    return replace(video, duration_s=duration_s or times.duration_s, fps=video.fps or times.fps)
-
-
-def _with_durations(
-    videos: Sequence[SourceVideo], source: Path, folder: Path | None, losses: list[str]
-) -> list[SourceVideo]:
-    """Videos of known duration; the others are losses, unless there is no other."""
-    kept = [video for video in videos if video.duration_s is not None]
-    unknown = [video for video in videos if video.duration_s is None]
-    if not unknown:
-        return kept
-    others = f" ({len(unknown)} videos in all)" if len(unknown) > 1 else ""
-    first = unknown[0].name
-    no_file = "or --videos DIR" if folder is None else f"or put {first}.mp4 into {folder}"
-    way_out = f"give --durations FILE.csv (columns video,seconds) {no_file}"
-    if not kept:
-        raise AnnotationError("; ".join((f"{source}: '{first}'{others} has no duration; {way_out}", *losses[:_MOST])))
-    losses += [
-        f"{source}: '{video.name}' has no duration and is left out with its {len(video.annotations)} actions; {way_out}"
-        for video in unknown
-    ]
-    return kept
 
 
 def _record(video: SourceVideo) -> VideoRecord:

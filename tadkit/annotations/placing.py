@@ -11,7 +11,7 @@ from tadkit.annotations.formats.clock import CALENDAR_S, moment
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
-_AS_LABELLED: tuple[Format, ...] = ("boris", "elan", "cvat", "label-studio", "via", "csv")
+AS_LABELLED: tuple[Format, ...] = ("boris", "elan", "cvat", "label-studio", "via", "csv")
 """Formats of a person's own labels; published datasets keep their known actions past the end (docs/data.md)."""
 _SLACK_S = 0.001
 _LATE_S = 1.0
@@ -69,7 +69,7 @@ def inside(videos: Sequence[SourceVideo], form: Format, source: Path) -> tuple[l
                 losses.append(f"{what} {wrong}; left out")
             else:
                 right.append(action)
-                if form in _AS_LABELLED and video.duration_s and action.end_s > video.duration_s + _LATE_S:
+                if form in AS_LABELLED and video.duration_s and action.end_s > video.duration_s + _LATE_S:
                     late.append(f"{what} ends past the end of the video, {video.duration_s:g} s; kept")
         if right or not video.annotations:
             kept.append(replace(video, annotations=tuple(right)))
@@ -82,7 +82,7 @@ def _wrong(action: Annotation, duration_s: float | None, form: Format) -> str:
     """Why an action is not in its video; empty if it is."""
     if max(abs(action.start_s), abs(action.end_s)) >= CALENDAR_S:
         return "is a time of the calendar, not of the video; say with --starts when each video starts"
-    if form not in _AS_LABELLED:
+    if form not in AS_LABELLED:
         return ""
     if action.start_s < -_SLACK_S:
         return "begins before the video"

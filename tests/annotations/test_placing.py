@@ -128,3 +128,15 @@ def test_a_video_that_cannot_be_read_costs_no_other(tmp_path):
     assert list(read_dataset(tmp_path / "out.json").videos) == ["v"]
     assert "w.mp4" in result.remarks[0]
     assert "'w' has no duration and is left out" in result.losses[0]
+
+
+def test_the_length_of_the_file_counts_where_the_tool_says_another(tmp_path):
+    room = Path(__file__).parents[2] / "examples" / "room.mp4"
+    path = tmp_path / "labels.csv"
+    path.write_text("video,label,start,end,duration,fps\nroom,wave,1,2.5,99,25\nroom,wave,60,61,,\n")
+    result = convert(path, tmp_path / "out.json", videos=room.parent)
+    (video,) = read_dataset(tmp_path / "out.json").videos.values()
+    assert video.duration_s == pytest.approx(44.0, abs=0.1)
+    assert video.annotations == (WAVE,)
+    assert "'room' has 99 s in the source and 44 s in its file, which counts" in result.remarks[0]
+    assert "begins past the end of the video, 44 s" in result.losses[0]

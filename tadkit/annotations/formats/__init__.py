@@ -28,6 +28,7 @@ from tadkit.annotations.forms import Format, Tool
 from tadkit.errors import AnnotationError
 
 __all__ = [
+    "MOST_LOSSES",
     "Format",
     "FrameTimes",
     "Known",
@@ -42,7 +43,8 @@ __all__ = [
 ]
 
 
-_MOST_LOSSES = 5
+MOST_LOSSES = 5
+"""Losses that an error names."""
 _PUBLISHED_REVERSED: dict[Format, int] = {"charades": 7}
 """Segments that end before they start in datasets as published."""
 
@@ -67,7 +69,7 @@ def read_annotations(path: Path, form: Format, known: Known) -> Source:
         said = " ".join(str(cause).split())[:100]
         raise AnnotationError(f"{path}: not a valid '{form}' file ({type(cause).__name__}: {said})") from cause
     if source.losses and not source.videos:
-        raise AnnotationError("; ".join((*source.losses[:_MOST_LOSSES], *source.remarks)))
+        raise AnnotationError("; ".join((*source.losses[:MOST_LOSSES], *source.remarks)))
     names = Counter(video.name for video in source.videos)
     if twice := [name for name, count in names.items() if count > 1]:
         raise AnnotationError(f"{path}: the video '{twice[0]}' is listed twice; keep one of its files or entries")
