@@ -17,6 +17,7 @@ AMBIGUOUS = "Ambiguous"
 """THUMOS14's label of segments that annotators could not decide on; no protocol counts it as a class."""
 DETECTIONS_VERSION = "VERSION 1.3"
 _MOST_SHOWN = 80
+_OF_TOOLS = (".csv", ".tsv", ".xml", ".eaf", ".boris")
 LONGEST_S = 1e9
 """Largest time in seconds that is accepted (30 years)."""
 
@@ -80,6 +81,8 @@ def read_dataset(path: Path) -> Dataset:
     Raises:
         AnnotationError: not an annotations file; the message names the file, the video and the value.
     """
+    if path.suffix.lower() in _OF_TOOLS and path.is_file():
+        raise AnnotationError(f"{path}: not ActivityNet-style JSON; convert it first with: tadkit data convert")
     content = read_json(path, error=AnnotationError, distinct=True)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):

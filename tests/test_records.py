@@ -71,6 +71,12 @@ def test_what_is_wrong_is_told_with_file_and_video(tmp_path, change, said):
     assert "annotations.json: 'v_1'" in message
 
 
+def test_a_tool_s_file_is_sent_to_convert(tmp_path):
+    (tmp_path / "a.csv").write_text("video,label,start,end\n")
+    with pytest.raises(AnnotationError, match="convert it first with: tadkit data convert"):
+        read_dataset(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", '{"database": []}', "3"])
 def test_a_file_of_another_kind_is_refused(tmp_path, text):
     (tmp_path / "a.json").write_text(text)

@@ -6,19 +6,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tadkit.annotations.durations import completed, read_durations, with_durations
 from tadkit.annotations.formats import (
+    MOST_LOSSES,
     Format,
-    FrameTimes,
     Known,
     SourceVideo,
     Tool,
     guess,
     read_annotations,
     read_classes,
-    read_table,
     write_annotations,
 )
-from tadkit.annotations.formats.source import number
+from tadkit.annotations.placing import inside, read_starts, started
 from tadkit.annotations.video_times import VideoTimes
 from tadkit.errors import AnnotationError, UsageError
 from tadkit.records import AMBIGUOUS, Dataset, VideoRecord, check_subset, write_dataset
@@ -27,9 +27,7 @@ from tadkit.video.discovery import find_video
 _NUMBERED: tuple[Format, ...] = ("multithumos", "charades", "epic-kitchens")
 _IN_FRAMES: tuple[Tool, ...] = ("cvat", "label-studio")
 _WITH_ATTRIBUTES: tuple[Tool, ...] = ("cvat", "label-studio", "via")
-_NAMES = ("video", "name", "id", "video_id")
-_SECONDS = ("seconds", "duration", "duration_s", "duration_second", "length")
-_FRAMES = ("count", "frames", "numFrame", "duration_frame")
+_WITH_SUBJECTS: tuple[Tool, ...] = ("boris", "elan")
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,11 @@ def convert(
     present_only: bool = False,
     attribute: str | None = None,
     rater: str | None = None,
+    tiers: Sequence[str] = (),
+    tier_types: Sequence[str] = (),
+    subjects: Sequence[str] = (),
+    observations: Sequence[str] = (),
+    starts: Path | None = None,
 ) -> Conversion:
     """Convert annotations; what cannot be converted is in the result, and the rest is written.
 
@@ -101,6 +104,12 @@ def convert(
         present_only: leave out videos without a file in ``videos``, with a remark.
         attribute: the attribute (CVAT, VIA) or control (Label Studio) that holds the classes; None detects it.
         rater: whose labels to use where several people labelled a video (Label Studio).
+        tiers: ELAN: names or patterns of the tiers to read; empty reads all.
+        tier_types: ELAN: the same for linguistic types.
+        subjects: BORIS's subjects or ELAN's participants to read; empty reads all.
+        observations: BORIS's observations to read; empty reads all.
+        starts: csv file of what the labels' clock shows at the first frame of each video, for sources on another
+            clock than their videos.
 
     Raises:
         AnnotationError: the source cannot be read or has no video, a subset does not exist, or a duration is missing.
@@ -117,6 +126,10 @@ def convert(
         frame_times={} if videos is None else VideoTimes(videos),
         attribute=attribute,
         rater=rater,
+        tiers=tuple(tiers),
+        tier_types=tuple(tier_types),
+        subjects=tuple(subjects),
+        observations=tuple(observations),
     )
     form = guess(source) if form is None else form
     _refuse_unused(form, to, known)
@@ -125,16 +138,23 @@ def convert(
     read = read_annotations(source, form, replace(known, lengths=lengths))
     if not read.videos:
         raise AnnotationError("; ".join((f"{source}: no labelled video", *read.remarks)))
-    remarks, kept = list(read.remarks), _of_subsets(read.videos, subsets, source)
+    remarks, losses = list(read.remarks), list(read.losses)
+    moved = read.videos if starts is None else started(read.videos, read_starts(starts), starts)
+    kept = _of_subsets(moved, subsets, source)
     if videos is not None and present_only:
         kept = _present(kept, videos, source, remarks)
-    kept = [_completed(video, lengths, known) for video in kept]
+    kept = [completed(video, lengths, known, form, remarks) for video in kept]
+    kept, outside, late = inside(kept, form, source)
+    remarks, losses = [*remarks, *late], [*losses, *outside]
+    if not kept:
+        raise AnnotationError("; ".join((f"{source}: no labelled video", *losses[:MOST_LOSSES])))
     if to is None:
         kept = _without_ambiguous_only(kept, source, remarks)
-        write_dataset(out, Dataset({video.name: _record(video, kept, source, videos) for video in kept}))
+        kept = with_durations(kept, source, videos, losses)
+        write_dataset(out, Dataset({video.name: _record(video) for video in kept}))
     else:
         write_annotations(out, to, kept, known)
-    return Conversion(form, counted(kept), tuple(remarks), read.losses)
+    return Conversion(form, counted(kept), tuple(remarks), tuple(losses))
 
 
 def _refuse_unused(form: Format, to: Tool | None, known: Known) -> None:
@@ -144,6 +164,10 @@ def _refuse_unused(form: Format, to: Tool | None, known: Known) -> None:
         ("--fps", known.fps is not None, _IN_FRAMES, {form, to}),
         ("--attribute", known.attribute is not None, _WITH_ATTRIBUTES, {form}),
         ("--rater", known.rater is not None, ("label-studio",), {form}),
+        ("--tier", bool(known.tiers), ("elan",), {form}),
+        ("--tier-type", bool(known.tier_types), ("elan",), {form}),
+        ("--subject", bool(known.subjects), _WITH_SUBJECTS, {form}),
+        ("--observation", bool(known.observations), ("boris",), {form}),
     )
     for option, given, forms, used in rules:
         if given and not used & set(forms):
@@ -177,65 +201,14 @@ def _without_ambiguous_only(videos: Sequence[SourceVideo], source: Path, remarks
     return kept
 
 
-def read_durations(path: Path, known: Known) -> dict[str, float]:
-    """Durations in seconds by video, from annotations or from a csv.
-
-    A csv has a column of names and either one of seconds or two: frames and ``fps``.
-
-    Raises:
-        AnnotationError: it lacks these columns, or a value is not a number.
-    """
-    if path.suffix != ".csv":
-        videos = read_annotations(path, guess(path), known).videos
-        return {video.name: video.duration_s for video in videos if video.duration_s is not None}
-    rows = read_table(path)
-    columns = list(rows[0]) if rows else []
-    name, seconds, frames = (next((c for c in known if c in columns), None) for known in (_NAMES, _SECONDS, _FRAMES))
-    if name is None or (seconds is None and (frames is None or "fps" not in columns)):
-        raise AnnotationError(f"{path}: expected columns 'video' and 'seconds', or 'video', 'count' and 'fps'")
-    found: dict[str, float] = {}
-    for row in rows:
-        where = f"{path}: '{row[name]}'"
-        if seconds is not None:
-            length_s = _positive(number(row[seconds], f"{where} {seconds}"), f"{where} {seconds}")
-        else:
-            fps = _positive(number(row["fps"], f"{where} fps", unit="frames per second"), f"{where} fps")
-            length_s = number(row[frames or ""], f"{where} {frames}", unit="a number of frames") / fps
-        if found.setdefault(row[name], length_s) != length_s:
-            raise AnnotationError(f"{where} is listed twice, with {found[row[name]]:g} and {length_s:g} s; keep one")
-    return found
-
-
-def _positive(value: float, where: str) -> float:
-    if value <= 0:
-        raise AnnotationError(f"{where} is {value:g}; expected a number above 0")
-    return value
-
-
 def _of_subsets(videos: Sequence[SourceVideo], subsets: Collection[str], source: Path) -> list[SourceVideo]:
     for subset in subsets:
         check_subset(subset, [video.subset for video in videos], where=str(source))
     return [video for video in videos if not subsets or video.subset in subsets]
 
 
-def _completed(video: SourceVideo, lengths: Mapping[str, float], known: Known) -> SourceVideo:
-    """Fill in a missing duration from the csv files or from the video file, and a missing rate from the video file."""
-    duration_s = lengths.get(video.name) if video.duration_s is None else video.duration_s
-    if duration_s is not None and video.fps is not None:
-        return replace(video, duration_s=duration_s)
-    times = known.frame_times.get(video.name, FrameTimes())
-    return replace(video, duration_s=duration_s or times.duration_s, fps=video.fps or times.fps)
-
-
-def _record(video: SourceVideo, videos: Sequence[SourceVideo], source: Path, folder: Path | None) -> VideoRecord:
-    if video.duration_s is None:
-        count = sum(other.duration_s is None for other in videos)
-        others = f" ({count} videos in all)" if count > 1 else ""
-        no_file = "or --videos DIR" if folder is None else f"or put {video.name}.mp4 into {folder}"
-        raise AnnotationError(
-            f"{source}: '{video.name}'{others} has no duration; "
-            f"give --durations FILE.csv (columns video,seconds) {no_file}"
-        )
+def _record(video: SourceVideo) -> VideoRecord:
+    assert video.duration_s is not None
     return VideoRecord(video.name, video.duration_s, video.subset, video.annotations, video.fps)
 
 

@@ -21,6 +21,7 @@ Format = Literal[
     "charades",
     "epic-kitchens",
     "ego4d-mq",
+    "csv",
     Tool,
 ]
 """Every format that is read."""

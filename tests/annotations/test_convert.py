@@ -173,6 +173,10 @@ def test_annotations_are_not_written_over_what_they_are_made_of(tmp_path):
         ({"noun": True}, "--noun applies only to epic-kitchens, and this is tadkit"),
         ({"classes": "c.txt"}, "--classes applies only to multithumos, charades, epic-kitchens"),
         ({"fps": 25.0}, "--fps applies only to cvat, label-studio"),
+        ({"tiers": ["phase"]}, "--tier applies only to elan, and this is tadkit"),
+        ({"tier_types": ["phase"]}, "--tier-type applies only to elan"),
+        ({"subjects": ["cat"]}, "--subject applies only to boris, elan"),
+        ({"observations": ["o"]}, "--observation applies only to boris"),
     ],
 )
 def test_options_that_a_form_makes_no_use_of_are_refused(option, said, tmp_path):

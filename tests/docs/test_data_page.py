@@ -59,7 +59,7 @@ def folder(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
         np.save(path / "i3d" / f"{name}.npy", rng.normal(size=(42, 8)).astype(np.float32))
     shutil.copytree(ROOT / "examples", path / "examples")
     (path / "mine.toml").write_text(re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0])
-    for write in (databases, thumos14, numbered, tables, ego4d, boris_events):
+    for write in (databases, thumos14, numbered, tables, ego4d, boris_events, plain_csv):
         write(path, truth)
     return path
 
@@ -161,6 +161,13 @@ def boris_events(path: Path, truth: Truth) -> None:
         for kind, seconds in (("START", a.start_s), ("STOP", a.end_s)):
             rows.append(f"{video.name}\t{video.name}.mp4\t\t{a.label}\t{kind}\t{seconds}")
     saved(path / "events.tsv", "\n".join(rows))
+
+
+def plain_csv(path: Path, truth: Truth) -> None:
+    rows = ["video,label,start,end,duration,subset"]
+    for video, a in truth.rows():
+        rows.append(f"{video.name}.mp4,{a.label},{a.start_s},00:00:{a.end_s:06.3f},{DURATION_S},{video.subset}")
+    saved(path / "actions.csv", "\n".join(rows))
 
 
 def commands() -> tuple[list[str], list[str]]:

@@ -21,6 +21,7 @@ from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.annotations.formats.guess import guess
 from tadkit.annotations.formats.label_studio import read_label_studio, write_label_studio
 from tadkit.annotations.formats.numbered import read_classes, read_multithumos
+from tadkit.annotations.formats.plain_csv import read_plain_csv
 from tadkit.annotations.formats.reports import MALFORMED, malformed
 from tadkit.annotations.formats.source import Known, Source, SourceVideo, file_of, forward, read_table
 from tadkit.annotations.formats.thumos14 import ACTIONFORMER, OPENTAD, read_afsd, read_official
@@ -29,6 +30,7 @@ from tadkit.annotations.forms import Format, Tool
 from tadkit.errors import AnnotationError
 
 __all__ = [
+    "MOST_LOSSES",
     "Format",
     "FrameTimes",
     "Known",
@@ -41,6 +43,12 @@ __all__ = [
     "read_table",
     "write_annotations",
 ]
+
+
+MOST_LOSSES = 5
+"""Losses that an error names."""
+_PUBLISHED_REVERSED: dict[Format, int] = {"charades": 7}
+"""Segments that end before they start in datasets as published."""
 
 
 def read_annotations(path: Path, form: Format, known: Known) -> Source:
@@ -61,11 +69,11 @@ def read_annotations(path: Path, form: Format, known: Known) -> Source:
     except MALFORMED as cause:
         raise malformed(path, form, cause) from cause
     if source.losses and not source.videos:
-        raise AnnotationError("; ".join((*source.losses, *source.remarks)))
+        raise AnnotationError("; ".join((*source.losses[:MOST_LOSSES], *source.remarks)))
     names = Counter(video.name for video in source.videos)
     if twice := [name for name, count in names.items() if count > 1]:
         raise AnnotationError(f"{path}: the video '{twice[0]}' is listed twice; keep one of its files or entries")
-    return forward(source, path)
+    return forward(source, path, published=_PUBLISHED_REVERSED.get(form, 0))
 
 
 def _read(path: Path, form: Format, known: Known) -> Source:
@@ -90,6 +98,8 @@ def _read(path: Path, form: Format, known: Known) -> Source:
             return read_epic_kitchens(path, known)
         case "ego4d-mq":
             return read_ego4d(path)
+        case "csv":
+            return read_plain_csv(path)
         case "boris" | "elan" | "cvat" | "label-studio" | "via":
             return _read_tool(path, form, known)
         case _:
@@ -99,9 +109,9 @@ def _read(path: Path, form: Format, known: Known) -> Source:
 def _read_tool(path: Path, form: Tool, known: Known) -> Source:
     match form:
         case "boris":
-            return read_boris(path)
+            return read_boris(path, known)
         case "elan":
-            return read_elan(path)
+            return read_elan(path, known)
         case "cvat":
             return read_cvat(path, known)
         case "label-studio":

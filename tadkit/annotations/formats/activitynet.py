@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tadkit.annotations.formats.items import actions_of, each
 from tadkit.annotations.formats.source import Source, SourceVideo, action, maybe_number, resolved
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json
@@ -23,39 +24,43 @@ def read_database(path: Path, *, subsets: Mapping[str, str] | None = None) -> So
         path: the file.
         subsets: tadkit's name of each of the source's subsets; None keeps the source's names.
 
+    A video with a subset that is not in ``subsets`` is a loss, as is an annotation that cannot be read.
+
     Raises:
-        AnnotationError: not such a file, or a subset that is not in ``subsets``.
+        AnnotationError: not such a file.
     """
     content = read_json(path, error=AnnotationError, distinct=True)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
         raise AnnotationError(f"{path}: no 'database' object; expected ActivityNet-style JSON, see docs/formats.md")
-    return Source(tuple(_video(f"{path}: '{name}'", name, entry, subsets) for name, entry in database.items()))
+    losses: list[str] = []
+    videos = each(database.items(), lambda one: _video(f"{path}: '{one[0]}'", *one, subsets, losses), losses)
+    return Source(tuple(videos), losses=tuple(losses))
 
 
-def _video(where: str, name: str, entry: Any, subsets: Mapping[str, str] | None) -> SourceVideo:
+def _video(where: str, name: str, entry: Any, subsets: Mapping[str, str] | None, losses: list[str]) -> SourceVideo:
     if not isinstance(entry, dict):
         raise AnnotationError(f"{where} is not an object with subset and annotations")
     subset = str(entry.get("subset", ""))
     return SourceVideo(
         name=name,
-        annotations=annotations_of(entry, where),
+        annotations=annotations_of(entry, where, losses),
         subset=subset if subsets is None else resolved(subset, subsets, where),
         duration_s=maybe_number(entry.get("duration"), f"{where} duration"),
         fps=maybe_number(entry.get("fps"), f"{where} fps", unit="frames per second"),
     )
 
 
-def annotations_of(entry: Mapping[str, Any], where: str) -> tuple[Annotation, ...]:
-    """Read the list ``annotations`` of a video.
+def annotations_of(entry: Mapping[str, Any], where: str, losses: list[str]) -> tuple[Annotation, ...]:
+    """Read the list ``annotations`` of a video; an item without a text label and a segment of two numbers is a loss.
 
     Raises:
-        AnnotationError: not a list, or an item without a text label and a segment of two numbers.
+        AnnotationError: not a list, or no item can be read.
     """
     items = entry.get("annotations") or []
     if not isinstance(items, list):
         raise AnnotationError(f"{where} has annotations that are not a list")
-    return tuple(_annotation(item, where) for item in items)
+    return actions_of(items, lambda item: _annotation(item, where), losses, where)
 
 
 def _annotation(item: Any, where: str) -> Annotation:

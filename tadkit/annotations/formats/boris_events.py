@@ -1,149 +1,202 @@
-"""BORIS events: pairing starts with stops, and reading exported tables (CSV or TSV)."""
+"""BORIS events: pairing starts with stops, and placing an observation's actions in the files that it plays.
+
+An observation has one clock. Its first player plays one file or several in a row; a file begins on the clock where the
+ones before it end, by their lengths. The other players show the same time from other views.
+"""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from tadkit.annotations.formats.source import (
-    Source,
-    SourceVideo,
-    action,
-    described,
-    name_of_file,
-    number,
-    read_text,
-    table_of,
-)
-from tadkit.errors import AnnotationError
+from tadkit.annotations.formats.chosen import listed
+from tadkit.annotations.formats.frames import FrameTimes
+from tadkit.annotations.formats.source import Known, Source, SourceVideo, described, name_of_file
+from tadkit.errors import VideoError
 from tadkit.records import Annotation
 
-_PLAYER = "player #1:"
-_MEDIA = ("Media file name", "Media file path", "Media file")
-_LENGTH = ("Media duration (s)", "Total length")
-_FPS = ("FPS (frame/s)", "FPS")
-_OFFSET = "Time offset (s)"
+NO_SUBJECT = "No focal subject"
+OTHER_VIEWS = "{where}: actions are those of the first player, not of {others}"
+POINTS = "{where}: {points} point events become actions of zero length"
 _DECIMALS = 6
-_Event = tuple[float, str, str]
-"""Seconds, key of the toggle (subject and modifiers), class."""
-IN_A_ROW = "{where} plays {count} files in a row, on one clock; make one observation per video and export again"
+_TOUCH_S = 1e-6
+Status = Literal["START", "STOP", "POINT", ""]
+"""What an event does; empty if only its place among the others of its kind says so."""
 
 
-def source_of(videos: Sequence[SourceVideo], path: Path, without_media: int) -> Source:
-    """Videos, and a remark about observations without media."""
-    remark = f"{path}: {without_media} observations without a media file (live or images) are left out"
-    return Source(tuple(videos), (remark,) if without_media else ())
+@dataclass(frozen=True)
+class Event:
+    """One event: seconds on the observation's clock, class, subject and modifiers that pairs share, and status."""
+
+    seconds: float
+    label: str
+    shared: tuple[str, ...] = ()
+    status: Status = ""
 
 
-def since(value: Any, zero_s: float, where: str) -> float:
-    """Seconds from the video's start: BORIS adds the observation's time offset to each event."""
-    seconds = number(value, where)
+@dataclass(frozen=True)
+class MediaFile:
+    """A file that the first player plays; its length and rate are None if unknown."""
+
+    file: str
+    length_s: float | None = None
+    fps: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the video."""
+        return name_of_file(self.file)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was read of one observation.
+
+    Attributes:
+        where: file and observation, for messages.
+        name: the observation's id.
+        files: files of the first player, in order.
+        actions: actions in seconds on the observation's clock, which begins with the first file.
+        subset: subset of its videos.
+        remarks: assumptions.
+        losses: events that were left out.
+    """
+
+    where: str
+    name: str
+    files: Sequence[MediaFile]
+    actions: Sequence[Annotation]
+    subset: str = ""
+    remarks: Sequence[str] = ()
+    losses: Sequence[str] = ()
+
+
+@dataclass
+class Seen:
+    """Names in all files, for choices that fit none of them."""
+
+    observations: set[str] = field(default_factory=set)
+    subjects: set[str] = field(default_factory=set)
+
+
+def on_clock(seconds: float, zero_s: float) -> float:
+    """Seconds from the observation's start: BORIS adds the time offset to each event."""
     return round(seconds - zero_s, _DECIMALS) if zero_s else seconds
 
 
-def paired(events: Iterable[_Event], points: set[Any], where: str) -> list[Annotation]:
-    """Actions from toggling events, sorted by start."""
-    open_s: dict[tuple[str, str], float] = {}
-    found = []
-    for seconds, toggle, label in sorted(events, key=lambda event: event[0]):
-        if label in points:
-            found.append(Annotation(seconds, seconds, label))
-        elif (toggle, label) in open_s:
-            found.append(action(open_s.pop((toggle, label)), seconds, label, where))
+def paired(events: Iterable[Event], where: str) -> tuple[list[Annotation], list[str]]:
+    """Actions sorted by start, and a line for each start or stop without its other end."""
+    open_s: dict[tuple[str, tuple[str, ...]], float] = {}
+    found, lost = [], []
+    for event in sorted(events, key=lambda event: event.seconds):
+        key, seconds = (event.label, event.shared), event.seconds
+        if event.status == "POINT":
+            found.append(Annotation(seconds, seconds, event.label))
+        elif event.status == "START" or (event.status == "" and key not in open_s):
+            if key in open_s:
+                lost.append(_unstopped(where, event.label, open_s[key]))
+            open_s[key] = seconds
+        elif key in open_s:
+            found.append(Annotation(open_s.pop(key), seconds, event.label))
         else:
-            open_s[toggle, label] = seconds
-    if open_s:
-        (_, label), seconds = next(iter(open_s.items()))
-        raise AnnotationError(f"{where} starts '{label}' at {seconds:g} s and never stops it; fix the pair in BORIS")
-    return sorted(found, key=lambda a: (a.start_s, a.end_s))
+            lost.append(
+                f"{where} stops '{event.label}' at {seconds:g} s and never starts it; left out "
+                "(it is cut where only an interval was exported)"
+            )
+    lost += [_unstopped(where, label, seconds) for (label, _), seconds in open_s.items()]
+    return sorted(found, key=lambda a: (a.start_s, a.end_s)), lost
 
 
-def read_events(path: Path) -> Source:
-    """Read tabular events (one row per event) or aggregated events (one row per action) of BORIS 7 and later."""
-    rows = _rows(path)
-    if "Behavior" not in rows[0] or not {*_MEDIA, "Source"} & rows[0].keys():
-        raise AnnotationError(f"{path}: no columns 'Behavior' and 'Media file name'; expected events exported by BORIS")
-    by_observation: dict[tuple[str, str], list[dict[str, str]]] = {}
-    without_media = set()
-    for row in rows:
-        name, media = row.get("Observation id", ""), _media(row, path)
-        if media in ("", "NA"):
-            without_media.add(name)
+def _unstopped(where: str, label: str, seconds: float) -> str:
+    return f"{where} starts '{label}' at {seconds:g} s and never stops it; left out (fix the pair in BORIS)"
+
+
+def source_of(observed: Sequence[Observation], known: Known) -> Source:
+    """The videos of observations.
+
+    Observations of one video are read together if ``known`` chooses observations; else nothing says which is right, and
+    the video is a loss.
+    """
+    remarks = [remark for one in observed for remark in one.remarks]
+    losses = [loss for one in observed for loss in one.losses]
+    of_video: dict[str, list[tuple[Observation, MediaFile, SourceVideo]]] = {}
+    for one in observed:
+        videos, said, lost = _placed(one, known)
+        remarks += said
+        losses += lost
+        for media, video in zip(one.files, videos, strict=False):
+            of_video.setdefault(video.name, []).append((one, media, video))
+    kept = []
+    for name, found in of_video.items():
+        where, names = found[0][0].where, listed(one.name for one, _, _ in found)
+        files = {media.file for _, media, _ in found}
+        if len(found) == 1:
+            kept.append(found[0][2])
+        elif known.observations and len(files) == 1:
+            kept.append(_together([video for _, _, video in found]))
+            remarks.append(f"{where}: observations of the video '{name}' are read together: {names}")
+        elif known.observations:
+            losses.append(
+                f"{where}: the chosen observations {names} are different files of one name, {listed(sorted(files))}; "
+                "left out; choose one with --observation"
+            )
         else:
-            by_observation.setdefault((name, media), []).append(row)
-    names = [name for name, _ in by_observation if name]
-    if several := [name for name in names if names.count(name) > 1]:
-        where = f"{path}: observation '{several[0]}'"
-        raise AnnotationError(IN_A_ROW.format(where=where, count=names.count(several[0])))
-    videos = [_of_rows(found, media, path) for (_, media), found in by_observation.items()]
-    return source_of(videos, path, len(without_media))
+            losses.append(
+                f"{where}: several observations of the video '{name}' ({names}), which is left out; "
+                "choose with --observation"
+            )
+    return Source(tuple(kept), tuple(remarks), tuple(losses))
 
 
-def _media(row: Mapping[str, str], path: Path) -> str:
-    """The file of the first player; empty or NA if there is none."""
-    if row.get("Observation type", "").upper().startswith(("LIVE", "FROM DIR", "IMAGES")):
-        return ""
-    said = row.get("Source", "").partition("|")[0].strip()
-    if not said.startswith(_PLAYER):
-        said = next((row[column] for column in _MEDIA if column in row), said).removeprefix(_PLAYER)
-    files = said.removeprefix(_PLAYER).split(";")
-    if len(files) > 1:
-        where = f"{path}: observation '{row.get('Observation id', '')}'"
-        raise AnnotationError(IN_A_ROW.format(where=where, count=len(files)))
-    return files[0].strip()
+def _together(videos: Sequence[SourceVideo]) -> SourceVideo:
+    first = videos[0]
+    said = {"subset": first.subset, "duration_s": first.duration_s, "fps": first.fps}
+    return described(first.name, (a for video in videos for a in video.annotations), said, first.name)
 
 
-def _of_rows(rows: Sequence[Mapping[str, str]], media: str, path: Path) -> SourceVideo:
-    name, first = name_of_file(media), rows[0]
-    where = f"{path}: '{name}'"
-    actions = _aggregated if "Start (s)" in first and "Stop (s)" in first else _toggled
-    # One value per player; the first counts.
-    columns = {"subset": ("subset",), "duration_s": _LENGTH, "fps": _FPS}
-    values = {key: next((first[c] for c in columns[key] if c in first), "").partition("|")[0] for key in columns}
-    said = {key: "" if value == "NA" else value for key, value in values.items()}
-    return described(name, actions(rows, where), said, where)
+def _placed(one: Observation, known: Known) -> tuple[list[SourceVideo], list[str], list[str]]:
+    """The videos of one observation, remarks and losses."""
+    if not one.files:
+        return [], [], []
+    if one.losses and not one.actions:
+        return [], [], [f"{one.where}: no action is left, so {listed(media.name for media in one.files)} is left out"]
+    starts_s = [0.0]
+    for media in one.files[:-1]:
+        try:
+            length_s = media.length_s or known.frame_times.get(media.name, FrameTimes()).duration_s
+        except VideoError as error:
+            return [], [], [f"{one.where} is left out: {error}"]
+        if length_s is None:
+            why = f"plays {len(one.files)} files in a row, and the length of '{media.file}' is unknown"
+            return [], [], [f"{one.where} {why}; it is left out; give --videos, or convert the project file"]
+        starts_s.append(round(starts_s[-1] + length_s, _DECIMALS))
+    ends_s = [*starts_s[1:], float("inf")]
+    videos, crossing = [], set()
+    for place, (media, start_s, end_s) in enumerate(zip(one.files, starts_s, ends_s, strict=True)):
+        first_s = float("-inf") if place == 0 else start_s
+        inside = [(n, a) for n, a in enumerate(one.actions) if _overlaps(a, first_s, end_s)]
+        crossing |= {n for n, a in inside if a.end_s > end_s}
+        pieces = [
+            replace(
+                a,
+                start_s=on_clock(max(a.start_s, first_s), start_s),
+                end_s=on_clock(min(a.end_s, end_s), start_s),
+            )
+            for _, a in inside
+        ]
+        said = {"subset": one.subset, "duration_s": media.length_s, "fps": media.fps}
+        videos.append(described(media.name, pieces, said, one.where))
+    remarks = []
+    if len(one.files) > 1:
+        names = listed(media.file for media in one.files)
+        cut = f"; {len(crossing)} actions cross from one to the next and are split there" if crossing else ""
+        remarks.append(f"{one.where} plays {len(one.files)} files in a row, on one clock ({names}){cut}")
+    return videos, remarks, []
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows below the heading line, at least one; a time offset above it (BORIS 7) is added to each row."""
-    lines = read_text(path).splitlines()
-    delimiter = "\t" if path.suffix.lower() == ".tsv" or any("\tBehavior\t" in line for line in lines) else ","
-    cells = [next(csv.reader([line], delimiter=delimiter), []) for line in lines]
-    first = next((i for i, row in enumerate(cells) if "Behavior" in row), None)
-    if first is None:
-        raise AnnotationError(f"{path}: no heading line with 'Behavior'; expected events exported by BORIS")
-    above = {row[0]: row[1] for row in cells[:first] if len(row) > 1 and row[0] == _OFFSET}
-    rows = [above | row for row in table_of(lines[first:], path, delimiter=delimiter)]
-    if not rows:
-        raise AnnotationError(f"{path}: no event below the heading line")
-    return rows
-
-
-def _aggregated(rows: Iterable[Mapping[str, str]], where: str) -> list[Annotation]:
-    found = []
-    for row in rows:
-        stop = row["Start (s)"] if row["Stop (s)"] == "NA" else row["Stop (s)"]
-        start_s, end_s = (since(value, _zero_s(row, where), f"{where} time") for value in (row["Start (s)"], stop))
-        found.append(action(start_s, end_s, row["Behavior"], where))
-    return found
-
-
-def _zero_s(row: Mapping[str, str], where: str) -> float:
-    return number(row.get(_OFFSET) or 0.0, f"{where} {_OFFSET}")
-
-
-def _toggled(rows: Sequence[Mapping[str, str]], where: str) -> list[Annotation]:
-    kind = "Behavior type" if "Behavior type" in rows[0] else "Status"
-    points = {row["Behavior"] for row in rows if row.get(kind, "").upper() == "POINT"}
-    modifiers = [c for c in rows[0] if c == "Subject" or c.startswith("Modifier")]
-    events = [
-        (
-            since(row.get("Time"), _zero_s(row, where), f"{where} Time"),
-            "\t".join(row[c] for c in modifiers),
-            row["Behavior"],
-        )
-        for row in rows
-    ]
-    return paired(events, points, where)
+def _overlaps(action: Annotation, first_s: float, end_s: float) -> bool:
+    """Whether an action, or a moment, is between two times; an action that only touches them is not."""
+    if action.start_s == action.end_s:
+        return first_s <= action.start_s < end_s
+    return action.start_s < end_s - _TOUCH_S and action.end_s > first_s + _TOUCH_S

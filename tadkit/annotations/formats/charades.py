@@ -7,8 +7,10 @@ are ``Charades_v1_train.csv`` and ``Charades_v1_test.csv``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+from tadkit.annotations.formats.items import actions_of, each
 from tadkit.annotations.formats.numbered import NUMBERS_ONLY, class_names, label_of, read_numbered
 from tadkit.annotations.formats.source import Known, Source, SourceVideo, action, maybe_number, read_table
 from tadkit.errors import AnnotationError
@@ -18,7 +20,7 @@ SUBSETS = {"Charades_v1_train.csv": "training", "Charades_v1_test.csv": "testing
 
 
 def read_charades(path: Path, known: Known) -> Source:
-    """Read a csv, the folder of both, or the JSON format.
+    """Read a csv, the folder of both, or the JSON format; a row or an action that cannot be read is a loss.
 
     Raises:
         AnnotationError: not in this format.
@@ -29,22 +31,25 @@ def read_charades(path: Path, known: Known) -> Source:
     if not files:
         raise AnnotationError(f"{path}: neither {' nor '.join(SUBSETS)} in this folder")
     names = class_names(path, known)
-    videos, remarks = [], [] if names else [NUMBERS_ONLY.format(path=path)]
+    videos, losses = list[SourceVideo](), list[str]()
+    remarks = [] if names else [NUMBERS_ONLY.format(path=path)]
     for file in files:
         if file.name not in SUBSETS:
             remarks.append(f"{file}: not named {' or '.join(SUBSETS)}, so its videos have no subset")
-        for row in read_table(file, "id", "actions", "length"):
-            where = f"{file}: '{row['id']}'"
-            parts = [part.split() for part in row["actions"].split(";") if part.strip()]
-            videos.append(
-                SourceVideo(
-                    name=row["id"],
-                    annotations=tuple(_annotation(part, names, where) for part in parts),
-                    subset=SUBSETS.get(file.name, ""),
-                    duration_s=maybe_number(row["length"], f"{where} length"),
-                )
-            )
-    return Source(tuple(videos), tuple(remarks))
+        rows = read_table(file, "id", "actions", "length")
+        videos += each(rows, partial(_video, file=file, names=names, losses=losses), losses)
+    return Source(tuple(videos), tuple(remarks), tuple(losses))
+
+
+def _video(row: Mapping[str, str], file: Path, names: Mapping[str, str] | None, losses: list[str]) -> SourceVideo:
+    where = f"{file}: '{row['id']}'"
+    parts = [part.split() for part in row["actions"].split(";") if part.strip()]
+    return SourceVideo(
+        name=row["id"],
+        annotations=actions_of(parts, lambda part: _annotation(part, names, where), losses, where),
+        subset=SUBSETS.get(file.name, ""),
+        duration_s=maybe_number(row["length"], f"{where} length"),
+    )
 
 
 def _annotation(part: list[str], names: Mapping[str, str] | None, where: str) -> Annotation:

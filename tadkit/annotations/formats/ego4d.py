@@ -7,9 +7,11 @@ Clips are the videos, named by ``clip_uid``, and seconds count from the clip's s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tadkit.annotations.formats.items import each
 from tadkit.annotations.formats.source import Source, SourceVideo, action, files_of, number
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json
@@ -19,25 +21,27 @@ SUBSETS = {"train": "training", "val": "validation", "test": "testing"}
 
 
 def read_ego4d(path: Path) -> Source:
-    """Read a file, or all ``moments_*.json`` of a folder.
+    """Read a file, or all ``moments_*.json`` of a folder; a clip that cannot be read is a loss.
 
     Raises:
         AnnotationError: not in this format.
     """
-    videos, others, repeated = [], 0, 0
+    videos, others, repeated = list[SourceVideo](), 0, 0
+    losses: list[str] = []
     for file in files_of(path, "moments_*.json"):
         content = read_json(file, error=AnnotationError)
         for item in content.get("videos", []) if isinstance(content, dict) else []:
             for clip in item.get("clips", []):
-                video, left_out, twice = _clip(clip, str(item.get("split") or content.get("split")), file)
-                videos.append(video)
-                others, repeated = others + left_out, repeated + twice
-    if not videos:
+                split = str(item.get("split") or content.get("split"))
+                for video, left_out, twice in each([clip], partial(_clip, split=split, file=file), losses):
+                    videos.append(video)
+                    others, repeated = others + left_out, repeated + twice
+    if not videos and not losses:
         raise AnnotationError(
             f"{path}: no 'videos' with 'clips'; expected Ego4D's moments_train.json or moments_val.json"
         )
     counts = ((others, "labels are not primary and are left out"), (repeated, "labels are duplicates and count once"))
-    return Source(tuple(videos), tuple(f"{path}: {count} {what}" for count, what in counts if count))
+    return Source(tuple(videos), tuple(f"{path}: {count} {what}" for count, what in counts if count), tuple(losses))
 
 
 def _clip(clip: Mapping[str, Any], split: str, file: Path) -> tuple[SourceVideo, int, int]:

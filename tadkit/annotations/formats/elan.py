@@ -1,95 +1,197 @@
 """ELAN (.eaf, EAF 3.0; Wittenburg et al., LREC 2006): one XML file per video, in a folder.
 
-The class is the value of an annotation, or the name of its tier if the value is empty. Only time-aligned annotations
-are actions: those that refer to others (dependent tiers) are counted and left out. ELAN keeps milliseconds. Annotations
-on a tier must not overlap, so overlapping actions are written to separate tiers.
+The class is the value of an annotation or, if that is empty, the entry of the controlled vocabulary that it refers to,
+else the name of its tier. When it happens: :mod:`tadkit.annotations.formats.elan_times`. ELAN keeps milliseconds.
+Annotations on a tier must not overlap, so overlapping actions are written to separate tiers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
-
+from tadkit.annotations.formats.chosen import check_chosen, fits, listed, once_each
+from tadkit.annotations.formats.elan_times import spans_of
 from tadkit.annotations.formats.source import (
     Known,
     Source,
     SourceVideo,
-    action,
     described,
     file_of,
     files_of,
     lanes,
     name_of_file,
     number,
+    read_each,
     read_xml,
 )
 from tadkit.errors import AnnotationError
 from tadkit.files import write_text
 from tadkit.records import Annotation
+from tadkit.video.discovery import is_video
 
 _TYPE = "action"
 _OWN = "tadkit:"
+_OWN_TIER = re.compile(r"actions( \d+)?")
 _MS = 1000.0
+_UNITS_S = {"milliseconds": 1 / _MS, "PAL-frames": 1 / 25, "NTSC-frames": 1001 / 30000}
+_DECIMALS = 6
+NOT_ANNOTATIONS = {".etf": "a template", ".pfsx": "preferences", ".psfx": "preferences", ".ecv": "a vocabulary"}
+"""Suffixes of ELAN's other files, and what they hold."""
 
 
-def read_elan(path: Path) -> Source:
-    """Read an .eaf file, or all .eaf files of a folder.
+@dataclass
+class _Seen:
+    """Names in all files, for patterns that fit none of them."""
+
+    tiers: set[str] = field(default_factory=set)
+    types: set[str] = field(default_factory=set)
+    participants: set[str] = field(default_factory=set)
+
+
+def read_elan(path: Path, known: Known) -> Source:
+    """Read an .eaf file, or all .eaf files of a folder, of the tiers that ``known`` chooses.
 
     Raises:
-        AnnotationError: not in this format.
+        AnnotationError: no file can be read, or a chosen tier, linguistic type or participant is in none of them.
     """
-    files = files_of(path, "*.eaf")
-    read = [_document(file) for file in files]
-    remarks = [f"{f}: {left} dependent annotations are left out" for f, (_, left) in zip(files, read, strict=True)]
-    kept = [remark for remark, (_, left) in zip(remarks, read, strict=True) if left]
-    return Source(tuple(video for video, _ in read), tuple(kept))
+    if path.suffix.lower() in NOT_ANNOTATIONS:
+        kind = NOT_ANNOTATIONS[path.suffix.lower()]
+        raise AnnotationError(f"{path}: holds {kind} of ELAN and no annotations; give the .eaf file")
+    seen = _Seen()
+    read = read_each(files_of(path, "*.eaf", "*.EAF"), lambda file: _document(file, known, seen))
+    check_chosen("tier", known.tiers, seen.tiers, path)
+    check_chosen("linguistic type", known.tier_types, seen.types, path)
+    check_chosen("participant", known.subjects, seen.participants, path)
+    return once_each(read, path, "keep one of these files")
 
 
-def _document(path: Path) -> tuple[SourceVideo, int]:
+def _document(path: Path, known: Known, seen: _Seen) -> Source:
     root = read_xml(path)
     if root.tag != "ANNOTATION_DOCUMENT":
         raise AnnotationError(f"{path}: root element <{root.tag}>; expected ELAN's <ANNOTATION_DOCUMENT>")
-    media = _media(root)
-    address = "" if media is None else media.get("MEDIA_URL") or media.get("RELATIVE_MEDIA_URL") or ""
-    origin_s = 0.0 if media is None else number(media.get("TIME_ORIGIN", "0"), f"{path}: TIME_ORIGIN") / _MS
-    seconds = _slots(root, path)
-    found = []
-    for tier in root.findall("TIER"):
-        for item in tier.iter("ALIGNABLE_ANNOTATION"):
-            label = (item.findtext("ANNOTATION_VALUE") or "").strip() or str(tier.get("TIER_ID"))
-            where = f"{path}: '{label}'"
-            start_s, end_s = (_at(seconds, item.get(f"TIME_SLOT_REF{end}"), where) + origin_s for end in (1, 2))
-            found.append(action(start_s, end_s, label, where))
+    name, origin_s, remarks = _media(root, path)
+    tiers = root.findall("TIER")
+    seen.tiers |= {tier.get("TIER_ID", "") for tier in tiers}
+    seen.types |= {tier.get("LINGUISTIC_TYPE_REF", "") for tier in tiers}
+    seen.participants |= {tier.get("PARTICIPANT", "") for tier in tiers} - {""}
+    chosen = [tier for tier in tiers if _is_chosen(tier, known)]
+    if tiers and not chosen:
+        there = listed([tier.get("TIER_ID", "") for tier in tiers])
+        return Source((), losses=(f"{path}: left out: it has none of the chosen tiers, but {there}",))
+    unit_s, of_units = _unit_s(root, path)
+    found, losses, of_labels = _actions(root, path, chosen, unit_s=unit_s, origin_s=origin_s)
+    if len(chosen) > 1 and not (known.tiers or known.tier_types or known.subjects):
+        filled = [tier.get("TIER_ID", "") for tier in chosen if tier.find("ANNOTATION") is not None]
+        if len(filled) > 1 and not all(map(_OWN_TIER.fullmatch, filled)):
+            there = listed(filled)
+            remarks.append(f"{path}: actions of {len(filled)} tiers are read together, choose with --tier: {there}")
     said = {str(p.get("NAME")).removeprefix(_OWN): p.text for p in root.findall("HEADER/PROPERTY")}
-    video = described(name_of_file(address) if address else path.stem, found, said, f"{path}:")
-    return video, sum(1 for _ in root.iter("REF_ANNOTATION"))
+    video = described(name, found, said, f"{path}:")
+    if losses and not found:
+        return Source((), losses=(*losses, f"{path}: no action is left, so '{name}' is left out"))
+    return Source((video,), (*remarks, *of_units, *of_labels), tuple(losses))
 
 
-def _media(root: ElementTree.Element) -> ElementTree.Element | None:
-    """The first video, else the first file: the audio track may be listed before the video."""
-    listed = root.findall("HEADER/MEDIA_DESCRIPTOR")
-    videos = [media for media in listed if media.get("MIME_TYPE", "").startswith("video/")]
-    return next(iter(videos or listed), None)
+def _is_chosen(tier: ElementTree.Element, known: Known) -> bool:
+    """Whether a tier fits each kind of choice that was made."""
+    choices = (
+        (known.tiers, "TIER_ID"),
+        (known.tier_types, "LINGUISTIC_TYPE_REF"),
+        (known.subjects, "PARTICIPANT"),
+    )
+    return all(fits(tier.get(attribute, ""), patterns) for patterns, attribute in choices)
 
 
-def _at(seconds: dict[str, float], slot: str | None, where: str) -> float:
-    if slot not in seconds:
-        raise AnnotationError(f"{where} refers to the time slot {slot!r}, which has no time")
-    return seconds[slot]
+def _media(root: ElementTree.Element, path: Path) -> tuple[str, float, list[str]]:
+    """Name of the annotated video, the time in it at which ELAN counts 0, and remarks.
+
+    It is the first video, else the first file: the audio track may be listed before the video.
+    """
+    media_files = root.findall("HEADER/MEDIA_DESCRIPTOR")
+    videos = [m for m in media_files if m.get("MIME_TYPE", "").startswith("video/") or is_video(Path(_address(m)))]
+    header = root.find("HEADER")
+    if not media_files:
+        old = "" if header is None else header.get("MEDIA_FILE", "")
+        said = [] if old else [f"{path}: names no media file; the video is called '{path.stem}', as this file is"]
+        return name_of_file(old) if old else path.stem, 0.0, said
+    media = next(iter(videos or media_files))
+    name = name_of_file(_address(media)) or path.stem
+    others = sorted({name_of_file(_address(other)) for other in videos} - {name})
+    remarks = [f"{path}: shows {len(videos)} videos; actions are those of '{name}', not of {listed(others)}"]
+    origin = media.get("TIME_ORIGIN") or "0"
+    return name, number(origin, f"{path}: TIME_ORIGIN") / _MS, remarks if others else []
 
 
-def _slots(root: ElementTree.Element, path: Path) -> dict[str, float]:
-    """Seconds of the time slots; those without a value are spaced evenly between their neighbours, as in ELAN."""
-    slots = root.findall("TIME_ORDER/TIME_SLOT")
-    values = [None if s.get("TIME_VALUE") is None else number(s.get("TIME_VALUE"), f"{path}: slot") for s in slots]
-    at = [place for place, value in enumerate(values) if value is not None]
-    if not at:
-        return {}
-    every = np.interp(np.arange(len(slots)), at, [values[place] or 0.0 for place in at])
-    return {str(slot.get("TIME_SLOT_ID")): float(ms) / _MS for slot, ms in zip(slots, every, strict=True)}
+def _address(media: ElementTree.Element) -> str:
+    return media.get("MEDIA_URL") or media.get("RELATIVE_MEDIA_URL") or ""
+
+
+def _unit_s(root: ElementTree.Element, path: Path) -> tuple[float, list[str]]:
+    header = root.find("HEADER")
+    unit = "milliseconds" if header is None else header.get("TIME_UNITS") or "milliseconds"
+    if unit not in _UNITS_S:
+        raise AnnotationError(f"{path}: TIME_UNITS is '{unit}'; expected {', '.join(_UNITS_S)}")
+    said = f"{path}: TIME_UNITS is '{unit}', so times are read as frames, of {_UNITS_S[unit]:.6g} s each"
+    return _UNITS_S[unit], [] if unit == "milliseconds" else [said]
+
+
+def _actions(
+    root: ElementTree.Element, path: Path, tiers: Collection[ElementTree.Element], *, unit_s: float, origin_s: float
+) -> tuple[list[Annotation], list[str], list[str]]:
+    """Actions of the tiers, a line for each annotation without a time, and remarks on labels."""
+    slots = [s for s in root.findall("TIME_ORDER/TIME_SLOT") if s.get("TIME_VALUE") is not None]
+    spans = spans_of(root, {s.get("TIME_SLOT_ID", ""): number(s.get("TIME_VALUE"), f"{path}: slot") for s in slots})
+    entries, vocabularies = _entries(root), _vocabularies(root)
+    found, losses = [], []
+    unnamed: Counter[str] = Counter()
+    other = 0
+    for tier in tiers:
+        name = tier.get("TIER_ID", "")
+        for item in tier.findall("ANNOTATION/*"):
+            value = " ".join((item.findtext("ANNOTATION_VALUE") or "").split())
+            entry = entries.get((vocabularies.get(tier.get("LINGUISTIC_TYPE_REF")), item.get("CVE_REF")), [])
+            label = value or next(iter(entry), "") or name
+            unnamed[name] += not value and not entry
+            other += bool(value and entry and value not in entry)
+            if item not in spans:
+                losses.append(_without_time(item, label, f"{path}: tier '{name}'"))
+                continue
+            start_s, end_s = (round(ms * unit_s + origin_s, _DECIMALS) for ms in spans[item])
+            found.append(Annotation(start_s, end_s, label))
+    tiers_named = ", ".join(f"'{name}' ({count})" for name, count in unnamed.items() if count)
+    remarks = [f"{path}: annotations without a value are labelled by their tier: {tiers_named}"] if tiers_named else []
+    if other:
+        remarks.append(f"{path}: {other} values differ from their controlled vocabulary's entry; the values are used")
+    return found, losses, remarks
+
+
+def _without_time(item: ElementTree.Element, label: str, where: str) -> str:
+    what = f"{where}: '{label}' ({item.get('ANNOTATION_ID', 'no id')}) is left out"
+    if item.tag == "REF_ANNOTATION":
+        return f"{what}: it refers to {item.get('ANNOTATION_REF', 'nothing')}, which has no time"
+    slots = " and ".join(str(item.get(f"TIME_SLOT_REF{end}")) for end in (1, 2))
+    return f"{what}: of its time slots {slots}, one has no time and is in no chain between two that have"
+
+
+def _vocabularies(root: ElementTree.Element) -> Mapping[str | None, str | None]:
+    types = root.findall("LINGUISTIC_TYPE")
+    return {one.get("LINGUISTIC_TYPE_ID"): one.get("CONTROLLED_VOCABULARY_REF") for one in types}
+
+
+def _entries(root: ElementTree.Element) -> Mapping[tuple[str | None, str | None], list[str]]:
+    """Values, one per language, of the entries of controlled vocabularies, by the names of both."""
+    return {
+        (vocabulary.get("CV_ID"), entry.get("CVE_ID")): [
+            text for value in entry.findall("CVE_VALUE") if (text := " ".join((value.text or "").split()))
+        ]
+        for vocabulary in root.findall("CONTROLLED_VOCABULARY")
+        for entry in vocabulary.findall("CV_ENTRY_ML")
+    }
 
 
 def write_elan(folder: Path, videos: Sequence[SourceVideo], known: Known) -> None:

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tadkit.annotations.formats.elan import NOT_ANNOTATIONS
+from tadkit.annotations.formats.plain_csv import is_plain_heading
 from tadkit.annotations.formats.source import read_text
 from tadkit.annotations.forms import Format
 from tadkit.errors import AnnotationError
@@ -23,10 +25,14 @@ _WAYS_OUT = {
     ".gz": "unpack it first, with: gunzip",
     ".zip": "unpack it first",
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "export or save it as CSV or TSV"),
+    **{
+        suffix: f"it holds {kind} of ELAN and no annotations; give the .eaf file"
+        for suffix, kind in NOT_ANNOTATIONS.items()
+    },
 }
 
 
-_IN_FOLDERS: tuple[Format, ...] = ("cvat", "boris", "label-studio", "via")
+_IN_FOLDERS: tuple[Format, ...] = ("cvat", "boris", "label-studio", "via", "csv")
 """Forms whose files have names of the user's choice."""
 
 
@@ -74,7 +80,7 @@ def _of_file(path: Path) -> Format | None:
             return "elan"
         case ".xml":
             return _of_xml(path)
-        case ".csv" | ".tsv":
+        case ".csv" | ".tsv" | ".txt":
             return _of_table(path)
         case ".json":
             return _of_json(read_json(path, error=AnnotationError))
@@ -102,7 +108,9 @@ def _of_table(path: Path) -> Format | None:
         found.append("label-studio")
     if any(line.startswith("# CSV_HEADER = metadata_id") for line in lines[:50]):
         found.append("via")
-    if any("Behavior" in re.split(r"[,\t]", line) for line in lines[:50]):
+    if lines and is_plain_heading(lines[0]):
+        found = ["csv"]
+    if any("Behavior" in re.split(r"[,;\t]", line.replace('"', "")) for line in lines[:50]):
         found.append("boris")
     return found[0] if len(found) == 1 else None
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tadkit.annotations.formats.items import actions_of, each
 from tadkit.annotations.formats.source import Known, Source, SourceVideo, action, gathered, maybe_number, read_text
 from tadkit.annotations.formats.thumos14 import read_lines
 from tadkit.errors import AnnotationError
@@ -24,29 +25,30 @@ _PREFIXES = {"video_validation_": "training", "video_test_": "testing"}
 
 
 def read_numbered(path: Path, known: Known) -> Source:
-    """Read the JSON format.
+    """Read the JSON format; an action of a class that the class list lacks is a loss.
 
     Raises:
-        AnnotationError: not in this format, or the class list lacks a class.
+        AnnotationError: not in this format.
     """
     content = read_json(path, error=AnnotationError, distinct=True)
     if not isinstance(content, dict):
         raise AnnotationError(f"{path}: expected an object with an object for each video")
     names = class_names(path, known)
-    videos = tuple(_video(f"{path}: '{name}'", name, entry, names) for name, entry in content.items())
-    return Source(videos, () if names else (NUMBERS_ONLY.format(path=path),))
+    losses: list[str] = []
+    videos = each(content.items(), lambda one: _video(f"{path}: '{one[0]}'", *one, names, losses), losses)
+    return Source(tuple(videos), () if names else (NUMBERS_ONLY.format(path=path),), tuple(losses))
 
 
 NUMBERS_ONLY = "{path}: classes are numbers, which become the labels; give their names with --classes"
 
 
-def _video(where: str, name: str, entry: Any, names: Mapping[str, str] | None) -> SourceVideo:
+def _video(where: str, name: str, entry: Any, names: Mapping[str, str] | None, losses: list[str]) -> SourceVideo:
     actions = entry.get("actions") if isinstance(entry, dict) else None
     if not isinstance(actions, list):
         raise AnnotationError(f"{where} has no list 'actions' of [class, start, end]")
     return SourceVideo(
         name=name,
-        annotations=tuple(_annotation(item, names, where) for item in actions),
+        annotations=actions_of(actions, lambda item: _annotation(item, names, where), losses, where),
         subset=str(entry.get("subset", "")),
         duration_s=maybe_number(entry.get("duration"), f"{where} duration"),
     )
@@ -103,16 +105,20 @@ def read_classes(path: Path) -> dict[str, str]:
 def read_multithumos(path: Path, known: Known) -> Source:
     """Read MultiTHUMOS: the JSON format, or its folder of ``<Class>.txt`` with lines ``video start end``.
 
+    A line that is something else is a loss, as is a video of another dataset.
+
     Raises:
-        AnnotationError: not in this format.
+        AnnotationError: no such file.
     """
     if not path.is_dir():
         return read_numbered(path, known)
+    losses: list[str] = []
     files = [file for file in sorted(path.glob("*.txt")) if file.name not in LISTS]
-    by_video = gathered(row for file in files for row in read_lines(file, file.stem))
-    if not by_video:
+    by_video = gathered(row for file in files for row in read_lines(file, file.stem, losses))
+    if not by_video and not losses:
         raise AnnotationError(f"{path}: no file such as BasketballBlock.txt with lines: video start end")
-    return Source(tuple(SourceVideo(name, tuple(by_video[name]), _subset(name, path)) for name in sorted(by_video)))
+    videos = each(sorted(by_video), lambda name: SourceVideo(name, tuple(by_video[name]), _subset(name, path)), losses)
+    return Source(tuple(videos), losses=tuple(losses))
 
 
 def _subset(name: str, path: Path) -> str:

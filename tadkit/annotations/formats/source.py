@@ -19,8 +19,6 @@ from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, shown
 
-_DECIMALS = 9
-
 
 @dataclass(frozen=True)
 class SourceVideo:
@@ -68,6 +66,10 @@ class Known:
         attribute: the attribute (CVAT, VIA) or control (Label Studio) that holds the classes; None detects it.
         rater: whose labels to use where several people labelled a video (Label Studio).
         lengths: durations in seconds by video, which replace what a source only assumes.
+        tiers: ELAN: names or patterns (``*``, ``?``) of the tiers to read; empty reads all.
+        tier_types: ELAN: the same for the linguistic types of tiers.
+        subjects: BORIS's subjects, or ELAN's participants, to read; empty reads all.
+        observations: BORIS: observations to read; empty reads all.
     """
 
     classes: Mapping[str, str] | None = None
@@ -82,6 +84,11 @@ class Known:
         """The duration of ``video``: that of its file, else the one that the user gives; None if there is neither."""
         found = self.frame_times.get(video, FrameTimes()).duration_s
         return self.lengths.get(video) if found is None else found
+
+    tiers: tuple[str, ...] = ()
+    tier_types: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    observations: tuple[str, ...] = ()
 
     def times_of(self, video: str, *, fps: float | None = None) -> FrameTimes:
         """When the frames of ``video`` are shown; ``fps`` is the source's own rate."""
@@ -119,18 +126,23 @@ def action(start: Any, end: Any, label: str, where: str) -> Annotation:
     return Annotation(number(start, f"{where} start"), number(end, f"{where} end"), label)
 
 
-def forward(source: Source, path: Path) -> Source:
-    """The source without segments that end before they start (Charades has seven); a remark names each."""
+def forward(source: Source, path: Path, *, published: int = 0) -> Source:
+    """The source without segments that end before they start, which are a loss.
+
+    Up to ``published`` of them, as many as the published files have, are a remark.
+    """
     wrong = [(video.name, a) for video in source.videos for a in video.annotations if a.end_s < a.start_s]
     if not wrong:
         return source
     named = ", ".join(f"'{name}' [{a.start_s:g}, {a.end_s:g}]" for name, a in wrong)
-    remark = f"{path}: {len(wrong)} segments end before they start and are left out: {named}"
-    videos = (
+    said = f"{path}: {len(wrong)} segments end before they start and are left out: {named}"
+    videos = tuple(
         replace(video, annotations=tuple(a for a in video.annotations if a.end_s >= a.start_s))
         for video in source.videos
     )
-    return replace(source, videos=tuple(videos), remarks=(*source.remarks, remark))
+    if len(wrong) <= published:
+        return Source(videos, (*source.remarks, said), source.losses)
+    return Source(videos, source.remarks, (*source.losses, said))
 
 
 def merged(sources: Iterable[Source]) -> Source:
@@ -159,18 +171,6 @@ def read_each(files: Sequence[Path], read: Callable[[Path], Source]) -> Source:
     if not found:
         raise AnnotationError(failed[0] if len(failed) == 1 else f"{failed[0]} (and {len(failed) - 1} more files)")
     return merged([*found, Source((), losses=tuple(failed))])
-
-
-def from_clock(text: str, where: str) -> float:
-    """Seconds of ``hh:mm:ss.ss``, ``mm:ss`` or plain seconds.
-
-    Raises:
-        AnnotationError: anything else.
-    """
-    seconds = 0.0
-    for part in text.strip().split(":"):
-        seconds = seconds * 60 + number(part, where, unit="a time such as 00:01:23.45")
-    return round(seconds, _DECIMALS)
 
 
 def gathered(rows: Iterable[tuple[str, Annotation]]) -> dict[str, list[Annotation]]:

@@ -29,6 +29,7 @@ FORMATS, TOOLS, PRESETS = get_args(Format), get_args(Tool), get_args(PresetName)
         "tadkit data convert thumos_gt.json --out thumos14.json",
         "tadkit data convert labels.boris --videos videos --out annotations.json",
         "tadkit data convert cvat.xml --videos videos --attribute action --out annotations.json",
+        "tadkit data convert talk.eaf --tier phase --videos videos --out annotations.json",
         "tadkit data convert examples/room.json --to elan --out elan",
     ),
 )
@@ -52,8 +53,19 @@ FORMATS, TOOLS, PRESETS = get_args(Format), get_args(Tool), get_args(PresetName)
 @click.option("--fps", type=POSITIVE, metavar="HZ", help="Frame rate, for formats that count frames.")
 @click.option("--attribute", metavar="NAME", help="CVAT, VIA: attribute with the classes; Label Studio: control.")
 @click.option("--rater", metavar="NAME", help="Label Studio: whose labels to use, by number or address.")
+@click.option("--tier", "tiers", multiple=True, metavar="NAME", help="ELAN: read only this tier. May be repeated.")
+@click.option(
+    "--tier-type", "tier_types", multiple=True, metavar="NAME", help="ELAN: read only tiers of this linguistic type."
+)
+@click.option(
+    "--subject", "subjects", multiple=True, metavar="NAME", help="BORIS: read only this subject; ELAN: participant."
+)
+@click.option("--observation", "observations", multiple=True, metavar="NAME", help="BORIS: read only this observation.")
+@click.option(
+    "--starts", type=PATH, metavar="FILE", help="CSV of video,start: what the labels' clock shows at the first frame."
+)
 @click.option("--noun", is_flag=True, help="EPIC-KITCHENS: label by noun, not by verb.")
-@click.option("--json", "as_json", is_flag=True, help="Print counts as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print counts, assumptions and losses as JSON.")
 @click.pass_context
 def convert(
     ctx: click.Context,
@@ -69,6 +81,11 @@ def convert(
     fps: float | None,
     attribute: str | None,
     rater: str | None,
+    tiers: tuple[str, ...],
+    tier_types: tuple[str, ...],
+    subjects: tuple[str, ...],
+    observations: tuple[str, ...],
+    starts: Path | None,
     noun: bool,
     as_json: bool,
 ) -> None:
@@ -76,8 +93,11 @@ def convert(
 
     Subsets are renamed to training, validation and testing (docs/data.md). What is left out or assumed is reported on
     stderr. If labels could not be converted, the others are written and the exit code is 6.
+
+    --tier, --tier-type, --subject and --observation may be repeated, and take patterns with * and ?.
     """
     from tadkit.annotations.convert import convert as run
+    from tadkit.annotations.findings import MOST_ERRORS
 
     tool: Tool | None = None if to == "tadkit" else to  # type: ignore[assignment] # click checks it
     result = run(
@@ -94,18 +114,28 @@ def convert(
         noun=noun,
         attribute=attribute,
         rater=rater,
+        tiers=tiers,
+        tier_types=tier_types,
+        subjects=subjects,
+        observations=observations,
+        starts=starts,
     )
-    for remark in result.remarks:
+    for remark in result.remarks[:MOST_ERRORS]:
         print_warning(remark)
-    for loss in result.losses:
+    if len(result.remarks) > MOST_ERRORS:
+        print_warning(f"{len(result.remarks) - MOST_ERRORS} more warnings; --json lists all")
+    for loss in result.losses[:MOST_ERRORS]:
         show_error(AnnotationError(loss))
+    if len(result.losses) > MOST_ERRORS:
+        show_error(AnnotationError(f"{len(result.losses) - MOST_ERRORS} more losses; --json lists all"))
     if form is None:
         print_note(f"{source}: read as {result.form}; use --from to choose another format")
     if as_json:
         counts = {name: asdict(of_subset) for name, of_subset in result.counts.items()}
-        click.echo(json.dumps({"form": result.form, "out": str(out), "subsets": counts}, indent=1))
+        said = {"remarks": result.remarks, "losses": result.losses}
+        click.echo(json.dumps({"form": result.form, "out": str(out), "subsets": counts, **said}, indent=1))
     else:
-        print_line(f"{out}: written")
+        print_line(f"{out}: written" + (f", without {len(result.losses)} losses" if result.losses else ""))
         _print_counts(result.counts)
     ctx.exit(AnnotationError.exit_code if result.losses else 0)
 

@@ -90,13 +90,14 @@ def test_a_tool_s_xml_with_any_piece_cut_out(tool, tmp_path):
         one_error_or_annotations(lambda: guess(path))
 
 
-@pytest.mark.parametrize("form", ["boris", "charades", "epic-kitchens", "thumos14-afsd"])
+@pytest.mark.parametrize("form", ["boris", "charades", "csv", "epic-kitchens", "thumos14-afsd"])
 @settings(max_examples=15)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_any_table(form, text):
     heads = {
         "boris": "Time,Media file path,Behavior,Status\n",
         "charades": "id,actions,length\n",
+        "csv": "video,label,start,end,duration\n",
         "epic-kitchens": "video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n",
         "thumos14-afsd": "video,type,type_idx,start,end\n",
     }

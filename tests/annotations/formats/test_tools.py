@@ -15,29 +15,6 @@ from tadkit.records import Annotation
 WALK = (Annotation(1.0, 2.5, "walk"), Annotation(4.0, 6.0, "walk"))
 
 
-EAF = """<?xml version="1.0" encoding="UTF-8"?>
-<ANNOTATION_DOCUMENT FORMAT="3.0" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
- <HEADER TIME_UNITS="milliseconds"><MEDIA_DESCRIPTOR MEDIA_URL="file:///my%20film.mp4" TIME_ORIGIN="500"/></HEADER>
- <TIME_ORDER><TIME_SLOT TIME_SLOT_ID="ts1" TIME_VALUE="1000"/><TIME_SLOT TIME_SLOT_ID="ts2"/>
-  <TIME_SLOT TIME_SLOT_ID="ts3" TIME_VALUE="2000"/></TIME_ORDER>
- <TIER TIER_ID="hands"><ANNOTATION><ALIGNABLE_ANNOTATION TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2">
-  <ANNOTATION_VALUE>wave</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
-  <ANNOTATION><ALIGNABLE_ANNOTATION TIME_SLOT_REF1="ts2" TIME_SLOT_REF2="ts3"><ANNOTATION_VALUE/>
-  </ALIGNABLE_ANNOTATION></ANNOTATION></TIER>
- <TIER TIER_ID="notes"><ANNOTATION><REF_ANNOTATION><ANNOTATION_VALUE>x</ANNOTATION_VALUE></REF_ANNOTATION>
- </ANNOTATION></TIER>
-</ANNOTATION_DOCUMENT>"""
-
-
-def test_elan_slots_origin_and_tiers(tmp_path):
-    (tmp_path / "a.eaf").write_text(EAF)
-    source = read_annotations(tmp_path, "elan", Known())
-    (video,) = source.videos
-    assert video.name == "my film"
-    assert video.annotations == (Annotation(1.5, 2.0, "wave"), Annotation(2.0, 2.5, "hands"))
-    assert "1 dependent annotations are left out" in source.remarks[0]
-
-
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 
 
@@ -142,19 +119,6 @@ def test_via_takes_the_class_from_the_options_of_the_segment_attribute(tmp_path)
     source = read_annotations(path, "via", Known())
     assert source.videos == (SourceVideo("v", WALK),)
     assert "1 regions of single frames are left out" in source.remarks[0]
-
-
-def test_elan_s_video_gives_the_name_although_its_sound_is_listed_first(tmp_path):
-    sound = '<MEDIA_DESCRIPTOR MEDIA_URL="file:///x/v_16k.wav" MIME_TYPE="audio/x-wav"/>'
-    film = (
-        '<MEDIA_DESCRIPTOR MEDIA_URL="file:///x/my%20v.mp4" MIME_TYPE="video/mp4" RELATIVE_MEDIA_URL="./my%20v.mp4"/>'
-    )
-    text = (
-        EAF.partition("<MEDIA_DESCRIPTOR")[0] + sound + film + EAF.partition("</HEADER>")[1] + "</ANNOTATION_DOCUMENT>"
-    )
-    (tmp_path / "a.eaf").write_text(text)
-    (video,) = read_annotations(tmp_path, "elan", Known()).videos
-    assert video.name == "my v"
 
 
 def cvat(path: Path, *, size: int, stop: int, of: str = "task") -> Path:
