@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interop.published import options_of, weights_of
+from interop.published_weights import options_of, weights_of
 from safetensors.torch import save_file
 
 from tadkit.config import DecodeSettings
