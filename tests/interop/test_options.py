@@ -16,8 +16,8 @@ from interop.published import Published
 from interop.published_weights import as_opentad, options_of, recipe_of, weights_of
 from safetensors.torch import load
 
+from tadkit.interop.heads.option_tables import ONLY, OPTIONS, POST_PROCESSING, Family
 from tadkit.interop.import_head import build_imported
-from tadkit.interop.option_tables import ONLY, OPTIONS, POST_PROCESSING, Family
 from tadkit.models.heads import AnchorFreeHead
 
 ACTIONFORMER: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from tadkit.errors import WeightsError
-from tadkit.interop.options import Options
+from tadkit.interop.heads.options import Options
 
 _HEADS, _WINDOW = 4, 19
 """Attention of ActionFormer's and OpenTAD's recipes for THUMOS14, which weights do not show."""

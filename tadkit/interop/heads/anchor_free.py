@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tadkit.errors import WeightsError
 from tadkit.interop import Source
-from tadkit.interop.actionformer import modules_of
-from tadkit.interop.options import Options, plain
-from tadkit.interop.pyramids import actionformer, temporal_maxer, tridet
+from tadkit.interop.heads.actionformer import modules_of
+from tadkit.interop.heads.options import Options, plain
+from tadkit.interop.heads.pyramids import actionformer, temporal_maxer, tridet
 
 _LONGEST = 2304
 """``max_seq_len`` of ActionFormer's and OpenTAD's recipes for THUMOS14."""
