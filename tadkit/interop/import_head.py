@@ -14,14 +14,14 @@ from tadkit.checkpoint import read_foreign
 from tadkit.errors import UsageError, WeightsError
 from tadkit.files import digest_of_file
 from tadkit.interop import Source
-from tadkit.interop.actionformer import translated
-from tadkit.interop.anchor_free import settings_of
 from tadkit.interop.configurations import read_config
-from tadkit.interop.decoding import UNKNOWN, Decoding, decoding_of
-from tadkit.interop.opentad import BMN_SEEN, TADTR_SEEN, ForeignHead, from_opentad, opentad_kind
-from tadkit.interop.option_tables import Family
-from tadkit.interop.options import read_options
-from tadkit.interop.tadtr import SEEN, from_authors
+from tadkit.interop.heads.actionformer import translated
+from tadkit.interop.heads.anchor_free import settings_of
+from tadkit.interop.heads.decoding import UNKNOWN, Decoding, decoding_of
+from tadkit.interop.heads.opentad import BMN_SEEN, TADTR_SEEN, ForeignHead, from_opentad, opentad_kind
+from tadkit.interop.heads.option_tables import Family
+from tadkit.interop.heads.options import read_options
+from tadkit.interop.heads.tadtr import SEEN, from_authors
 from tadkit.models.head_file import head_settings, save_head
 from tadkit.models.heads import AGNOSTIC_LABEL, Head, build_head
 

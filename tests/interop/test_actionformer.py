@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tadkit.interop.actionformer import translated
+from tadkit.interop.heads.actionformer import translated
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interop.published import options_of, weights_of
+from interop.published_weights import options_of, weights_of
 from safetensors.torch import save_file
 
 from tadkit.config import DecodeSettings
-from tadkit.interop.decoding import WHOLE_FILE, changes, decoding_of
-from tadkit.interop.options import read_options
+from tadkit.interop.heads.decoding import WHOLE_FILE, changes, decoding_of
+from tadkit.interop.heads.options import read_options
 
 YAML: dict[str, Any] = {"model": {"n_head": 4}, "test_cfg": {"pre_nms_topk": 2000, "min_score": 0.001}}
 

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load, save_file
 
 from tadkit.errors import SettingsError, UsageError, WeightsError
+from tadkit.interop.heads.options import read_options
 from tadkit.interop.import_head import import_head
-from tadkit.interop.options import read_options
 from tadkit.models.head_file import load_head
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden" / "models" / "af_two_stream.zip"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tadkit.errors import WeightsError
+from tadkit.interop.heads.opentad import Kind, from_opentad, opentad_kind
 from tadkit.interop.import_head import build_imported, import_head
-from tadkit.interop.opentad import Kind, from_opentad, opentad_kind
 from tadkit.models.head_file import head_settings, load_head
 from tadkit.models.heads import build_head
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tadkit.errors import WeightsError
+from tadkit.interop.heads.opentad import name_from_opentad
+from tadkit.interop.heads.tadtr import from_authors
 from tadkit.interop.import_head import ImportedHead, build_imported, import_head
-from tadkit.interop.opentad import name_from_opentad
-from tadkit.interop.tadtr import from_authors
 from tadkit.models.head_file import load_head
 from tadkit.models.heads.tadtr import QueryPredictions
 

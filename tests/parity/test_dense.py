@@ -13,8 +13,8 @@ import torch.nn.functional as nnf
 
 from tadkit.config import DecodeSettings
 from tadkit.config.loading import load_recipe
-from tadkit.interop.decoding import decoding_of
-from tadkit.interop.options import Options
+from tadkit.interop.heads.decoding import decoding_of
+from tadkit.interop.heads.options import Options
 from tadkit.models.decode.decode import Decoded, decode
 from tadkit.models.heads import Candidates
 from tadkit.timeline import Timeline

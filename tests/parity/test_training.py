@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tadkit.config import TrainSettings
-from tadkit.interop.actionformer import translated
+from tadkit.interop.heads.actionformer import translated
 from tadkit.models.heads import HeadLoss, assign_targets, diou_loss_1d, sigmoid_focal_loss
 from tadkit.training.schedule import AveragedWeights, learning_rate, parameter_groups
 

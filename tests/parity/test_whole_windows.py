@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tadkit.config import DecodeSettings
-from tadkit.interop.opentad import name_from_opentad
+from tadkit.interop.heads.opentad import name_from_opentad
 from tadkit.models.decode.decode import decode
 from tadkit.timeline import Timeline
 

@@ -117,7 +117,7 @@ def head(checkpoint: Path, source: Source, config: Path | None, labels: Path | N
     which are reported. An option of --config that is unknown, contradicts the weights or is not supported is refused.
     """
     refuse_output(out, checkpoint, config, labels)
-    from tadkit.interop.decoding import changes
+    from tadkit.interop.heads.decoding import changes
     from tadkit.interop.import_head import import_head
 
     imported = import_head(checkpoint, out, source=source, config=config, labels=labels)

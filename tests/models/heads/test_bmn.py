@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tadkit.config import BmnSettings, DecodeSettings
-from tadkit.interop.opentad import name_from_opentad, state_from_opentad
+from tadkit.interop.heads.opentad import name_from_opentad, state_from_opentad
 from tadkit.models.decode.decode import decode
 from tadkit.models.heads.bmn import (
     BmnHead,

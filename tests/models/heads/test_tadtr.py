@@ -6,7 +6,7 @@ import torch
 
 from tadkit.config import DecodeSettings, TadtrSettings
 from tadkit.errors import WeightsError
-from tadkit.interop.opentad import name_from_opentad, state_from_opentad
+from tadkit.interop.heads.opentad import name_from_opentad, state_from_opentad
 from tadkit.models.decode.decode import decode
 from tadkit.models.heads.tadtr import TadtrHead, query_candidates, query_loss, sine_positions
 from tadkit.timeline import Timeline

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tadkit.config import DecodeSettings
-from tadkit.interop.option_tables import Family
-from tadkit.interop.options import Options
+from tadkit.interop.heads.option_tables import Family
+from tadkit.interop.heads.options import Options
 
 _EVERYTHING = 1_000_000
 _YAML = (

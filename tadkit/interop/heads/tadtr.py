@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from tadkit.errors import WeightsError
-from tadkit.interop.opentad import Asked, ForeignHead, only_level, tadtr_section
+from tadkit.interop.heads.opentad import Asked, ForeignHead, only_level, tadtr_section
 
 _NAMES = (
     (r"^input_proj\.0\.0\.", "embedding."),

@@ -1,7 +1,7 @@
 """Names of the weights of anchor-free heads in other projects.
 
 Formats: happyharrycn/actionformer_release, dingfengshi/TriDet, TuanTNG/TemporalMaxer, sming256/OpenTAD (ActionFormer,
-TriDet, TemporalMaxer). Their settings are in :mod:`tadkit.interop.anchor_free`.
+TriDet, TemporalMaxer). Their settings are in :mod:`tadkit.interop.heads.anchor_free`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Import of OpenTAD's TadTR and BMN (sming256/OpenTAD): names of weights, and settings inferred from them.
 
-Its other heads are in :mod:`tadkit.interop.anchor_free`.
+Its other heads are in :mod:`tadkit.interop.heads.anchor_free`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from tadkit.errors import WeightsError
-from tadkit.interop.actionformer import modules_of, renamed
-from tadkit.interop.decoding import UNKNOWN, Decoding
+from tadkit.interop.heads.actionformer import modules_of, renamed
+from tadkit.interop.heads.decoding import UNKNOWN, Decoding
 
 Kind = Literal["tadtr", "bmn"]
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from tadkit.errors import WeightsError
-from tadkit.interop.option_tables import (
+from tadkit.interop.heads.option_tables import (
     DEFAULTS,
     ONLY,
     OPTIONS,

@@ -1,0 +1,1 @@
+"""Heads of other projects: names of their weights, their options, and the settings that fit both."""
