@@ -121,7 +121,11 @@ def _task(root: ElementTree.Element, part: Part, known: Known, report: Report) -
         report.lost.append(f"{part.place}: CVAT files do not contain the frame rate; give --fps or --videos")
         return None
     own = root.find("meta/tadkit") is not None
+    lost_before = len(report.lost)
     found = list(_actions(tracks, images, part, own, times, report))
+    if not found and len(report.lost) > lost_before:
+        report.lost.append(f"{part.place}: '{name}' is left out: none of its labels could be converted")
+        return None
     if not part.source:
         report.unnamed.append(f"'{name}' ({part.place})")
     if part.step > 1:

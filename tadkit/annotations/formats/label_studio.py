@@ -104,7 +104,7 @@ def _video(task: Mapping[str, Any], regions: Sequence[Region], where: str, known
     where = f"'{name}' ({where})"
     duration_s = _duration_s(name, data, regions, where, known, report)
     rate_hz, basis = _rate(data, regions, where, known)
-    times, found, assumed = FrameTimes(fps=rate_hz), [], False
+    times, found, assumed, lost_before = FrameTimes(fps=rate_hz), [], False, report.lost_labels
     for region in regions:
         labels = _labels(region, known, report)
         try:
@@ -113,6 +113,8 @@ def _video(task: Mapping[str, Any], regions: Sequence[Region], where: str, known
                 assumed |= not exact
         except AnnotationError as error:
             report.lost.append(str(error))
+    if not found and report.lost_labels > lost_before:
+        raise AnnotationError(f"{where} is left out: none of its labels could be converted")
     if assumed and basis in ("data", "default"):
         _refuse_too_long(found, duration_s, rate_hz, where)
         (report.assumed if basis == "default" else report.from_data).append(f"'{name}' at {rate_hz:g}")

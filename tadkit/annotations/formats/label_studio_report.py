@@ -36,6 +36,11 @@ class Report:
     without_time: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
+    @property
+    def lost_labels(self) -> int:
+        """Number of labels that were not converted."""
+        return len(self.without_class) + len(self.without_time) + len(self.lost)
+
     def remarks(self, known: Known) -> Iterator[str]:
         """What was assumed, or left out without losing a label."""
         yield from counted(

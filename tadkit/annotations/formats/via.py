@@ -101,6 +101,7 @@ class _Project:
         self.lost: list[str] = [f"metadata '{key}' is not an object" for key in odd]
         self.without_class: list[str] = []
         self.moments: list[str] = []
+        self.failed: set[str] = set()
         self.regions: list[str] = []
 
     def read(self) -> Source:
@@ -117,13 +118,18 @@ class _Project:
                 continue
             where = f"'{names[vid]}' {z} ({key})"
             if len(z) == 2:
-                found[vid] += self._actions(z, self._labels(class_of, values), where)
+                actions = self._actions(z, self._labels(class_of, values), where)
+                found[vid] += actions
+                self.failed |= set() if actions else {vid}
             elif item.get("xy"):
                 self.regions.append(where)
             elif z:
                 self.moments.append(where)
+                self.failed.add(vid)
             else:
                 of_file[vid] |= {self.attributes[aid]["aname"]: value for aid, value in values.items()}
+        for vid in [vid for vid in names if not found[vid] and vid in self.failed]:
+            self.lost.append(f"'{names.pop(vid)}' is left out: none of its labels could be converted")
         places = {vid: f"{self.path}: '{name}'" for vid, name in names.items()}
         videos = tuple(described(names[vid], found[vid], of_file[vid], places[vid]) for vid in names)
         remarks = (*self.remarks, *counted("regions of single frames are left out", self.regions))

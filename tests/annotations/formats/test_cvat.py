@@ -214,3 +214,11 @@ def test_what_has_no_label_or_no_task_is_a_loss(converted, file):
     got = converted(file(about, strange, track(box(20), box(21), box(22, 1), task_id=1)), *AT_10)
     assert (got.code, got.rows("kitchen")) == (6, [(2.0, 2.2, "pour")])
     assert "1 <track> belong to no task of the project (task '9')" in got.err
+
+
+def test_a_video_of_which_all_labels_are_lost_does_not_pass_for_background(converted, file):
+    file(meta(), track(box(900), box(901), box(902, 1)), folder="both", name="a.xml")
+    path = file(meta(source="bench.mp4"), track(box(10), box(11), box(12, 1)), folder="both", name="b.xml")
+    got = converted(path.parent, *AT_10)
+    assert (got.code, list(got.videos)) == (6, ["bench"])
+    assert "'kitchen' is left out: none of its labels could be converted" in got.err

@@ -229,6 +229,15 @@ def test_predictions_drafts_and_cancelled_annotations_are_named_and_not_used(con
         assert said in got.err
 
 
+def test_a_video_without_any_label_that_could_be_converted_does_not_pass_for_background(converted):
+    bare = timeline(50, 60) | {"id": "bare"}
+    del bare["value"]["timelinelabels"]
+    got = converted([task(bare), task(timeline(1, 24, "weld"), video="bench.mp4", number=2)], *LASTS)
+    assert (got.code, list(got.videos)) == (6, ["bench"])
+    assert "'kitchen' (task 1) is left out: none of its labels could be converted" in got.err
+    assert converted([task()], *LASTS).rows("kitchen") == []
+
+
 def test_two_tasks_of_one_video_cost_that_video_only(converted):
     tasks = [task(timeline(1, 24, "pour"), number=n) for n in (1, 2)] + [
         task(timeline(1, 24, "weld"), video="bench.mp4")

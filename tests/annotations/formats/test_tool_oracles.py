@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.annotations.formats import FrameTimes, Known, Source, Tool, read_annotations
+from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
 LABELS = ("pour", "stir", "a, b", "<&>")
@@ -276,6 +278,10 @@ def via(draw: Callable[..., Any]) -> tuple[dict[str, Any], list[tuple[float, flo
 @given(via(), st.booleans())
 def test_via(made, chosen):
     project, truth, unset = made
+    if not truth:  # a video of which no label is left is no video without actions
+        with pytest.raises(AnnotationError, match=f"'v' is left out: .*{unset} segments have no class"):
+            read(json.dumps(project), ".json", "via", Known(attribute="Scene" if chosen else None))
+        return
     source = read(json.dumps(project), ".json", "via", Known(attribute="Scene" if chosen else None))
     assert rows(source.videos[0].annotations) == rows(tuple(Annotation(*row) for row in truth))
     assert [loss.split(": ")[1] for loss in source.losses] == [

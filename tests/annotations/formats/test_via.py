@@ -43,7 +43,8 @@ def test_a_value_that_was_never_set_is_no_class(converted, films):
     unset = converted(CASES / "via_two_attributes.json", "--videos", films, "--attribute", "Comment")
     assert unset.code == 6
     assert "2 segments have no class" in unset.err
-    assert "_DEFAULT" not in json.dumps([str(video) for video in unset.videos.values()])
+    assert "'kitchen' is left out: none of its labels could be converted" in unset.err
+    assert not unset.videos
 
 
 TWO = {"1": attribute("Comment", TEXT), "2": attribute("Scene", RADIO, _0="title", _1="chart")}
