@@ -174,5 +174,7 @@ def test_a_training_run_resumes_where_it_was(v1: Path, tmp_path: Path) -> None:
         group.update(lr=0.01, weight_decay=0.01)
     (module(torch.linspace(-1, 1, 12).reshape(4, 3)) ** 3).sum().backward()
     run.optimizer.step()
+    # A bias in front of a batch norm has no gradient but rounding, which Adam scales up: it differs between processors.
     for name, value in module.state_dict().items():
-        np.testing.assert_allclose(value.numpy(), recorded[f"next.{name}"], rtol=1e-5, atol=1e-6)
+        if name != "0.bias":
+            np.testing.assert_allclose(value.numpy(), recorded[f"next.{name}"], rtol=1e-5, atol=1e-6)
