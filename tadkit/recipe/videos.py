@@ -21,7 +21,7 @@ from tadkit.records import VideoRecord, check_subset, read_dataset
 from tadkit.store import read_store
 from tadkit.synth import write_dataset as write_synth
 from tadkit.synth.compose import compose_streams
-from tadkit.video.digests import source_digest
+from tadkit.video.digests import source_key
 from tadkit.video.discovery import VIDEO_SUFFIXES, find_video
 
 
@@ -35,9 +35,9 @@ class Item:
     held_out: bool
 
     @property
-    def source_sha256(self) -> str:
-        """Digest of the video file."""
-        return source_digest(self.path)
+    def source_key(self) -> str:
+        """What results depend on: digest of the video file, and how it is read."""
+        return source_key(self.path)
 
     @property
     def truth_digest(self) -> str:

@@ -48,9 +48,9 @@ def detect(
 ) -> None:
     """Find actions in VIDEOS: files, or folders of them.
 
-    Prints the high-confidence detections; --out writes all of them. --set changes settings under decode, and
-    video.reader; the model determines all others. Failed videos are reported on stderr; the rest are still processed,
-    and the exit code is that of the first failure.
+    Prints the high-confidence detections; --out writes all of them. --set changes settings under decode, video.reader
+    and video.fallback_fps; the model determines all others. Failed videos are reported on stderr; the rest are still
+    processed, and the exit code is that of the first failure.
     """
     from tadkit.config.loading import load_sections, parse_overrides
     from tadkit.detection.detections import written_suffix
