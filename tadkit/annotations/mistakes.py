@@ -11,6 +11,7 @@ from typing import Any
 from tadkit.annotations.findings import Finding
 from tadkit.annotations.presets import Preset
 from tadkit.records import AMBIGUOUS, LONGEST_S
+from tadkit.video.discovery import VIDEO_SUFFIXES
 
 SUBSETS = ("training", "validation", "testing")
 _SLACK_S = 0.01
@@ -161,7 +162,7 @@ def _annotation(name: str, place: int, item: Any, duration_s: float | None, pres
 
 def plain_name(name: str) -> str:
     """Name for comparison: without ``v_`` and suffix, in lower case."""
-    stem = name.rsplit(".", 1)[0] if name.lower().endswith((".mp4", ".avi", ".mkv", ".webm", ".mov")) else name
+    stem = name.rsplit(".", 1)[0] if name.lower().endswith(VIDEO_SUFFIXES) else name
     return stem.casefold().removeprefix("v_")
 
 

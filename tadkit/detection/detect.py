@@ -101,16 +101,15 @@ class Detector:
         progress = progress or LogWarnings()
         found: dict[str, Detections] = {}
         failed: dict[str, TadkitError] = {}
-        sources: list[Path] = []
+        files: list[Path] = []
         for source in map(Path, videos):
             try:
-                videos_in([source])
-                sources.append(source)
+                files += videos_in([source])
             except VideoError as error:
                 if on_error == "raise":
                     raise
                 failed[source.stem] = error
-        items = named(videos_in(sources))
+        items = named(videos_in(files))
         progress.start("detect", total=len(items), unit="videos")
         for name, path in items.items():
             try:

@@ -22,7 +22,7 @@ from tadkit.store import read_store
 from tadkit.synth import write_dataset as write_synth
 from tadkit.synth.compose import compose_streams
 from tadkit.video.digests import source_key
-from tadkit.video.discovery import VIDEO_SUFFIXES, find_video
+from tadkit.video.discovery import find_video
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,9 @@ def _with_features(
 def _file_of(name: str, folder: Path) -> Path:
     path = find_video(name, folder)
     if path is None:
-        others = " ".join(VIDEO_SUFFIXES[1:])
-        raise VideoError(f"{folder}: no file for the annotated video '{name}'; expected {name}.mp4 (or {others})")
+        raise VideoError(
+            f"{folder}: no file for the annotated video '{name}'; expected {name}.mp4 (or .mov, .mkv, .avi ...)"
+        )
     return path
 
 

@@ -84,12 +84,18 @@ def open_video(
     """
     path = Path(path)
     index = build_index(path, fallback_fps=fallback_fps)
-    if index.assumed_fps is not None and fallback_fps is None:
+    if fallback_fps is None:
+        warn_of_assumed_fps(path, index)
+    return _open_decord(path, index, size_hw) if reader == "decord" else PyavReader(path, index, size_hw=size_hw)
+
+
+def warn_of_assumed_fps(path: Path, index: FrameIndex) -> None:
+    """Report, once a file, the frame rate that is assumed where it stores no time stamps."""
+    if index.assumed_fps is not None:
         _warn_once(
             f"{path}: stores no time stamps; its frames are taken to be {index.assumed_fps:g} a second "
             "(if that is wrong, set video.fallback_fps)"
         )
-    return _open_decord(path, index, size_hw) if reader == "decord" else PyavReader(path, index, size_hw=size_hw)
 
 
 @cache

@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from tadkit.cli.console import TerminalProgress, clock, print_line, print_table, show_error
-from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option, video_scores_option
+from tadkit.cli.options import (
+    PATH,
+    device_option,
+    example,
+    recursive_option,
+    refuse_output,
+    set_option,
+    video_scores_option,
+)
 from tadkit.records import HIGH_CONFIDENCE, Detection
 
 SHOWN_A_VIDEO = 50
@@ -32,6 +40,7 @@ STDOUT = Path("-")
     show_default=True,
     help="Lowest score in the table; the file also contains lower ones, down to decode.min_score.",
 )
+@recursive_option
 @video_scores_option
 @device_option
 @set_option
@@ -39,6 +48,7 @@ STDOUT = Path("-")
 def detect(
     ctx: click.Context,
     videos: tuple[Path, ...],
+    recursive: bool,
     out: Path | None,
     model: Path | None,
     show_score: float,
@@ -58,7 +68,7 @@ def detect(
     load_sections(overrides, "decode", "video")
     from tadkit.video.discovery import videos_in
 
-    paths = videos_in(videos)
+    paths = videos_in(videos, recursive=recursive)
     if out is not None and out != STDOUT:
         refuse_output(out, *paths, model, video_scores)
         written_suffix(out)
