@@ -51,7 +51,14 @@ class DecordReader:
         except (decord.DECORDError, RuntimeError, OSError, ValueError, IndexError) as error:
             raise VideoError(f"{path}: decord cannot open it ({_reason(error)}); set video.reader to pyav") from error
         self._refuse_other_stamps(np.asarray(spans_s, dtype=np.float64).reshape(-1, 2)[:, 0])
-        self.read([0])  # decord opens but cannot scale to some sizes (widths of 16, 24, 48 or 72 px)
+        try:
+            self.read([0])
+        except VideoError as error:  # decord opens but cannot scale to some sizes (widths of 16, 24, 48 or 72 px)
+            width_px = self.size_hw[1]
+            raise VideoError(
+                f"{path}: decord cannot decode its first frame, or not at a width of {width_px} px; "
+                "set video.reader to auto or pyav"
+            ) from error
 
     @property
     def stamps_s(self) -> Float64[np.ndarray, " frames"]:
