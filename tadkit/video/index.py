@@ -138,7 +138,7 @@ def _index(path: Path, version: tuple[str, int, int, int], fallback_fps: float |
         packet_ticks=file.packets.dts if frames.known_by == "packet" else none,
         assumed_fps=frames.assumed_fps,
         not_for_decord=_not_for_decord(file, frames),
-        read_otherwise=_read_otherwise(file, frames, late=stamps_s[0] > 0, matching=matching),
+        read_otherwise=_read_otherwise(file, late=stamps_s[0] > 0, matching=matching),
     )
 
 
@@ -159,11 +159,10 @@ def _not_for_decord(file: Stream, frames: Frames) -> str:
     return ", ".join(reason for reason, holds in reasons.items() if holds)
 
 
-def _read_otherwise(file: Stream, frames: Frames, *, late: bool, matching: bool) -> bool:
+def _read_otherwise(file: Stream, *, late: bool, matching: bool) -> bool:
     """Whether version 0.1 read this file otherwise, or not at all."""
     made_up = file.bare or ("avi" in file.formats and file.codec in ("h264", "hevc"))
-    by_decoding = frames.known_by != "stamp" and (made_up or not matching)
-    return by_decoding or late or file.palette or file.packets.recovers or file.orientation.mirrored
+    return made_up or not matching or late or file.palette or file.packets.recovers or file.orientation.mirrored
 
 
 def _refuse_early_end(path: Path, end_s: float, said_s: float | None) -> None:
