@@ -182,7 +182,7 @@ def _read_packets(path: Path, container: Any, stream: Any) -> Packets:
     """
     rows: list[tuple[int, int, int, bool, bool]] = []
     last, recovers = NO_STAMP, False
-    starts_anew = _starts_anew(stream)
+    is_entry = _entry_test(stream)
     try:
         for packet in container.demux(stream):
             if packet.size == 0:
@@ -191,7 +191,7 @@ def _read_packets(path: Path, container: Any, stream: Any) -> Packets:
             if NO_STAMP not in (dts, last) and dts < last:
                 raise VideoError(backward(path, sum(row[4] for row in rows)))
             last = last if dts == NO_STAMP else dts
-            entry = packet.is_keyframe and starts_anew(packet)
+            entry = packet.is_keyframe and is_entry(packet)
             recovers = recovers or (packet.is_keyframe and not entry)
             rows.append((pts, dts, max(0, packet.duration or 0), entry, not packet.is_discard))
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -210,7 +210,7 @@ def backward(path: Path, frame: int) -> str:
     )
 
 
-def _starts_anew(stream: Any) -> Any:
+def _entry_test(stream: Any) -> Any:
     """A test whether decoding can start at a packet that is marked as a keyframe."""
     if stream.codec_context.name != "h264":
         return lambda _: True
