@@ -25,7 +25,7 @@ MOST_MISSING_S = 1.0
 """How much earlier than stated the frames may end: dropped frames at the end, slightly wrong counts."""
 SAME_INSTANT_S = 1e-6
 """FFmpeg rounds the start of a file to microseconds."""
-_KEPT_INDICES = 64
+_KEPT_INDICES = 8
 
 
 @dataclass(frozen=True, eq=False)

@@ -109,8 +109,9 @@ def read_stream(path: Path) -> Stream:
     with opened(path) as (container, stream):
         if lacks := bytes_cut_off(path, format_names(container)):
             raise VideoError(f"{path}: truncated, the last {lacks} bytes are missing; copy or download it again")
-        # Frames of MP4 are whole samples with stamps of their own, so one is enough.
-        count = 1 if "mp4" in format_names(container) else PROBED_FRAMES
+        # MP4 without B-frames: each packet is a frame with a stamp of its own, so one is enough.
+        in_order = "mp4" in format_names(container) and not stream.codec_context.has_b_frames
+        count = 1 if in_order else PROBED_FRAMES
         probed, delay, size_hw, orientation = _first_frames(path, container, stream, count)
         palette = stream.codec_context.pix_fmt == "pal8"
     with opened(path) as (container, stream):

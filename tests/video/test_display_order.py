@@ -167,6 +167,18 @@ def test_zero_is_the_start_of_the_earliest_stream(tmp_path: Path, suffix: str, s
     assert index.duration_s == pytest.approx(7, abs=0.065)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_stamps_that_a_converter_made_up_are_not_believed(
+    tmp_path: Path, numbered: Numbered, number_of: NumberOf, suffix: str
+) -> None:
+    encode(tmp_path / "a.avi", numbered(FRAMES), "libx264", X264 | {"bf": "3", "g": "12"})
+    path = copied(tmp_path / "a.avi", tmp_path / f"a.{suffix}")  # with FFmpeg's stamps, in the order of decoding
+    with open_video(path) as video:
+        assert number_of(video.read(range(FRAMES))) == list(range(FRAMES))
+        np.testing.assert_allclose(video.stamps_s, np.arange(FRAMES) / 25, atol=1.1e-3)
+        assert [number_of(video.read([index]))[0] for index in (41, 7, 30, 3)] == [41, 7, 30, 3]
+
+
 def test_pictures_alone_start_at_zero(tmp_path: Path, numbered: Numbered) -> None:
     encode(tmp_path / "a.mkv", numbered(10), "libx264", {"bf": "0"}, ticks=range(75, 85))
     assert build_index(tmp_path / "a.mkv").stamps_s[0] == 0.0
