@@ -115,12 +115,17 @@ def features_head_key(
 
 def _frames(video: VideoSettings) -> dict[str, Any]:
     """How frames are sampled; all readers decode the same ones."""
-    return video.model_dump(mode="json", exclude={"reader"})
+    return video.model_dump(mode="json", exclude=_without_effect(video))
+
+
+def _without_effect(video: VideoSettings) -> set[str]:
+    """Settings that do not change frames; version 0.1.0 had no ``fallback_fps``."""
+    return {"reader"} if video.fallback_fps is not None else {"reader", "fallback_fps"}
 
 
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     """The sections that a stage's model depends on."""
-    return settings.model_dump(mode="json", include=set(sections), exclude={"video": {"reader"}})
+    return settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
 
 
 def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:

@@ -24,7 +24,7 @@ LONGEST_S = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One action: ``label`` from ``start_s`` to ``end_s`` (half open), in seconds from the first shown frame."""
+    """One action: ``label`` from ``start_s`` to ``end_s`` (half open), in seconds as players show them."""
 
     start_s: float
     end_s: float

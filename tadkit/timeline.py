@@ -16,7 +16,7 @@ class Timeline:
     and 2. ``index / fps`` is never used: frame rates vary, and only the decoder's time stamps are right.
 
     Attributes:
-        centres_s: seconds from the first shown frame to the centre of each step, strictly increasing.
+        centres_s: seconds from the start of the video to the centre of each step, strictly increasing.
     """
 
     centres_s: Float64[np.ndarray, " steps"]
@@ -51,7 +51,7 @@ class Timeline:
         return Timeline(np.add.reduceat(self.centres_s, starts) / counts) if len(self) else self
 
     def part(self, start: int, stop: int) -> Timeline:
-        """Steps ``start`` to ``stop`` (half open); seconds still count from the first shown frame."""
+        """Steps ``start`` to ``stop`` (half open); seconds still count from the start of the video."""
         return Timeline(self.centres_s[start:stop])
 
 

@@ -59,6 +59,7 @@ def test_keys_of_flow(flow: FlowSettings) -> None:
     assert flow_key("s", flow, VideoSettings()) == KEYS[f"flow {flow.method}"]
     assert flow_key("s", flow, VideoSettings(reader="pyav")) == KEYS[f"flow {flow.method}"]
     assert flow_key("other", flow, VideoSettings()) != KEYS[f"flow {flow.method}"]
+    assert flow_key("s", flow, VideoSettings(fallback_fps=50)) != KEYS[f"flow {flow.method}"]
 
 
 def test_keys_of_features() -> None:

@@ -12,6 +12,7 @@ from tadkit.annotations.findings import Finding
 from tadkit.annotations.names import check_labels, check_name
 from tadkit.annotations.presets import Preset
 from tadkit.records import AMBIGUOUS, LONGEST_S
+from tadkit.video.discovery import VIDEO_SUFFIXES
 
 SUBSETS = ("training", "validation", "testing")
 _SLACK_S = 0.01
@@ -164,7 +165,7 @@ def _annotation(name: str, place: int, item: Any, duration_s: float | None, pres
 
 def plain_name(name: str) -> str:
     """Name for comparison: without ``v_`` and suffix, in lower case."""
-    stem = name.rsplit(".", 1)[0] if name.lower().endswith((".mp4", ".avi", ".mkv", ".webm", ".mov")) else name
+    stem = name.rsplit(".", 1)[0] if name.lower().endswith(VIDEO_SUFFIXES) else name
     return stem.casefold().removeprefix("v_")
 
 

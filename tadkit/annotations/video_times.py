@@ -9,6 +9,7 @@ from tadkit.annotations.formats import FrameTimes
 from tadkit.errors import UsageError
 from tadkit.video.discovery import find_video, is_video
 from tadkit.video.index import build_index
+from tadkit.video.reader import warn_of_assumed_fps
 
 
 class VideoTimes(Mapping[str, FrameTimes]):
@@ -33,8 +34,10 @@ class VideoTimes(Mapping[str, FrameTimes]):
             if path is None:
                 raise KeyError(name)
             index = build_index(path)
+            warn_of_assumed_fps(path, index)
             steps = len(index) - 1
-            fps = steps / float(index.stamps_s[-1]) if steps else 1 / index.duration_s
+            shown_s = float(index.stamps_s[-1] - index.stamps_s[0])
+            fps = steps / shown_s if steps else 1 / (index.duration_s - float(index.stamps_s[0]))
             self._read[name] = FrameTimes(index.stamps_s, fps, path.name, index.duration_s)
         return self._read[name]
 

@@ -78,6 +78,11 @@ def video_scores_option(function: Function) -> Function:
     )(function)
 
 
+def recursive_option(function: Function) -> Function:
+    """``--recursive``, for the commands that take folders of videos."""
+    return click.option("--recursive", is_flag=True, help="Search the sub-folders of folders, too.")(function)
+
+
 def workers_options(function: Function) -> Function:
     """``--workers`` and ``--retry-failed``, for the commands that extract flow."""
     workers = click.option(

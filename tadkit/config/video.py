@@ -22,7 +22,9 @@ class VideoSettings(Settings):
     width_px: int = Field(112, ge=16, le=2048)
     """Width to which the decoder scales frames."""
     reader: Literal["auto", "decord", "pyav"] = "auto"
-    """Decoder; auto uses decord for videos up to 640x480 if it is installed and can read them, else PyAV."""
+    """Decoder; auto is PyAV. decord refuses files that it would read wrongly."""
+    fallback_fps: float | None = Field(None, ge=0.01, le=1000)
+    """Frame rate of files without time stamps, such as .h264; by default the one that they declare, else 25."""
 
     @property
     def size_hw(self) -> tuple[int, int]:

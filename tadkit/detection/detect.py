@@ -27,6 +27,8 @@ from tadkit.video.discovery import named, videos_in
 from tadkit.zoo import model_path
 
 OnError = Literal["raise", "collect"]
+_OF_THE_FILES = ("reader", "fallback_fps")
+"""Settings under ``video`` that depend on the files, not on the model."""
 
 
 class Detector:
@@ -113,16 +115,15 @@ class Detector:
             )
         found: dict[str, Detections] = {}
         failed: dict[str, TadkitError] = {}
-        sources: list[Path] = []
+        files: list[Path] = []
         for source in map(Path, videos):
             try:
-                videos_in([source])
-                sources.append(source)
+                files += videos_in([source])
             except VideoError as error:
                 if on_error == "raise":
                     raise
                 failed[source.stem] = error
-        items = named(videos_in(sources))
+        items = named(videos_in(files))
         advances = VideoProgress(progress, "detect", videos=len(items))
         for name, path in items.items():
             try:
@@ -177,8 +178,8 @@ def load_detector(
     Args:
         name_or_path: name of a bundled model, or a detector's checkpoint; None is the bundled ``people-motion``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        overrides: settings under ``decode``, and ``video.reader``, in place of the model's own, as in
-            ``{"decode": {"min_score": 0.2}}``.
+        overrides: settings under ``decode``, ``video.reader`` and ``video.fallback_fps``, in place of the model's own,
+            as in ``{"decode": {"min_score": 0.2}}``.
 
     Raises:
         WeightsError: there is no such model, or it cannot be loaded.
@@ -191,10 +192,11 @@ def load_detector(
 def _overridden(detector: DetectorNet, overrides: Mapping[str, Any]) -> tuple[VideoSettings, DecodeSettings]:
     video = overrides.get("video", {})
     strange = [name for name in overrides if name not in ("decode", "video")]
-    strange += [f"video.{name}" for name in video if name != "reader"] if isinstance(video, Mapping) else []
+    strange += [f"video.{name}" for name in video if name not in _OF_THE_FILES] if isinstance(video, Mapping) else []
     if strange:
         raise SettingsError(
-            f"--set {strange[0]}: fixed when the model was trained; detect takes decode.* and video.reader"
+            f"--set {strange[0]}: fixed when the model was trained; "
+            "detect takes decode.*, video.reader and video.fallback_fps"
         )
     own = detector.settings.model_dump(mode="json")
     changed = check_settings(ModelSettings, merged(own, overrides), name="--set")

@@ -17,7 +17,7 @@ from tadkit.progress import Progress, VideoProgress
 from tadkit.runtime import torch_device
 from tadkit.store import TrackStore, open_store
 from tadkit.video import open_sampled
-from tadkit.video.digests import source_digest
+from tadkit.video.digests import source_key
 from tadkit.video.discovery import named
 from tadkit.zoo import bundled_model
 
@@ -73,7 +73,7 @@ def extract_features_of(
     with open_store(out, kind="features", settings=settings, labels=checkpoint.labels) as store:
         for name, path in items.items():
             try:
-                key = features_key(source_digest(path), model=checkpoint.digest, video=video, views=views)
+                key = features_key(source_key(path), model=checkpoint.digest, video=video, views=views)
                 if store.has(name, key):
                     result.reused.append(name)
                 else:

@@ -25,7 +25,7 @@ from tadkit.models.detector import build_teacher
 from tadkit.progress import Progress
 from tadkit.runtime import torch_device
 from tadkit.store import TrackStore, open_store
-from tadkit.video.digests import source_digest
+from tadkit.video.digests import source_digest, source_key
 from tadkit.video.discovery import named
 from tadkit.video.index import build_index
 from tadkit.video.sampling import sample_indices
@@ -157,7 +157,7 @@ class _Run:
         source_sha256 = ""
         try:
             source_sha256 = source_digest(path)
-            key = flow_key(source_sha256, flow, video)
+            key = flow_key(source_key(path), flow, video)
             if self.store.has(name, key):
                 self.quarantine.remove(name)
                 self.result.reused.append(name)
@@ -206,5 +206,5 @@ def sampled_pairs(path: Path, video: VideoSettings) -> int:
     Raises:
         VideoError: the file cannot be read as a video.
     """
-    index = build_index(path)
+    index = build_index(path, fallback_fps=video.fallback_fps)
     return max(0, len(sample_indices(index.stamps_s, index.duration_s, video.rate_hz)) - 1)

@@ -54,8 +54,7 @@ class Inputs:
         recipe = self.workspace.recipe
         store = self._store(self.workspace.flow, "flow", what="flow", command="extract-flow")
         expected = {
-            item.name: flow_key(item.source_sha256, recipe.flow, recipe.video)
-            for item in self.workspace.shared.training
+            item.name: flow_key(item.source_key, recipe.flow, recipe.video) for item in self.workspace.shared.training
         }
         _refuse_stale(store, expected, "extract-flow")
         return store
@@ -95,7 +94,7 @@ class Inputs:
         workspace = self.workspace
         settings, training = workspace.settings_of(method), workspace.training
         return student_key(
-            [item.source_sha256 for item in training],
+            [item.source_key for item in training],
             [self.teacher_outputs.key(item.name) for item in training] if settings.distill.taught else [],
             model=settings,
             train=workspace.recipe.train.student,
@@ -131,8 +130,7 @@ class Inputs:
         )
         views = views_of(recipe.train.head.views)
         expected = {
-            item.name: features_key(item.source_sha256, model=student, video=recipe.video, views=views)
-            for item in items
+            item.name: features_key(item.source_key, model=student, video=recipe.video, views=views) for item in items
         }
         _refuse_stale(store, expected, "extract-features")
         return store

@@ -21,8 +21,8 @@ from tadkit.records import VideoRecord, check_subset, read_dataset
 from tadkit.store import read_store
 from tadkit.synth import write_dataset as write_synth
 from tadkit.synth.compose import compose_streams
-from tadkit.video.digests import source_digest
-from tadkit.video.discovery import VIDEO_SUFFIXES, find_video
+from tadkit.video.digests import source_key
+from tadkit.video.discovery import find_video
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Item:
     held_out: bool
 
     @property
-    def source_sha256(self) -> str:
-        """Digest of the video file."""
-        return source_digest(self.path)
+    def source_key(self) -> str:
+        """What results depend on: digest of the video file, and how it is read."""
+        return source_key(self.path)
 
     @property
     def truth_digest(self) -> str:
@@ -182,8 +182,9 @@ def _with_features(
 def _file_of(name: str, folder: Path) -> Path:
     path = find_video(name, folder)
     if path is None:
-        others = " ".join(VIDEO_SUFFIXES[1:])
-        raise VideoError(f"{folder}: no file for the annotated video '{name}'; expected {name}.mp4 (or {others})")
+        raise VideoError(
+            f"{folder}: no file for the annotated video '{name}'; expected {name}.mp4 (or .mov, .mkv, .avi ...)"
+        )
     return path
 
 

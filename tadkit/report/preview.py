@@ -223,7 +223,9 @@ def _panels(summary: StoreSummary, shown: _Shown, full_px: float | None, *, with
 def _frames_at(path: Path, stamps_s: Float64[np.ndarray, " frames"], panels: Panels) -> SampledVideo:
     """The video's frames on screen at ``stamps_s``, decoded at the size of the panels."""
     reader = open_video(path, size_hw=panels.panel_hw)
-    at = np.searchsorted(reader.stamps_s, stamps_s + _STAMP_TOLERANCE_S, side="right") - 1
+    # The first sample is the first frame; stores of version 0.1.0 counted from it, not from the start of the sound.
+    counted_s = stamps_s - stamps_s[0] + reader.stamps_s[0]
+    at = np.searchsorted(reader.stamps_s, counted_s + _STAMP_TOLERANCE_S, side="right") - 1
     return SampledVideo(reader, np.maximum(at, 0))
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from tadkit.errors import VideoError
-from tadkit.video.index import FrameIndex, one_line
+from tadkit.video.container import one_line
+from tadkit.video.index import FrameIndex
 from tadkit.video.pyav_reader import broken, checked
 
 BATCH_FRAMES = 64
@@ -37,10 +38,10 @@ class DecordReader:
         self.path = path
         self.size_hw = size_hw or index.size_hw
         self._index = index
-        if not index.plain:
+        if index.not_for_decord:
             raise VideoError(
-                f"{path}: decord returns wrong frames for this file (open groups of pictures, a cut start, or a "
-                "container other than MP4, MOV, MKV and WebM); set video.reader to auto or pyav"
+                f"{path}: decord returns wrong frames for this file ({index.not_for_decord}); "
+                "set video.reader to auto or pyav"
             )
         # decord swaps width and height of rotated videos itself, so pass upright sizes.
         size = {} if size_hw is None else {"height": size_hw[0], "width": size_hw[1]}
@@ -50,7 +51,14 @@ class DecordReader:
         except (decord.DECORDError, RuntimeError, OSError, ValueError, IndexError) as error:
             raise VideoError(f"{path}: decord cannot open it ({_reason(error)}); set video.reader to pyav") from error
         self._refuse_other_stamps(np.asarray(spans_s, dtype=np.float64).reshape(-1, 2)[:, 0])
-        self.read([0])  # decord opens but cannot scale to some sizes (widths of 16, 24, 48 or 72 px)
+        try:
+            self.read([0])
+        except VideoError as error:  # decord opens but cannot scale to some sizes (widths of 16, 24, 48 or 72 px)
+            width_px = self.size_hw[1]
+            raise VideoError(
+                f"{path}: decord cannot decode its first frame, or not at a width of {width_px} px; "
+                "set video.reader to auto or pyav"
+            ) from error
 
     @property
     def stamps_s(self) -> Float64[np.ndarray, " frames"]:
@@ -105,7 +113,7 @@ class DecordReader:
         same = len(starts_s) == len(self._index)
         if same:
             rounding_s = 2 * np.finfo(np.float32).eps * np.abs(starts_s).max()
-            away_s = np.abs(starts_s - starts_s[0] - self._index.stamps_s).max()
+            away_s = np.abs(starts_s - starts_s[0] - (self._index.stamps_s - self._index.stamps_s[0])).max()
             same = bool(away_s <= STAMP_TOLERANCE_S + rounding_s)
         if not same:
             raise VideoError(

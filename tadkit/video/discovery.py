@@ -2,58 +2,139 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from tadkit.errors import UsageError, VideoError
 from tadkit.files import leaves_folder
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"),  # first, where a video has several files
+    *(".ts", ".mts", ".m2ts", ".m2t", ".flv", ".f4v", ".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".divx"),
+    *(".vob", ".mpe", ".m2v", ".mxf", ".dv", ".rm", ".rmvb", ".wtv", ".nut", ".y4m", ".gif", ".ivf", ".obu"),
+    *(".h264", ".264", ".h265", ".265", ".hevc", ".mjpg", ".mjpeg", ".qt"),
+)
 """Suffixes, in lower case, of the files in a folder that count as videos; case is ignored."""
+_APPLE_DOUBLE = "._"
+"""Begins the names of files in which macOS keeps a file's attributes on other file systems."""
+_NAMED_SUFFIXES = 5
+_SETTLED_NS = 2_000_000_000
+"""A folder that was changed more recently may change again without a new time of change."""
+
+_log = logging.getLogger(__name__)
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file's suffix is that of a video."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    """Whether a file's name is that of a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(_APPLE_DOUBLE)
 
 
 def find_video(name: str, folder: Path) -> Path | None:
-    """The file of the video ``name`` in ``folder``, or None.
+    """The file of the video ``name`` in ``folder``, or None; ``a/b`` is in its sub-folder ``a``.
 
     ActivityNet's files begin with ``v_``, which its annotations omit and other formats keep. Either is found. A name
     that leads out of the folder is never looked for.
     """
-    if leaves_folder(name) or "\0" in name:
+    if leaves_folder(name) or "\0" in name or not name:
         return None
-    suffixes = (*VIDEO_SUFFIXES, *map(str.upper, VIDEO_SUFFIXES))
-    stems = (name, name.removeprefix("v_") if name.startswith("v_") else f"v_{name}")
-    candidates = (folder / (stem + suffix) for stem in stems for suffix in suffixes)
-    return next((path for path in candidates if path.is_file()), None)
+    folder = (folder / name).parent
+    try:
+        changed_ns = folder.stat().st_mtime_ns
+        settled = time.time_ns() - changed_ns > _SETTLED_NS
+        files = _remembered(folder, changed_ns) if settled else _by_stem(folder)
+    except OSError:
+        return None
+    stem = name.rpartition("/")[2]
+    other = stem.removeprefix("v_") if stem.startswith("v_") else f"v_{stem}"
+    found = files.get(stem) or files.get(other)
+    return found if found is not None and found.is_file() else None
 
 
-def videos_in(sources: Sequence[Path]) -> list[Path]:
+@lru_cache(maxsize=64)
+def _remembered(folder: Path, changed_ns: int) -> Mapping[str, Path]:
+    """:func:`_by_stem` of a folder that was last changed at ``changed_ns``."""
+    del changed_ns
+    return _by_stem(folder)
+
+
+def _by_stem(folder: Path) -> Mapping[str, Path]:
+    """The videos of a folder by name without suffix."""
+    videos = sorted((path for path in folder.iterdir() if is_video(path)), key=_preference, reverse=True)
+    return {path.name[: -len(path.suffix)]: path for path in videos}
+
+
+def _preference(path: Path) -> tuple[int, str]:
+    return VIDEO_SUFFIXES.index(path.suffix.lower()), path.name
+
+
+def videos_in(sources: Iterable[Path], *, recursive: bool = False) -> list[Path]:
     """The given videos, with folders replaced by the videos in them, sorted by name.
+
+    Files in a folder that are no videos are counted in a warning.
+
+    Args:
+        sources: files, of any suffix, and folders.
+        recursive: search the folders' sub-folders, too.
 
     Raises:
         UsageError: the same video is named twice.
-        VideoError: a folder contains no video.
+        VideoError: a folder contains no video, or cannot be read.
     """
     found: list[Path] = []
     for source in sources:
-        if not source.is_dir():
-            found.append(source)
-            continue
-        inside = sorted(path for path in source.iterdir() if is_video(path))
-        if not inside:
-            raise VideoError(f"{source}: no video in this folder; looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
-        found.extend(inside)
+        found += _inside(source, recursive=recursive) if source.is_dir() else [source]
     seen: set[Path] = set()
     for path in found:
         if path.resolve() in seen:
             raise UsageError(f"{path}: named twice; name each video once")
         seen.add(path.resolve())
     return found
+
+
+def _inside(folder: Path, *, recursive: bool) -> list[Path]:
+    """The videos in a folder."""
+    files: list[Path] = []
+    folders = 0
+    for parent, below, names in os.walk(folder, onerror=_unreadable):
+        files += [Path(parent) / name for name in sorted(names)]
+        if not recursive:
+            folders = len(below)
+            break
+    videos = sorted(path for path in files if is_video(path))
+    others = [path for path in files if not is_video(path)]
+    if not videos:
+        deeper = f"; --recursive searches its {_counted(folders, 'sub-folder')}, too" if folders else ""
+        only = f" (only {_kinds(others)})" if others else ""
+        raise VideoError(
+            f"{folder}: no video in this folder{only}{deeper}; expected suffixes such as "
+            f"{' '.join(VIDEO_SUFFIXES[:4])}, or name a file of another suffix itself"
+        )
+    left_out = [_kinds(others)] if others else []
+    left_out += [f"{_counted(folders, 'sub-folder')} (--recursive searches them, too)"] if folders else []
+    if left_out:
+        _log.warning("%s: %s taken; skipped %s", folder, _counted(len(videos), "video"), " and ".join(left_out))
+    return videos
+
+
+def _unreadable(error: OSError) -> None:
+    raise VideoError(f"{error.filename}: this folder cannot be read ({error.strerror}); check its permissions")
+
+
+def _kinds(files: Sequence[Path]) -> str:
+    """Number and suffixes of files that are no videos."""
+    kinds = Counter("._*" if path.name.startswith(_APPLE_DOUBLE) else path.suffix or path.name for path in files)
+    named = [f"{kind}" for kind, _ in kinds.most_common(_NAMED_SUFFIXES)]
+    more = ", ..." if len(kinds) > _NAMED_SUFFIXES else ""
+    return f"{_counted(len(files), 'other file')}: {', '.join(named)}{more}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def named(videos: Sequence[Path]) -> dict[str, Path]:

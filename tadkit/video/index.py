@@ -1,34 +1,31 @@
 """When each frame of a video is shown: one index, built with PyAV, for all decoders.
 
-Packets are demuxed, not decoded: an hour of video takes about a second. Both readers share the index, so stamps do not
-depend on the decoder, and a decoder with another frame count or other stamps is detected when it is opened.
+Both readers share the index, so stamps do not depend on the decoder, and a decoder with another frame count or other
+stamps is detected when it is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal
 
-import av
 import numpy as np
-from av.stream import Disposition
 from jaxtyping import Float64, Int64
 
 from tadkit.errors import VideoError
-from tadkit.video.cut_short import bytes_cut_off, declared_s
+from tadkit.video.container import refuse_no_file
+from tadkit.video.display_order import Frames, by_decoding, by_stamps, increase
+from tadkit.video.stream import NO_STAMP, Orientation, Stream, backward, read_stream
 
-TEXT_FORMATS = frozenset({"tty", "bintext", "xbin", "idf", "concat", "ffmetadata"})
-"""FFmpeg "formats" that render or follow text files; a text file is not a video."""
 EXACT_FORMATS = frozenset({"mp4", "matroska"})
 """Containers (MP4 and MOV, MKV and WebM) that seek exactly to a keyframe."""
 MOST_MISSING_S = 1.0
 """How much earlier than stated the frames may end: dropped frames at the end, slightly wrong counts."""
-FALLBACK_STEP_S = 0.04
-"""Duration of a single frame if the file does not say."""
-_EXPECTED = "expected MP4, MOV, MKV, WebM, AVI or similar"
+SAME_INSTANT_S = 1e-6
+"""FFmpeg rounds the start of a file to microseconds."""
+_KEPT_INDICES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,83 +33,136 @@ class FrameIndex:
     """The frames of a video in display order.
 
     Attributes:
-        pts: presentation stamp of each frame in ticks of the stream, strictly increasing.
-        stamps_s: the same in seconds from the first shown frame.
+        stamps_s: seconds at which frames appear, strictly increasing, from the start of the file's earliest stream.
         duration_s: end of the last shown frame.
-        keyframe_pts: stamps of the frames at which decoding can start, increasing.
         size_hw: upright size, that is, after rotation.
-        quarter_turns: counter-clockwise turns by 90 degrees that make decoded frames upright, 0 to 3.
-        has_pts: whether packets have presentation stamps; if not, decoding stamps are used.
-        plain: whether frames can be found by counting: closed groups of pictures, nothing cut off, a container that
-            seeks exactly. decord 0.6 counts, and returns wrong frames where this is false.
+        orientation: makes decoded frames upright.
+        known_by: how a decoded frame is recognised: by its presentation ``stamp``, by the number of its ``packet`` in
+            the file, or by its ``place`` among the decoded frames.
+        marks: for each frame, the stamp in ticks, the number of the packet, or the place.
+        entries: frames at which decoding can start, increasing; empty where it must start at the beginning.
+        entry_ticks: where to seek for each of them.
+        packet_ticks: decoding stamp of each packet, to recognise packets after a seek; only for ``packet``.
+        assumed_fps: frame rate, where the file stores no time stamps.
+        not_for_decord: why decord 0.6 would return wrong frames; empty where it does not.
+        read_otherwise: whether version 0.1 of tadkit read other frames or stamps from this file, or none.
     """
 
-    pts: Int64[np.ndarray, " frames"]
     stamps_s: Float64[np.ndarray, " frames"]
     duration_s: float
-    keyframe_pts: Int64[np.ndarray, " keyframes"]
     size_hw: tuple[int, int]
-    quarter_turns: int
-    has_pts: bool
-    plain: bool
+    orientation: Orientation
+    known_by: Literal["stamp", "packet", "place"]
+    marks: Int64[np.ndarray, " frames"]
+    entries: Int64[np.ndarray, " entries"]
+    entry_ticks: Int64[np.ndarray, " entries"]
+    packet_ticks: Int64[np.ndarray, " packets"]
+    assumed_fps: float | None
+    not_for_decord: str
+    read_otherwise: bool
 
     def __len__(self) -> int:
         """Number of frames."""
-        return len(self.pts)
+        return len(self.marks)
+
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        return {mark: number for number, mark in enumerate(self.marks.tolist())}
+
+    @cached_property
+    def _packets(self) -> dict[int, int]:
+        return {tick: number for number, tick in enumerate(self.packet_ticks.tolist())}
+
+    def number_of(self, mark: int | None) -> int | None:
+        """The frame with a mark; None if it is not shown."""
+        return None if mark is None else self._numbers.get(mark)
+
+    def packet_at(self, tick: int | None) -> int | None:
+        """The number of the packet with a decoding stamp; None if there is none."""
+        return None if tick is None else self._packets.get(tick)
+
+    def is_entry(self, number: int) -> bool:
+        """Whether decoding can start at a frame."""
+        at = int(np.searchsorted(self.entries, number))
+        return at < len(self.entries) and int(self.entries[at]) == number
 
 
-class _Packets(NamedTuple):
-    """Displayed packets as demuxed, in decoding order."""
-
-    pts: Int64[np.ndarray, " packets"]
-    durations: Int64[np.ndarray, " packets"]
-    keyframe_pts: Int64[np.ndarray, " keyframes"]
-    has_pts: bool
-    plain: bool
-
-
-def build_index(path: Path) -> FrameIndex:
+def build_index(path: Path, *, fallback_fps: float | None = None) -> FrameIndex:
     """Index the frames of the video at ``path``.
 
     Packets with the same stamp count as one frame; frames before the first decodable one are skipped.
 
+    Args:
+        path: the file.
+        fallback_fps: frame rate of a file that stores no time stamps; None takes the rate that it declares, or 25.
+
     Raises:
         VideoError: the file is missing, not a video, truncated (if the container states its size), has no decodable
-            frame, or its stamps are missing or decrease.
+            frame, or its stamps decrease.
     """
     refuse_no_file(path)
-    with opened(path) as (container, stream):
-        if lacks := bytes_cut_off(path, frozenset(container.format.name.split(","))):
-            raise VideoError(f"{path}: truncated, the last {lacks} bytes are missing; copy or download it again")
-        begin, size_hw, turns = _first_frame(path, container, stream)
-    with opened(path) as (container, stream):
-        packets = _packets(path, container, stream)
-        tick_s = float(stream.time_base)
-        rate_hz = stream.average_rate or stream.guessed_rate
-        said_s = declared_s(stream)
-        exact = bool(EXACT_FORMATS.intersection(container.format.name.split(",")))
-    if not packets.has_pts:
-        decoded = _decoded_stamps(path)
-        packets = packets._replace(pts=decoded, durations=np.zeros_like(decoded))
-    shown, at = np.unique(packets.pts, return_index=True)
-    keep = shown >= begin
-    plain = packets.plain and packets.has_pts and exact and bool(keep.all()) and len(at) == len(packets.pts)
-    shown, at = shown[keep], at[keep]
-    if len(shown) == 0:
-        raise VideoError(_backward(path, 0))
-    stamps_s = (shown - shown[0]) * tick_s
-    last_s = float(packets.durations[at[-1]]) * tick_s or _usual_step_s(stamps_s, rate_hz)
-    _refuse_early_end(path, float(shown[-1]) * tick_s + last_s, said_s)
+    status = path.stat()
+    return _index(path, (str(Path.cwd()), status.st_size, status.st_mtime_ns, status.st_ino), fallback_fps)
+
+
+@lru_cache(maxsize=_KEPT_INDICES)
+def _index(path: Path, version: tuple[str, int, int, int], fallback_fps: float | None) -> FrameIndex:
+    del version  # a changed file is another one
+    file = read_stream(path)
+    frames = by_stamps(file)
+    matching = frames is not None
+    # Stamps that FFmpeg makes up may be wrong, and a packet of VP8 may give no frame, far behind the frames tried.
+    if frames is None or file.bare or file.codec == "vp8" or ("avi" in file.formats and file.reorders):
+        frames = by_decoding(path, file, fallback_fps)
+    if len(frames.marks) == 0:
+        raise VideoError(backward(path, 0))
+    first_s = float(frames.ticks[0]) * file.tick_s
+    zero_s = first_s if file.start_s is None or frames.assumed_fps else min(file.start_s, first_s)
+    zero_s = first_s if first_s - zero_s <= SAME_INSTANT_S else zero_s
+    stamps_s = frames.ticks * file.tick_s - zero_s
+    last_s = frames.last_ticks * file.tick_s or _usual_step_s(stamps_s, file.rate_hz)
+    duration_s = float(stamps_s[-1]) + last_s
+    _refuse_early_end(path, zero_s + duration_s, file.said_s)
+    stateless = not (file.bare or file.palette)
+    seekable = stateless and (frames.known_by == "stamp" or increase(file.packets.dts))
+    none = np.zeros(0, dtype=np.int64)
     return FrameIndex(
-        pts=shown,
         stamps_s=stamps_s,
-        duration_s=float(stamps_s[-1]) + last_s,
-        keyframe_pts=np.unique(packets.keyframe_pts),
-        size_hw=size_hw,
-        quarter_turns=turns,
-        has_pts=packets.has_pts,
-        plain=plain,
+        duration_s=duration_s,
+        size_hw=file.size_hw,
+        orientation=file.orientation,
+        known_by=frames.known_by,
+        marks=frames.marks,
+        entries=frames.entries if seekable else none,
+        entry_ticks=frames.entry_ticks if seekable else none,
+        packet_ticks=file.packets.dts if frames.known_by == "packet" else none,
+        assumed_fps=frames.assumed_fps,
+        not_for_decord=_not_for_decord(file, frames),
+        read_otherwise=_read_otherwise(file, late=stamps_s[0] > 0, matching=matching),
     )
+
+
+def _not_for_decord(file: Stream, frames: Frames) -> str:
+    """Why decord, which counts frames, would be wrong."""
+    packets = file.packets
+    keyframes = np.maximum.accumulate(np.where(packets.entry, packets.pts, NO_STAMP))
+    reasons = {
+        "no time stamps": frames.known_by != "stamp",
+        "a container other than MP4, MOV, MKV and WebM": not EXACT_FORMATS & file.formats,
+        "VP9": file.codec == "vp9",
+        "periodic intra refresh": packets.recovers,
+        "a mirrored picture": file.orientation.mirrored,
+        "a palette": file.palette,
+        "open groups of pictures": bool((packets.pts < keyframes).any()) or not packets.entry[:1].all(),
+        "a cut start": len(packets.pts) != len(frames.marks),
+    }
+    return ", ".join(reason for reason, holds in reasons.items() if holds)
+
+
+def _read_otherwise(file: Stream, *, late: bool, matching: bool) -> bool:
+    """Whether version 0.1 read this file otherwise, or not at all."""
+    made_up = file.bare or ("avi" in file.formats and file.codec in ("h264", "hevc"))
+    return made_up or not matching or late or file.palette or file.packets.recovers or file.orientation.mirrored
 
 
 def _refuse_early_end(path: Path, end_s: float, said_s: float | None) -> None:
@@ -123,144 +173,5 @@ def _refuse_early_end(path: Path, end_s: float, said_s: float | None) -> None:
         )
 
 
-def _usual_step_s(stamps_s: Float64[np.ndarray, " frames"], rate_hz: Any) -> float:
-    if len(stamps_s) > 1:
-        return float(np.median(np.diff(stamps_s)))
-    return float(1 / rate_hz) if rate_hz else FALLBACK_STEP_S
-
-
-def stamp_of(frame: Any) -> int | None:
-    """Presentation stamp of a packet or frame in ticks; its decoding stamp if the file has none (old AVI)."""
-    stamp: int | None = frame.dts if frame.pts is None else frame.pts
-    return stamp
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Yield PyAV's container of ``path`` and its video stream; both are closed on exit.
-
-    Raises:
-        VideoError: FFmpeg cannot open the file, or it has no video stream.
-    """
-    container, stream = open_container(path)
-    try:
-        yield container, stream
-    finally:
-        container.close()
-
-
-def open_container(path: Path) -> tuple[Any, Any]:
-    """PyAV's container of ``path`` and its video stream; close the container after use.
-
-    Raises:
-        VideoError: FFmpeg cannot open the file, or it has no video stream.
-    """
-    container: Any
-    try:
-        container = av.open(str(path.resolve()), metadata_errors="ignore")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path}: not a video that FFmpeg can read ({one_line(error)}); {_EXPECTED}") from error
-    stream = container.streams.best("video")
-    if container.format.name in TEXT_FORMATS:
-        container.close()
-        raise VideoError(f"{path}: is a text file, not a video; {_EXPECTED}")
-    if stream is None or stream.disposition & Disposition.attached_pic:
-        container.close()
-        raise VideoError(f"{path}: has no video stream, only sound or data; name the file with the pictures")
-    return container, stream
-
-
-def refuse_no_file(path: Path) -> None:
-    """Refuse a path that is not a regular, non-empty file.
-
-    Raises:
-        VideoError: it is missing, a folder, a device or an empty file.
-    """
-    if path.is_dir():
-        raise VideoError(f"{path}: is a folder, not a video; name a file in it")
-    if not path.exists():
-        raise VideoError(f"{path}: no such file; check the path of the video")
-    if not path.is_file():
-        raise VideoError(f"{path}: is a device or a pipe; a video is read more than once, so copy it to a file first")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: is empty (0 bytes), not a video; copy or download it again")
-
-
-def one_line(error: BaseException) -> str:
-    """A decoder library's error message without path, stack trace and line breaks."""
-    if isinstance(error, av.FFmpegError) and error.strerror:
-        return str(error.strerror)
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
-
-
-def _first_frame(path: Path, container: Any, stream: Any) -> tuple[int, tuple[int, int], int]:
-    """Stamp, upright size and quarter turns of the first frame that can be decoded."""
-    reason = "there is none"
-    try:
-        for frame in container.decode(stream):
-            begin = stamp_of(frame)
-            if begin is None:
-                raise VideoError(_backward(path, 0))
-            turns = round(frame.rotation / 90) % 4
-            size_hw = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
-            return begin, size_hw, turns
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = one_line(error)
-    raise VideoError(f"{path}: no frame can be decoded ({reason}); export or download the video again")
-
-
-def _packets(path: Path, container: Any, stream: Any) -> _Packets:
-    pts: list[int] = []
-    durations: list[int] = []
-    keyframes: list[int] = []
-    has_pts = plain = True
-    last_dts: int | None = None
-    try:
-        for packet in container.demux(stream):
-            stamp = stamp_of(packet)
-            if packet.size == 0 or stamp is None:
-                has_pts = has_pts and packet.size == 0
-                continue
-            if packet.dts is not None and last_dts is not None and packet.dts < last_dts:
-                raise VideoError(_backward(path, len(pts)))
-            last_dts = packet.dts if packet.dts is not None else last_dts
-            has_pts = has_pts and packet.pts is not None
-            if packet.is_keyframe:
-                keyframes.append(stamp)
-            # Stored after a keyframe but shown before it: the group of pictures is open.
-            plain = plain and not packet.is_discard and bool(keyframes) and stamp >= keyframes[-1]
-            if not packet.is_discard:
-                pts.append(stamp)
-                durations.append(max(0, packet.duration or 0))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(
-            f"{path}: cannot be read past frame {len(pts)} ({one_line(error)}); export or download it again"
-        ) from error
-    return _Packets(
-        np.array(pts, np.int64), np.array(durations, np.int64), np.array(keyframes, np.int64), has_pts, plain
-    )
-
-
-def _decoded_stamps(path: Path) -> Int64[np.ndarray, " frames"]:
-    """Stamps of all frames, by decoding them: for old files whose packets lack presentation stamps."""
-    with opened(path) as (container, stream):
-        stamps: list[int] = []
-        try:
-            for frame in container.decode(stream):
-                stamp = stamp_of(frame)
-                if stamp is None or (stamps and stamp < stamps[-1]):
-                    raise VideoError(_backward(path, len(stamps)))
-                stamps.append(stamp)
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(
-                f"{path}: frame {len(stamps)} cannot be decoded ({one_line(error)}); export or download it again"
-            ) from error
-    return np.array(stamps, dtype=np.int64)
-
-
-def _backward(path: Path, frame: int) -> str:
-    return (
-        f"{path}: time stamps are missing or run backward at frame {frame}, so frame times are unknown; "
-        f"re-encode it with: ffmpeg -fflags +genpts -i {path.name} fixed.mp4"
-    )
+def _usual_step_s(stamps_s: Float64[np.ndarray, " frames"], rate_hz: float) -> float:
+    return float(np.median(np.diff(stamps_s))) if len(stamps_s) > 1 else 1 / rate_hz

@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from tadkit.errors import VideoError
-from tadkit.video.index import FrameIndex, one_line, open_container, stamp_of
+from tadkit.video.container import one_line, open_container
+from tadkit.video.display_order import INTRA, numbered
+from tadkit.video.index import FrameIndex
 
 SKIP_FRAMES = 32
 """A keyframe closer than this is reached by decoding forward: a seek would flush the decoder's pipeline."""
@@ -28,8 +30,9 @@ class PyavReader:
         self._index = index
         self._container: Any = None
         self._stream: Any = None
-        self._frames: Iterator[Any] = iter(())
+        self._frames: Iterator[tuple[int, Any]] = iter(())
         self._last: Any = None
+        self._number = -1
         self._restart()
 
     @property
@@ -57,7 +60,7 @@ class PyavReader:
 
     def close(self) -> None:
         """Release the decoder; closing twice is allowed."""
-        self._frames, self._last = iter(()), None
+        self._frames, self._last, self._number = iter(()), None, -1
         if self._container is not None:
             self._container.close()
 
@@ -72,84 +75,98 @@ class PyavReader:
         self.close()
 
     def _upright(self, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
-        height, width = self.size_hw[::-1] if self._index.quarter_turns % 2 else self.size_hw
+        turned = self._index.orientation
+        height, width = self.size_hw[::-1] if turned.transposed else self.size_hw
         # Bilinear, as in decord's filter graph, so that both readers return the same picture.
         picture = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
-        return np.rot90(picture, self._index.quarter_turns)
+        picture = picture.swapaxes(0, 1) if turned.transposed else picture
+        return np.asarray(picture[:: -1 if turned.rows_reversed else 1, :: -1 if turned.columns_reversed else 1])
 
     def _frame(self, number: int) -> Any:
-        pts = int(self._index.pts[number])
-        last = None if self._last is None else stamp_of(self._last)
-        if last == pts:
+        if self._number == number:
             return self._last
-        if self._continues(last, number) and (frame := self._decode_to(pts, number)) is not None:
+        if self._continues(number) and (frame := self._decode_to(number)) is not None:
             return frame
-        for begin in self._seek_points(pts):
-            self._seek(begin, number)
-            if (frame := self._decode_to(pts, number)) is not None:
+        for entry in self._entries_before(number):
+            self._seek(entry, number)
+            if (frame := self._decode_to(number)) is not None:
                 return frame
         raise VideoError(self._broken(number, "frames are out of order or missing"))
 
-    def _continues(self, last: int | None, number: int) -> bool:
-        """Whether decoding forward from the frame ``last`` is the fastest way to frame ``number``."""
-        pts = int(self._index.pts[number])
-        if last is None or last > pts:
+    def _continues(self, number: int) -> bool:
+        """Whether decoding forward from the last frame is the fastest way to frame ``number``."""
+        if self._number > number:
             return False
-        keyframes = self._index.keyframe_pts
-        nearest = bisect_right(keyframes, pts) - 1
-        if nearest < 0:
-            return True
-        here, ahead = np.searchsorted(self._index.pts, (last, keyframes[nearest]))
-        return bool(ahead - here <= SKIP_FRAMES)
+        nearest = bisect_right(self._index.entries, number) - 1
+        return nearest < 0 or bool(self._index.entries[nearest] - self._number <= SKIP_FRAMES)
 
-    def _seek_points(self, pts: int) -> Iterator[int | None]:
-        """Where to start decoding, best first; a seek may land late, so an earlier keyframe and the start follow."""
-        nearest = bisect_right(self._index.keyframe_pts, pts) - 1
-        for keyframe in (nearest, nearest - 1):
-            if keyframe > 0:
-                yield int(self._index.keyframe_pts[keyframe])
+    def _entries_before(self, number: int) -> Iterator[int | None]:
+        """Where to start decoding, best first; a seek may land late, so an earlier entry and the start follow."""
+        nearest = bisect_right(self._index.entries, number) - 1
+        yield from (entry for entry in (nearest, nearest - 1) if entry > 0)
         yield None
 
-    def _seek(self, begin: int | None, number: int) -> None:
-        if begin is None:
+    def _seek(self, entry: int | None, number: int) -> None:
+        if entry is None:
             self._restart()
             return
         try:
-            self._container.seek(begin, stream=self._stream, backward=True)
+            self._container.seek(int(self._index.entry_ticks[entry]), stream=self._stream, backward=True)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(self._broken(number, one_line(error))) from error
-        self._last = None
-        self._frames = self._decoded(from_start=False)
+        self._last, self._number = None, -1
+        self._frames = self._from_entry()
 
     def _restart(self) -> None:
         self.close()
         self._container, self._stream = open_container(self.path)
-        if self._index.has_pts:  # otherwise stamps would depend on the number of threads
-            self._stream.thread_type = "AUTO"
-        self._frames = self._decoded(from_start=True)
+        self._stream.thread_type = "AUTO"
+        self._frames = self._from_start()
 
-    def _decoded(self, *, from_start: bool) -> Iterator[Any]:
-        """Frames from here on; after a seek, those before the first keyframe are skipped: they lack their reference."""
-        ready = from_start
+    def _from_start(self) -> Iterator[tuple[int, Any]]:
+        """Frames with their numbers, from the first one; those that are not shown are left out."""
+        packets = self._container.demux(self._stream)
+        if self._index.known_by != "packet":
+            frames = (frame for packet in packets for frame in packet.decode())
+        else:
+            frames = (frame for packet in numbered(packets) for frame in packet.decode())
+        for place, frame in enumerate(frames):
+            number = place if self._index.known_by == "place" else self._index.number_of(frame.pts)
+            if number is not None:
+                yield number, frame
+
+    def _from_entry(self) -> Iterator[tuple[int, Any]]:
+        """Frames with their numbers after a seek, from the first one that needs none before it."""
+        ready = False
+        for frame in self._after_seek():
+            number = self._index.number_of(frame.pts)
+            ready = ready or (number is not None and self._index.is_entry(number) and frame.pict_type in INTRA)
+            if ready and number is not None:
+                yield number, frame
+
+    def _after_seek(self) -> Iterator[Any]:
+        begun = False
         for packet in self._container.demux(self._stream):
-            ready = ready or packet.is_keyframe
-            if ready:
+            begun = begun or packet.is_keyframe
+            if self._index.known_by == "packet" and packet.size:
+                number = self._index.packet_at(packet.dts)
+                if number is None:
+                    return
+                packet.pts = packet.dts = number
+            if begun:
                 yield from packet.decode()
 
-    def _decode_to(self, pts: int, number: int) -> Any:
-        """The frame with stamp ``pts``, or None if decoding passes it."""
+    def _decode_to(self, number: int) -> Any:
+        """Frame ``number``, or None if decoding passes it."""
         try:
-            for frame in self._frames:
-                stamp = stamp_of(frame)
-                self._last = frame
-                if stamp == pts:
-                    return frame
-                if stamp is not None and stamp > pts:
-                    return None
+            for at, frame in self._frames:
+                self._number, self._last = at, frame
+                if at >= number:
+                    return frame if at == number else None
         except (av.FFmpegError, OSError, ValueError) as error:
-            self._last = None
+            self._last, self._number = None, len(self._index)
             raise VideoError(self._broken(number, one_line(error))) from error
-        self._last = None
+        self._last, self._number = None, len(self._index)
         return None
 
     def _broken(self, number: int, reason: str) -> str:

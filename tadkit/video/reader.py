@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -14,9 +16,7 @@ from tadkit.errors import VideoError
 from tadkit.video.index import FrameIndex, build_index
 from tadkit.video.pyav_reader import PyavReader
 
-DECORD_MOST_PX = 640 * 480
-"""Largest picture that ``auto`` reads with decord. decord decodes ahead without limit, at full size: 60 minutes of
-1080p took 1.5 times the memory of 5. PyAV holds a few pictures and is as fast at these sizes."""
+_log = logging.getLogger(__name__)
 
 
 class VideoReader(Protocol):
@@ -28,11 +28,14 @@ class VideoReader(Protocol):
 
     @property
     def stamps_s(self) -> Float64[np.ndarray, " frames"]:
-        """Second at which each frame appears, strictly increasing, 0.0 for the first frame."""
+        """Second at which each frame appears, strictly increasing, from the start of the file's earliest stream.
+
+        That is where players have their zero: 0.0 for the first frame, unless sound or another stream starts before.
+        """
 
     @property
     def duration_s(self) -> float:
-        """End of the last shown frame, in seconds from the first one."""
+        """End of the last shown frame, in seconds."""
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -59,31 +62,45 @@ class VideoReader(Protocol):
 
 
 def open_video(
-    path: Path, *, size_hw: tuple[int, int] | None = None, reader: Literal["auto", "decord", "pyav"] = "auto"
+    path: Path,
+    *,
+    size_hw: tuple[int, int] | None = None,
+    reader: Literal["auto", "decord", "pyav"] = "auto",
+    fallback_fps: float | None = None,
 ) -> VideoReader:
     """Open a video for reading.
+
+    A file without time stamps is reported once, with the frame rate that is assumed.
 
     Args:
         path: the file.
         size_hw: (height, width) in pixels that the decoder scales frames to, ignoring their aspect ratio; None keeps
             their own size.
-        reader: ``decord`` (faster on small pictures), ``pyav`` (reads more kinds of file), or ``auto``: decord if it is
-            installed, agrees with the index of the file, and pictures have at most 640x480 pixels; else PyAV.
+        reader: ``auto`` and ``pyav`` read with PyAV; ``decord`` refuses files that it would read wrongly.
+        fallback_fps: frame rate of a file that stores no time stamps; None takes the rate that it declares, or 25.
 
     Raises:
         VideoError: the file cannot be read as a video, or the chosen decoder is missing or cannot read it.
     """
     path = Path(path)
-    index = build_index(path)
-    large = index.size_hw[0] * index.size_hw[1] > DECORD_MOST_PX
-    if reader == "pyav" or (reader == "auto" and large):
-        return PyavReader(path, index, size_hw=size_hw)
-    try:
-        return _open_decord(path, index, size_hw)
-    except VideoError:
-        if reader == "decord":
-            raise
-        return PyavReader(path, index, size_hw=size_hw)
+    index = build_index(path, fallback_fps=fallback_fps)
+    if fallback_fps is None:
+        warn_of_assumed_fps(path, index)
+    return _open_decord(path, index, size_hw) if reader == "decord" else PyavReader(path, index, size_hw=size_hw)
+
+
+def warn_of_assumed_fps(path: Path, index: FrameIndex) -> None:
+    """Report, once a file, the frame rate that is assumed where it stores no time stamps."""
+    if index.assumed_fps is not None:
+        _warn_once(
+            f"{path}: stores no time stamps; its frames are taken to be {index.assumed_fps:g} a second "
+            "(if that is wrong, set video.fallback_fps)"
+        )
+
+
+@cache
+def _warn_once(message: str) -> None:
+    _log.warning("%s", message)
 
 
 def _open_decord(path: Path, index: FrameIndex, size_hw: tuple[int, int] | None) -> VideoReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -17,19 +17,21 @@ from tadkit.video.reader import VideoReader, open_video
 
 STAMP_TOLERANCE_S = 1e-6
 """Stamps and sample times closer than this are the same instant."""
+MOST_KEPT_BYTES = 64 << 20
+"""Most bytes of pictures kept for a following range that overlaps."""
 
 
 def sample_indices(
     stamps_s: Float64[np.ndarray, " frames"], duration_s: float, rate_hz: float
 ) -> Int64[np.ndarray, " samples"]:
-    """Frames on screen at the times ``k / rate_hz`` before ``duration_s``, each at most once.
+    """Frames on screen every ``1 / rate_hz`` seconds from the first frame on, each at most once.
 
     A frame that lasts longer than ``1 / rate_hz`` (a slow video, or a variable rate) is on screen at several sample
     times but is taken once, so that the stamps of samples strictly increase; samples are then further apart than
     ``1 / rate_hz``. A frame shown for less than that may be skipped.
 
     Args:
-        stamps_s: second at which each frame appears, strictly increasing from 0.0.
+        stamps_s: second at which each frame appears, strictly increasing from 0.0 or later.
         duration_s: end of the last shown frame.
         rate_hz: sample times a second.
 
@@ -38,15 +40,25 @@ def sample_indices(
     """
     if len(stamps_s) == 0:
         return np.zeros(0, dtype=np.int64)
-    count = max(1, int(np.ceil((duration_s - STAMP_TOLERANCE_S) * rate_hz)))
-    times_s = np.arange(count, dtype=np.float64) / rate_hz
+    first_s = float(stamps_s[0])
+    count = max(1, int(np.ceil((duration_s - first_s - STAMP_TOLERANCE_S) * rate_hz)))
+    times_s = first_s + np.arange(count, dtype=np.float64) / rate_hz
     on_screen = np.searchsorted(stamps_s, times_s + STAMP_TOLERANCE_S, side="right") - 1
     return np.unique(np.maximum(on_screen, 0)).astype(np.int64)
 
 
-@dataclass(frozen=True, eq=False)
+class _Kept(NamedTuple):
+    """The last samples that were read, from ``start`` on."""
+
+    start: int
+    frames: UInt8[np.ndarray, "n height width 3"]
+
+
+@dataclass(eq=False)
 class SampledVideo:
     """A video seen at a constant rate; close it after use, or use ``with``.
+
+    Overlapping ranges in order, such as :func:`windows`, are decoded once, without seeking.
 
     Attributes:
         reader: source of the frames.
@@ -55,6 +67,7 @@ class SampledVideo:
 
     reader: VideoReader
     indices: Int64[np.ndarray, " samples"]
+    _kept: _Kept | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -67,7 +80,7 @@ class SampledVideo:
 
     @property
     def duration_s(self) -> float:
-        """End of the last shown frame, in seconds from the first one."""
+        """End of the last shown frame, in seconds."""
         return self.reader.duration_s
 
     @property
@@ -87,10 +100,21 @@ class SampledVideo:
             VideoError: a frame cannot be decoded; the message names its time.
         """
         assert 0 <= start <= stop <= len(self), (start, stop, len(self))
-        return self.reader.read(self.indices[start:stop].tolist())
+        kept = self._kept
+        if kept is not None and kept.start <= start < kept.start + len(kept.frames) < stop:
+            old = kept.frames[start - kept.start :]
+            new = self.reader.read(self.indices[start + len(old) : stop].tolist())
+            frames = np.concatenate([old, new])
+        else:
+            frames = self.reader.read(self.indices[start:stop].tolist())
+        height, width = self.reader.size_hw
+        least = max(start, stop - MOST_KEPT_BYTES // (height * width * 3))
+        self._kept = _Kept(least, frames[least - start :].copy())
+        return frames
 
     def close(self) -> None:
         """Close the reader."""
+        self._kept = None
         self.reader.close()
 
     def __enter__(self) -> Self:
@@ -110,7 +134,7 @@ def open_sampled(path: Path, settings: VideoSettings) -> SampledVideo:
     Raises:
         VideoError: the file cannot be read as a video, or the chosen decoder is missing.
     """
-    reader = open_video(path, size_hw=settings.size_hw, reader=settings.reader)
+    reader = open_video(path, size_hw=settings.size_hw, reader=settings.reader, fallback_fps=settings.fallback_fps)
     return SampledVideo(reader, sample_indices(reader.stamps_s, reader.duration_s, settings.rate_hz))
 
 

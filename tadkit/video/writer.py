@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from tadkit.errors import VideoError
 from tadkit.files import whole_file
-from tadkit.video.index import one_line
+from tadkit.video.container import one_line
 
 TICKS_HZ = 1_000_000
 """Resolution of explicit stamps: a microsecond."""

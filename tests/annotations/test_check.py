@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,14 @@ def test_videos_that_are_missing_or_of_another_length_or_rate(tmp_path):
     assert whats(ROOM, videos=tmp_path) == [("room", "missing-file")]
     (tmp_path / "room.mp4").write_bytes(b"no video")
     assert whats(ROOM, videos=tmp_path) == [("room", "unreadable")]
+
+
+def test_suffixes_are_found_in_any_case_and_files_of_macos_are_no_videos(tmp_path):
+    shutil.copy(ROOM.parent / "room.mp4", tmp_path / "room.Mp4")
+    (tmp_path / "._room.Mp4").write_bytes(b"of macOS")
+    assert whats(ROOM, videos=tmp_path) == []
+    shutil.copy(ROOM.parent / "room.mp4", tmp_path / "00001.MTS")
+    assert whats(ROOM, videos=tmp_path) == [("", "extra-files")]
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(220, []), (100, [("room", "features")])])

@@ -36,7 +36,7 @@ def test_an_installation_with_everything_is_healthy(tadkit):
 @pytest.mark.parametrize(
     ("module", "part", "remedy"),
     [
-        ("decord", "decord", "PyAV reads videos instead; for speed on x86-64: pip install decord"),
+        ("decord", "decord", "only for video.reader=decord (PyAV is the default): pip install decord"),
         ("h5py", "h5py", "needed for flow and feature files (.h5): pip install h5py"),
         ("cv2", "cv2", "needed for flow and tadkit data synth: pip install opencv-contrib-python"),
         ("torchvision", "torchvision", "pip install torchvision"),

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+
+from tadkit.store import read_store
+from tadkit.video import write_video
 
 
 @pytest.mark.parametrize(
@@ -77,3 +83,34 @@ def test_weights_that_cannot_be_had_leave_nothing_behind_and_a_store_as_it_was(t
     before = out.read_bytes()
     refused()
     assert out.read_bytes() == before
+
+
+def test_folders_are_searched_for_every_kind_of_video(tadkit, tmp_path):
+    for name in ("00001.MTS", "deep/Mixed.Mp4", "deep/er/00001.mkv"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        container = tmp_path / f"plain{Path(name).suffix.lower().replace('.mts', '.ts')}"
+        write_video(container, [np.full((32, 32, 3), 9 * k, np.uint8) for k in range(6)], fps=5)
+        container.rename(tmp_path / "in" / name)
+    (tmp_path / "in" / "._00001.MTS").write_bytes(b"of macOS")
+    words = ["extract-flow", tmp_path / "in", "--out", tmp_path / "f.h5", "--set", "flow.method=temporal-gradient"]
+    shallow = tadkit(*words)
+    assert shallow.code == 0
+    assert "1 video taken; skipped 1 other file: ._* and 1 sub-folder" in shallow.err
+    deep = tadkit(*words[:-3], tmp_path / "g.h5", *words[-2:], "--recursive")
+    assert deep.code == 0
+    assert "3 videos taken; skipped 1 other file: ._*" in deep.err
+    with read_store(tmp_path / "g.h5", kind="flow") as store:
+        assert sorted(store.videos()) == ["Mixed", "er/00001", "in/00001"]
+
+
+def test_a_folder_of_unknown_files_is_one_line(tadkit, tmp_path):
+    (tmp_path / "a.xyz").touch()
+    ran = tadkit("extract-flow", tmp_path, "--out", tmp_path / "f.h5")
+    assert ran.code == 3
+    assert ran.err.count("\n") == 1
+    assert "no video in this folder (only 1 other file: .xyz)" in ran.err
+
+
+def test_a_recipe_is_not_searched(tadkit):
+    ran = tadkit("extract-flow", "examples/synth.toml", "--recursive")
+    assert (ran.code, ran.err.count("--recursive: only for folders of videos")) == (2, 1)

@@ -151,7 +151,7 @@ def test_decode_settings_can_be_set(tmp_path: Path, write_squares: WriteSquares,
         ({"video": {"reader": "vlc"}}, r"video\.reader: "),
         (
             {"video": {"rate_hz": 3}},
-            r"video\.rate_hz: fixed when the model was trained; detect takes decode\.\* and video\.reader",
+            r"video\.rate_hz: fixed when the model was trained; detect takes decode\.\*, video\.reader",
         ),
         ({"head": {"dim": 8}}, r"head: fixed when the model was trained"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from tadkit.flow import build_flow, decode
 from tadkit.keys import flow_key
 from tadkit.models.detector import new_teacher
 from tadkit.progress import Quiet
-from tadkit.store import read_store
+from tadkit.store import open_store, read_store
 from tadkit.video import open_sampled, write_video
+from tadkit.video.digests import source_digest
 
 VIDEO = VideoSettings(rate_hz=5.0, height_px=32, width_px=32)
 GRADIENT = TemporalGradientSettings()
@@ -216,3 +218,19 @@ def test_flow_of_a_video_loads_no_recipe_machinery(tmp_path: Path, write_squares
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_flow_of_a_late_video_in_a_store_of_version_1_is_computed_again(tmp_path: Path) -> None:
+    late, out = tmp_path / "late.mp4", tmp_path / "flow.h5"
+    shutil.copy(Path(__file__).parents[1] / "video" / "cases" / "late_picture.mp4", late)
+    old = flow_key(source_digest(late), GRADIENT, VIDEO)  # stamps counted from the first frame
+    settings = {"flow": GRADIENT.model_dump(mode="json"), "video": VIDEO.model_dump(mode="json")}
+    with (
+        open_store(out, kind="flow", settings=settings) as store,
+        store.video("late", key=old, stamps_s=np.arange(30) / 5, attributes={"source": "late.mp4"}) as entry,
+    ):
+        entry.append("motion", np.zeros((29, 1, 32, 32), np.int8), bound=1.0)
+    assert extracted([late], out).done == ["late"]
+    with read_store(out, kind="flow") as reader:
+        np.testing.assert_allclose(reader.stamps_s("late"), 1 + np.arange(30) / 5, atol=1e-6)
+    assert extracted([late], out).reused == ["late"]

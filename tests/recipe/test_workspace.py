@@ -114,10 +114,10 @@ def test_annotations_that_are_missing_are_named(toy: Path) -> None:
 
 def test_a_digest_follows_the_bytes_of_a_video(toy: Path, write_squares: Callable[..., Path]) -> None:
     item = opened(toy).items[0]
-    before = item.source_sha256
-    assert item.source_sha256 == before
+    before = item.source_key
+    assert item.source_key == before
     write_squares(item.path, 20, seed=5)
-    assert item.source_sha256 != before
+    assert item.source_key != before
 
 
 def test_a_second_run_in_the_same_folder_is_refused(toy: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,3 +206,24 @@ def test_seconds_are_read(text, span):
 def test_other_words_are_no_seconds(text):
     with pytest.raises(TadkitError, match="is not a range of seconds"):
         parse_seconds(text)
+
+
+def test_a_store_of_version_1_shows_the_frames_of_a_late_video_that_its_flow_is_of(tmp_path):
+    late = tmp_path / "late.mp4"
+    shutil.copy(Path(__file__).parents[1] / "video" / "cases" / "late_picture.mp4", late)
+    with open_video(late, size_hw=(PANEL_PX, PANEL_PX)) as video:
+        seconds_apart = video.read(range(0, 150, 25))
+    first_s = {}
+    for zero_s in (0.0, 1.0):  # counted from the first frame, as in version 1, and as players count
+        store = tmp_path / f"flow{zero_s:g}.h5"
+        attributes = {"source": "late.mp4", "source_sha256": source_digest(late), "duration_s": zero_s + 6}
+        with (
+            open_store(store, kind="flow", settings={"video": VIDEO.model_dump()}) as writer,
+            writer.video("late", key="k", stamps_s=zero_s + np.arange(6.0), attributes=attributes) as entry,
+        ):
+            entry.append("motion", np.ones((5, 2, 32, 32), np.float16))
+        write_preview(store, None, tmp_path / "p.mp4", full_px=FULL_PX, progress=Quiet())
+        pictures, first_s[zero_s] = shown(tmp_path / "p.mp4")
+        frames = pictures[:, 16 : 16 + PANEL_PX, 16 : 16 + PANEL_PX].astype(int)
+        assert np.abs(frames - seconds_apart[:5]).mean() < 10
+    np.testing.assert_array_equal(first_s[0.0], first_s[1.0])

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tadkit.config import VideoSettings
-from tadkit.video import open_sampled, sample_indices, windows, write_video
+from tadkit.video import SampledVideo, open_sampled, sample_indices, windows, write_video
+from tadkit.video.index import build_index
+from tadkit.video.pyav_reader import PyavReader
 
 GAPS = st.lists(st.integers(min_value=1, max_value=900), min_size=1, max_size=60)
 
@@ -88,3 +92,48 @@ def test_cores_tile_and_windows_hold_their_halo(length, core, halo):
         assert window.start == max(0, window.core_start - halo)
         assert window.stop == min(length, window.core_stop + halo)
         assert 0 < window.core_stop - window.core_start <= core
+
+
+@given(first_s=st.floats(0, 30), rate_hz=st.floats(1, 30))
+def test_a_late_start_shifts_the_samples(first_s, rate_hz):
+    stamps_s = np.arange(100) / 25
+    expected = sample_indices(stamps_s, 4.0, rate_hz)
+    np.testing.assert_array_equal(sample_indices(first_s + stamps_s, first_s + 4.0, rate_hz), expected)
+
+
+def test_samples_of_a_late_video_have_the_times_of_players():
+    settings = VideoSettings(rate_hz=5.0, height_px=32, width_px=32)
+    with open_sampled(Path(__file__).parent / "cases" / "late_picture.mp4", settings) as video:
+        np.testing.assert_allclose(video.stamps_s, 1 + np.arange(30) / 5, atol=1e-6)
+        assert video.duration_s == pytest.approx(7.0)
+
+
+class Counted(PyavReader):
+    """Counts seeks and restarts."""
+
+    jumps = 0
+
+    def _seek(self, entry, number):
+        self.jumps += 1
+        super()._seek(entry, number)
+
+
+@pytest.mark.parametrize("rate_hz", [5.0, 10.0, 25.0])
+def test_overlapping_windows_are_read_forward_without_seeks(tmp_path, numbered, number_of, rate_hz):
+    path = tmp_path / "a.mp4"
+    write_video(path, numbered(240), fps=25)
+    index = build_index(path)
+    reader = Counted(path, index, size_hw=(32, 64))
+    with SampledVideo(reader, sample_indices(index.stamps_s, index.duration_s, rate_hz)) as video:
+        for window in windows(len(video), core=16, halo=5):
+            seen = video.frames(window.start, window.stop)
+            assert number_of(seen) == video.indices[window.start : window.stop].tolist()
+            seen[:] = 0  # belongs to the caller
+    assert reader.jumps == 0
+
+
+def test_ranges_in_any_order_give_their_samples(tmp_path, numbered, number_of):
+    write_video(tmp_path / "a.mp4", numbered(60), fps=10)
+    with open_sampled(tmp_path / "a.mp4", VideoSettings(height_px=32, width_px=64)) as video:
+        for start, stop in ((0, 20), (10, 30), (12, 14), (13, 60), (0, 5), (4, 4), (3, 9), (50, 60), (55, 60)):
+            assert number_of(video.frames(start, stop)) == list(range(start, stop))

@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from tadkit.cli.console import TerminalProgress, clock, print_line, print_table, show_error
-from tadkit.cli.options import PATH, device_option, example, refuse_output, set_option, video_scores_option
+from tadkit.cli.options import (
+    PATH,
+    device_option,
+    example,
+    recursive_option,
+    refuse_output,
+    set_option,
+    video_scores_option,
+)
 from tadkit.errors import printable
 from tadkit.records import HIGH_CONFIDENCE, Detection, is_shown
 
@@ -32,6 +40,7 @@ STDOUT = Path("-")
     help="Lowest score in the table; by default each label's operating point in the model, or "
     f"{HIGH_CONFIDENCE:g} for labels without one. The file also contains lower ones, down to decode.min_score.",
 )
+@recursive_option
 @video_scores_option
 @device_option
 @set_option
@@ -39,6 +48,7 @@ STDOUT = Path("-")
 def detect(
     ctx: click.Context,
     videos: tuple[Path, ...],
+    recursive: bool,
     out: Path | None,
     model: Path | None,
     show_score: float | None,
@@ -48,9 +58,9 @@ def detect(
 ) -> None:
     """Find actions in VIDEOS: files, or folders of them.
 
-    Prints the high-confidence detections; --out writes all of them. --set changes settings under decode, and
-    video.reader; the model determines all others. Failed videos are reported on stderr; the rest are still processed,
-    and the exit code is that of the first failure.
+    Prints the high-confidence detections; --out writes all of them. --set changes settings under decode, video.reader
+    and video.fallback_fps; the model determines all others. Failed videos are reported on stderr; the rest are still
+    processed, and the exit code is that of the first failure.
     """
     from tadkit.config.loading import load_sections, parse_overrides
     from tadkit.detection.detections import written_suffix
@@ -58,7 +68,7 @@ def detect(
     load_sections(overrides, "decode", "video")
     from tadkit.video.discovery import videos_in
 
-    paths = videos_in(videos)
+    paths = videos_in(videos, recursive=recursive)
     if out is not None and out != STDOUT:
         refuse_output(out, *paths, model, video_scores)
         written_suffix(out)

@@ -135,7 +135,7 @@ _PARTS = (
         "decord",
         False,
         "decord",
-        "PyAV reads videos instead; for speed on x86-64: pip install decord",
+        "only for video.reader=decord (PyAV is the default): pip install decord",
         lambda: _module("decord"),
     ),
     _Part("PyAV", True, "av", "pip install av", lambda: _module("av")),

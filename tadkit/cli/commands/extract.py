@@ -13,6 +13,7 @@ from tadkit.cli.options import (
     PATH,
     device_option,
     example,
+    recursive_option,
     refuse_output,
     set_option,
     workers_options,
@@ -39,7 +40,9 @@ def _needed(out: Path | None, inputs: list[Path]) -> Path:
     return out
 
 
-def _refuse(with_recipe: dict[str, Path | None]) -> None:
+def _refuse(with_recipe: dict[str, Path | None], *, recursive: bool) -> None:
+    if recursive:
+        raise UsageError("--recursive: only for folders of videos; a recipe names its own videos")
     for option, value in with_recipe.items():
         if value is not None:
             raise UsageError(f"{option} {value}: only for videos; a recipe chooses its own files")
@@ -55,6 +58,7 @@ def _refuse(with_recipe: dict[str, Path | None]) -> None:
 @click.argument("sources", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for the flow; required for videos.")
 @click.option("--teacher", type=PATH, metavar="PATH", help="Also store this teacher's features and predictions.")
+@recursive_option
 @workers_options
 @device_option
 @set_option
@@ -64,6 +68,7 @@ def extract_flow(
     sources: tuple[Path, ...],
     out: Path | None,
     teacher: Path | None,
+    recursive: bool,
     workers: int | None,
     retry_failed: bool,
     device: str,
@@ -77,7 +82,7 @@ def extract_flow(
     """
     workers = workers or len(device.split(","))
     if _is_recipe(sources):
-        _refuse({"--out": out, "--teacher": teacher})
+        _refuse({"--out": out, "--teacher": teacher}, recursive=recursive)
         run_recipe(
             sources[0],
             only="extract-flow",
@@ -91,7 +96,7 @@ def extract_flow(
     from tadkit.video.discovery import videos_in
 
     settings = load_sections(overrides, "flow", "video")
-    videos = videos_in(sources)
+    videos = videos_in(sources, recursive=recursive)
     path = _needed(out, [*videos, *([] if teacher is None else [teacher])])
     from tadkit.extraction.extract_flow import extract_flow as run_extract_flow
 
@@ -119,6 +124,7 @@ def extract_flow(
 @click.argument("sources", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for the features; required for videos.")
 @click.option("--model", type=PATH, metavar="PATH", help="Student or detector; by default the bundled detector.")
+@recursive_option
 @device_option
 @set_option
 @click.pass_context
@@ -127,6 +133,7 @@ def extract_features(
     sources: tuple[Path, ...],
     out: Path | None,
     model: Path | None,
+    recursive: bool,
     device: str,
     overrides: tuple[str, ...],
 ) -> None:
@@ -136,14 +143,14 @@ def extract_features(
     so --set needs a recipe.
     """
     if _is_recipe(sources):
-        _refuse({"--out": out, "--model": model})
+        _refuse({"--out": out, "--model": model}, recursive=recursive)
         run_recipe(sources[0], only="extract-features", device=device, overrides=overrides)
         return
     if overrides:
         raise UsageError(f"--set {overrides[0]}: videos are read with the settings of the model; --set needs a recipe")
     from tadkit.video.discovery import videos_in
 
-    videos = videos_in(sources)
+    videos = videos_in(sources, recursive=recursive)
     path = _needed(out, [*videos, *([] if model is None else [model])])
     from tadkit.extraction.extract_features import extract_features as run_extract_features
 
