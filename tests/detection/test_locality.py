@@ -35,10 +35,10 @@ from tadkit.records import Annotation, Detection, read_dataset
 from tadkit.timeline import Timeline
 from tadkit.video import open_sampled, write_video
 
-CHANNELS, STEPS, WINDOW = 6, 320, 32
+CHANNELS, STEPS, WINDOW = 6, 320, 16
 DECODING = DecodeSettings(min_score=0.05, keep=20, top_candidates=60, stretch_s=20.0)
 PYRAMID: dict[str, Any] = {"dim": 16, "levels": 3, "prior_probability": 0.5}
-WHOLE: dict[str, Any] = {"window_steps": WINDOW, "prior_probability": 0.5}
+WHOLE: dict[str, Any] = {"window_steps": 32, "prior_probability": 0.5}
 HEADS: dict[str, HeadSettings] = {
     "actionformer": ActionFormerSettings(**PYRAMID, attention_heads=2, attention_window=5),
     "actionformer, attention to all": ActionFormerSettings(**PYRAMID, attention_heads=2, attention_windows=(5, 0, 0)),
