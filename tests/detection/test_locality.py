@@ -214,6 +214,24 @@ def test_video_files_joined_give_what_they_give_apart_away_from_the_seam(
 
 
 @pytest.mark.slow
+def test_six_real_videos_in_one_file_are_found_as_well_as_one_by_one(tmp_path: Path, shared_data: Path) -> None:
+    detector = load_detector(device="cpu")
+    videos = sorted((shared_data / "room" / "videos").glob("*.mp4"))[:6]
+    known = read_dataset(shared_data / "room" / "annotations.json").videos
+    whole = detector.detect(joined(tmp_path / "six.mp4", *videos))
+    met, kept, high, after_s = np.zeros(2, dtype=int), 0, 0, 0.0
+    for video in videos:
+        found, truth = detector.detect(video), known[video.stem].annotations
+        met[0] += sum(any(overlap(action, d, after_s=0) >= 0.5 for d in found) for action in truth)
+        met[1] += sum(any(overlap(action, d, after_s=after_s) >= 0.5 for d in whole) for action in truth)
+        kept, high, after_s = kept + len(found), high + len(found.above(0.3)), after_s + found.duration_s
+    assert whole.duration_s == pytest.approx(after_s, abs=0.5)
+    assert met[1] >= met[0] - 1
+    assert abs(len(whole.above(0.3)) - high) <= 0.1 * high
+    assert len(whole) >= 0.7 * kept
+
+
+@pytest.mark.slow
 def test_real_videos_joined_give_what_they_give_apart_away_from_the_seam(shared_data: Path) -> None:
     """The bundled model, on features of two videos; the first is cut to a multiple of the coarsest step."""
     detector = load_detector(device="cpu", overrides={"decode": {"stretch_s": 10.0}})

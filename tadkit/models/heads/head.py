@@ -57,8 +57,8 @@ class HeadOf(nn.Module, ABC, Generic[P]):
     def window_steps(self) -> int | None:
         """Steps of the windows that a head without a halo runs in; None: the whole track.
 
-        Those of a head that takes any length are four training windows: two that it predicts, and one on either side, so
-        that every prediction has at least as much around it as in training.
+        Those of a head that takes any length are four training windows: two that it predicts, and one on either side,
+        so that every prediction has at least as much around it as in training.
         """
         if self.settings.fixed_window_steps is not None or self.halo_steps is not None or self.trained_steps is None:
             return self.settings.fixed_window_steps
