@@ -55,6 +55,12 @@ def test_a_recipe_goes_through_all_stages_and_then_through_none(first_run: RunRe
     ]
 
 
+def test_models_state_the_windows_that_they_were_trained_on(undisturbed: Path) -> None:
+    folder = undisturbed.parent / "runs" / "toy"
+    for kind, name in (("teacher", "teacher"), ("student", "student-rgb"), ("detector", "detector-decomposed")):
+        assert load_checkpoint(folder / f"{name}.safetensors", kind=kind).trained_steps == 16  # 6.4 s of 5 Hz, stride 2
+
+
 def test_detections_are_written_for_the_held_out_videos_alone(undisturbed: Path) -> None:
     folder = undisturbed.parent / "runs" / "toy"
     detector = load_checkpoint(folder / "detector-decomposed.safetensors", kind="detector")

@@ -54,7 +54,8 @@ def decode(
     """
     positions, scores, labels = candidates
     found = Decoded(timeline.seconds(positions), scores, labels)
-    best = _best(found, limit=settings.top_candidates, settings=settings)
+    inside = found._replace(segments_s=np.clip(found.segments_s, 0.0, duration_s))
+    best = _best(inside, limit=settings.top_candidates, settings=settings)
     if settings.min_steps > 0:
         best = best[positions[best, 1] - positions[best, 0] > settings.min_steps]
     found = Decoded(*(field[best] for field in found))

@@ -1,9 +1,9 @@
 """Run any head on a track of any length, so that what it finds depends on a bounded stretch around it.
 
 Heads with a halo run in chunks whose joined predictions equal one pass over the whole track. The others run in windows
-of the length that they were trained on, which overlap by half, on a grid that begins with the track. Of an anchor-free
-head, each window gives the predictions of its middle; of a head that sees a fixed window, the candidates there. A head
-that has no halo and does not state such a length, such as one of another project, runs over the whole track at once.
+that overlap by half, on a grid that begins with the track. Of an anchor-free head, whose windows are four times as long
+as in training, each gives the predictions of its middle; of a head that sees a fixed window, the candidates there. A
+head that has no halo and does not state such a length, such as one of another project, runs over the whole track.
 """
 
 from __future__ import annotations

@@ -23,6 +23,9 @@ SAME_LENGTH_STEPS = 1e-3
 """Where actions overlap, those within this length of the shortest all count as targets."""
 
 
+_TRAINED_WINDOWS = 4
+
+
 Predictions = tuple[Any, ...]
 """What a head predicts for a batch: each head has its own NamedTuple of tensors or tuples of tensors."""
 
@@ -52,8 +55,14 @@ class HeadOf(nn.Module, ABC, Generic[P]):
 
     @property
     def window_steps(self) -> int | None:
-        """Steps of the windows that a head without a halo runs in; None: the whole track."""
-        return self.settings.fixed_window_steps or (self.trained_steps if self.halo_steps is None else None)
+        """Steps of the windows that a head without a halo runs in; None: the whole track.
+
+        Those of a head that takes any length are four training windows: two that it predicts, and one on either side,
+        so that every prediction has at least as much around it as in training.
+        """
+        if self.settings.fixed_window_steps is not None or self.halo_steps is not None or self.trained_steps is None:
+            return self.settings.fixed_window_steps
+        return _TRAINED_WINDOWS * self.trained_steps
 
     @property
     def context_steps(self) -> int | None:

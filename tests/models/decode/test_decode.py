@@ -157,3 +157,19 @@ def test_settings_at_their_ends_give_finite_detections_and_no_warning(method: st
             found = decode(best, UNEVEN, 6.0, chosen, video_scores=np.array([0.0, 0.5, 1.0]))
             assert np.isfinite(found.segments_s).all()
             assert ((found.scores >= chosen.min_score) & (found.scores <= 1)).all()
+
+
+def test_limits_count_within_a_stretch_or_in_the_whole_video() -> None:
+    rows = some(*((10 * k, 10 * k + 2, 0.5 + 0.01 * k, 0) for k in range(10)))
+    timeline = Timeline(np.arange(100.0))
+    for limit in ("keep", "top_candidates"):
+        chosen = {"method": "none", limit: 2}
+        starts = {
+            stretch_s: sorted(decode(rows, timeline, 100.0, settings).segments_s[:, 0].tolist())
+            for stretch_s in (0.0, 5.0, 30.0, 90.0)
+            for settings in [DecodeSettings.model_validate(chosen | {"stretch_s": stretch_s})]
+        }
+        assert starts == {0.0: [80, 90], 5.0: [10 * k for k in range(10)], 30.0: [80, 90], 90.0: [80, 90]}
+    falling = rows._replace(scores=1 - 0.05 * np.abs(np.arange(10) % 5))
+    kept = decode(falling, timeline, 100.0, DecodeSettings(method="none", keep=1, stretch_s=20.0))
+    assert sorted(kept.segments_s[:, 0].tolist()) == [0, 50]
