@@ -104,10 +104,12 @@ class Recipe(ModelSettings):
             )
         if self.distill.joint and self.joint_head is not None:
             raise ValueError("joint_head needs distill.joint = false: with distill.joint = true the joint head is head")
+        if self.train.head.cross_fit and not self.train.head.groups:
+            raise ValueError("train.head.cross_fit needs train.head.groups, such as 3")
         if self.train.head.cross_fit and self.distill.joint:
             raise ValueError("train.head.cross_fit needs distill.joint = false: the joint head is trained on features")
-        if self.train.head.cross_fit and any(isinstance(source, FeaturesSource) for source in self.sources):
-            raise ValueError("train.head.cross_fit needs videos, but the source is a store of features; leave it at 0")
+        if self.train.head.groups and any(isinstance(source, FeaturesSource) for source in self.sources):
+            raise ValueError("train.head.groups needs videos, but the source is a store of features; leave it at 0")
         if self.split.kind == "folds" and self.split.fold >= self.split.folds:
             raise ValueError(f"split.fold {self.split.fold} must be below split.folds {self.split.folds}")
         square = self.video.height_px == self.video.width_px

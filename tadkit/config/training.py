@@ -68,20 +68,22 @@ class TrainSettings(Settings):
 class HeadTrainSettings(TrainSettings):
     """How the joint head is trained."""
 
-    cross_fit: int = Field(0, ge=0, le=1000)
-    """Train on features of students that did not see the videos: number of groups of training videos; 0 is off."""
+    groups: int = Field(0, ge=0, le=1000)
+    """Choose operating points by detectors trained without one of this many groups of training videos; 0 is off."""
+    cross_fit: bool = False
+    """With groups: train the joint head on features of the students that did not see the videos."""
 
-    @field_validator("cross_fit")
+    @field_validator("groups")
     @classmethod
     def _two_groups_or_more(cls, value: int) -> int:
         if value == 1:
-            raise ValueError("needs two groups or more; 0 turns cross-fitting off")
+            raise ValueError("needs two groups or more; 0 chooses no operating points")
         return value
 
     @property
     def without_effect(self) -> frozenset[str]:
-        """As for other stages; the groups show in the keys of the features that the head is trained on."""
-        return super().without_effect | {"cross_fit"}
+        """As for other stages; cross-fitting shows in the keys of the features that the head is trained on."""
+        return super().without_effect | {"groups", "cross_fit"}
 
 
 class StageTraining(Settings):

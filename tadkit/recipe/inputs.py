@@ -13,7 +13,7 @@ from tadkit.checkpoint import Kind, read_provenance
 from tadkit.errors import StoreError, TadkitError, WeightsError
 from tadkit.files import digest_of_file
 from tadkit.keys import features_key, flow_key, student_key, teacher_key, teacher_outputs_key
-from tadkit.recipe.cross_fit import StoreOfEach
+from tadkit.recipe.cross_fit import AlignedTracks, CrossFitted
 from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks, read_store
@@ -109,17 +109,19 @@ class Inputs:
     def head_features(self, method: str) -> VideoTracks:
         """The branch features of every training video, as the joint head is trained on them.
 
-        With cross-fitting, those of a video come from the student that was trained without the video's group.
+        With cross-fitting, those of a video come from the student that was trained without the video's group, aligned
+        with those of the student of all training videos.
         """
         workspace = self.workspace
-        if not workspace.shared.groups:
-            return self._features(method, workspace.training)
-        stores: dict[str, TrackReader] = {}
-        for group in workspace.shared.groups:
-            if items := [item for item in workspace.training if item.name in {other.name for other in group.held_out}]:
-                store = self._opened.enter_context(Inputs(group))._features(method, items)
-                stores |= {item.name: store for item in items}
-        return StoreOfEach(stores)
+        own = self._features(method, workspace.training)
+        if not workspace.recipe.train.head.cross_fit or workspace.whole is not None:
+            return own
+        aligned: dict[str, AlignedTracks] = {}
+        for group in workspace.groups:
+            store = self._opened.enter_context(Inputs(group))._features(method, group.items)
+            tracks = AlignedTracks(store, own, [item.name for item in group.training])
+            aligned |= {item.name: tracks for item in group.held_out}
+        return CrossFitted(aligned)
 
     def _features(self, method: str, items: Sequence[Item]) -> TrackReader:
         """The store of this workspace's student, with the features of ``items``."""

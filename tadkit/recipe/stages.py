@@ -96,7 +96,7 @@ def stages_of(workspace: Workspace, resources: Resources) -> list[Stage]:
 
 
 def _stages_of_method(workspace: Workspace, method: str, resources: Resources) -> list[Stage]:
-    """Student, features and joint head; with cross-fitting those of every group come before the head of the run."""
+    """Student, features and joint head; those of every group of training videos come before the head of the run."""
     device, progress = torch_device(resources.first_device), resources.progress
 
     def stages(part: Workspace) -> list[Stage]:
@@ -108,13 +108,7 @@ def _stages_of_method(workspace: Workspace, method: str, resources: Resources) -
         return [Stage(command, f"{command} ({part.title(method)})", run) for command, run in runs.items()]
 
     *first, head = stages(workspace)
-    # A head reads the features of all other groups.
-    of_groups = sorted((stage for group in workspace.groups for stage in stages(group)), key=_trains_head)
-    return [*first, *of_groups, head]
-
-
-def _trains_head(stage: Stage) -> bool:
-    return stage.command == "train-head"
+    return [*first, *(stage for group in workspace.groups for stage in stages(group)), head]
 
 
 def _has_current_teacher(workspace: Workspace) -> bool:
@@ -194,8 +188,8 @@ def _needed(workspace: Workspace, views: Sequence[View]) -> list[tuple[tuple[Ite
 
 
 def _needed_by_heads(workspace: Workspace) -> list[tuple[tuple[Item, ...], tuple[View, ...]]]:
-    """Videos of a student's features and their views; with cross-fitting, heads are trained on the groups held out."""
-    views = workspace.recipe.train.head.views
-    if workspace.whole is not None:
-        return [(workspace.held_out, views_of(views))]
-    return [(workspace.held_out, views_of(()))] if workspace.groups else _needed(workspace, views)
+    """Videos of a student's features and their views; with cross-fitting, heads are trained on groups held out, too."""
+    head = workspace.recipe.train.head
+    if workspace.whole is not None and head.cross_fit:
+        return [(workspace.items, views_of(head.views))]
+    return _needed(workspace, head.views)

@@ -185,7 +185,7 @@ def _student_objective(
 def train_head(workspace: Workspace, method: str, *, device: torch.device, progress: Progress) -> bool:
     """Train fusion and joint head on cached features and write the detector; returns False if it was up to date.
 
-    With cross-fitting, the detectors of the groups, which are trained before, give the operating points.
+    The detectors of groups of the training videos, which are trained before, give the operating points.
 
     Raises:
         StoreError: the features are missing or stale.
@@ -200,7 +200,7 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
             train=recipe.train.head,
             truth=workspace.training_truth,
             half=recipe.half_precision,
-            student=digest_of_file(student_path) if recipe.train.head.cross_fit else None,
+            student=digest_of_file(student_path) if workspace.groups and recipe.train.head.cross_fit else None,
         )
         key = digest_of([training_key, points_key(workspace, method)]) if workspace.groups else training_key
         if is_up_to_date(workspace.detector(method), kind="detector", key=key):
@@ -288,7 +288,7 @@ def _save(
         "trained": trained.provenance,
     }
     if workspace.groups and kind == "detector":
-        provenance["cross_fit"] = [[item.name for item in group.held_out] for group in workspace.groups]
+        provenance["groups"] = [[item.name for item in group.held_out] for group in workspace.groups]
     save_checkpoint(
         path,
         Checkpoint(

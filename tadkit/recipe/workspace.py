@@ -28,7 +28,7 @@ class Workspace:
         folder: the run folder.
         items: the videos.
         video_scores: file of scores of whole videos, where the recipe names one.
-        whole: the run's workspace, if this is that of a group of its cross-fitting.
+        whole: the run's workspace, if this is that of a group of its training videos.
         group: which group that is, such as ``1 of 3``.
     """
 
@@ -51,20 +51,20 @@ class Workspace:
 
     @property
     def shared(self) -> Workspace:
-        """The workspace of the run, whose flow and teacher the groups of its cross-fitting use, too."""
+        """The workspace of the run, whose flow and teacher the groups of its training videos use, too."""
         return self.whole or self
 
     @cached_property
     def groups(self) -> tuple[Workspace, ...]:
-        """With cross-fitting, a workspace for each group of the training videos, which holds out that group."""
-        count = self.recipe.train.head.cross_fit
+        """With ``train.head.groups``, a workspace for each group of the training videos, which holds out that group."""
+        count = self.recipe.train.head.groups
         if not count or self.whole is not None:
             return ()
         parts = groups_of(self.training, count, labels=self.recipe.labels, split=self.recipe.split)
         return tuple(
             replace(
                 self,
-                folder=self.folder / "cross-fit" / f"{number}-of-{count}",
+                folder=self.folder / "groups" / f"{number}-of-{count}",
                 items=tuple(replace(item, held_out=item.name in part) for item in self.training),
                 video_scores=None,
                 whole=self,
@@ -89,7 +89,7 @@ class Workspace:
         return self.shared.folder / "teacher.h5"
 
     def title(self, method: str) -> str:
-        """A distillation method as progress and errors show it, with the group of a cross-fitting."""
+        """A distillation method as progress and errors show it, with the group that is held out."""
         return f"{method}, group {self.group}" if self.group else method
 
     def student(self, method: str) -> Path:

@@ -49,7 +49,7 @@ def operating_points(
     With --annotations and --detections, also prints how many of the shown detections are right and how many actions
     are found, in per cent. With --out, chooses for each label the score of the best F1; the detections must then come
     from a model that was not trained on their videos, such as those of a run's held-out videos. tadkit run does this by
-    itself where train.head.cross_fit is set.
+    itself where train.head.groups is set.
     """
     if (annotations is None) != (not detections):
         missing = "--annotations" if annotations is None else "--detections"
