@@ -71,6 +71,11 @@ def test_flow_that_fast_made_before_is_not_taken_for_that_of_today() -> None:
     assert teacher_key(STORED, model=ModelSettings(), **rest) != teacher_key(STORED, model=MODEL, **rest)
 
 
+def test_settings_of_earlier_files_keep_their_meaning() -> None:
+    assert (TVL1.start, TVL1.gradient, TVL1.coarse_warps, TVL1.coarse_inner_steps) == ("dis", "second", 2, 16)
+    assert Tvl1Settings(**Tvl1Settings().model_dump()) == Tvl1Settings()
+
+
 def test_each_setting_of_tvl1_that_changes_the_flow_changes_the_key() -> None:
     changed = [{"coarse_warps": 4}, {"coarse_inner_steps": 8}, {"gradient": "second"}, {"start": "dis"}, {"warps": 3}]
     keys = {flow_key("s", Tvl1Settings(**one), VideoSettings()) for one in ({}, *changed)}

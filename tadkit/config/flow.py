@@ -29,8 +29,8 @@ class Tvl1Settings(FlowMethodSettings):
 
     method: Literal["tvl1"] = "tvl1"
     preset: Literal["fast", "faster", "reference"] = "fast"
-    """fast is at least as accurate as OpenCV's DualTVL1 on motion of any size; faster takes fewer steps, at some error
-    on noisy video; reference behaves like OpenCV's."""
+    """fast was at least as accurate as OpenCV's DualTVL1 in every band of displacement that we measured (docs/flow.md);
+    faster takes fewer steps and is less accurate; reference behaves like OpenCV's."""
     solver: Literal["chambolle-pock", "zach"] = "chambolle-pock"
     """chambolle-pock is the faster primal-dual scheme of 2011; zach is the scheme of 2007, which OpenCV uses."""
     start: Literal["checked-dis", "dis", "zero"] = "checked-dis"
