@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tadkit.config import FlowSettings, ModelSettings, RaftSettings, TrainSettings, VideoSettings, View
+from tadkit.config import FlowSettings, ModelSettings, RaftSettings, TrainSettings, Tvl1Settings, VideoSettings, View
 from tadkit.errors import WeightsError
 from tadkit.files import digest_of, digest_of_file
 
@@ -38,7 +38,7 @@ def flow_key(source_sha256: str, flow: FlowSettings, video: VideoSettings) -> st
     Raises:
         WeightsError: the method's weights file cannot be read.
     """
-    method = flow.model_dump(mode="json", exclude={"batch_pairs", "compile"})
+    method = {name: value for name, value in _flow(flow).items() if name not in ("batch_pairs", "compile")}
     if isinstance(flow, RaftSettings) and flow.weights is not None:
         try:
             method["weights"] = digest_of_file(flow.weights)
@@ -113,6 +113,14 @@ def features_head_key(
     return _trained({"features": list(features)}, _shape(model, "head", "joint_head"), train, truth)
 
 
+def _flow(flow: FlowSettings) -> dict[str, Any]:
+    """The method; newer settings count only where they change the flow, so that earlier stores stay up to date."""
+    method = flow.model_dump(mode="json")
+    if isinstance(flow, Tvl1Settings):
+        method = {name: value for name, value in method.items() if flow.as_in_0_1_0.get(name) != value}
+    return method
+
+
 def _frames(video: VideoSettings) -> dict[str, Any]:
     """How frames are sampled; all readers decode the same ones."""
     return video.model_dump(mode="json", exclude=_without_effect(video))
@@ -125,7 +133,8 @@ def _without_effect(video: VideoSettings) -> set[str]:
 
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     """The sections that a stage's model depends on."""
-    return settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
+    shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
+    return shape | ({"flow": _flow(settings.flow)} if "flow" in sections else {})
 
 
 def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:

@@ -31,10 +31,12 @@ from tadkit.keys import (
 
 KEYS = json.loads((Path(__file__).parent / "golden" / "keys-0.1.0.json").read_text())
 """Of version 0.1.0's code, for the settings below."""
+TVL1 = Tvl1Settings(**KEYS["flow tvl1 settings"])
+"""As a store or a model of that version states them."""
 TRUTH = TrainingTruth(["t-v", "t-w"], ("a", "b"))
 STORED = ["k-v", "k-w"]
 SOURCES = ["s-v", "s-w"]
-MODEL, TRAIN = ModelSettings(), TrainSettings()
+MODEL, TRAIN = ModelSettings(flow=TVL1), TrainSettings()
 
 
 def student_of(method: str, *, joint: bool = False) -> str:
@@ -47,7 +49,7 @@ def student_of(method: str, *, joint: bool = False) -> str:
 @pytest.mark.parametrize(
     "flow",
     [
-        Tvl1Settings(),
+        TVL1,
         TemporalGradientSettings(),
         OpencvTvl1Settings(method="opencv-tvl1"),
         OpencvDisSettings(method="opencv-dis"),
@@ -60,6 +62,27 @@ def test_keys_of_flow(flow: FlowSettings) -> None:
     assert flow_key("s", flow, VideoSettings(reader="pyav")) == KEYS[f"flow {flow.method}"]
     assert flow_key("other", flow, VideoSettings()) != KEYS[f"flow {flow.method}"]
     assert flow_key("s", flow, VideoSettings(fallback_fps=50)) != KEYS[f"flow {flow.method}"]
+
+
+def test_flow_that_fast_made_before_is_not_taken_for_that_of_today() -> None:
+    assert flow_key("s", Tvl1Settings(), VideoSettings()) != KEYS["flow tvl1"]
+    assert flow_key("s", Tvl1Settings(preset="faster"), VideoSettings()) != KEYS["flow tvl1"]
+    assert flow_key("s", Tvl1Settings(preset="reference"), VideoSettings()) == KEYS["flow tvl1 reference"]
+    rest = {"train": TRAIN, "truth": TRUTH}
+    assert teacher_key(STORED, model=ModelSettings(), **rest) != teacher_key(STORED, model=MODEL, **rest)
+
+
+def test_settings_of_earlier_files_keep_their_meaning() -> None:
+    assert (TVL1.start, TVL1.gradient, TVL1.coarse_warps, TVL1.coarse_inner_steps) == ("dis", "second", 2, 16)
+    assert Tvl1Settings(**Tvl1Settings().model_dump()) == Tvl1Settings()
+
+
+def test_each_setting_of_tvl1_that_changes_the_flow_changes_the_key() -> None:
+    changed = [{"coarse_warps": 4}, {"coarse_inner_steps": 8}, {"gradient": "second"}, {"start": "dis"}, {"warps": 3}]
+    keys = {flow_key("s", Tvl1Settings(**one), VideoSettings()) for one in ({}, *changed)}
+    assert len(keys) == 1 + len(changed)
+    speed = [{"compile": "never"}, {"batch_pairs": 3}]
+    assert {flow_key("s", Tvl1Settings(**one), VideoSettings()) for one in speed} <= keys
 
 
 def test_keys_of_features() -> None:

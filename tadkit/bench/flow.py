@@ -30,11 +30,13 @@ from tadkit.flow.opencv import same_threads
 from tadkit.flow.truth import FlowError, TruthPair, end_point_distance, flow_error, read_truth
 from tadkit.progress import Progress
 from tadkit.runtime import import_torchvision, torch_device
+from tadkit.synth.flow_pairs import HELD_OUT_SEED, made_up_pairs
 from tadkit.video import open_sampled
 
 REFERENCE = "opencv-tvl1"
 WEIGHTLESS: Mapping[str, FlowSettings] = {
     "tvl1-fast": Tvl1Settings(preset="fast"),
+    "tvl1-faster": Tvl1Settings(preset="faster"),
     "tvl1-reference": Tvl1Settings(preset="reference"),
     "tvl1-fast-eager": Tvl1Settings(preset="fast", compile="never"),
     "tvl1-reference-eager": Tvl1Settings(preset="reference", compile="never"),
@@ -46,6 +48,7 @@ WEIGHTLESS: Mapping[str, FlowSettings] = {
 RaftName = Literal["raft-small", "raft-large"]
 RAFT: tuple[RaftName, ...] = ("raft-small", "raft-large")
 RANDOM = "random"
+MADE_UP = "made-up pairs, on which no setting was chosen"
 
 Frames = UInt8[np.ndarray, "frames height width 3"]
 Flow = Float32[np.ndarray, "pairs channels height width"]
@@ -126,7 +129,7 @@ class _Candidate:
 
 
 def bench_flow(
-    truth: Path,
+    truth: Path | None,
     *,
     video: Path | None,
     methods: Sequence[str] = (),
@@ -142,7 +145,8 @@ def bench_flow(
     """Measure flow methods in turn, round after round, so that a drift in the machine's speed affects all of them.
 
     Args:
-        truth: folder that :func:`tadkit.flow.truth.read_truth` reads; each pair is one call with two frames.
+        truth: folder that :func:`tadkit.flow.truth.read_truth` reads, or None for made-up pairs; each pair is one call
+            with two frames.
         video: also measure on adjacent frames from the middle of this video, all in one call.
         methods: names; by default all methods without weights.
         with_raft: add both RAFT nets.
@@ -162,7 +166,7 @@ def bench_flow(
     threads = threads or os.cpu_count() or 1
     raft_weights = raft_weights or {}
     names = _names(methods, RAFT if with_raft else tuple(raft_weights))
-    truths = read_truth(truth)
+    truths = list(made_up_pairs(HELD_OUT_SEED)) if truth is None else read_truth(truth)
     clip = None if video is None else _middle(video, frames, pairs)
     where = torch_device(device)
     with same_threads(threads):
@@ -173,7 +177,16 @@ def bench_flow(
             rows = _on_video(candidates, clip[1], rounds, where, progress)
             on_video = VideoFigures(str(video), clip[0], frames.rate_hz, pairs, frames.size_hw, rows)
     sizes = tuple(sorted({(pair.flow.shape[1], pair.flow.shape[2]) for pair in truths}))
-    return FlowBenchmark(str(truth), len(truths), sizes, on_truth, on_video, threads, rounds, machine_json(where))
+    return FlowBenchmark(
+        MADE_UP if truth is None else str(truth),
+        len(truths),
+        sizes,
+        on_truth,
+        on_video,
+        threads,
+        rounds,
+        machine_json(where),
+    )
 
 
 def report_json(result: FlowBenchmark) -> dict[str, Any]:

@@ -23,21 +23,26 @@ class FlowMethodSettings(Settings):
 class Tvl1Settings(FlowMethodSettings):
     """TV-L1 in torch (Zach, Pock, Bischof 2007; Sanchez, Meinhardt-Llopis, Facciolo, IPOL 2013; Chambolle, Pock 2011).
 
-    The defaults below are those of the preset ``fast``; ``reference`` replaces them with OpenCV's. Settings given next
-    to the preset override it.
+    The defaults below are those of the preset ``fast``; ``faster`` replaces some of them, and ``reference`` replaces
+    them with OpenCV's. Settings given next to the preset override it.
     """
 
     method: Literal["tvl1"] = "tvl1"
-    preset: Literal["fast", "reference"] = "fast"
-    """fast is the best trade-off of accuracy and cost that we measured; reference behaves like OpenCV's DualTVL1."""
+    preset: Literal["fast", "faster", "reference"] = "fast"
+    """fast was at least as accurate as OpenCV's DualTVL1 in every band of displacement that we measured (docs/flow.md);
+    faster takes fewer steps and is less accurate; reference behaves like OpenCV's."""
     solver: Literal["chambolle-pock", "zach"] = "chambolle-pock"
     """chambolle-pock is the faster primal-dual scheme of 2011; zach is the scheme of 2007, which OpenCV uses."""
-    start: Literal["dis", "zero"] = "dis"
-    """Initial flow: dis is OpenCV's DIS, which finds large motion but runs on the CPU; zero keeps all work on a GPU."""
-    smoothing_px: float = Field(0.8, ge=0, le=5)
+    start: Literal["checked-dis", "dis", "zero"] = "checked-dis"
+    """Initial flow: dis is OpenCV's DIS, which finds large motion but runs on the CPU; zero keeps all work on a GPU.
+    checked-dis is DIS except where no motion fits as well; it also estimates from DIS how the brightness changed, and
+    keeps the result for a pair only if its energy is not above that of DIS."""
+    smoothing_px: float = Field(0.6, ge=0, le=5)
     """Sigma of the Gaussian blur applied to the frames."""
-    sampling: Literal["bilinear", "bicubic"] = "bilinear"
+    sampling: Literal["bilinear", "bicubic"] = "bicubic"
     """How warps interpolate between pixels."""
+    gradient: Literal["mean", "second"] = "mean"
+    """Gradient in the data term: of the mean of the first and the warped second frame, or of the second frame."""
     tau: float = Field(0.125, ge=0.001, le=1)
     """Step size: zach's dual step, stable up to 0.25; chambolle-pock's primal step, whose dual step is 1 / (8 tau)."""
     lam: float = Field(0.15, ge=0.001, le=10)
@@ -49,11 +54,15 @@ class Tvl1Settings(FlowMethodSettings):
     scale_step: float = Field(0.65, ge=0.3, le=0.95)
     """Size of a pyramid level relative to the level below it."""
     warps: int = Field(2, ge=1, le=50)
-    """Linearisations per level."""
+    """Linearisations at full size."""
+    coarse_warps: int = Field(3, ge=1, le=50)
+    """Linearisations at each smaller level."""
     medians: int = Field(1, ge=1, le=50)
     """Median filters after each warp, each followed by the inner steps."""
     inner_steps: int = Field(16, ge=1, le=1000)
-    """Steps of the solver after each median filter."""
+    """Steps of the solver after each median filter at full size."""
+    coarse_inner_steps: int = Field(32, ge=1, le=1000)
+    """Steps of the solver after each median filter at each smaller level."""
     median_px: Literal[1, 3, 5] = 5
     """Side of the median filter; 1 turns it off."""
     last_median: bool = True
@@ -66,8 +75,23 @@ class Tvl1Settings(FlowMethodSettings):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_preset(cls, given: Any) -> Any:
-        reference = isinstance(given, dict) and given.get("preset") == "reference"
-        return {**_TVL1_REFERENCE, **given} if reference else given
+        if not isinstance(given, dict):
+            return given
+        if given.keys() >= _TVL1_OF_0_1_0 and "gradient" not in given:
+            # All that a store or a model of that version states: its flow had no other settings.
+            given = {**given, **_as_in_0_1_0(given["warps"], given["inner_steps"])}
+        match given.get("preset"):
+            case "reference":
+                return {**_TVL1_REFERENCE, **given}
+            case "faster":
+                return {**_TVL1_FASTER, **given}
+            case _:
+                return given
+
+    @property
+    def as_in_0_1_0(self) -> Mapping[str, Any]:
+        """Values of the newer settings with which the flow is that of files which do not state them."""
+        return _as_in_0_1_0(self.warps, self.inner_steps)
 
     @model_validator(mode="after")
     def _stable(self) -> Tvl1Settings:
@@ -76,17 +100,26 @@ class Tvl1Settings(FlowMethodSettings):
         return self
 
 
+def _as_in_0_1_0(warps: Any, inner_steps: Any) -> dict[str, Any]:
+    return {"gradient": "second", "coarse_warps": warps, "coarse_inner_steps": inner_steps}
+
+
+_TVL1_OF_0_1_0 = {"start", "smoothing_px", "sampling", "scales", "warps", "inner_steps", "median_px", "last_median"}
+"""Settings that every file made before the newer ones states."""
+_TVL1_FASTER: Mapping[str, Any] = {"warps": 1, "coarse_warps": 2, "coarse_inner_steps": 16}
 _TVL1_REFERENCE: Mapping[str, Any] = {
     "solver": "zach",
     "start": "zero",
     "smoothing_px": 0.0,
-    "sampling": "bicubic",
+    "gradient": "second",
     "tau": 0.25,
     "scales": 5,
     "scale_step": 0.8,
     "warps": 5,
+    "coarse_warps": 5,
     "medians": 2,
     "inner_steps": 30,
+    "coarse_inner_steps": 30,
     "last_median": False,
 }
 """OpenCV's defaults except ``medians``: OpenCV filters up to ten times, until the flow converges; two came as close."""

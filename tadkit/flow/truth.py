@@ -7,6 +7,7 @@ its second condition of 5 %.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ HEADER_BYTES = 12
 UNKNOWN_PX = 1e9
 """Larger displacements in a .flo file mark unknown flow."""
 OUTLIER_PX = 3.0
+BANDS_PX = ((0.0, 1.0), (1.0, 3.0), (3.0, 10.0), (10.0, math.inf))
+"""Bands of the length of the true displacement of a pixel, half open."""
 
 
 class TruthPair(NamedTuple):
@@ -46,6 +49,8 @@ class FlowError(NamedTuple):
     """Mean end-point error."""
     outliers_over_3px: float
     """Share, 0..1, of pixels with an error above 3 px."""
+    epe_px_by_band: tuple[float | None, ...]
+    """Mean end-point error of the pixels whose true displacement is in each of ``BANDS_PX``; None if there are none."""
 
 
 def read_truth(folder: Path) -> list[TruthPair]:
@@ -101,7 +106,13 @@ def flow_error(flows: Sequence[Float32[np.ndarray, "2 _ _"]], pairs: Sequence[Tr
     distances_px = np.concatenate(
         [end_point_distance(flow, pair.flow)[pair.known] for flow, pair in zip(flows, pairs, strict=True)]
     )
-    return FlowError(float(distances_px.mean(dtype=np.float64)), float((distances_px > OUTLIER_PX).mean()))
+    lengths_px = np.concatenate([np.linalg.norm(pair.flow, axis=0)[pair.known] for pair in pairs])
+    of_bands = [distances_px[(lengths_px >= least) & (lengths_px < most)] for least, most in BANDS_PX]
+    return FlowError(
+        float(distances_px.mean(dtype=np.float64)),
+        float((distances_px > OUTLIER_PX).mean()),
+        tuple(float(band.mean(dtype=np.float64)) if band.size else None for band in of_bands),
+    )
 
 
 def _read_pair(folder: Path, name: str) -> TruthPair:

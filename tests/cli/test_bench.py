@@ -45,8 +45,9 @@ def test_json_is_all_that_stdout_holds(tadkit, truth):
 def test_the_table_lists_every_method_with_dashes_for_what_was_not_compared(tadkit, truth):
     ran = tadkit("bench", "flow", "--truth", truth, *SMALL)
     rows = {cells[0]: cells[1:] for line in ran.out.splitlines() if (cells := line.split())}
-    assert rows["opencv-dis"][:2] == ["0.000", "0.0%"]
-    assert rows["temporal-gradient"][:2] == ["-", "-"]
+    assert rows["opencv-dis"][:6] == ["0.000", "0.000", "-", "-", "-", "0.0%"]
+    assert rows["temporal-gradient"][:6] == ["-"] * 6
+    assert all(heading in ran.out for heading in ("0-1 px", "1-3 px", "3-10 px", "10 px on"))
     assert f"{truth}: 1 pairs of 24x20 px" in ran.out
     assert "1 threads, torch" in ran.out
 

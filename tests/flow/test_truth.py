@@ -150,3 +150,14 @@ def test_what_is_not_whole_is_refused_in_one_line(folder, capfd, name, harm, sai
 def test_a_folder_without_truth_is_refused(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read_truth(tmp_path / name)
+
+
+def test_errors_are_also_given_by_the_length_of_the_true_displacement() -> None:
+    """Pixels that move 0, 1, 2, 2 and 10 px, and one of unknown flow; 1, 2, 3, 4, 5 px off."""
+    truth = np.zeros((2, 1, 6))
+    truth[0, 0] = [0, 1, 2, 2, 10, 99]
+    known = np.array([[True] * 5 + [False]])
+    found = truth + np.array([[[0] * 6], [[1, 2, 3, 4, 5, 6]]])
+    error = flow_error([found.astype(np.float32)], [pair(truth, known)])
+    assert error.epe_px_by_band == (1.0, 3.0, None, 5.0)
+    assert error.epe_px == 3.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from tadkit.cli.options import PATH, InOrder, device_option, example
 
 if TYPE_CHECKING:
     from tadkit.bench.flow import FlowBenchmark, MethodFigures
+    from tadkit.flow.truth import FlowError
 
 
-@click.group(cls=InOrder, epilog=example("tadkit bench flow --truth chairs"))
+@click.group(cls=InOrder, epilog=example("tadkit bench flow --rounds 1"))
 def bench() -> None:
     """Measure accuracy and cost on this machine."""
 
@@ -39,6 +41,7 @@ class _Size(click.ParamType[tuple[int, int]]):
 @bench.command(
     short_help="Compare optical flow methods.",
     epilog=example(
+        "tadkit bench flow --rounds 1 --threads 1 --method tvl1-fast --method opencv-tvl1 --method opencv-dis",
         "tadkit bench flow --truth chairs --json",
         "tadkit bench flow --truth chairs --video examples/room.mp4 --method tvl1-fast --method opencv-tvl1",
     ),
@@ -46,9 +49,9 @@ class _Size(click.ParamType[tuple[int, int]]):
 @click.option(
     "--truth",
     type=PATH,
-    required=True,
     metavar="DIR",
-    help="Folder of frame pairs <id>_img1.ppm, <id>_img2.ppm (or .png, .jpg) with ground truth <id>_flow.flo.",
+    help="Folder of frame pairs <id>_img1.ppm, <id>_img2.ppm (or .png, .jpg) with ground truth <id>_flow.flo. By "
+    "default 48 made-up pairs are measured, on which no setting was chosen.",
 )
 @click.option(
     "--video", type=PATH, metavar="PATH", help="Also measure on adjacent frames from the middle of this video."
@@ -77,7 +80,7 @@ class _Size(click.ParamType[tuple[int, int]]):
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
 def flow(
-    truth: Path,
+    truth: Path | None,
     video: Path | None,
     pairs: int,
     size: tuple[int, int],
@@ -92,6 +95,7 @@ def flow(
 ) -> None:
     """Compare optical flow methods: end-point error against the ground truth, and milliseconds per pair.
 
+    The error (EPE) is also shown for the pixels of each band of true displacement, such as 1 to 3 px.
     Each ground-truth pair is one call. The frames of a video are one call, so that a method can process many pairs at
     once; they are compared with opencv-tvl1. Methods alternate in each round; figures are medians.
     """
@@ -131,7 +135,10 @@ def _print_flow(result: FlowBenchmark) -> None:
     sizes = ", ".join(f"{width}x{height}" for height, width in result.sizes_hw)
     print_line()
     print_line(f"{result.truth}: {result.pairs} pairs of {sizes} px, one call per pair")
-    _print_methods(result.methods, ("EPE px", "> 3 px"), lambda error: (f"{error[0]:.3f}", f"{error[1]:.1%}"))
+    from tadkit.flow.truth import BANDS_PX
+
+    bands = [f"{least:g} px on" if math.isinf(most) else f"{least:g}-{most:g} px" for least, most in BANDS_PX]
+    _print_methods(result.methods, ("EPE px", *bands, "over 3 px off"), _error_cells)
     if result.video is None:
         return
     seen = result.video
@@ -144,10 +151,13 @@ def _print_flow(result: FlowBenchmark) -> None:
     _print_methods(seen.methods, ("mean px", "median px"), lambda apart: (f"{apart[0]:.3f}", f"{apart[1]:.3f}"))
 
 
+def _error_cells(error: FlowError) -> Sequence[str]:
+    bands = ["-" if epe_px is None else f"{epe_px:.3f}" for epe_px in error.epe_px_by_band]
+    return [f"{error.epe_px:.3f}", *bands, f"{error.outliers_over_3px:.1%}"]
+
+
 def _print_methods(
-    methods: Sequence[MethodFigures],
-    quality: tuple[str, str],
-    format_quality: Callable[[Sequence[float]], tuple[str, str]],
+    methods: Sequence[MethodFigures], quality: Sequence[str], format_quality: Callable[[Any], Sequence[str]]
 ) -> None:
     headings = ("method", *quality, "ms/pair", "min", "max", "pairs/s", "x opencv-tvl1", "cold s")
     rows = []
@@ -156,7 +166,7 @@ def _print_methods(
         rows.append(
             (
                 f"{figures.method} (random weights)" if figures.weights == "random" else figures.method,
-                *(("-", "-") if figures.quality is None else format_quality(figures.quality)),
+                *(["-"] * len(quality) if figures.quality is None else format_quality(figures.quality)),
                 *(f"{ms:.1f}" for ms in (timing.ms_per_pair, timing.ms_per_pair_min, timing.ms_per_pair_max)),
                 f"{timing.pairs_per_s:.1f}",
                 "-" if speedup is None else f"{speedup:.2f}",
