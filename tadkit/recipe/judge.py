@@ -25,7 +25,7 @@ from tadkit.models.detector import build_detector, build_teacher
 from tadkit.models.head_file import load_head
 from tadkit.models.heads import AGNOSTIC_LABEL, Candidates, Head, HeadPredictions, head_labels
 from tadkit.recipe.workspace import Workspace
-from tadkit.records import Annotation, Detection, write_detections
+from tadkit.records import Annotation, Dataset, Detection, write_dataset, write_detections
 from tadkit.runtime import torch_device
 from tadkit.store import TrackReader, read_store
 
@@ -73,6 +73,8 @@ def judged(workspace: Workspace, device: str) -> list[Row]:
             found = _found(workspace, row, device)
             write_detections(workspace.detections(row), found, external=_external(workspace, row))
             rows.append(_row(workspace, row, found))
+        truth = Dataset({item.name: item.record for item in workspace.held_out})
+        write_dataset(workspace.held_out_annotations, truth)
         write_text(workspace.report, json.dumps({"key": key, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     return rows
 

@@ -109,6 +109,11 @@ class Workspace:
         return self.folder / "detections" / f"{row}.json"
 
     @property
+    def held_out_annotations(self) -> Path:
+        """Annotations of the held-out videos, beside their detections."""
+        return self.folder / "detections" / "annotations.json"
+
+    @property
     def from_features(self) -> bool:
         """Whether the source has features instead of videos, so that only a head is trained."""
         return isinstance(self.recipe.sources[0], FeaturesSource)

@@ -70,6 +70,7 @@ def test_detections_are_written_for_the_held_out_videos_alone(undisturbed: Path)
     assert not held_out & training
     for row in ("teacher", "rgb", "decomposed"):
         assert set(read_detections(folder / "detections" / f"{row}.json")) == held_out
+    assert set(read_dataset(folder / "detections" / "annotations.json").videos) == held_out
 
 
 def test_a_setting_of_train_head_redoes_that_stage_alone(finished: Path, run_toy: RunToy) -> None:
