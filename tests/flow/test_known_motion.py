@@ -31,7 +31,8 @@ class Tolerance(NamedTuple):
     odd_size: float
     """As translation, 53x97 px. DIS but medium has a single scale there, of 13x24 px."""
     far: float
-    """4 to 8 px along each axis, 112x112 px, of textures three times as coarse; reference may be 10 % further off than OpenCV's."""
+    """4 to 8 px along each axis, 112x112 px, of textures three times as coarse; reference may be 10 % further off
+    than OpenCV's."""
 
 
 class Named(NamedTuple):
