@@ -9,6 +9,7 @@ import pytest
 
 from tadkit.config import (
     FlowSettings,
+    HeadTrainSettings,
     ModelSettings,
     OpencvDisSettings,
     OpencvTvl1Settings,
@@ -101,6 +102,15 @@ def test_keys_of_trainings() -> None:
     assert features_head_key(STORED, train=TRAIN, **rest) == KEYS["features head"]
     stepped = TRAIN.model_copy(update={"schedule": "actionformer-multistep"})
     assert head_key(STORED, train=stepped, half=False, **rest) == KEYS["head multistep"]
+
+
+def test_groups_of_training_videos_leave_the_key_of_the_head_alone() -> None:
+    """Cross-fitting shows in the keys of the features, and in the digest of the embedded student."""
+    rest = {"model": MODEL, "truth": TRUTH, "half": False}
+    assert head_key(STORED, train=HeadTrainSettings(), **rest) == KEYS["head"]
+    grouped = HeadTrainSettings(groups=3, cross_fit=True)
+    assert head_key(STORED, train=grouped, **rest) == KEYS["head"]
+    assert head_key(STORED, train=grouped, student="s", **rest) != KEYS["head"]
 
 
 def test_settings_without_effect_on_the_result_do_not_change_a_key() -> None:
