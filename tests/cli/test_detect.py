@@ -24,12 +24,15 @@ def test_at_most_50_a_video_are_shown_and_the_file_is_said_to_hold_more(capsys):
     _print_detections({"a": found(*[0.5] * 60), "b": found(0.6)}, points={}, otherwise=0.3, file=Path("dets.json"))
     out = capsys.readouterr().out
     assert sum(" sit " in line for line in out.splitlines()) == 51
+    assert "the table has the 50 best of each video; 10 more score as high\n" in out
     assert out.endswith("dets.json: 61 detections, 10 more than shown\n")
 
 
 def test_nothing_sure_is_said_in_words(capsys):
     _print_detections({"a": found(0.1)}, points={}, otherwise=0.3, file=None)
-    assert capsys.readouterr().out.startswith("no detection scores 0.3 or more\n")
+    assert capsys.readouterr().out.startswith(
+        "no detection scores 0.3 or more; the best scores 0.10 (lower --show-score to see it)\n"
+    )
 
 
 def test_each_label_is_shown_from_its_operating_point(capsys):
@@ -38,7 +41,7 @@ def test_each_label_is_shown_from_its_operating_point(capsys):
     shown = [line.split()[3:] for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["a"]]
     assert shown == [["fall", "0.15"], ["sit", "0.35"]]
     _print_detections({"a": mixed}, points={"fall": 0.4}, otherwise=0.5, file=None)
-    assert capsys.readouterr().out.startswith("no detection scores 0.4 (fall), 0.5 or more\n")
+    assert capsys.readouterr().out.startswith("no detection scores 0.4 (fall), 0.5 or more; the best scores 0.35 ")
 
 
 @pytest.mark.parametrize(

@@ -98,18 +98,23 @@ def _print_detections(
     file: Path | None,
 ) -> None:
     """Print the high-confidence detections in order of time, and the number of all others."""
-    rows, total = [], 0
+    rows, total, cut = [], 0, 0
     for video, found in detections.items():
         total += len(found)
         high = [d for d in found if is_shown(d, points, otherwise=otherwise)]
         shown = sorted(high, key=lambda d: -d.score)[:SHOWN_A_VIDEO]
+        cut += len(high) - len(shown)
         for d in sorted(shown, key=lambda d: d.start_s):
             rows.append((video, clock(d.start_s), clock(d.end_s), d.label, f"{d.score:.2f}"))
     if rows:
         print_table(("video", "start", "end", "label", "score"), rows, right=("start", "end", "score"))
     elif detections:
         of_labels = "".join(f"{score:g} ({printable(label)}), " for label, score in sorted(points.items()))
-        print_line(f"no detection scores {of_labels}{otherwise:g} or more")
+        best = max((d.score for found in detections.values() for d in found), default=0.0)
+        hint = f"; the best scores {best:.2f} (lower --show-score to see it)" if best else ""
+        print_line(f"no detection scores {of_labels}{otherwise:g} or more{hint}")
+    if cut:
+        print_line(f"the table has the {SHOWN_A_VIDEO} best of each video; {cut} more score as high")
     more = total - len(rows)
     if file is not None and detections:
         print_line(f"{file}: {total} detections" + (f", {more} more than shown" if more else ""))
