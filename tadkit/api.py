@@ -10,7 +10,7 @@ from tadkit.config.loading import load_recipe
 from tadkit.detection.detect import OnError, load_detector
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.evaluation import MeanAveragePrecision, Protocol, mean_average_precision
-from tadkit.evaluation.evaluate import parse_tiou, refuse_unrelated
+from tadkit.evaluation.evaluate import refuse_unrelated, tiou_of
 from tadkit.progress import LogWarnings, Progress
 from tadkit.recipe.run import RunResult
 from tadkit.recipe.run import run as run_recipe
@@ -65,7 +65,7 @@ def evaluate(
     detections: str | Path | Mapping[str, Sequence[Detection]] | Detections,
     annotations: str | Path | Dataset | Actions,
     *,
-    tiou: Sequence[float] | str = THUMOS14_TIOU,
+    tiou: float | Sequence[float] | str = THUMOS14_TIOU,
     protocol: Protocol = "activitynet",
     subset: str | None = None,
     labels: Sequence[str] | None = None,
@@ -75,7 +75,7 @@ def evaluate(
     Args:
         detections: a file, a mapping of video names to detections, or the :class:`Detections` of one video.
         annotations: a file, what :func:`read_annotations` gave, or a mapping of video names to annotations.
-        tiou: thresholds, as numbers or as ``start:step:stop``; the default is THUMOS14's.
+        tiou: one threshold, several, or text such as ``start:step:stop``; the default is THUMOS14's.
         protocol: ``activitynet`` or ``thumos14``: their figures differ by up to five points on the same files.
         subset: judge only this subset of annotated videos.
         labels: judge only these classes; None judges all that are annotated.
@@ -85,7 +85,7 @@ def evaluate(
 
     Raises:
         AnnotationError: a file cannot be read, there is no such subset, or no video is in both.
-        UsageError: ``tiou`` is not a list of thresholds.
+        UsageError: ``tiou`` is not distinct thresholds from 0 to 1.
     """
     found: Mapping[str, Sequence[Detection]]
     match detections:
@@ -98,8 +98,7 @@ def evaluate(
     dataset = read_dataset(Path(annotations)) if isinstance(annotations, str | Path) else annotations
     truth = _truth(dataset, subset, _named(annotations, "annotations")) if isinstance(dataset, Dataset) else dataset
     refuse_unrelated(_named(detections, "detections"), found, _named(annotations, "annotations"), truth)
-    thresholds = parse_tiou(tiou) if isinstance(tiou, str) else tuple(tiou)
-    return mean_average_precision(truth, found, labels=labels, tiou=thresholds, protocol=protocol)
+    return mean_average_precision(truth, found, labels=labels, tiou=tiou_of(tiou), protocol=protocol)
 
 
 def _named(value: object, kind: str) -> str:

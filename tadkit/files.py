@@ -105,7 +105,7 @@ def read_json(path: Path, *, error: type[TadkitError], distinct: bool = False, o
     except OSError as cause:
         raise error(f"{path}: cannot be read ({cause.strerror})") from cause
     except (ValueError, RecursionError) as cause:
-        raise error(f"{path}: not JSON ({cause}); expected an ActivityNet-style file, see docs/formats.md") from cause
+        raise error(f"{path}: not JSON ({cause}); docs/formats.md has the files that tadkit reads") from cause
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

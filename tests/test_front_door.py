@@ -162,6 +162,10 @@ def test_the_timeline_puts_bars_where_the_detections_are_and_shows_markup_as_tex
 def test_evaluation_takes_values_and_files(tmp_path: Path):
     truth = {"v": [tadkit.Annotation(2.0, 4.0, "rest"), tadkit.Annotation(0.0, 1.0, "slide")]}
     assert tadkit.evaluate(detections(), truth, tiou=[0.5]).average_map == 1.0
+    assert tadkit.evaluate(detections(), truth, tiou=0.5).average_map == 1.0
+    for wrong in ([], [0.5, 2.0], 1.5):
+        with pytest.raises(tadkit.TadkitError, match=r"expected distinct numbers from 0 to 1"):
+            tadkit.evaluate(detections(), truth, tiou=wrong)
     assert tadkit.evaluate({"v": FOUND}, truth, tiou="0.6:0.1:0.7").map.tolist() == [1.0, 0.5]
     path = tmp_path / "a.json"
     annotations = [{"segment": [2.0, 4.0], "label": "rest"}]

@@ -73,7 +73,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         key, equals, text = override.partition("=")
         names = [name.strip() for name in key.split(".")]
         if not equals or not all(names):
-            raise SettingsError(f"--set {override}: expected name=value, as in --set head.levels=5")
+            raise SettingsError(f"--set {override}: expected name=value, as in --set decode.keep=50")
         value = _toml_value(text.strip(), override)
         for name in reversed(names):
             value = {name: value}

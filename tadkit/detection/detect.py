@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.config.loading import check_settings, merged
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, reach_s, video_scores_for
-from tadkit.errors import SettingsError, TadkitError, VideoError
+from tadkit.errors import SettingsError, TadkitError, UsageError, VideoError
 from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector
@@ -107,6 +107,8 @@ class Detector:
             VideoError: a video cannot be read.
             AnnotationError: ``video_scores`` cannot be read or does not fit the model.
         """
+        if on_error not in get_args(OnError):
+            raise UsageError(f"on_error is {on_error!r}; expected 'raise' or 'collect'")
         scores = self._video_scores(video_scores)
         progress = progress or LogWarnings()
         if isinstance(videos, str | Path):

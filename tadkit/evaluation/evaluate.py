@@ -263,6 +263,17 @@ def parse_tiou(text: str) -> tuple[float, ...]:
     return values
 
 
+def tiou_of(tiou: float | Sequence[float] | str) -> tuple[float, ...]:
+    """Thresholds from a number, several numbers, or text for :func:`parse_tiou`.
+
+    Raises:
+        UsageError: see :func:`parse_tiou`.
+    """
+    if isinstance(tiou, str):
+        return parse_tiou(tiou)
+    return parse_tiou(",".join(map(str, [tiou] if isinstance(tiou, int | float) else tiou)))
+
+
 def _range(text: str) -> tuple[float, ...]:
     """Values of ``start:step:stop``; ValueError if they are not three valid numbers."""
     start, step, stop = (float(part) for part in text.split(":"))

@@ -49,7 +49,7 @@ def test_points_are_chosen_written_and_used(
     assert load_checkpoint(out, kind="detector").operating_points == {"slide": 0.15}, "two rests are too few"
     assert load_checkpoint(out, kind="detector").provenance["operating_points"]["videos"] == ["v"]
     assert load_detector(out, device="cpu").operating_points == {"slide": 0.15}
-    assert rows(tadkit("operating-points", out).out) == [["slide", "0.15"], ["rest", "0.30"]]
+    assert rows(tadkit("operating-points", out).out) == [["slide", "0.15"], ["rest", "0.30", "(default)"]]
     assert tadkit("operating-points", tiny_model).out.count("0.30") == 2
 
 

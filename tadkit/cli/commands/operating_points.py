@@ -66,7 +66,8 @@ def operating_points(
 
 
 def _print_shown(shown: ShownByModel) -> None:
-    own = [(label, f"{shown.points.get(label, HIGH_CONFIDENCE):.2f}") for label in shown.labels]
+    default = f"{HIGH_CONFIDENCE:.2f} (default)"
+    own = [(label, f"{shown.points[label]:.2f}" if label in shown.points else default) for label in shown.labels]
     if not shown.after:
         print_table(("label", "shown from"), own, right=("shown from",))
         return
