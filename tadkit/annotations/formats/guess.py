@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tadkit.annotations.formats.elan import NOT_ANNOTATIONS
-from tadkit.annotations.formats.plain_csv import is_plain_heading
+from tadkit.annotations.formats.plain_csv import is_plain_table
 from tadkit.annotations.formats.source import read_text
 from tadkit.annotations.forms import Format
 from tadkit.errors import AnnotationError
@@ -96,7 +96,8 @@ def _of_xml(path: Path) -> Format | None:
 
 
 def _of_table(path: Path) -> Format | None:
-    lines = read_text(path).splitlines()
+    text = read_text(path)
+    lines = text.splitlines()
     headings: tuple[tuple[set[str], Format], ...] = (
         ({"video", "type", "type_idx", "start", "end"}, "thumos14-afsd"),
         ({"id", "actions", "length"}, "charades"),
@@ -108,7 +109,7 @@ def _of_table(path: Path) -> Format | None:
         found.append("label-studio")
     if any(line.startswith("# CSV_HEADER = metadata_id") for line in lines[:50]):
         found.append("via")
-    if lines and is_plain_heading(lines[0]):
+    if is_plain_table(text):
         found = ["csv"]
     if any("Behavior" in re.split(r"[,;\t]", line.replace('"', "")) for line in lines[:50]):
         found.append("boris")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -191,31 +192,39 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as cause:
         raise AnnotationError(f"{path}: no such file") from cause
-    except (OSError, UnicodeDecodeError) as cause:
-        raise AnnotationError(f"{path}: cannot be read as a text file ({cause}); save it as UTF-8") from cause
+    except OSError as cause:
+        raise AnnotationError(f"{path}: cannot be read as a text file ({cause})") from cause
+    except UnicodeDecodeError as cause:
+        raise AnnotationError(
+            f"{path}: cannot be read as a text file, since it is not in UTF-8; save it as UTF-8, which Excel calls "
+            "'CSV UTF-8'"
+        ) from cause
 
 
 def read_table(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, str]]:
     """Rows of a CSV file with a heading line.
 
     Raises:
-        AnnotationError: unreadable, or without one of ``columns``.
+        AnnotationError: unreadable, without one of ``columns``, or a row has more cells than the heading.
     """
-    return table_of(read_text(path).splitlines(), path, *columns, delimiter=delimiter)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, restval="")
+    try:
+        headings = [heading.strip() for heading in reader.fieldnames or []]
+        reader.fieldnames = headings
+        if missing := [column for column in columns if column not in headings]:
+            raise AnnotationError(f"{path}: no column '{missing[0]}'; expected columns {', '.join(columns)}")
+        return [_row(row, f"{path}, row {reader.line_num}:") for row in reader]
+    except csv.Error as cause:
+        raise AnnotationError(f"{path}: not a table ({cause}); is a quotation mark never closed?") from cause
 
 
-def table_of(lines: Iterable[str], path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, str]]:
-    """Rows of CSV lines, the first of which is the heading.
-
-    Raises:
-        AnnotationError: without one of ``columns``.
-    """
-    reader = csv.DictReader(lines, delimiter=delimiter, restval="")
-    headings = [heading.strip() for heading in reader.fieldnames or []]
-    reader.fieldnames = headings
-    if missing := [column for column in columns if column not in headings]:
-        raise AnnotationError(f"{path}: no column '{missing[0]}'; expected columns {', '.join(columns)}")
-    return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in reader]
+def _row(row: Mapping[Any, Any], where: str) -> dict[str, str]:
+    if any(str(cell).strip() for cell in row.get(None) or ()):
+        raise AnnotationError(
+            f"{where} has more cells than the heading; put a cell that has a comma in it, such as a decimal comma, in "
+            "quotation marks"
+        )
+    return {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
 
 
 def read_xml(path: Path) -> ElementTree.Element:
