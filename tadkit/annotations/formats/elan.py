@@ -24,7 +24,9 @@ from tadkit.annotations.formats.source import (
     file_of,
     files_of,
     lanes,
+    merged,
     name_of_file,
+    not_read,
     number,
     read_each,
     read_xml,
@@ -63,7 +65,8 @@ def read_elan(path: Path, known: Known) -> Source:
         kind = NOT_ANNOTATIONS[path.suffix.lower()]
         raise AnnotationError(f"{path}: holds {kind} of ELAN and no annotations; give the .eaf file")
     seen = _Seen()
-    read = read_each(files_of(path, "*.eaf", "*.EAF"), lambda file: _document(file, known, seen))
+    files = files_of(path, "*.eaf")
+    read = merged([read_each(files, lambda file: _document(file, known, seen)), not_read(path, files)])
     check_chosen("tier", known.tiers, seen.tiers, path)
     check_chosen("linguistic type", known.tier_types, seen.types, path)
     check_chosen("participant", known.subjects, seen.participants, path)

@@ -24,7 +24,9 @@ from tadkit.annotations.formats.source import (
     Source,
     described,
     files_of,
+    merged,
     name_of_file,
+    not_read,
     number,
     read_each,
     read_text,
@@ -98,7 +100,7 @@ def read_plain_csv(path: Path, known: Known) -> Source:
     """
     files = files_of(path, "*.csv", "*.tsv")
     read = read_each(files, lambda file: _table(file, known))
-    return once_each(read, path, "put the rows of a video into one file")
+    return once_each(merged([read, not_read(path, files)]), path, "put the rows of a video into one file")
 
 
 def _rows(path: Path) -> _Rows:

@@ -6,8 +6,9 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -17,8 +18,12 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from tadkit.annotations.formats.frames import FrameTimes
+from tadkit.annotations.formats.reports import counted
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, shown
+
+_OF_LABELS = (".boris", ".csv", ".eaf", ".json", ".ods", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".zip")
+"""Suffixes of files that may be annotations, of any tool."""
 
 
 @dataclass(frozen=True)
@@ -269,17 +274,36 @@ def described(name: str, found: Iterable[Annotation], said: Mapping[str, Any], w
 
 
 def files_of(path: Path, *patterns: str) -> list[Path]:
-    """The file itself, or the files of a folder that match one of ``patterns``, sorted.
+    """The file itself, or the files of a folder that match one of ``patterns`` in any case, sorted.
 
     Raises:
         AnnotationError: the folder has no such file.
     """
     if not path.is_dir():
         return [path]
-    files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
+    wanted = [pattern.lower() for pattern in patterns]
+    files = sorted(
+        file
+        for file in path.iterdir()
+        if any(fnmatchcase(file.name.lower(), pattern) for pattern in wanted) and file.is_file()
+    )
     if not files:
         raise AnnotationError(f"{path}: no file {' or '.join(patterns)} in this folder")
     return files
+
+
+def not_read(path: Path, read: Collection[Path]) -> Source:
+    """A remark on the files of a folder, and of its sub-folders, that may be annotations and are not among ``read``."""
+    if not path.is_dir():
+        return Source(())
+    files = (*sorted(path.iterdir()), *sorted(path.glob("*/*")))
+    others = [str(file.relative_to(path)) for file in files if file not in read and _may_be_labels(file)]
+    said = counted("files of this folder are not read; name each in a call of its own, if it is wanted", others)
+    return Source((), tuple(f"{path}: {one}" for one in said))
+
+
+def _may_be_labels(file: Path) -> bool:
+    return file.suffix.lower() in _OF_LABELS and not file.name.startswith(".") and file.is_file()
 
 
 def file_of(video: SourceVideo, known: Known) -> str:

@@ -29,6 +29,7 @@ from tadkit.annotations.formats.source import (
     files_of,
     merged,
     name_of_file,
+    not_read,
     read_each,
     read_text,
 )
@@ -63,7 +64,8 @@ def read_via(path: Path, known: Known) -> Source:
     Raises:
         AnnotationError: no file is in this format.
     """
-    source = read_each(files_of(path, "*.json", "*.csv"), lambda file: _file(file, known))
+    files = files_of(path, "*.json", "*.csv")
+    source = merged([read_each(files, lambda file: _file(file, known)), not_read(path, files)])
     counts = Counter(video.name for video in source.videos)
     twice = sorted(name for name, count in counts.items() if count > 1)
     videos = tuple(video for video in source.videos if counts[video.name] == 1)
