@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tadkit.annotations.formats import Format, SourceVideo, read_table
 from tadkit.annotations.formats.clock import CALENDAR_S, moment
+from tadkit.annotations.formats.reports import counted
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
@@ -54,13 +55,16 @@ def _moved(action: Annotation, zero_s: float) -> Annotation:
 
 
 def inside(videos: Sequence[SourceVideo], form: Format, source: Path) -> tuple[list[SourceVideo], list[str], list[str]]:
-    """The videos without actions that are not in them, a loss for each of those, and remarks on actions that run late.
+    """The videos without actions that are not in them, a loss for each of those, and remarks on others.
+
+    The remarks are on actions that run late, and on those of zero length.
 
     A video of which no action is left would pass for one without actions, and is left out as well.
     Times of the calendar are in no video. The others are checked where a person labelled with a tool: an action begins
     before its video ends, and not before the video begins.
     """
     kept, losses, late = [], [], []
+    points: list[str] = []
     for video in videos:
         right = []
         for action in video.annotations:
@@ -69,13 +73,16 @@ def inside(videos: Sequence[SourceVideo], form: Format, source: Path) -> tuple[l
                 losses.append(f"{what} {wrong}; left out")
             else:
                 right.append(action)
+                if form in AS_LABELLED and action.start_s == action.end_s:
+                    points.append(f"'{video.name}' '{action.label}' at {action.start_s:.15g} s")
                 if form in AS_LABELLED and video.duration_s and action.end_s > video.duration_s + _LATE_S:
                     late.append(f"{what} ends past the end of the video, {video.duration_s:g} s; kept")
         if right or not video.annotations:
             kept.append(replace(video, annotations=tuple(right)))
         else:
             losses.append(f"{source}: no action of '{video.name}' is left, so the video is left out")
-    return kept, losses, late
+    lasting_nothing = counted("actions of zero length are kept", points)
+    return kept, losses, [*late, *(f"{source}: {one}" for one in lasting_nothing)]
 
 
 def _wrong(action: Annotation, duration_s: float | None, form: Format) -> str:

@@ -41,6 +41,10 @@ class VideoTimes(Mapping[str, FrameTimes]):
             self._read[name] = FrameTimes(index.stamps_s, fps, path.name, index.duration_s)
         return self._read[name]
 
+    def __contains__(self, name: object) -> bool:
+        """Whether a file has that name; it is not read."""
+        return isinstance(name, str) and find_video(name, self._folder) is not None
+
     def __iter__(self) -> Iterator[str]:
         """Names of the videos, sorted."""
         return iter(sorted({path.stem for path in self._folder.iterdir() if is_video(path)}))

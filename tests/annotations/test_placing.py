@@ -140,3 +140,16 @@ def test_the_length_of_the_file_counts_where_the_tool_says_another(tmp_path):
     assert video.annotations == (WAVE,)
     assert "'room' has 99 s in the source and 44 s in its file, which counts" in result.remarks[0]
     assert "begins past the end of the video, 44 s" in result.losses[0]
+
+
+def test_actions_of_zero_length_are_kept_with_one_counted_warning_in_every_form(tmp_path):
+    rows = "".join(f"v,{label},{start},{end},20\n" for label, start, end in (("a", 3, 3), ("b", 4, 4), ("c", 5, 6)))
+    (tmp_path / "a.csv").write_text(f"video,label,start,end,duration\n{rows}")
+    for tool, out in (("elan", tmp_path / "eaf"), ("via", tmp_path / "via.json"), ("boris", tmp_path / "p.boris")):
+        convert(tmp_path / "a.csv", out, to=tool)
+    for source in (tmp_path / "a.csv", tmp_path / "eaf" / "v.eaf", tmp_path / "via.json", tmp_path / "p.boris"):
+        result = convert(source, tmp_path / "out.json")
+        assert [one for one in result.remarks if "zero length" in one] == [
+            f"{source}: 2 actions of zero length are kept: 'v' 'a' at 3 s, 'v' 'b' at 4 s"
+        ]
+        assert (len(read_dataset(tmp_path / "out.json").videos["v"].annotations), result.losses) == (3, ())

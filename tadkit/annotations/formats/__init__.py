@@ -99,7 +99,7 @@ def _read(path: Path, form: Format, known: Known) -> Source:
         case "ego4d-mq":
             return read_ego4d(path)
         case "csv":
-            return read_plain_csv(path)
+            return read_plain_csv(path, known)
         case "boris" | "elan" | "cvat" | "label-studio" | "via":
             return _read_tool(path, form, known)
         case _:

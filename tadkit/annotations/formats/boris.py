@@ -36,6 +36,7 @@ from tadkit.annotations.formats.source import (
     lanes,
     maybe_number,
     merged,
+    not_read,
     number,
     read_each,
 )
@@ -69,7 +70,8 @@ def read_boris(path: Path, known: Known) -> Source:
         observed.extend(found)
         return Source((), losses=tuple(losses))
 
-    unread = read_each(files_of(path, "*.boris", "*.tsv", "*.csv"), read_file)
+    files = files_of(path, "*.boris", "*.tsv", "*.csv")
+    unread = merged([read_each(files, read_file), not_read(path, files)])
     check_chosen("observation", known.observations, seen.observations, path)
     check_chosen("subject", known.subjects, seen.subjects, path)
     return merged([unread, source_of(observed, known)])

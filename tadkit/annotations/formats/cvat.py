@@ -37,7 +37,9 @@ from tadkit.annotations.formats.source import (
     described,
     files_of,
     maybe_number,
+    merged,
     name_of_file,
+    not_read,
     number,
     read_xml,
 )
@@ -62,7 +64,8 @@ def read_cvat(path: Path, known: Known) -> Source:
     """
     report = Report(known.attribute)
     read: dict[str, list[_Read]] = {}
-    for file in files_of(path, "*.xml"):
+    files = files_of(path, "*.xml")
+    for file in files:
         try:
             root = read_xml(file)
             parts = _parts(root, file)
@@ -78,7 +81,7 @@ def read_cvat(path: Path, known: Known) -> Source:
         names = named(report.attributes) or "none"
         raise AnnotationError(f"{path}: no attribute '{known.attribute}' has a value; attributes with values: {names}")
     videos = [video for parts in read.values() if (video := _joined(parts, known, report)) is not None]
-    return Source(tuple(videos), report.remarks(path), report.losses(path))
+    return merged([Source(tuple(videos), report.remarks(path), report.losses(path)), not_read(path, files)])
 
 
 def _parts(root: ElementTree.Element, path: Path) -> list[Part]:

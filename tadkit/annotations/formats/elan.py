@@ -7,6 +7,7 @@ Annotations on a tier must not overlap, so overlapping actions are written to se
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +25,9 @@ from tadkit.annotations.formats.source import (
     file_of,
     files_of,
     lanes,
+    merged,
     name_of_file,
+    not_read,
     number,
     read_each,
     read_xml,
@@ -63,7 +66,8 @@ def read_elan(path: Path, known: Known) -> Source:
         kind = NOT_ANNOTATIONS[path.suffix.lower()]
         raise AnnotationError(f"{path}: holds {kind} of ELAN and no annotations; give the .eaf file")
     seen = _Seen()
-    read = read_each(files_of(path, "*.eaf", "*.EAF"), lambda file: _document(file, known, seen))
+    files = files_of(path, "*.eaf")
+    read = merged([read_each(files, lambda file: _document(file, known, seen)), not_read(path, files)])
     check_chosen("tier", known.tiers, seen.tiers, path)
     check_chosen("linguistic type", known.tier_types, seen.types, path)
     check_chosen("participant", known.subjects, seen.participants, path)
@@ -145,7 +149,7 @@ def _actions(
 ) -> tuple[list[Annotation], list[str], list[str]]:
     """Actions of the tiers, a line for each annotation without a time, and remarks on labels."""
     slots = [s for s in root.findall("TIME_ORDER/TIME_SLOT") if s.get("TIME_VALUE") is not None]
-    spans = spans_of(root, {s.get("TIME_SLOT_ID", ""): number(s.get("TIME_VALUE"), f"{path}: slot") for s in slots})
+    spans = spans_of(root, {s.get("TIME_SLOT_ID", ""): _value(s) for s in slots})
     entries, vocabularies = _entries(root), _vocabularies(root)
     found, losses = [], []
     unnamed: Counter[str] = Counter()
@@ -161,6 +165,10 @@ def _actions(
             if item not in spans:
                 losses.append(_without_time(item, label, f"{path}: tier '{name}'"))
                 continue
+            if any(map(math.isnan, spans[item])):
+                what = f"{path}: tier '{name}': '{label}' ({item.get('ANNOTATION_ID', 'no id')}) is left out"
+                losses.append(f"{what}: it depends on a time slot whose TIME_VALUE is not a number")
+                continue
             start_s, end_s = (round(ms * unit_s + origin_s, _DECIMALS) for ms in spans[item])
             found.append(Annotation(start_s, end_s, label))
     tiers_named = ", ".join(f"'{name}' ({count})" for name, count in unnamed.items() if count)
@@ -168,6 +176,14 @@ def _actions(
     if other:
         remarks.append(f"{path}: {other} values differ from their controlled vocabulary's entry; the values are used")
     return found, losses, remarks
+
+
+def _value(slot: ElementTree.Element) -> float:
+    """The value of a time slot; one that is not a number is NaN, and so is every time that depends on it."""
+    try:
+        return number(slot.get("TIME_VALUE"), "slot")
+    except AnnotationError:
+        return math.nan
 
 
 def _without_time(item: ElementTree.Element, label: str, where: str) -> str:

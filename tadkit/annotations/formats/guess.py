@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tadkit.annotations.formats.elan import NOT_ANNOTATIONS
-from tadkit.annotations.formats.plain_csv import is_plain_heading
+from tadkit.annotations.formats.plain_csv import is_plain_table
 from tadkit.annotations.formats.source import read_text
 from tadkit.annotations.forms import Format
 from tadkit.errors import AnnotationError
@@ -53,8 +53,8 @@ def guess(path: Path) -> Format:
 
 def _of_folder(path: Path) -> Format | None:
     signs: tuple[tuple[str, Format], ...] = (
-        ("*.boris", "boris"),
-        ("*.eaf", "elan"),
+        ("*.[bB][oO][rR][iI][sS]", "boris"),
+        ("*.[eE][aA][fF]", "elan"),
         ("thumos_gt.json", "thumos14-afsd"),
         ("anet_anno_action.json", "bmn"),
         ("EPIC_100_*.csv", "epic-kitchens"),
@@ -65,11 +65,19 @@ def _of_folder(path: Path) -> Format | None:
         ("BasketballBlock.txt", "multithumos"),
     )
     found = {form for pattern, form in signs if next(path.glob(pattern), None) is not None}
-    for pattern in ("*.xml", "*.json", "*.tsv", "*.csv"):
-        if not found:
-            guessed = {_of_file(file) for file in sorted(path.glob(pattern))[:1]}
-            found = {form for form in guessed if form in _IN_FOLDERS}
+    for suffix in (".xml", ".json", ".tsv", ".csv"):
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() == suffix) if not found else []
+        form = next((form for file in files if (form := _if_readable(file)) in _IN_FOLDERS), None)
+        found |= {form} if form is not None else set()
     return found.pop() if len(found) == 1 else None
+
+
+def _if_readable(path: Path) -> Format | None:
+    """The format of a file of a folder; None if it is damaged, which must not cost the others."""
+    try:
+        return _of_file(path)
+    except AnnotationError:
+        return None
 
 
 def _of_file(path: Path) -> Format | None:
@@ -96,7 +104,8 @@ def _of_xml(path: Path) -> Format | None:
 
 
 def _of_table(path: Path) -> Format | None:
-    lines = read_text(path).splitlines()
+    text = read_text(path)
+    lines = text.splitlines()
     headings: tuple[tuple[set[str], Format], ...] = (
         ({"video", "type", "type_idx", "start", "end"}, "thumos14-afsd"),
         ({"id", "actions", "length"}, "charades"),
@@ -108,7 +117,7 @@ def _of_table(path: Path) -> Format | None:
         found.append("label-studio")
     if any(line.startswith("# CSV_HEADER = metadata_id") for line in lines[:50]):
         found.append("via")
-    if lines and is_plain_heading(lines[0]):
+    if is_plain_table(text):
         found = ["csv"]
     if any("Behavior" in re.split(r"[,;\t]", line.replace('"', "")) for line in lines[:50]):
         found.append("boris")

@@ -19,9 +19,19 @@ from typing import Any, Literal
 from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.annotations.formats.label_studio_regions import Region, regions_of
 from tadkit.annotations.formats.label_studio_report import DEFAULT_HZ, Report
-from tadkit.annotations.formats.label_studio_tasks import name_of_task, raters_of, read_tasks
+from tadkit.annotations.formats.label_studio_tasks import files_of_tasks, name_of_task, raters_of, read_tasks
 from tadkit.annotations.formats.reports import MALFORMED, malformed, named
-from tadkit.annotations.formats.source import Known, Source, SourceVideo, action, file_of, maybe_number, number
+from tadkit.annotations.formats.source import (
+    Known,
+    Source,
+    SourceVideo,
+    action,
+    file_of,
+    maybe_number,
+    merged,
+    not_read,
+    number,
+)
 from tadkit.errors import AnnotationError
 from tadkit.files import write_text
 from tadkit.records import Annotation
@@ -57,9 +67,10 @@ def read_label_studio(path: Path, known: Known) -> Source:
         report.lost.append(f"{twice.count(name) + 1} tasks for the video '{name}', which is left out; keep one of them")
     _refuse_unknown(path, known, report)
     said, lost = report.remarks(known), report.losses()
-    return Source(
+    source = Source(
         tuple(videos.values()), tuple(f"{path}: {one}" for one in said), tuple(f"{path}: {one}" for one in lost)
     )
+    return merged([source, not_read(path, files_of_tasks(path))])
 
 
 def _refuse_unknown(path: Path, known: Known, report: Report) -> None:

@@ -41,14 +41,23 @@ def read_tasks(path: Path, lost: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """
     if not path.is_dir():
         return [(f"task {task.get('id')}", task) for task in _tasks(path)]
-    files = files_of(path, "*.json") if any(path.glob("*.json")) else files_of(path, "*.csv", "*.tsv")
     found = []
-    for file in files:
+    for file in files_of_tasks(path):
         try:
             found += [(f"{file.name} task {task.get('id')}", task) for task in _tasks(file)]
         except AnnotationError as error:
             lost.append(str(error))
     return found
+
+
+def files_of_tasks(path: Path) -> list[Path]:
+    """The files of a folder that are read: those in JSON, else the tables, which may be exports of the same tasks.
+
+    Raises:
+        AnnotationError: the folder has neither.
+    """
+    files = files_of(path, "*.json", "*.csv", "*.tsv")
+    return [file for file in files if file.suffix.lower() == ".json"] or files
 
 
 def _tasks(path: Path) -> list[dict[str, Any]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -16,8 +18,12 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from tadkit.annotations.formats.frames import FrameTimes
+from tadkit.annotations.formats.reports import counted
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, shown
+
+_OF_LABELS = (".boris", ".csv", ".eaf", ".json", ".ods", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".zip")
+"""Suffixes of files that may be annotations, of any tool."""
 
 
 @dataclass(frozen=True)
@@ -191,31 +197,39 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as cause:
         raise AnnotationError(f"{path}: no such file") from cause
-    except (OSError, UnicodeDecodeError) as cause:
-        raise AnnotationError(f"{path}: cannot be read as a text file ({cause}); save it as UTF-8") from cause
+    except OSError as cause:
+        raise AnnotationError(f"{path}: cannot be read as a text file ({cause})") from cause
+    except UnicodeDecodeError as cause:
+        raise AnnotationError(
+            f"{path}: cannot be read as a text file, since it is not in UTF-8; save it as UTF-8, which Excel calls "
+            "'CSV UTF-8'"
+        ) from cause
 
 
 def read_table(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, str]]:
     """Rows of a CSV file with a heading line.
 
     Raises:
-        AnnotationError: unreadable, or without one of ``columns``.
+        AnnotationError: unreadable, without one of ``columns``, or a row has more cells than the heading.
     """
-    return table_of(read_text(path).splitlines(), path, *columns, delimiter=delimiter)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, restval="")
+    try:
+        headings = [heading.strip() for heading in reader.fieldnames or []]
+        reader.fieldnames = headings
+        if missing := [column for column in columns if column not in headings]:
+            raise AnnotationError(f"{path}: no column '{missing[0]}'; expected columns {', '.join(columns)}")
+        return [_row(row, f"{path}, row {reader.line_num}:") for row in reader]
+    except csv.Error as cause:
+        raise AnnotationError(f"{path}: not a table ({cause}); is a quotation mark never closed?") from cause
 
 
-def table_of(lines: Iterable[str], path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, str]]:
-    """Rows of CSV lines, the first of which is the heading.
-
-    Raises:
-        AnnotationError: without one of ``columns``.
-    """
-    reader = csv.DictReader(lines, delimiter=delimiter, restval="")
-    headings = [heading.strip() for heading in reader.fieldnames or []]
-    reader.fieldnames = headings
-    if missing := [column for column in columns if column not in headings]:
-        raise AnnotationError(f"{path}: no column '{missing[0]}'; expected columns {', '.join(columns)}")
-    return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in reader]
+def _row(row: Mapping[Any, Any], where: str) -> dict[str, str]:
+    if any(str(cell).strip() for cell in row.get(None) or ()):
+        raise AnnotationError(
+            f"{where} has more cells than the heading; put a cell that has a comma in it, such as a decimal comma, in "
+            "quotation marks"
+        )
+    return {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
 
 
 def read_xml(path: Path) -> ElementTree.Element:
@@ -260,17 +274,36 @@ def described(name: str, found: Iterable[Annotation], said: Mapping[str, Any], w
 
 
 def files_of(path: Path, *patterns: str) -> list[Path]:
-    """The file itself, or the files of a folder that match one of ``patterns``, sorted.
+    """The file itself, or the files of a folder that match one of ``patterns`` in any case, sorted.
 
     Raises:
         AnnotationError: the folder has no such file.
     """
     if not path.is_dir():
         return [path]
-    files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
+    wanted = [pattern.lower() for pattern in patterns]
+    files = sorted(
+        file
+        for file in path.iterdir()
+        if any(fnmatchcase(file.name.lower(), pattern) for pattern in wanted) and file.is_file()
+    )
     if not files:
         raise AnnotationError(f"{path}: no file {' or '.join(patterns)} in this folder")
     return files
+
+
+def not_read(path: Path, read: Collection[Path]) -> Source:
+    """A remark on the files of a folder, and of its sub-folders, that may be annotations and are not among ``read``."""
+    if not path.is_dir():
+        return Source(())
+    files = (*sorted(path.iterdir()), *sorted(path.glob("*/*")))
+    others = [str(file.relative_to(path)) for file in files if file not in read and _may_be_labels(file)]
+    said = counted("files of this folder are not read; name each in a call of its own, if it is wanted", others)
+    return Source((), tuple(f"{path}: {one}" for one in said))
+
+
+def _may_be_labels(file: Path) -> bool:
+    return file.suffix.lower() in _OF_LABELS and not file.name.startswith(".") and file.is_file()
 
 
 def file_of(video: SourceVideo, known: Known) -> str:

@@ -9,10 +9,7 @@ duration and rate are attributes of the whole file.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,12 +26,13 @@ from tadkit.annotations.formats.source import (
     files_of,
     merged,
     name_of_file,
+    not_read,
     read_each,
-    read_text,
 )
+from tadkit.annotations.formats.via_csv import of_csv
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json, write_text
-from tadkit.records import Annotation
+from tadkit.records import Annotation, shown
 
 _SEGMENT_ANCHOR, _FILE_ANCHOR = "FILE1_Z2_XY0", "FILE1_Z0_XY0"
 _NAMES = ("action", "TEMPORAL-SEGMENTS")
@@ -63,7 +61,8 @@ def read_via(path: Path, known: Known) -> Source:
     Raises:
         AnnotationError: no file is in this format.
     """
-    source = read_each(files_of(path, "*.json", "*.csv"), lambda file: _file(file, known))
+    files = files_of(path, "*.json", "*.csv")
+    source = merged([read_each(files, lambda file: _file(file, known)), not_read(path, files)])
     counts = Counter(video.name for video in source.videos)
     twice = sorted(name for name, count in counts.items() if count > 1)
     videos = tuple(video for video in source.videos if counts[video.name] == 1)
@@ -81,24 +80,25 @@ def _file(path: Path, known: Known) -> Source:
 
 
 def _project(path: Path, known: Known) -> Source:
-    content = _of_csv(path) if path.suffix.lower() == ".csv" else read_json(path, error=AnnotationError)
+    lost: list[str] = []
+    content = of_csv(path, lost) if path.suffix.lower() == ".csv" else read_json(path, error=AnnotationError)
     if isinstance(content, dict) and "_via_img_metadata" in content:
         raise AnnotationError(f"{path}: a project of VIA 2, which labels pictures and has no times; label it in VIA 3")
     if not isinstance(content, dict) or not {"file", "metadata", "attribute", "view"} <= set(content):
         raise AnnotationError(f"{path}: expected a VIA 3 project with 'file', 'view', 'attribute' and 'metadata'")
-    return _Project(path, content, known).read()
+    return _Project(path, content, known, lost).read()
 
 
 class _Project:
     """One project: its segments become actions, and everything else is counted with its place."""
 
-    def __init__(self, path: Path, content: Mapping[str, Any], known: Known) -> None:
+    def __init__(self, path: Path, content: Mapping[str, Any], known: Known, lost: Sequence[str]) -> None:
         self.path, self.content, self.known = path, content, known
         self.attributes: Mapping[str, Any] = content["attribute"]
         self.metadata = {key: item for key, item in content["metadata"].items() if isinstance(item, dict)}
         self.remarks: list[str] = []
         odd = [key for key in content["metadata"] if key not in self.metadata]
-        self.lost: list[str] = [f"metadata '{key}' is not an object" for key in odd]
+        self.lost: list[str] = [*lost, *(f"metadata '{key}' is not an object" for key in odd)]
         self.without_class: list[str] = []
         self.moments: list[str] = []
         self.failed: set[str] = set()
@@ -111,23 +111,19 @@ class _Project:
         of_file: dict[str, dict[str, str]] = {vid: {} for vid in names}
         class_of = self._class_attribute()
         for key, item in self.metadata.items():
-            vid, z, values = str(item.get("vid")), item.get("z") or [], item.get("av") or {}
+            vid = str(item.get("vid"))
             if vid not in self.content["view"]:
                 self.lost.append(f"metadata '{key}' is of the unknown view '{vid}'")
             if vid not in names:
                 continue
-            where = f"'{names[vid]}' {z} ({key})"
-            if len(z) == 2:
-                actions = self._actions(z, self._labels(class_of, values), where)
-                found[vid] += actions
-                self.failed |= set() if actions else {vid}
-            elif item.get("xy"):
-                self.regions.append(where)
-            elif z:
-                self.moments.append(where)
+            try:
+                self._read_item(
+                    item, f"'{names[vid]}' {item.get('z') or []} ({key})", found[vid], of_file[vid], class_of
+                )
+            except (AnnotationError, *MALFORMED) as cause:
+                own = isinstance(cause, AnnotationError)
+                self.lost.append(str(cause if own else malformed(f"'{names[vid]}' ({key})", "via", cause)))
                 self.failed.add(vid)
-            else:
-                of_file[vid] |= {self.attributes[aid]["aname"]: value for aid, value in values.items()}
         for vid in [vid for vid in names if not found[vid] and vid in self.failed]:
             self.lost.append(f"'{names.pop(vid)}' is left out: none of its labels could be converted")
         places = {vid: f"{self.path}: '{name}'" for vid, name in names.items()}
@@ -142,6 +138,31 @@ class _Project:
             videos, tuple(f"{self.path}: {one}" for one in remarks), tuple(f"{self.path}: {one}" for one in losses)
         )
 
+    def _read_item(
+        self,
+        item: Mapping[str, Any],
+        where: str,
+        found: list[Annotation],
+        of_file: dict[str, str],
+        class_of: str | None,
+    ) -> None:
+        """Add what one metadata entry says to the actions of its video, or to what describes the file."""
+        vid, z, values = str(item["vid"]), item.get("z") or [], item.get("av") or {}
+        for value, kind in ((z, list), (values, dict)):
+            if not isinstance(value, kind):
+                raise AnnotationError(f"{where} has {shown(value)}; expected a {kind.__name__} of VIA; left out")
+        if len(z) == 2:
+            actions = self._actions(z, self._labels(class_of, values), where)
+            found += actions
+            self.failed |= set() if actions else {vid}
+        elif item.get("xy"):
+            self.regions.append(where)
+        elif z:
+            self.moments.append(where)
+            self.failed.add(vid)
+        else:
+            of_file |= {self.attributes[aid]["aname"]: value for aid, value in values.items()}
+
     def _name(self, vid: str) -> str | None:
         """The name of a view's video; None if it does not show exactly one file."""
         files = self.content["view"][vid].get("fid_list") or []
@@ -155,8 +176,9 @@ class _Project:
         """The attribute that holds the classes; None if no segment has a value."""
         filled: Counter[str] = Counter()
         for item in self.metadata.values():
-            if len(item.get("z") or []) == 2:
-                filled.update(aid for aid, value in (item.get("av") or {}).items() if str(value).strip() not in _UNSET)
+            z, values = item.get("z"), item.get("av")
+            if isinstance(z, list) and len(z) == 2 and isinstance(values, dict):
+                filled.update(aid for aid, value in values.items() if str(value).strip() not in _UNSET)
         if self.known.attribute is not None:
             return self._named(self.known.attribute)
         anchored = [aid for aid in filled if self._of(aid, "anchor_id", _SEGMENT_ANCHOR) == _SEGMENT_ANCHOR]
@@ -207,46 +229,6 @@ class _Project:
         except AnnotationError as error:
             self.lost.append(str(error))
             return []
-
-
-def _of_csv(path: Path) -> dict[str, Any]:
-    """The project that a CSV export describes in its comments and lists in its rows.
-
-    Raises:
-        AnnotationError: not an export of VIA 3.
-    """
-    text = read_text(path)
-    said = dict(re.findall(r"^# (\w+) = (.*)$", text, re.MULTILINE))
-    columns = [column.strip() for column in said.get("CSV_HEADER", "").split(",") if column.strip()]
-    if not {"metadata_id", "file_list", "metadata"} <= set(columns):
-        raise AnnotationError(
-            f"{path}: no line '# CSV_HEADER = metadata_id,file_list,...'; expected an export of VIA 3"
-        )
-    attributes = json.loads(said.get("ATTRIBUTE") or said.get("ATTRIBUTES") or "{}")
-    files: dict[str, Any] = {}
-    metadata: dict[str, Any] = {}
-    lines = [line for line in text.splitlines(keepends=True) if not line.startswith("#") and line.strip()]
-    for place, row in enumerate(csv.reader(io.StringIO("".join(lines), newline=""))):
-        cells = dict(zip(columns, row, strict=False))
-        listed = json.loads(cells["file_list"])
-        vid = files.setdefault(json.dumps(listed), {"vid": str(len(files) + 1), "names": listed})["vid"]
-        ends = [cells[key] for key in ("temporal_segment_start", "temporal_segment_end") if cells.get(key)]
-        z = json.loads(cells["temporal_coordinates"]) if "temporal_coordinates" in cells else ends
-        metadata[f"row {place + 1}"] = {
-            "vid": vid,
-            "z": z,
-            "xy": json.loads(cells.get("spatial_coordinates") or "[]"),
-            "av": json.loads(cells["metadata"]),
-        }
-    named_files = {(one["vid"], n): name for one in files.values() for n, name in enumerate(one["names"])}
-    return {
-        "attribute": {aid: one if isinstance(one, dict) else {"aname": one} for aid, one in attributes.items()},
-        "file": {f"{vid}.{n}": {"fname": name} for (vid, n), name in named_files.items()},
-        "view": {
-            one["vid"]: {"fid_list": [f"{one['vid']}.{n}" for n in range(len(one["names"]))]} for one in files.values()
-        },
-        "metadata": metadata,
-    }
 
 
 def write_via(path: Path, videos: Sequence[SourceVideo], known: Known) -> None:

@@ -178,3 +178,20 @@ def test_a_file_without_the_chosen_tier_is_left_out_and_not_taken_for_a_video_wi
     source = read_annotations(tmp_path, "elan", Known(tiers=("hands",)))
     assert [video.name for video in source.videos] == ["my v"]
     assert "b.eaf: left out: it has none of the chosen tiers, but 'head'" in source.losses[0]
+
+
+def test_a_time_slot_that_is_no_number_costs_only_the_annotations_that_use_it(read):
+    values = ("0", "1000", "abc", "", "4000", "5000")
+    slots = "".join(
+        f'<TIME_SLOT TIME_SLOT_ID="ts{n}" TIME_VALUE="{value}"/>'.replace(' TIME_VALUE=""', "")
+        for n, value in enumerate(values, start=1)
+    )
+    chain = [annotation(f"c{n}", slots=(f"ts{n}", f"ts{n + 1}"), name=f"a{n}") for n in range(1, 6)]
+    source = read(eaf(tier(*chain), slots=slots))
+    assert [video.annotations for video in source.videos] == [(Annotation(0, 1, "c1"), Annotation(4, 5, "c5"))]
+    assert [loss.partition("tier 'hands': ")[2].partition(" (")[0] for loss in source.losses] == [
+        "'c2'",
+        "'c3'",
+        "'c4'",
+    ]
+    assert all("depends on a time slot whose TIME_VALUE is not a number" in loss for loss in source.losses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadkit.annotations.formats import Known, SourceVideo, guess, read_annotations
+from tadkit.annotations.video_times import VideoTimes
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
@@ -57,8 +59,10 @@ def test_what_describes_a_video_stands_in_any_of_its_rows_and_a_video_may_have_n
         ("v,nod,0:75,0:80,", "row 3: start is '0:75'"),
         ("v,nod,2024-05-02T09:00:00Z,2024-05-02T09:00:01Z,", "row 3: start is .* without a time zone"),
         ("v,nod,2024-15-02 09:00:00,2024-05-02 09:00:01,", "row 3: start is '2024-15-02 09:00:00'"),
-        ("v,nod,2,3,100", "row 3: 'v' has duration_s 100.0, and 90.0 in a row before"),
+        ("v,nod,2,3,100", "row 3: 'v' has duration 100, and 90 in a row before"),
         ("v,nod,2,3,long", "row 3: duration is 'long'"),
+        ("v,nod,2,3,25,90", "row 3: has 6 cells, and the heading 5; put a cell .* decimal comma, in quotation marks"),
+        ("v,nod\a,2,3,", r"row 3: label .nod.*07. has control characters"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_lost_and_placed_and_costs_no_other(row, said, tmp_path):
@@ -72,7 +76,74 @@ def test_a_row_that_cannot_be_read_is_lost_and_placed_and_costs_no_other(row, sa
         raise AnnotationError(loss)
 
 
-@pytest.mark.parametrize("text", ["", "v,wave,1.5,63.25\n", "video,label,from,to\nv,wave,1,2\n"])
+def test_an_unquoted_decimal_comma_is_not_read_as_two_cells(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("video,label,start,end\nv,pour,1,5,3,25\nv,wave,1.5,63.25,,\n")
+    source = read_annotations(path, "csv", Known())
+    assert source.videos == (SourceVideo("v", (WAVE,)),)
+    assert [loss.partition(";")[0] for loss in source.losses] == [f"{path}, row 2: has 6 cells, and the heading 4"]
+
+
+def test_one_name_of_two_files_is_a_loss_unless_they_are_found_in_their_folders(tmp_path, films):
+    path, folder = tmp_path / "a.csv", tmp_path / "films"
+    path.write_text(
+        "video,label,start,end\na/clip.mp4,wave,1.5,63.25\nb/clip.mp4,nod,3,4\n./v.MP4,wave,1.5,63.25\nv.mp4,nod,2,3\n"
+    )
+    source = read_annotations(path, "csv", Known())
+    assert source.videos == (SourceVideo("v", (WAVE, Annotation(2, 3, "nod"))),)
+    assert "'clip' is the name of different files, 'a/clip.mp4' and 'b/clip.mp4', and is left out" in source.losses[0]
+    for name in ("a/clip.mp4", "b/clip.mp4"):
+        (folder / name).parent.mkdir(parents=True)
+        shutil.copy(films / "bench.mp4", folder / name)
+    source = read_annotations(path, "csv", Known(frame_times=VideoTimes(folder)))
+    assert [(video.name, len(video.annotations)) for video in source.videos] == [("a/clip", 1), ("b/clip", 1), ("v", 2)]
+    assert source.losses == ()
+
+
+def test_a_label_over_two_lines_and_rows_named_by_their_lines_in_the_file(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\r\nvideo,label,start,end\r\n\r\nv,"wave\r\nagain",1,2\r\nv,nod,x,3\r\nv,"a,1,2\r\nv,b",3,4\r\n')
+    assert guess(path) == "csv"
+    source = read_annotations(path, "csv", Known())
+    assert source.videos == (SourceVideo("v", (Annotation(1, 2, "wave again"),)),)
+    assert source.losses[0].startswith(f"{path}, row 6: start is 'x'")
+    assert source.losses[1].startswith(f"{path}, rows 7 to 8: has one label over several lines")
+
+
+def test_subsets_are_translated_and_others_are_kept_with_a_warning(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [("a", "Train"), ("a", "training"), ("b", "val"), ("c", "TEST"), ("d", "dev"), ("e", "")]
+    path.write_text("video,label,start,end,subset\n" + "".join(f"{v},wave,1,2,{s}\n" for v, s in rows))
+    source = read_annotations(path, "csv", Known())
+    assert [video.subset for video in source.videos] == ["training", "validation", "testing", "dev", ""]
+    assert source.losses == ()
+    assert source.remarks == (
+        f"{path}: 1 subsets are none of training, validation and testing, and are kept as they are: 'dev' ('d')",
+    )
+
+
+def test_excel_s_first_line_and_decimal_commas_quoted_as_they_are_written(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("sep=;\nvideo;label;start;end;fps\nv;wave;1,5;63,25;29,97\nv;nod;1,5x;2;\n")
+    assert guess(path) == "csv"
+    source = read_annotations(path, "csv", Known())
+    assert source.videos == (SourceVideo("v", (WAVE,), fps=29.97),)
+    assert source.losses[0].startswith(f"{path}, row 4: start is '1,5x'")
+
+
+def test_an_empty_file_and_other_encodings_say_what_to_do(tmp_path):
+    path = tmp_path / "a.csv"
+    for content, said in (
+        (b"", "is empty"),
+        ("vid\xe9o".encode("latin1"), "CSV UTF-8"),
+        ("v".encode("utf-16"), "UTF-8"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(AnnotationError, match=said):
+            read_annotations(path, "csv", Known())
+
+
+@pytest.mark.parametrize("text", ["v,wave,1.5,63.25\n", "video,label,from,to\nv,wave,1,2\n"])
 def test_the_first_line_names_the_columns(text, tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(text)

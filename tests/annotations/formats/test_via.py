@@ -139,6 +139,36 @@ def test_a_csv_export_is_read_like_its_project(text, converted, tmp_path):
     assert "read as via" in got.err
 
 
+@pytest.mark.parametrize(
+    ("old", "bad", "said"),
+    [
+        ('"[2.4]"', '"[4,"', "'kitchen' [4, (row 8) has '[4,'; expected a list"),
+        (',"{""1"":""AOI""}"', "", "row 8 has 5 cells; expected 6"),
+        ('{""1"":""AOI""}', '{""1""', "(row 8) has '{\"1\"'; expected a dict"),
+        (
+            '"1_b","[""kitchen.mp4""]"',
+            '"1_b","[""kitchen"',
+            "row 8: file_list is '[\"kitchen'; expected a list of files",
+        ),
+    ],
+)
+def test_a_row_of_a_csv_export_that_cannot_be_read_is_lost_and_costs_no_other(old, bad, said, converted, tmp_path):
+    text = NEW.replace("ATTRIBUTES_HERE", json.dumps(TWO))
+    (tmp_path / "via.csv").write_text(text.replace(old, bad))
+    got = converted(tmp_path / "via.csv", *LASTS)
+    assert (got.code, got.rows("kitchen")) == (6, [(1.124, 5.31, "chart")])
+    assert said in " ".join(got.err.split())
+
+
+@pytest.mark.parametrize("z", [5, "[1, 2]", {"a": 1}, ["x", 2]])
+def test_an_entry_of_a_project_without_times_is_lost_and_costs_no_other(z, converted):
+    content = project(TWO, ([1, 2], {"2": "0"}), ([3, 4], {"2": "0"}))
+    key = list(content["metadata"])[1]
+    content["metadata"][key]["z"] = z
+    got = converted(content, *LASTS)
+    assert (got.code, got.rows("kitchen")) == (6, [(1.0, 2.0, "title")])
+
+
 def test_a_project_of_via_2_is_refused_with_the_reason(converted):
     got = converted({"_via_settings": {}, "_via_img_metadata": {"a.png1": {"filename": "a.png", "regions": []}}})
     assert got.code == 6
