@@ -66,8 +66,8 @@ def completed(
 ) -> SourceVideo:
     """Fill in a missing duration from the csv files or from the video file, and a missing rate from the video file.
 
-    Of what a person labelled with a tool, the duration and rate of the video file count: the tool may have shown another
-    cut or a copy at another rate.
+    Of what a person labelled with a tool, the duration and rate of the video file count, since the tool may have shown
+    another cut or copy.
     """
     duration_s = lengths.get(video.name) if video.duration_s is None else video.duration_s
     if form not in AS_LABELLED and duration_s is not None and video.fps is not None:

@@ -179,7 +179,7 @@ def test_the_rate_of_the_file_counts_where_a_tool_says_another(form, tmp_path):
     result = convert(source, tmp_path / "out.json", videos=films)
     written = json.loads((tmp_path / "out.json").read_text())["database"]
     assert {name: entry["fps"] for name, entry in written.items()} == {"a": 30.0, "b": 29.97003}
-    assert check([tmp_path / "out.json"], videos=films, progress=Quiet()).findings == ()
+    assert check([tmp_path / "out.json"], videos=films, progress=Quiet()).errors == 0
     assert "'a' has 25 frames per second in the source and 30 in its file, which counts" in result.remarks[0]
 
 
