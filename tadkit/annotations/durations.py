@@ -22,6 +22,7 @@ from tadkit.errors import AnnotationError, VideoError
 
 _NAMES = ("video", "name", "id", "video_id")
 _SECONDS = ("seconds", "duration", "duration_s", "duration_second", "length")
+_FPS_SHARE = 0.005
 _FRAMES = ("count", "frames", "numFrame", "duration_frame")
 
 
@@ -65,7 +66,8 @@ def completed(
 ) -> SourceVideo:
     """Fill in a missing duration from the csv files or from the video file, and a missing rate from the video file.
 
-    Of what a person labelled with a tool, the video file's duration counts, since the tool may have shown another cut.
+    Of what a person labelled with a tool, the duration and rate of the video file count, since the tool may have shown
+    another cut or copy.
     """
     duration_s = lengths.get(video.name) if video.duration_s is None else video.duration_s
     if form not in AS_LABELLED and duration_s is not None and video.fps is not None:
@@ -79,9 +81,13 @@ def completed(
     if duration_s is not None and length_s is not None and abs(duration_s - length_s) > max(1.0, 0.01 * length_s):
         said = f"'{video.name}' has {duration_s:g} s in the source and {length_s:g} s in its file"
         remarks.append(f"{said}, which counts; is it the video that was labelled?")
+    fps = video.fps or times.fps
     if form in AS_LABELLED:
-        duration_s = length_s or duration_s
-    return replace(video, duration_s=duration_s or length_s, fps=video.fps or times.fps)
+        duration_s, fps = length_s or duration_s, times.fps or fps
+        if video.fps and fps and abs(video.fps - fps) > _FPS_SHARE * fps:
+            said = f"'{video.name}' has {video.fps:.6g} frames per second in the source and {fps:.6g} in its file"
+            remarks.append(f"{said}, which counts; is it the video that was labelled?")
+    return replace(video, duration_s=duration_s or length_s, fps=fps)
 
 
 def with_durations(
@@ -93,15 +99,21 @@ def with_durations(
     if not unknown:
         return kept
     others = f" ({len(unknown)} videos in all)" if len(unknown) > 1 else ""
-    first = unknown[0].name
-    no_file = "or --videos DIR" if folder is None else f"or put {first}.mp4 into {folder}"
-    way_out = f"give --durations FILE.csv (columns video,seconds) {no_file}"
     if not kept:
+        first = unknown[0].name
         raise AnnotationError(
-            "; ".join((f"{source}: '{first}'{others} has no duration; {way_out}", *losses[:MOST_LOSSES]))
+            "; ".join(
+                (f"{source}: '{first}'{others} has no duration; {_way_out(first, folder)}", *losses[:MOST_LOSSES])
+            )
         )
     losses += [
-        f"{source}: '{video.name}' has no duration and is left out with its {len(video.annotations)} actions; {way_out}"
+        f"{source}: '{video.name}' has no duration and is left out with its {len(video.annotations)} actions; "
+        f"{_way_out(video.name, folder)}"
         for video in unknown
     ]
     return kept
+
+
+def _way_out(name: str, folder: Path | None) -> str:
+    no_file = "or --videos DIR" if folder is None else f"or put {name}.mp4 into {folder}"
+    return f"give --durations FILE.csv (columns video,seconds) {no_file}"

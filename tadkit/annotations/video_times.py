@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tadkit.annotations.formats import FrameTimes
+from tadkit.annotations.formats.frames import RATE_DECIMALS
 from tadkit.errors import UsageError
 from tadkit.video.discovery import find_video, is_video
 from tadkit.video.index import build_index
@@ -38,7 +39,7 @@ class VideoTimes(Mapping[str, FrameTimes]):
             steps = len(index) - 1
             shown_s = float(index.stamps_s[-1] - index.stamps_s[0])
             fps = steps / shown_s if steps else 1 / (index.duration_s - float(index.stamps_s[0]))
-            self._read[name] = FrameTimes(index.stamps_s, fps, path.name, index.duration_s)
+            self._read[name] = FrameTimes(index.stamps_s, round(fps, RATE_DECIMALS), path.name, index.duration_s)
         return self._read[name]
 
     def __contains__(self, name: object) -> bool:

@@ -112,11 +112,12 @@ class Found:
         if "timestamps_ms" not in self.said:
             return None
         stamps = _dense(self.said["timestamps_ms"])
-        if stamps.ndim != 1 or not np.issubdtype(stamps.dtype, np.number) or not np.isfinite(stamps).all():
+        if stamps.ndim != 1 or stamps.dtype.kind not in "iuf" or not np.isfinite(stamps).all():
             raise StoreError(f"{self.path}: '{self.name}' has time stamps that are not a list of numbers")
-        if (np.diff(stamps) <= 0).any():
+        stamps_s = stamps.astype(np.float64) / 1000  # differences of unsigned numbers are never negative
+        if (np.diff(stamps_s) <= 0).any():
             raise StoreError(f"{self.path}: '{self.name}' has time stamps that do not increase; extract it again")
-        return stamps.astype(np.float64) / 1000
+        return stamps_s
 
 
 def _dense(value: Any) -> np.ndarray:

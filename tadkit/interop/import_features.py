@@ -18,7 +18,8 @@ from tadkit.interop.feature_grid import Grid, placed
 from tadkit.interop.feature_streams import FeatureSet, feature_sets
 from tadkit.progress import Progress
 from tadkit.records import VideoRecord, read_dataset
-from tadkit.store import PartWriter, open_store
+from tadkit.store import PartWriter, open_store, read_store
+from tadkit.store.layout import parts_folder
 
 TRACK, MOTION = "original/appearance", "original/motion"
 """The tracks of the features, or of RGB and flow; training reads both as a single stream."""
@@ -86,7 +87,8 @@ def import_features(
         progress: advanced for every file; warned of small differences in length.
 
     Raises:
-        StoreError: no features, none of an annotated video, or the store cannot be written.
+        StoreError: no features, none of an annotated video, or the store cannot be written or has videos of other
+            channels.
         AnnotationError: the annotations cannot be read.
         UsageError: ``rescaled`` without annotations, whose durations it needs, or with sampling options; stride or fps
             is not given anywhere.
@@ -109,7 +111,7 @@ def import_features(
     for names, what in (
         (not_annotated, f"{source}: {len(not_annotated)} videos are not in {annotations} and are left out"),
         (missing, f"{annotations}: {len(missing)} of its {len(records or ())} videos have no features"),
-        (kept, f"{out}: keeps {len(kept)} videos from before"),
+        (kept, f"{out}: keeps {len(kept)} videos from before, in {parts_folder(out)}"),
     ):
         if names:
             progress.warn(f"{what}, such as '{names[0]}'")
@@ -145,6 +147,7 @@ def _write_all(out: Path, tracks: Iterator[_Track], result: ImportResult) -> lis
     first = next(tracks, None)
     if first is None:
         return []
+    _refuse_other_channels(out, first.features.channels)
     written = []
     with open_store(out, kind="features", settings={"imported": True, "track": TRACK}) as store:
         try:
@@ -154,6 +157,30 @@ def _write_all(out: Path, tracks: Iterator[_Track], result: ImportResult) -> lis
         finally:  # once, since each link rewrites the index; parts missing after a kill are found again
             store.link(*written)
         return sorted(set(store.videos()) - set(written))
+
+
+def _refuse_other_channels(out: Path, channels: int) -> None:
+    """Refuse a store whose videos have other channels; each is a file of its own, so deleting the index keeps them all.
+
+    Raises:
+        StoreError: such a video.
+    """
+    for part in sorted(parts_folder(out).glob("[!.]*.h5")):
+        for video, found in _channels_in(part).items():
+            if found != channels:
+                raise StoreError(
+                    f"{out}: '{video}' is in this store already and has {found} channels, these have {channels}; "
+                    f"name another --out, or delete both {out} and the folder of its videos, {parts_folder(out)}"
+                )
+
+
+def _channels_in(part: Path) -> dict[str, int]:
+    """Channels of each video in a part; empty if it is damaged, since no store takes it then."""
+    try:
+        with read_store(part, kind="features") as store:
+            return {video: store.feature_channels(video) for video in store.videos()}
+    except StoreError:
+        return {}
 
 
 def _found(path: Path | FeatureSet, layout: TableLayout, result: ImportResult) -> Iterator[Found]:

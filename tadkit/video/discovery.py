@@ -140,7 +140,7 @@ def _counted(count: int, what: str) -> str:
 def named(videos: Sequence[Path]) -> dict[str, Path]:
     """A unique name for each video: its stem, preceded by as many of its folders as needed.
 
-    Videos that differ only in the suffix keep it.
+    Videos that differ only in the suffix keep it, and no other video has the name that they share without it.
     """
     given = {path.absolute(): path for path in reversed(videos)}
     paths = list(given)[::-1]
@@ -149,8 +149,10 @@ def named(videos: Sequence[Path]) -> dict[str, Path]:
     names: dict[Path, str] = {}
     depth = 1
     while len(names) < len(paths):
-        candidates = {path: "/".join((*path.parts[1:][-depth:-1], last[path])) for path in paths}
-        counts = Counter([*names.values(), *(candidates[path] for path in paths if path not in names)])
+        folders = {path: path.parts[1:][-depth:-1] for path in paths}
+        candidates = {path: "/".join((*folders[path], last[path])) for path in paths}
+        shared = ["/".join((*folders[path], path.stem)) for path in paths if last[path] == path.name]
+        counts = Counter([*names.values(), *shared, *(candidates[path] for path in paths if path not in names)])
         deepest = depth > max(len(path.parts) for path in paths)
         for path in [path for path in paths if path not in names]:
             if deepest or counts[candidates[path]] == 1:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tadkit.annotations.check import check
 from tadkit.annotations.convert import convert
 from tadkit.errors import AnnotationError
+from tadkit.progress import Quiet
 from tadkit.records import Annotation, read_dataset
+from tadkit.video import write_video
 
 EPOCH_S = 1714640400  # 2024-05-02 09:00:00
 WAVE = Annotation(1.0, 2.5, "wave")
@@ -153,3 +158,63 @@ def test_actions_of_zero_length_are_kept_with_one_counted_warning_in_every_form(
             f"{source}: 2 actions of zero length are kept: 'v' 'a' at 3 s, 'v' 'b' at 4 s"
         ]
         assert (len(read_dataset(tmp_path / "out.json").videos["v"].annotations), result.losses) == (3, ())
+
+
+def filmed(folder: Path, name: str, rate_hz: Fraction | int) -> Path:
+    folder.mkdir(exist_ok=True)
+    write_video(folder / f"{name}.mp4", [np.zeros((16, 16, 3), np.uint8)] * 90, fps=rate_hz)
+    return folder
+
+
+def boris(path: Path, *names: str, fps: float) -> Path:
+    observations = {
+        name: {
+            "file": {"1": [f"{name}.mp4"]},
+            "media_info": {"length": {f"{name}.mp4": 3.0}, "fps": {f"{name}.mp4": fps}},
+            "events": [[t, "", "wave", "", ""] for t in (1.0, 2.5)],
+        }
+        for name in names
+    }
+    conf = {"0": {"code": "wave", "type": "State event"}}
+    path.write_text(json.dumps({"behaviors_conf": conf, "observations": observations}))
+    return path
+
+
+@pytest.mark.parametrize("form", ["boris", "csv"])
+def test_the_rate_of_the_file_counts_where_a_tool_says_another(form, tmp_path):
+    films = filmed(tmp_path / "films", "a", 30)
+    filmed(films, "b", Fraction(30000, 1001))
+    if form == "boris":
+        source = boris(tmp_path / "p.boris", "a", "b", fps=25.0)
+    else:
+        source = tmp_path / "labels.csv"
+        source.write_text("video,label,start,end,duration,fps\na,wave,1,2.5,3,25\nb,wave,1,2.5,3,25\n")
+    result = convert(source, tmp_path / "out.json", videos=films)
+    written = json.loads((tmp_path / "out.json").read_text())["database"]
+    assert {name: entry["fps"] for name, entry in written.items()} == {"a": 30.0, "b": 29.97003}
+    assert check([tmp_path / "out.json"], videos=films, progress=Quiet()).errors == 0
+    assert "'a' has 25 frames per second in the source and 30 in its file, which counts" in result.remarks[0]
+
+
+def test_the_rate_of_the_labelling_interface_is_never_that_of_the_video(tmp_path):
+    record = {"duration": 3.0, "fps": 30.0, "annotations": [{"segment": [1.0, 2.5], "label": "wave"}]}
+    (tmp_path / "a.json").write_text(json.dumps({"database": {"a": record}}))
+    convert(tmp_path / "a.json", tmp_path / "ls.json", to="label-studio", fps=24.0)
+    (task,) = tasks = json.loads((tmp_path / "ls.json").read_text())
+    assert task["data"]["fps"] == 24.0
+    convert(tmp_path / "ls.json", tmp_path / "back.json")
+    assert read_dataset(tmp_path / "back.json").videos["a"].fps == 30.0
+    del task["data"]["video_fps"]
+    (tmp_path / "ls.json").write_text(json.dumps(tasks))
+    convert(tmp_path / "ls.json", tmp_path / "back.json")
+    assert read_dataset(tmp_path / "back.json").videos["a"].fps is None
+    convert(tmp_path / "ls.json", tmp_path / "back.json", videos=filmed(tmp_path / "films", "a", 30))
+    assert read_dataset(tmp_path / "back.json").videos["a"].fps == 30.0
+
+
+def test_each_video_without_a_duration_is_named_with_its_own_file(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("video,label,start,end,duration\nv,wave,1,2.5,20\nw,wave,1,2.5,\nx,wave,1,2.5,\n")
+    (tmp_path / "films").mkdir()
+    losses = convert(path, tmp_path / "out.json", videos=tmp_path / "films").losses
+    assert [f"put {name}.mp4 into" in loss for name, loss in zip("wx", losses, strict=True)] == [True, True]

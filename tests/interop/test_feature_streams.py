@@ -109,6 +109,11 @@ def test_stamps_of_single_frames_are_those_of_the_frames(tmp_path):
         ({"flow": np.ones((6, 2))}, "'bench' has 7 steps and 6 of flow; extract it again"),
         ({"timestamps_ms": np.arange(6) * 100.0}, "'bench' has 7 steps and 6 of time stamps; extract it again"),
         ({"timestamps_ms": np.zeros(7)}, "'bench' has time stamps that do not increase"),
+        (
+            {"timestamps_ms": np.array([64, 128, 256, 192, 320, 384, 448], np.uint64) * 40},
+            "'bench' has time stamps that do not increase",
+        ),
+        ({"timestamps_ms": np.arange(7) * 1j}, "'bench' has time stamps that are not a list of numbers"),
         ({"timestamps_ms": np.array(["a"] * 7)}, "'bench' has time stamps that are not a list of numbers"),
         ({"skip": "flow fps timestamps_ms"}, "'bench' has no flow beside it, unlike others; extract both"),
         ({"skip": "flow"}, "'bench' has 3 channels, others have 5"),

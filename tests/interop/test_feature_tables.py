@@ -36,7 +36,7 @@ def test_headings_and_row_numbers_are_no_features(steps, channels, heading, inde
         path.write_text(pandas_like(values, heading=heading, index=index, names=names))
         found = read_feature_table(path, "detect")
     np.testing.assert_allclose(found.values, values)
-    assert bool(found.note) == (index or (heading and not names))
+    assert bool(found.note) == (index or heading)
 
 
 @pytest.mark.parametrize("corner", ["", '""', "frame", "Unnamed: 0", "timestamp"])
@@ -45,7 +45,49 @@ def test_a_named_index_is_no_channel(corner, tmp_path):
     path.write_text(pandas_like(VALUES, heading=True, index=True, names="f", corner=corner))
     found = read_feature_table(path, "detect")
     np.testing.assert_array_equal(found.values, VALUES)
-    assert found.note == "the first column has row numbers or times and is no channel"
+    assert found.note == (
+        "the first line has the names of the columns and is no step; "
+        "the first column has row numbers or times and is no channel"
+    )
+
+
+@pytest.mark.parametrize("layout", ["detect", "heading+index"])
+@pytest.mark.parametrize(
+    "names", ["start,end", "Start (s),End (s)", ",time_ms", "frame number,t", "start_frame,end_frame,duration"]
+)
+def test_all_first_columns_of_times_by_their_names_are_no_channels(names, layout, tmp_path):
+    path, times = tmp_path / "v.csv", np.arange(4)[:, None] + np.zeros(names.count(",") + 1)
+    heading = f"{names},f0,f1,f2\n"
+    rows = "\n".join(",".join(f"{x:.3f}" for x in row) for row in np.hstack([times, VALUES]))
+    path.write_text(heading + rows)
+    found = read_feature_table(path, layout)
+    np.testing.assert_array_equal(found.values, VALUES)
+    assert layout != "detect" or f"the first {times.shape[1]} columns have row numbers or times" in found.note
+
+
+@pytest.mark.parametrize("heading", ["phase,f0,f1,f2", "f0,f1,f2,time", "f0,f1,f2,phase"])
+def test_a_column_whose_name_is_unlike_the_others_is_asked_about(heading, tmp_path):
+    values = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    path = tmp_path / "v.csv"
+    path.write_text("\n".join([heading, *(",".join(map(str, row)) for row in values)]))
+    with pytest.raises(StoreError, match=r"its column '(phase|time)' may be no feature; .* --csv heading"):
+        read_feature_table(path, "detect")
+    np.testing.assert_allclose(read_feature_table(path, "heading").values, values)
+
+
+@pytest.mark.parametrize("times", [np.arange(8.0), np.arange(8) * 0.4, np.arange(8) / 29.97 + 0.25, np.arange(8) + 5.0])
+@pytest.mark.parametrize("form", ["%.18e", "%.3f"])
+@pytest.mark.parametrize("heading", ["", "0,1,2,3,4,5\n", "a,b,c,d,e,f\n"])
+def test_times_without_a_name_are_asked_about(heading, form, times, tmp_path):
+    values = np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32)
+    path = tmp_path / "v.csv"
+    for column, table in ((1, np.column_stack([times, values])), (6, np.column_stack([values, times]))):
+        path.write_text(heading + "\n".join(",".join(form % x for x in row) for row in table))
+        with pytest.raises(StoreError, match=f"its column {column} rises in equal steps, .* with --csv") as error:
+            read_feature_table(path, "detect")
+        assert "\n" not in str(error.value)
+        plain = read_feature_table(path, "heading" if heading else "plain").values
+        np.testing.assert_allclose(plain, table, atol=1e-3)
 
 
 @pytest.mark.parametrize(

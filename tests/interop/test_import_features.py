@@ -141,7 +141,7 @@ def test_videos_that_the_store_had_before_are_kept_and_told(tmp_path):
     (tmp_path / "in" / "w.npy").unlink()
     told = Quiet()
     imported(tmp_path, told)
-    assert "keeps 1 videos from before, such as 'w'" in told.warnings[0]
+    assert f"keeps 1 videos from before, in {tmp_path}/f.h5.parts, such as 'w'" in told.warnings[0]
     with read_store(tmp_path / "f.h5", kind="features") as store:
         assert store.videos() == ["v", "w"]
         np.testing.assert_array_equal(store.read("w", TRACK), np.full((5, 3), 5.0))
@@ -171,3 +171,24 @@ def test_what_was_read_before_an_error_of_use_is_in_the_store(tmp_path):
         imported(tmp_path, stride_frames=None)
     with read_store(tmp_path / "f.h5", kind="features") as store:
         assert store.videos() == ["a"]
+
+
+@pytest.mark.parametrize("index_deleted", [False, True])
+def test_videos_of_other_channels_are_not_mixed_although_the_index_was_deleted(index_deleted, tmp_path):
+    saved(tmp_path / "in", old=5)
+    imported(tmp_path)
+    if index_deleted:
+        (tmp_path / "f.h5").unlink()
+    (tmp_path / "in" / "old.npy").unlink()
+    np.save(tmp_path / "in" / "new.npy", np.zeros((5, 7), np.float32))
+    with pytest.raises(StoreError, match=r"'old' is in this store already and has 3 channels, these have 7; ") as error:
+        imported(tmp_path)
+    assert str(error.value).endswith(
+        f"delete both {tmp_path / 'f.h5'} and the folder of its videos, {tmp_path}/f.h5.parts"
+    )
+    assert (tmp_path / "f.h5").exists() != index_deleted
+    saved(tmp_path / "in", more=5)
+    (tmp_path / "in" / "new.npy").unlink()
+    told = Quiet()
+    assert imported(tmp_path, told).videos == 1
+    assert f"keeps 1 videos from before, in {tmp_path}/f.h5.parts, such as 'old'" in told.warnings[-1]

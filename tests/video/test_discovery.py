@@ -70,6 +70,20 @@ def test_sub_folders_are_searched_if_asked_and_names_stay_unique(tmp_path: Path)
     assert find_video("x/a", tmp_path) == tmp_path / "x" / "a.mp4"
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("clip.avi", "clip.mp4", "s/clip.mp4"), ["clip.avi", "clip.mp4", "s/clip"]),
+        (("a/b/clip.mp4", "b/clip.avi", "b/clip.mp4"), ["a/b/clip", "clip.avi", "clip.mp4"]),
+    ],
+)
+def test_no_video_has_the_stem_that_others_share(names: tuple[str, ...], expected: list[str], tmp_path: Path) -> None:
+    put(tmp_path, *names)
+    found = named(videos_in([tmp_path], recursive=True))
+    assert [path.relative_to(tmp_path).as_posix() for path in found.values()] == list(names)
+    assert list(found) == expected
+
+
 def test_a_folder_named_like_a_video_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").mkdir()
     with pytest.raises(VideoError, match="no video in this folder"):

@@ -13,6 +13,9 @@ from jaxtyping import Float64
 
 from tadkit.timeline import Timeline
 
+RATE_DECIMALS = 6
+"""Of a rate that is computed from time stamps: 30, not 30.000000000000004."""
+
 
 @dataclass(frozen=True)
 class FrameTimes:
@@ -41,7 +44,7 @@ class FrameTimes:
         if self.stamps_s is None or len(self.stamps_s) < 2:
             assert self.fps is not None
             return self.fps
-        return (len(self.stamps_s) - 1) / float(self.stamps_s[-1] - self.stamps_s[0])
+        return round((len(self.stamps_s) - 1) / float(self.stamps_s[-1] - self.stamps_s[0]), RATE_DECIMALS)
 
     def seconds(self, frame: float) -> float:
         """Time at which ``frame``, counted from 0, is first shown; for the frame after the last one, the duration."""

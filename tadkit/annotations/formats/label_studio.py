@@ -38,6 +38,8 @@ from tadkit.records import Annotation
 
 _SLACK_S = 1.0
 _PER_SECOND = "frames per second"
+_VIDEO_FPS = "video_fps"
+"""Of a task's data: the rate of the video itself, which tadkit writes."""
 Basis = Literal["given", "regions", "data", "default"]
 
 
@@ -129,7 +131,7 @@ def _video(task: Mapping[str, Any], regions: Sequence[Region], where: str, known
     if assumed and basis in ("data", "default"):
         _refuse_too_long(found, duration_s, rate_hz, where)
         (report.assumed if basis == "default" else report.from_data).append(f"'{name}' at {rate_hz:g}")
-    fps = None if name in known.frame_times else maybe_number(data.get("fps"), f"{where} fps", unit=_PER_SECOND)
+    fps = maybe_number(data.get(_VIDEO_FPS), f"{where} {_VIDEO_FPS}", unit=_PER_SECOND)
     return SourceVideo(name, tuple(found), str(data.get("subset") or ""), duration_s, fps)
 
 
@@ -215,7 +217,8 @@ def write_label_studio(path: Path, videos: Sequence[SourceVideo], known: Known) 
     """Write tasks to import: TimelineLabels for videos of known frame rate, Labels in seconds for others.
 
     The rate is that of the labelling interface, ``known.fps`` or the video's average rate, at which Label Studio counts
-    playing time; it is written as ``fps`` of the data, for ``frameRate="$fps"`` in the configuration.
+    playing time; it is written as ``fps`` of the data, for ``frameRate="$fps"`` in the configuration. The
+    video's own rate is ``video_fps``.
     """
     tasks = []
     for place, video in enumerate(videos, start=1):
@@ -228,6 +231,7 @@ def write_label_studio(path: Path, videos: Sequence[SourceVideo], known: Known) 
             for at, a in enumerate(video.annotations, start=1)
         ]
         extra = {"subset": video.subset, "duration": video.duration_s, "fps": times.rate_hz if times.known else None}
+        extra[_VIDEO_FPS] = video.fps
         data: dict[str, Any] = {"video": f"/data/local-files/?d={file_of(video, known)}"}
         data |= {key: value for key, value in extra.items() if value not in (None, "")}
         tasks.append({"id": place, "data": data, "annotations": [{"result": regions}]})
