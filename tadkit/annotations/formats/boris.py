@@ -27,19 +27,8 @@ from tadkit.annotations.formats.boris_events import (
 )
 from tadkit.annotations.formats.boris_tables import read_tables
 from tadkit.annotations.formats.chosen import check_chosen, fits, listed
-from tadkit.annotations.formats.source import (
-    Known,
-    Source,
-    SourceVideo,
-    file_of,
-    files_of,
-    lanes,
-    maybe_number,
-    merged,
-    not_read,
-    number,
-    read_each,
-)
+from tadkit.annotations.formats.folders import files_of, merged, not_read, read_each
+from tadkit.annotations.formats.source import Known, Source, SourceVideo, file_of, lanes, maybe_number, number
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json, write_text
 from tadkit.records import Annotation

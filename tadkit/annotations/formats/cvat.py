@@ -27,6 +27,7 @@ from tadkit.annotations.formats.cvat_tracks import (
     spans,
     track_seen,
 )
+from tadkit.annotations.formats.folders import files_of, merged, not_read
 from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.annotations.formats.reports import MALFORMED, malformed, named
 from tadkit.annotations.formats.source import (
@@ -35,11 +36,8 @@ from tadkit.annotations.formats.source import (
     SourceVideo,
     action,
     described,
-    files_of,
     maybe_number,
-    merged,
     name_of_file,
-    not_read,
     number,
     read_xml,
 )

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tadkit.annotations.formats.folders import files_of
 from tadkit.annotations.formats.items import each
-from tadkit.annotations.formats.source import Source, SourceVideo, action, files_of, number
+from tadkit.annotations.formats.source import Source, SourceVideo, action, number
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json
 from tadkit.records import Annotation

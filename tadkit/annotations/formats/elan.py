@@ -17,19 +17,16 @@ from xml.etree import ElementTree
 
 from tadkit.annotations.formats.chosen import check_chosen, fits, listed, once_each
 from tadkit.annotations.formats.elan_times import spans_of
+from tadkit.annotations.formats.folders import files_of, merged, not_read, read_each
 from tadkit.annotations.formats.source import (
     Known,
     Source,
     SourceVideo,
     described,
     file_of,
-    files_of,
     lanes,
-    merged,
     name_of_file,
-    not_read,
     number,
-    read_each,
     read_xml,
 )
 from tadkit.errors import AnnotationError

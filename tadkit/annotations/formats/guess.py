@@ -45,6 +45,8 @@ def guess(path: Path) -> Format:
     if not path.exists():
         raise AnnotationError(f"{path}: no such file or folder")
     found = _of_folder(path) if path.is_dir() else _of_file(path)
+    if found is None and path.is_file() and not path.read_bytes().strip():
+        raise AnnotationError(f"{path}: is empty")
     if found is None:
         way_out = _WAYS_OUT.get(path.suffix.lower(), "name it with --from")
         raise AnnotationError(f"{path}: its format cannot be detected from its content; {way_out}")

@@ -16,22 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tadkit.annotations.formats.folders import merged, not_read
 from tadkit.annotations.formats.frames import FrameTimes
 from tadkit.annotations.formats.label_studio_regions import Region, regions_of
 from tadkit.annotations.formats.label_studio_report import DEFAULT_HZ, Report
 from tadkit.annotations.formats.label_studio_tasks import files_of_tasks, name_of_task, raters_of, read_tasks
 from tadkit.annotations.formats.reports import MALFORMED, malformed, named
-from tadkit.annotations.formats.source import (
-    Known,
-    Source,
-    SourceVideo,
-    action,
-    file_of,
-    maybe_number,
-    merged,
-    not_read,
-    number,
-)
+from tadkit.annotations.formats.source import Known, Source, SourceVideo, action, file_of, maybe_number, number
 from tadkit.errors import AnnotationError
 from tadkit.files import write_text
 from tadkit.records import Annotation

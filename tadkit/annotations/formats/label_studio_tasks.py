@@ -16,8 +16,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from tadkit.annotations.formats.folders import files_of
 from tadkit.annotations.formats.reports import named
-from tadkit.annotations.formats.source import files_of, name_of_file, read_text
+from tadkit.annotations.formats.source import name_of_file, read_text
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json
 

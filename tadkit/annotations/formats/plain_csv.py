@@ -18,19 +18,9 @@ from pathlib import Path, PurePosixPath
 
 from tadkit.annotations.formats.chosen import once_each
 from tadkit.annotations.formats.clock import moment
+from tadkit.annotations.formats.folders import files_of, merged, not_read, read_each
 from tadkit.annotations.formats.reports import counted
-from tadkit.annotations.formats.source import (
-    Known,
-    Source,
-    described,
-    files_of,
-    merged,
-    name_of_file,
-    not_read,
-    number,
-    read_each,
-    read_text,
-)
+from tadkit.annotations.formats.source import Known, Source, described, name_of_file, number, read_text
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, shown
 from tadkit.video.discovery import is_video
@@ -113,6 +103,8 @@ def _rows(path: Path) -> _Rows:
         raise AnnotationError(
             f"{path}: no column '{missing[0]}' in its first line; expected columns {', '.join(COLUMNS)}"
         )
+    if twice := [column for column in (*COLUMNS, *_OF_VIDEO) if names.count(column) > 1]:
+        raise AnnotationError(f"{path}: has several columns '{twice[0]}' in its first line; keep one of them")
     lines = io.StringIO(text, newline="")
     for _ in range(above):
         next(lines)
@@ -164,7 +156,7 @@ def _named(cells: list[str], table: _Rows, where: str) -> dict[str, str]:
         AnnotationError: more cells than columns, or text that no cell can have.
     """
     if any(cells[len(table.names) :]):
-        advice = "put a cell that has a comma in it, such as a decimal comma, in quotation marks"
+        advice = "write decimals with a point, and put a label that has a comma in quotation marks"
         raise AnnotationError(
             f"{where} has {len(cells)} cells, and the heading {len(table.names)}"
             + (f"; {advice}, or separate the cells by semicolons" if table.delimiter == "," else "")

@@ -6,9 +6,8 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -18,12 +17,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from tadkit.annotations.formats.frames import FrameTimes
-from tadkit.annotations.formats.reports import counted
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, shown
-
-_OF_LABELS = (".boris", ".csv", ".eaf", ".json", ".ods", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".zip")
-"""Suffixes of files that may be annotations, of any tool."""
 
 
 @dataclass(frozen=True)
@@ -151,34 +146,6 @@ def forward(source: Source, path: Path, *, published: int = 0) -> Source:
     return Source(videos, source.remarks, (*source.losses, said))
 
 
-def merged(sources: Iterable[Source]) -> Source:
-    """Several sources as one."""
-    listed = list(sources)
-    return Source(
-        tuple(video for source in listed for video in source.videos),
-        tuple(remark for source in listed for remark in source.remarks),
-        tuple(loss for source in listed for loss in source.losses),
-    )
-
-
-def read_each(files: Sequence[Path], read: Callable[[Path], Source]) -> Source:
-    """Read files of a folder; one that cannot be read is a loss, unless none can be read.
-
-    Raises:
-        AnnotationError: no file can be read.
-    """
-    found: list[Source] = []
-    failed: list[str] = []
-    for file in files:
-        try:
-            found.append(read(file))
-        except AnnotationError as error:
-            failed.append(str(error))
-    if not found:
-        raise AnnotationError(failed[0] if len(failed) == 1 else f"{failed[0]} (and {len(failed) - 1} more files)")
-    return merged([*found, Source((), losses=tuple(failed))])
-
-
 def gathered(rows: Iterable[tuple[str, Annotation]]) -> dict[str, list[Annotation]]:
     """Annotations by video, in their order."""
     found: dict[str, list[Annotation]] = {}
@@ -226,7 +193,7 @@ def read_table(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str
 def _row(row: Mapping[Any, Any], where: str) -> dict[str, str]:
     if any(str(cell).strip() for cell in row.get(None) or ()):
         raise AnnotationError(
-            f"{where} has more cells than the heading; put a cell that has a comma in it, such as a decimal comma, in "
+            f"{where} has more cells than the heading; write decimals with a point, and put text that has a comma in "
             "quotation marks"
         )
     return {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
@@ -271,39 +238,6 @@ def described(name: str, found: Iterable[Annotation], said: Mapping[str, Any], w
         duration_s=maybe_number(said.get("duration_s"), f"{where} duration"),
         fps=maybe_number(said.get("fps"), f"{where} fps", unit="frames per second"),
     )
-
-
-def files_of(path: Path, *patterns: str) -> list[Path]:
-    """The file itself, or the files of a folder that match one of ``patterns`` in any case, sorted.
-
-    Raises:
-        AnnotationError: the folder has no such file.
-    """
-    if not path.is_dir():
-        return [path]
-    wanted = [pattern.lower() for pattern in patterns]
-    files = sorted(
-        file
-        for file in path.iterdir()
-        if any(fnmatchcase(file.name.lower(), pattern) for pattern in wanted) and file.is_file()
-    )
-    if not files:
-        raise AnnotationError(f"{path}: no file {' or '.join(patterns)} in this folder")
-    return files
-
-
-def not_read(path: Path, read: Collection[Path]) -> Source:
-    """A remark on the files of a folder, and of its sub-folders, that may be annotations and are not among ``read``."""
-    if not path.is_dir():
-        return Source(())
-    files = (*sorted(path.iterdir()), *sorted(path.glob("*/*")))
-    others = [str(file.relative_to(path)) for file in files if file not in read and _may_be_labels(file)]
-    said = counted("files of this folder are not read; name each in a call of its own, if it is wanted", others)
-    return Source((), tuple(f"{path}: {one}" for one in said))
-
-
-def _may_be_labels(file: Path) -> bool:
-    return file.suffix.lower() in _OF_LABELS and not file.name.startswith(".") and file.is_file()
 
 
 def file_of(video: SourceVideo, known: Known) -> str:

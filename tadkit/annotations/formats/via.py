@@ -15,20 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tadkit.annotations.formats.folders import files_of, merged, not_read, read_each
 from tadkit.annotations.formats.reports import MALFORMED, counted, malformed, named
-from tadkit.annotations.formats.source import (
-    Known,
-    Source,
-    SourceVideo,
-    action,
-    described,
-    file_of,
-    files_of,
-    merged,
-    name_of_file,
-    not_read,
-    read_each,
-)
+from tadkit.annotations.formats.source import Known, Source, SourceVideo, action, described, file_of, name_of_file
 from tadkit.annotations.formats.via_csv import of_csv
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json, write_text

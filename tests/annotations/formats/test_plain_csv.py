@@ -61,7 +61,7 @@ def test_what_describes_a_video_stands_in_any_of_its_rows_and_a_video_may_have_n
         ("v,nod,2024-15-02 09:00:00,2024-05-02 09:00:01,", "row 3: start is '2024-15-02 09:00:00'"),
         ("v,nod,2,3,100", "row 3: 'v' has duration 100, and 90 in a row before"),
         ("v,nod,2,3,long", "row 3: duration is 'long'"),
-        ("v,nod,2,3,25,90", "row 3: has 6 cells, and the heading 5; put a cell .* decimal comma, in quotation marks"),
+        ("v,nod,2,3,25,90", "row 3: has 6 cells, and the heading 5; write decimals with a point"),
         ("v,nod\a,2,3,", r"row 3: label .nod.*07. has control characters"),
     ],
 )
@@ -131,12 +131,16 @@ def test_excel_s_first_line_and_decimal_commas_quoted_as_they_are_written(tmp_pa
     assert source.losses[0].startswith(f"{path}, row 4: start is '1,5x'")
 
 
-def test_an_empty_file_and_other_encodings_say_what_to_do(tmp_path):
+def test_an_empty_file_a_column_twice_and_other_encodings_say_what_to_do(tmp_path):
     path = tmp_path / "a.csv"
+    path.write_text("\n \n")
+    with pytest.raises(AnnotationError, match="is empty"):
+        guess(path)
     for content, said in (
         (b"", "is empty"),
+        (b"video,label,start,end,Start\n", "several columns 'start'"),
         ("vid\xe9o".encode("latin1"), "CSV UTF-8"),
-        ("v".encode("utf-16"), "UTF-8"),
+        ("v".encode("utf-16"), "CSV UTF-8"),
     ):
         path.write_bytes(content)
         with pytest.raises(AnnotationError, match=said):
