@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal, get_args, get_origin
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 import click
@@ -119,7 +121,7 @@ def _bound(item: Any) -> str:
 
 
 def _kind(annotation: Any) -> str:
-    names = {int: "integer", float: "number", bool: "true or false", str: "text"}
+    names = {int: "integer", float: "number", bool: "true or false", str: "text", Path: "path"}
     if annotation in names:
         return names[annotation]
     arguments = get_args(annotation)
@@ -129,7 +131,9 @@ def _kind(annotation: Any) -> str:
         return f"list of {_kind(arguments[0])}"
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
-    return "path"
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(_kind(inner) for inner in arguments if inner is not NoneType)
+    raise TypeError(f"{annotation}: no words for this kind of setting; add them here")
 
 
 def _default(field: FieldInfo) -> str:

@@ -130,7 +130,7 @@ def _dense(value: Any) -> np.ndarray:
     if value.is_quantized or value.is_meta:
         return np.empty(0, dtype=object)
     plain = value.detach().to_dense()
-    return plain.numpy() if plain.is_complex() else plain.float().numpy()
+    return plain.numpy() if plain.is_complex() else plain.double().numpy()
 
 
 def feature_files(folder: Path) -> list[Path]:

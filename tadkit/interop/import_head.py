@@ -16,7 +16,7 @@ from tadkit.files import digest_of_file
 from tadkit.interop import Source
 from tadkit.interop.configurations import read_config
 from tadkit.interop.heads.actionformer import translated
-from tadkit.interop.heads.anchor_free import settings_of
+from tadkit.interop.heads.anchor_free import refuse_other_project, settings_of
 from tadkit.interop.heads.decoding import UNKNOWN, Decoding, decoding_of
 from tadkit.interop.heads.opentad import BMN_SEEN, TADTR_SEEN, ForeignHead, from_opentad, opentad_kind
 from tadkit.interop.heads.option_tables import Family
@@ -183,7 +183,9 @@ def _sized(state: Mapping[str, Tensor], source: Source, config: Mapping[str, Any
     if heads == ({"cls_head"} if source == "opentad" else {"rpn_head"}):
         other = "actionformer, tridet or temporalmaxer" if source == "opentad" else "opentad"
         raise WeightsError(f"{where}: its weights have the names of {other}; pass that with --from")
-    tensors, options = translated(state), read_options(config, family, where=where)
+    tensors = translated(state)
+    refuse_other_project(tensors, source, where=where)
+    options = read_options(config, family, where=where)
     section, seen, assumed = settings_of(tensors, source, options, where=where)
     channels = sum(seen["input_dim"]) if section["streams"] else seen["input_dim"]
     decoding = decoding_of(options, family, levels=len(tensors["scales"]))

@@ -141,3 +141,8 @@ def test_generated_pages_are_what_the_code_says():
     command = [sys.executable, "-m", "cogapp", "--check", "-P", "-I", "docs", *pages]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, f"write them anew: cog -r -P -I docs {' '.join(pages)}\n{ran.stdout}{ran.stderr}"
+
+
+def test_an_optional_setting_takes_the_values_of_its_kind():
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert "| `fallback_fps` | number, >= 0.01, <= 1000 | none |" in page

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -221,3 +222,11 @@ def test_a_head_learns_from_flow_what_rgb_does_not_show(tmp_path):
     result = run(load_recipe(tmp_path / "recipe.toml"), base=tmp_path, device="cpu", progress=Quiet())
     assert load_head(result.folder / "head.safetensors")[0].in_channels == 10
     assert result.rows[0].average_map > 0.9
+
+
+def test_whole_milliseconds_of_a_tensor_are_not_rounded(tmp_path):
+    stamps_ms = 2**24 + torch.tensor([1, 2, 3, 4])
+    torch.save({"features": torch.ones(4, 3), "timestamps_ms": stamps_ms}, tmp_path / "v.pt")
+    (found,) = (one.features(channels_first=False) for one in read_features(tmp_path / "v.pt"))
+    np.testing.assert_array_equal(found.stamps_s, stamps_ms.numpy() / 1000)
+    assert found.values.dtype == np.float32

@@ -6,15 +6,18 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from interop.published_weights import options_of, weights_of
 from safetensors.torch import load, save_file
 
 from tadkit.errors import SettingsError, UsageError, WeightsError
+from tadkit.interop import Source
 from tadkit.interop.heads.options import read_options
 from tadkit.interop.import_head import import_head
 from tadkit.models.head_file import load_head
@@ -143,6 +146,21 @@ def test_the_other_peers_names_are_not_taken_for_this_ones(
     save_file(peer[0], tmp_path / "weights.safetensors")
     with pytest.raises(WeightsError, match="names of actionformer, tridet or temporalmaxer; pass that with --from"):
         import_head(tmp_path / "weights.safetensors", tmp_path / "out.safetensors", source="opentad", config=config)
+
+
+@pytest.mark.parametrize("configured", [False, True])
+@pytest.mark.parametrize(("project", "source"), list(permutations(("actionformer", "tridet", "temporalmaxer"), 2)))
+def test_a_head_of_another_project_than_the_given_one_is_refused(
+    project: str, source: Source, configured: bool, tmp_path: Path
+) -> None:
+    weights, config = weights_of(options_of(project)), tmp_path / "c.json"
+    save_file(weights, tmp_path / "w.safetensors")
+    config.write_text(json.dumps(options_of(project)))
+    with pytest.raises(WeightsError, match=rf"those of a head of {project}, not of {source}; pass --from {project}$"):
+        import_head(
+            tmp_path / "w.safetensors", tmp_path / "o.safetensors", source=source, config=config if configured else None
+        )
+    assert not (tmp_path / "o.safetensors").exists()
 
 
 @pytest.mark.parametrize(

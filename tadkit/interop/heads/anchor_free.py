@@ -35,6 +35,17 @@ class Imported(NamedTuple):
     assumed: list[str]
 
 
+def refuse_other_project(tensors: Mapping[str, Tensor], source: Source, *, where: str) -> None:
+    """Refuse a head that is plainly of another project, before its options are taken for those of ``source``.
+
+    Raises:
+        WeightsError: it is; the message names the project.
+    """
+    shown = _project(tensors) if "scales" in tensors else ""
+    if source != "opentad" and shown not in ("", source):
+        raise WeightsError(f"{where}: its weights are those of a head of {shown}, not of {source}; pass --from {shown}")
+
+
 def settings_of(tensors: Mapping[str, Tensor], source: Source, options: Options, *, where: str) -> Imported:
     """The head settings that fit translated weights.
 
@@ -80,6 +91,16 @@ def settings_of(tensors: Mapping[str, Tensor], source: Source, options: Options,
     return Imported({"kind": kind, **section}, seen, assumed)
 
 
+def _project(tensors: Mapping[str, Tensor]) -> str:
+    """The only one of the authors' projects that has such layers; empty for convolutions, which several have."""
+    if any(".gate." in name or name.startswith(("starts.", "ends.")) for name in tensors):
+        return "tridet"
+    if any(".attention." in name for name in tensors):
+        return "actionformer"
+    convolved = any(name.startswith(("pyramid.branches.", "pyramid.stem.")) for name in tensors)
+    return "" if convolved else "temporalmaxer"
+
+
 def _kind(tensors: Mapping[str, Tensor], source: Source) -> str:
     """Kind of tadkit's head."""
     if any(".gate." in name for name in tensors):
@@ -87,8 +108,7 @@ def _kind(tensors: Mapping[str, Tensor], source: Source) -> str:
     convolved = any(name.startswith(("pyramid.branches.", "pyramid.stem.")) for name in tensors)
     if source == "temporalmaxer" or (source == "opentad" and not convolved):
         return "temporal-maxer"
-    attends = any(".attention." in name for name in tensors)
-    return "tridet" if source == "tridet" and not attends else "actionformer"
+    return "tridet" if source == "tridet" else "actionformer"
 
 
 def _levels(tensors: Mapping[str, Tensor], options: Options, kind: str) -> int:
