@@ -34,7 +34,7 @@ def read_durations(path: Path, known: Known) -> dict[str, float]:
     Raises:
         AnnotationError: it lacks these columns, or a value is not a number.
     """
-    if path.suffix != ".csv":
+    if path.suffix.lower() != ".csv":
         videos = read_annotations(path, guess(path), known).videos
         return {video.name: video.duration_s for video in videos if video.duration_s is not None}
     rows = read_table(path)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tadkit.annotations.durations import read_durations
 from tadkit.annotations.formats import Known, SourceVideo, guess, read_annotations, write_annotations
 from tadkit.annotations.forms import Tool
+from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
 HEAD = "video,label,start,end\n"
@@ -75,3 +77,12 @@ def test_a_label_studio_table_beside_json_is_named(tmp_path):
     source = read_annotations(tmp_path, "label-studio", Known())
     assert [video.name for video in source.videos] == ["v"]
     assert any("1 files of this folder are not read" in one and one.endswith(": b.csv") for one in source.remarks)
+
+
+def test_a_table_of_durations_may_have_its_suffix_in_upper_case_and_no_cell_too_many(tmp_path):
+    path = tmp_path / "D.CSV"
+    path.write_text("video,seconds\nv,20.5\n")
+    assert read_durations(path, Known()) == {"v": 20.5}
+    path.write_text("video,seconds\nv,20,5\n")
+    with pytest.raises(AnnotationError, match="row 2: has more cells than the heading; write decimals with a point"):
+        read_durations(path, Known())
