@@ -57,7 +57,7 @@ def stand_in(folder: Path, known: Preset) -> None:
 @pytest.mark.parametrize(
     ("name", "others"),
     [
-        pytest.param("thumos14", (), id="thumos14 with its flow and its pretrained nets"),
+        pytest.param("thumos14", (), id="thumos14 with its flow and its pretrained nets", marks=pytest.mark.slow),
         pytest.param("activitynet", QUICK, id="activitynet with quicker ones"),
     ],
 )

@@ -123,7 +123,9 @@ MAIN = "import sys; from tadkit.cli import main; sys.exit(main())"
 WITHOUT = f"import sys; sys.modules['matplotlib'] = None; {MAIN}"
 
 
-@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
+@pytest.mark.parametrize(
+    "suffix", [".svg", *(pytest.param(other, marks=pytest.mark.slow) for other in (".png", ".pdf"))]
+)
 def test_two_processes_write_the_same_bytes(suffix, files, tmp_path):
     paths = [tmp_path / f"{seed}{suffix}" for seed in "12"]
     for path in paths:

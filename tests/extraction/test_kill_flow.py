@@ -87,6 +87,7 @@ def check(out: Path, whole: dict[str, Any], content: Content) -> int:
         return len(store.videos())
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent_and_the_next_run_goes_on(
     tmp_path: Path, videos: Path, store_content: Content
 ) -> None:
