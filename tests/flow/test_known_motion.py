@@ -67,7 +67,9 @@ SEEDS = st.integers(0, 99)
 examples = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name == "tvl1-reference" else []) for name in METHODS]
+)
 def named(request: pytest.FixtureRequest) -> Named:
     choice, allowed = METHODS[request.param]
     return Named(build_flow(choice, device=CPU), allowed)
