@@ -64,7 +64,7 @@ BORDER_PX = 10
 """Left out: what moves into the picture has no truth in the other frame."""
 SHIFTS = st.tuples(st.floats(-3, 3), st.floats(-3, 3))
 SEEDS = st.integers(0, 99)
-examples = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+examples = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(

@@ -174,7 +174,8 @@ def test_a_training_run_resumes_where_it_was(v1: Path, tmp_path: Path) -> None:
         group.update(lr=0.01, weight_decay=0.01)
     (module(torch.linspace(-1, 1, 12).reshape(4, 3)) ** 3).sum().backward()
     run.optimizer.step()
-    # A bias in front of a batch norm has no gradient but rounding, which Adam scales up: it differs between processors.
+    # A bias in front of a batch norm has no gradient but rounding, which Adam scales up to its
+    # learning rate in either direction: it differs between processors by up to two steps of 0.01.
     for name, value in module.state_dict().items():
-        if name != "0.bias":
-            np.testing.assert_allclose(value.numpy(), recorded[f"next.{name}"], rtol=1e-5, atol=1e-6)
+        rounding = {"rtol": 0, "atol": 2 * 0.01} if name == "0.bias" else {"rtol": 1e-5, "atol": 1e-6}
+        np.testing.assert_allclose(value.numpy(), recorded[f"next.{name}"], **rounding)

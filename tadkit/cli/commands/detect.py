@@ -17,7 +17,6 @@ from tadkit.cli.options import (
     set_option,
     video_scores_option,
 )
-from tadkit.errors import printable
 from tadkit.records import HIGH_CONFIDENCE, Detection, is_shown
 
 SHOWN_A_VIDEO = 50
@@ -109,7 +108,7 @@ def _print_detections(
     if rows:
         print_table(("video", "start", "end", "label", "score"), rows, right=("start", "end", "score"))
     elif detections:
-        of_labels = "".join(f"{score:g} ({printable(label)}), " for label, score in sorted(points.items()))
+        of_labels = "".join(f"{score:g} ({label}), " for label, score in sorted(points.items()))
         best = max((d.score for found in detections.values() for d in found), default=0.0)
         hint = f"; the best scores {best:.2f} (lower --show-score to see it)" if best else ""
         print_line(f"no detection scores {of_labels}{otherwise:g} or more{hint}")
