@@ -46,7 +46,7 @@ METHODS: dict[str, tuple[FlowSettings, Tolerance]] = {
     "tvl1-fast": (Tvl1Settings(preset="fast", compile="never"), Tolerance(0.12, 0.12, 0.08, 0.4)),
     "tvl1-faster": (Tvl1Settings(preset="faster", compile="never"), Tolerance(0.12, 0.12, 0.08, 0.4)),
     "tvl1-reference": (Tvl1Settings(preset="reference", compile="never"), Tolerance(0.12, 0.12, 0.08, 0.4)),
-    "opencv-tvl1": (OpencvTvl1Settings(), Tolerance(0.12, 0.12, 0.08, 0.6)),  # 0.07, 0.06, 0.03, 0.41
+    "opencv-tvl1": (OpencvTvl1Settings(), Tolerance(0.12, 0.12, 0.08, 0.45)),  # 0.07, 0.06, 0.03, 0.41
     "opencv-dis-ultrafast": (  # 0.04, 0.14, 0.34, 0.41
         OpencvDisSettings(preset="ultrafast"),
         Tolerance(0.08, 0.2, 0.5, 0.6),
