@@ -72,7 +72,7 @@ def _sections(name: str, field: FieldInfo, models: Sequence[type[BaseModel]]) ->
                 if more := [item for item in _required_first(kind) if item[0] not in inner.model_fields]:
                     yield _table(f"{name}.{key}", "Beside those above.", more)
             continue
-        tag = next((key for key in ("method", "kind") if len(models) > 1 and key in model.model_fields), None)
+        tag = next((key for key in ("method", "kind", "name") if len(models) > 1 and key in model.model_fields), None)
         title = f"{name}: {_values(model.model_fields[tag])}" if tag else name
         fields = _choice_in_order(model, tag) if tag else _required_first(model)
         about = (model.__doc__ or "").strip().splitlines()[0].replace("``", "`")

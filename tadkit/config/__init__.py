@@ -3,7 +3,12 @@
 Defaults are defined only here; the command line's help and that page read them from here.
 """
 
-from tadkit.config.backbones import BackboneSettings
+from tadkit.config.backbones import (
+    BackboneKindSettings,
+    BackboneSettings,
+    TemporalShiftSettings,
+    TsmResnetSettings,
+)
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import DistillSettings, FeatureLoss, FusionSettings, Method
@@ -37,6 +42,7 @@ __all__ = [
     "SQUARE_VIEWS",
     "ActionFormerSettings",
     "AnchorFreeSettings",
+    "BackboneKindSettings",
     "BackboneSettings",
     "BmnSettings",
     "ComposeSource",
@@ -68,8 +74,10 @@ __all__ = [
     "TagsSettings",
     "TemporalGradientSettings",
     "TemporalMaxerSettings",
+    "TemporalShiftSettings",
     "TrainSettings",
     "TriDetSettings",
+    "TsmResnetSettings",
     "Tvl1Settings",
     "VideoSettings",
     "View",

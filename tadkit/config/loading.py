@@ -21,6 +21,8 @@ from tadkit.config.base import merged
 from tadkit.errors import SettingsError
 
 Checked = TypeVar("Checked", bound=BaseModel)
+_TAGS = ("method", "kind", "name")
+"""Settings that choose the class of a table."""
 _BARE_WORD = re.compile(r"[A-Za-z0-9_./${}~+-]+")
 
 
@@ -146,7 +148,8 @@ def _line(kind: type[BaseModel], values: Any, error: dict[str, Any], name: str) 
     keys, models = _place(kind, values, error["loc"])
     given = error.get("input")
     if error["type"].startswith("union_tag") and isinstance(given, Mapping):
-        tag = "method" if error["ctx"]["discriminator"] == "'method'" else "kind"
+        named = error["ctx"]["discriminator"].strip("'")  # or a function, of heads
+        tag = named if named in _TAGS else "kind"
         keys, given = [*keys, tag], given.get(tag)
     where = "".join(f"{'.'.join(keys)}: " for _ in [0] if keys)
     message = _words(error, keys, models)
@@ -219,5 +222,5 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def _tags(model: type[BaseModel]) -> list[str]:
     """The tag values that select ``model`` in a union."""
-    fields = [model.model_fields[tag] for tag in ("method", "kind") if tag in model.model_fields]
+    fields = [model.model_fields[tag] for tag in _TAGS if tag in model.model_fields]
     return [str(value) for field in fields for value in get_args(field.annotation)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from tadkit.config.backbones import BackboneSettings
+from tadkit.config.backbones import BackboneSettings, TemporalShiftSettings
 from tadkit.config.base import Settings, added_later, merged
 from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import DistillSettings, FusionSettings, Method
@@ -45,9 +45,9 @@ class ModelSettings(Settings):
     """How frames are read."""
     flow: FlowSettings = Tvl1Settings()
     """The teacher's input."""
-    teacher_backbone: BackboneSettings = BackboneSettings()
+    teacher_backbone: BackboneSettings = TemporalShiftSettings()
     """The teacher's backbone."""
-    backbone: BackboneSettings = BackboneSettings()
+    backbone: BackboneSettings = TemporalShiftSettings()
     """The student's backbone; its stride must be the teacher's."""
     head: HeadSettings = ActionFormerSettings()
     """Head of teacher, branches and detector."""

@@ -192,7 +192,7 @@ def test_settings_without_effect_on_the_weights_depend_on_the_others(changed, na
 
 
 def test_a_net_without_published_weights_needs_no_setting_to_say_so():
-    assert config.BackboneSettings(name="tiny").pretrained is False
-    assert config.BackboneSettings().pretrained is True
+    assert config.TemporalShiftSettings(name="tiny").pretrained is False
+    assert config.TemporalShiftSettings().pretrained is True
     with pytest.raises(SettingsError, match=r"teacher_backbone: there are no ImageNet weights for 'tiny'"):
         check_settings(config.ModelSettings, {"teacher_backbone": {"name": "tiny", "pretrained": True}}, name="r")
