@@ -63,7 +63,7 @@ def features_key(source_sha256: str, *, model: str, video: VideoSettings, views:
 
 def teacher_key(flow: Sequence[str], *, model: ModelSettings, train: TrainSettings, truth: TrainingTruth) -> str:
     """Key of a teacher trained on videos whose flow has the keys ``flow``."""
-    shape = _shape(model, "video", "flow", "teacher_backbone", "head") | {"dim": model.distill.dim}
+    shape = _shape(model, "video", "flow", "features", "teacher_backbone", "head") | {"dim": model.distill.dim}
     return _trained({"flow": list(flow)}, shape, train, truth)
 
 
@@ -77,7 +77,7 @@ def student_key(
 ) -> str:
     """Key of a student; ``sources`` are digests of the videos, ``teacher_outputs`` keys (none without a teacher)."""
     fusion = ("fusion",) if model.distill.joint else ()
-    shape = _shape(model, "video", "backbone", "head", "distill", *fusion)
+    shape = _shape(model, "video", "features", "backbone", "head", "distill", *fusion)
     return _trained({"teacher": list(teacher_outputs), "sources": list(sources)}, shape, train, truth)
 
 

@@ -6,6 +6,7 @@ Defaults are defined only here; the command line's help and that page read them 
 from tadkit.config.backbones import (
     BackboneKindSettings,
     BackboneSettings,
+    TemporalEncoderSettings,
     TemporalShiftSettings,
     TsmResnetSettings,
 )
@@ -33,7 +34,17 @@ from tadkit.config.heads import (
     WholeWindowSettings,
 )
 from tadkit.config.recipe import ROWS, EvaluationSettings, ModelSettings, Protocol, Recipe, Streams
-from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
+from tadkit.config.sources import (
+    ComposeSource,
+    FeaturesSource,
+    FeatureStreams,
+    FilesSource,
+    MadeUpFeaturesSource,
+    Source,
+    SplitSettings,
+    SynthSource,
+    channel_range,
+)
 from tadkit.config.training import HeadTrainSettings, StageTraining, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
 
@@ -50,6 +61,7 @@ __all__ = [
     "DistillSettings",
     "EvaluationSettings",
     "FeatureLoss",
+    "FeatureStreams",
     "FeaturesSource",
     "FilesSource",
     "FlowMethodSettings",
@@ -57,6 +69,7 @@ __all__ = [
     "FusionSettings",
     "HeadSettings",
     "HeadTrainSettings",
+    "MadeUpFeaturesSource",
     "Method",
     "ModelSettings",
     "OpencvDisSettings",
@@ -72,6 +85,7 @@ __all__ = [
     "SynthSource",
     "TadtrSettings",
     "TagsSettings",
+    "TemporalEncoderSettings",
     "TemporalGradientSettings",
     "TemporalMaxerSettings",
     "TemporalShiftSettings",
@@ -82,4 +96,5 @@ __all__ = [
     "VideoSettings",
     "View",
     "WholeWindowSettings",
+    "channel_range",
 ]

@@ -59,4 +59,33 @@ class TsmResnetSettings(BackboneKindSettings):
     """Start from torchvision's ImageNet weights, which torchvision downloads."""
 
 
-BackboneSettings = Annotated[TemporalShiftSettings | TsmResnetSettings, Field(discriminator="name")]
+class TemporalEncoderSettings(BackboneKindSettings):
+    """Convolutions over time, for recipes whose source has features of RGB and flow instead of videos."""
+
+    name: Literal["temporal-encoder"]
+    """Net that reads features; such recipes need not name it."""
+    depth: int = Field(2, ge=0, le=64)
+    """Residual convolutions over time, after a layer norm and a projection of each step."""
+    kernel: int = Field(3, ge=1, le=63)
+    """Steps that each convolution reads, an odd number; a step depends on depth * (kernel // 2) steps either side."""
+    width: int = Field(256, ge=8, le=8192)
+    """Channels."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the channels of each convolution that training sets to zero."""
+    pretrained: Literal[False] = False
+    """There are no published weights."""
+    frozen_blocks: Literal[0] = 0
+    """All layers are trained."""
+    stride: Literal[1] = 1
+    """Every step of the features is a step of the model."""
+
+    @model_validator(mode="after")
+    def _has_a_middle(self) -> TemporalEncoderSettings:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd, so that a step is in the middle of what it reads")
+        return self
+
+
+BackboneSettings = Annotated[
+    TemporalShiftSettings | TsmResnetSettings | TemporalEncoderSettings, Field(discriminator="name")
+]

@@ -135,7 +135,7 @@ def _follows(location: tuple[int | str, ...], errors: Sequence[Any]) -> bool:
 
 def _with_default_tags(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the tag of a union from the field's default where a table omits it."""
-    filled = dict(values)
+    filled = kind.with_defaults(values) if issubclass(kind, Recipe) else dict(values)
     for field_name, field in kind.model_fields.items():
         tag, table = field.discriminator, filled.get(field_name)
         if isinstance(tag, str) and isinstance(table, Mapping) and tag not in table and field.default is not None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from tadkit.config.backbones import BackboneSettings, TemporalShiftSettings
+from tadkit.config.backbones import BackboneSettings, TemporalEncoderSettings, TemporalShiftSettings
 from tadkit.config.base import Settings, added_later, merged
 from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import DistillSettings, FusionSettings, Method
 from tadkit.config.flow import FlowSettings, Tvl1Settings
 from tadkit.config.heads import ActionFormerSettings, HeadSettings
-from tadkit.config.sources import FeaturesSource, Source, SplitSettings
+from tadkit.config.sources import FeaturesSource, FeatureStreams, MadeUpFeaturesSource, Source, SplitSettings
 from tadkit.config.training import StageTraining
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings
 
@@ -26,6 +26,7 @@ ROWS: tuple[str, ...] = ("teacher", *get_args(Method), *(name for name in get_ar
 """Rows that a recipe may compare without defining them."""
 _OF_A_ROW = ("backbone", "joint_head", "distill", "fusion", "decode", "streams", "train")
 """Sections that differ between rows; all rows share the videos, the head and the teacher."""
+_FEATURES = (FeaturesSource, MadeUpFeaturesSource)
 _NAME = r"[A-Za-z0-9._-]+"
 
 
@@ -62,6 +63,8 @@ class ModelSettings(Settings):
     """How the branches are joined."""
     decode: DecodeSettings = DecodeSettings()
     """From predictions to detections."""
+    features: FeatureStreams | None = added_later(None)
+    """Streams of stored features that teacher and student read instead of videos; a run fills it in from sources."""
 
     @property
     def detector_head(self) -> HeadSettings:
@@ -92,7 +95,7 @@ class Recipe(ModelSettings):
     """JSON file of video-level scores, {video: {label: score}}, that weight the detections of the final table."""
     compare: tuple[str, ...] = ("teacher", "decomposed")
     """Rows of the final table: teacher, methods (distill.method), two-stream, two-stream-late, or names of variants.
-    Every model in it is trained. A recipe of features has one row, its head."""
+    Every model in it is trained. A recipe of features without rgb and flow has one row, its head."""
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Further rows by name, each a table of the settings in which it differs, as in ``[variants.no-fusion]`` with
     ``fusion.kind = "concat"``."""
@@ -105,11 +108,46 @@ class Recipe(ModelSettings):
             raise ValueError("decode.video_scores is now called video_scores; put it before the first [section]")
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_defaults_of_its_source(cls, values: Any) -> Any:
+        return cls.with_defaults(values) if isinstance(values, Mapping) else values
+
+    @classmethod
+    def with_defaults(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Plain values with the defaults that depend on the source.
+
+        Streams of features are read by temporal encoders, and have one view and no colours.
+        """
+        if not _has_streams(values.get("sources")):
+            return dict(values)
+        filled = {**values, "train": _defaults_of_stages(values.get("train", {}))}
+        for part in ("backbone", "teacher_backbone"):
+            section = values.get(part, {})
+            filled[part] = {"name": "temporal-encoder", **section} if isinstance(section, Mapping) else section
+        return filled
+
+    @model_validator(mode="after")
+    def _reads_what_there_is(self) -> Recipe:
+        streams = self.stream_source is not None
+        for part in ("backbone", "teacher_backbone"):
+            backbone = getattr(self, part)
+            if isinstance(backbone, TemporalEncoderSettings) != streams:
+                what = "videos, but the source has features; leave it out"
+                what = what if streams else "features; it needs a source of features with rgb and flow"
+                raise ValueError(f"{part}.name '{backbone.name}' reads {what}")
+        for stage in StageTraining.model_fields if streams else ():
+            train = getattr(self.train, stage)
+            if train.views != ("original",) or train.colour_jitter:
+                wrong = "colour_jitter" if train.colour_jitter else "views"
+                raise ValueError(f"train.{stage}.{wrong} needs videos, but the source has features; leave it out")
+        return self
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels are not distinct: {', '.join(self.labels)}")
-        if len(self.sources) > 1 and any(isinstance(source, FeaturesSource) for source in self.sources):
+        if len(self.sources) > 1 and any(isinstance(source, _FEATURES) for source in self.sources):
             raise ValueError("a source of features must be the only source; import all features into one store")
         if self.backbone.stride != self.teacher_backbone.stride:
             raise ValueError(
@@ -122,8 +160,8 @@ class Recipe(ModelSettings):
             raise ValueError("train.head.cross_fit needs train.head.groups, such as 3")
         if self.train.head.cross_fit and self.distill.joint:
             raise ValueError("train.head.cross_fit needs distill.joint = false: the joint head is trained on features")
-        if self.train.head.groups and any(isinstance(source, FeaturesSource) for source in self.sources):
-            raise ValueError("train.head.groups needs videos, but the source is a store of features; leave it at 0")
+        if self.train.head.groups and self.head_alone:
+            raise ValueError("train.head.groups needs a student, but features without rgb and flow train none")
         if self.split.kind == "folds" and self.split.fold >= self.split.folds:
             raise ValueError(f"split.fold {self.split.fold} must be below split.folds {self.split.folds}")
         square = self.video.height_px == self.video.width_px
@@ -156,6 +194,17 @@ class Recipe(ModelSettings):
         return ModelSettings.model_validate({name: getattr(self, name) for name in ModelSettings.model_fields})
 
     @property
+    def stream_source(self) -> FeaturesSource | MadeUpFeaturesSource | None:
+        """The source, if it has features of RGB and flow, each of which a model is trained on."""
+        first = self.sources[0]
+        return first if isinstance(first, _FEATURES) and first.has_streams else None
+
+    @property
+    def head_alone(self) -> bool:
+        """Whether the source has features that one head reads as they are, so that nothing else is trained."""
+        return isinstance(self.sources[0], _FEATURES) and self.stream_source is None
+
+    @property
     def own_row(self) -> str:
         """Name of the row whose settings are the recipe's own."""
         return self.distill.method if self.streams == "rgb" else self.streams
@@ -181,6 +230,23 @@ class Recipe(ModelSettings):
             where = ".".join(str(part) for part in ("variants", row, *first["loc"]))
             message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             raise ValueError(f"{where}: {message}") from None
+
+
+def _has_streams(sources: Any) -> bool:
+    """Whether the source has features with a stream for teacher and student each; it may be wrong otherwise."""
+    first = sources[0] if isinstance(sources, Sequence) and sources else None
+    if isinstance(first, Mapping):
+        return first.get("kind") == "made-up-features" or (first.get("kind") == "features" and "rgb" in first)
+    return isinstance(first, _FEATURES) and first.has_streams
+
+
+def _defaults_of_stages(train: Any) -> Any:
+    """Settings of training with the views and colours of features."""
+    if not isinstance(train, Mapping):
+        return train
+    stages = {stage: train.get(stage, {}) for stage in StageTraining.model_fields}
+    unchanged = {"views": ("original",), "colour_jitter": 0.0}
+    return {**train, **{name: unchanged | dict(stage) for name, stage in stages.items() if isinstance(stage, Mapping)}}
 
 
 def _given(section: Any) -> Any:

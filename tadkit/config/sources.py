@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from tadkit.config.base import Settings
+from tadkit.config.base import Settings, added_later
 
 
 class FilesSource(Settings):
@@ -19,14 +20,91 @@ class FilesSource(Settings):
     """Folder of the videos; file names are their keys in the annotations."""
 
 
+class FeatureStreams(Settings):
+    """What a model of features reads: the streams of ``sources``, with the widths that a run found in the store."""
+
+    rgb: str
+    """What the student reads: a track, or a range of channels."""
+    flow: str
+    """What the teacher reads."""
+    rgb_channels: int = Field(ge=1)
+    """Channels that the student reads."""
+    flow_channels: int = Field(ge=1)
+    """Channels that the teacher reads."""
+    channels: int = Field(ge=1)
+    """Channels of all features in the store that ranges count in."""
+
+
 class FeaturesSource(Settings):
-    """Existing features (``tadkit import features``): a head is trained on them; no video is read."""
+    """Existing features (``tadkit import features``), read by teacher and student, or by one head; no video is read."""
 
     kind: Literal["features"] = "features"
     annotations: str
     """ActivityNet-style JSON; ``${NAME}`` is read from the environment."""
     features: str
-    """Feature store with one track per video."""
+    """Feature store of the videos."""
+    rgb: str | None = added_later(None)
+    """What the student reads: a track of the store, such as appearance, or a range of channels, such as 0:1024."""
+    flow: str | None = added_later(None)
+    """What the teacher reads, such as motion or 1024:2048; without rgb and flow one head reads all channels."""
+
+    @field_validator("rgb", "flow")
+    @classmethod
+    def _range_is_not_empty(cls, value: str | None) -> str | None:
+        if value is not None and (channels := channel_range(value)) is not None and not len(channels):
+            raise ValueError("a range of channels must start before its end, such as 0:1024")
+        return value
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> FeaturesSource:
+        if (self.rgb is None) != (self.flow is None):
+            given, other = ("rgb", "flow") if self.flow is None else ("flow", "rgb")
+            raise ValueError(f"{given} needs {other}: the teacher reads flow and the student RGB")
+        if self.rgb is not None and self.rgb == self.flow:
+            raise ValueError(f"rgb and flow are both '{self.rgb}'; the student must not read flow")
+        return self
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether teacher and student are trained, each on its stream."""
+        return self.rgb is not None
+
+
+def channel_range(stream: str) -> range | None:
+    """The channels of a stream such as ``0:1024`` (half open); None if it is the name of a track."""
+    found = re.fullmatch(r"(\d+):(\d+)", stream)
+    return None if found is None else range(int(found[1]), int(found[2]))
+
+
+class MadeUpFeaturesSource(Settings):
+    """Made-up features of RGB and flow, to try when a teacher of motion helps (``tadkit/synth/feature_tracks.py``)."""
+
+    kind: Literal["made-up-features"] = "made-up-features"
+    world: Literal["motion", "appearance"] = "motion"
+    """In motion, the RGB half shows motions only as differences between steps; in appearance, it shows all actions."""
+    training_videos: int = Field(200, ge=1, le=100_000)
+    """Videos of the subset training."""
+    test_videos: int = Field(200, ge=1, le=100_000)
+    """Videos of the subset testing."""
+    strength: float = Field(1.0, ge=0, le=1000)
+    """How strongly the RGB half shows where things are, beside noise of 0.5 a channel."""
+    seed: int = Field(0, ge=0, le=2_147_483_647)
+    """Seed of the videos; the world is the same with all seeds."""
+
+    @property
+    def rgb(self) -> str:
+        """What the student reads."""
+        return "appearance"
+
+    @property
+    def flow(self) -> str:
+        """What the teacher reads."""
+        return "motion"
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether teacher and student are trained, each on its stream."""
+        return True
 
 
 class SynthSource(Settings):
@@ -59,7 +137,9 @@ class ComposeSource(Settings):
     """Seed of the order of clips and the gaps between them."""
 
 
-Source = Annotated[FilesSource | FeaturesSource | SynthSource | ComposeSource, Field(discriminator="kind")]
+Source = Annotated[
+    FilesSource | FeaturesSource | MadeUpFeaturesSource | SynthSource | ComposeSource, Field(discriminator="kind")
+]
 
 
 class SplitSettings(Settings):

@@ -19,7 +19,7 @@ from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, rea
 from tadkit.errors import SettingsError, TadkitError, UsageError, VideoError
 from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
 from tadkit.models.decode.video_scores import VideoScoresFile
-from tadkit.models.detector import DetectorNet, build_detector
+from tadkit.models.detector import DetectorNet, build_detector, refuse_features
 from tadkit.progress import LogWarnings, Progress, VideoProgress
 from tadkit.records import Detection
 from tadkit.runtime import torch_device
@@ -52,6 +52,7 @@ class Detector:
         self.name = path.stem
         self.device = torch_device(device)
         self.net = build_detector(checkpoint).to(self.device)
+        refuse_features(self.net.settings, path=path)
         self.labels = self.net.labels
         self.video, self.decoding = _overridden(self.net, overrides)
         self.operating_points = checkpoint.operating_points

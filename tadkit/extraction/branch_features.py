@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float32
 
 from tadkit.config import View
+from tadkit.extraction.clips import Clip
 from tadkit.models.student import Student
-from tadkit.video import SampledVideo, windows
+from tadkit.video import windows
 from tadkit.views import view_frames
 
 CORE_FRAMES = 128
@@ -28,13 +29,13 @@ class BranchFeatures(NamedTuple):
 @torch.inference_mode()
 def branch_features(
     student: Student,
-    video: SampledVideo,
+    video: Clip,
     *,
     views: Sequence[View] = ("original",),
     core_frames: int = CORE_FRAMES,
     advance: Callable[[int], None] | None = None,
 ) -> dict[View, BranchFeatures]:
-    """Features of every view, decoding the video once.
+    """Features of every view, decoding the video once; stored features have the original view only.
 
     Windows have the halo that the student's shifts and mappings need, so the result equals that of one pass.
     ``advance`` is called with the number of frames that each of them adds.

@@ -9,15 +9,14 @@ from tadkit.checkpoint import Checkpoint, load_checkpoint, read_kind
 from tadkit.config import VideoSettings, View
 from tadkit.errors import VideoError
 from tadkit.extraction.branch_features import branch_features
-from tadkit.extraction.results import ExtractionResult, description
+from tadkit.extraction.clips import Source, VideoFile
+from tadkit.extraction.results import ExtractionResult
 from tadkit.keys import features_key
-from tadkit.models.detector import build_detector, build_student
+from tadkit.models.detector import build_detector, build_student, refuse_features
 from tadkit.models.student import Student
 from tadkit.progress import Progress, VideoProgress
 from tadkit.runtime import torch_device
 from tadkit.store import TrackStore, open_store
-from tadkit.video import open_sampled
-from tadkit.video.digests import source_key
 from tadkit.video.discovery import named
 from tadkit.zoo import bundled_model
 
@@ -33,7 +32,7 @@ def extract_features(
     """
     checkpoint, student, video = _student_of(model or bundled_model())
     return extract_features_of(
-        named(videos),
+        {name: VideoFile(path, video) for name, path in named(videos).items()},
         out,
         student=student,
         video=video,
@@ -48,14 +47,16 @@ def _student_of(path: Path) -> tuple[Checkpoint, Student, VideoSettings]:
     if read_kind(path) == "student":
         checkpoint = load_checkpoint(path, kind="student")
         settings, student = build_student(checkpoint)
+        refuse_features(settings, path=path)
         return checkpoint, student, settings.video
     checkpoint = load_checkpoint(path, kind="detector")
     detector = build_detector(checkpoint)
+    refuse_features(detector.settings, path=path)
     return checkpoint, detector.student, detector.settings.video
 
 
 def extract_features_of(
-    items: Mapping[str, Path],
+    items: Mapping[str, Source],
     out: Path,
     *,
     student: Student,
@@ -65,21 +66,22 @@ def extract_features_of(
     device: str,
     progress: Progress,
 ) -> ExtractionResult:
-    """Write branch features of videos, given by name, to the store ``out``, in every view."""
+    """Write branch features of videos, or of their stored features, given by name, to the store ``out``.
+
+    In every view; ``video`` is how a student of videos reads frames.
+    """
     result = ExtractionResult()
     student = student.to(torch_device(device)).eval()
     settings = {"model": checkpoint.digest, "video": video.model_dump(mode="json")}
     advances = VideoProgress(progress, "extract-features", videos=len(items))
     with open_store(out, kind="features", settings=settings, labels=checkpoint.labels) as store:
-        for name, path in items.items():
+        for name, source in items.items():
             try:
-                key = features_key(source_key(path), model=checkpoint.digest, video=video, views=views)
+                key = features_key(source.key, model=checkpoint.digest, video=video, views=views)
                 if store.has(name, key):
                     result.reused.append(name)
                 else:
-                    _features_of_video(
-                        store, name, path, key=key, student=student, video=video, views=views, progress=advances
-                    )
+                    _features_of_video(store, name, source, key=key, student=student, views=views, progress=advances)
                     result.done.append(name)
             except VideoError as error:
                 result.failed[name] = error
@@ -90,19 +92,18 @@ def extract_features_of(
 def _features_of_video(
     store: TrackStore,
     name: str,
-    path: Path,
+    source: Source,
     *,
     key: str,
     student: Student,
-    video: VideoSettings,
     views: Sequence[View],
     progress: VideoProgress,
 ) -> None:
-    with open_sampled(path, video) as sampled:
-        progress.begin(name, frames=len(sampled))
-        steps = sampled.timeline.strided(student.backbone.stride).centres_s
-        with store.video(name, key=key, stamps_s=steps, attributes=description(sampled)) as entry:
-            for view, tracks in branch_features(student, sampled, views=views, advance=progress.advance).items():
+    with source.open() as (clip, attributes):
+        progress.begin(name, frames=len(clip))
+        steps = clip.timeline.strided(student.backbone.stride).centres_s
+        with store.video(name, key=key, stamps_s=steps, attributes=attributes) as entry:
+            for view, tracks in branch_features(student, clip, views=views, advance=progress.advance).items():
                 entry.append(f"{view}/appearance", tracks.appearance)
                 if tracks.motion is not None:
                     entry.append(f"{view}/motion", tracks.motion)

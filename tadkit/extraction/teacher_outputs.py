@@ -21,6 +21,7 @@ from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress, VideoProgress
 from tadkit.runtime import torch_device
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
+from tadkit.store.streams import FeatureStream
 from tadkit.timeline import Timeline
 from tadkit.video import windows
 from tadkit.views import view_motion, views_of
@@ -39,7 +40,10 @@ def extract_teacher_outputs(
     device: str,
     progress: Progress,
 ) -> ExtractionResult:
-    """Write the teacher's feature f_T and predictions y_T in every view, from stored flow, to the store ``out``."""
+    """Write the teacher's feature f_T and predictions y_T in every view, from stored flow, to the store ``out``.
+
+    A teacher of features reads its stream of the feature store ``flow_path``.
+    """
     result = ExtractionResult()
     checkpoint = load_checkpoint(teacher, kind="teacher")
     settings, model = build_teacher(checkpoint)
@@ -47,7 +51,7 @@ def extract_teacher_outputs(
     described = {"teacher": checkpoint.digest, "model": settings.model_dump(mode="json")}
     advances = VideoProgress(progress, "teacher's features", videos=len(names))
     with (
-        read_store(flow_path, kind="flow") as flow,
+        read_store(flow_path, kind="flow" if settings.features is None else "features") as flow,
         open_store(out, kind="features", settings=described, labels=checkpoint.labels) as store,
     ):
         for name in names:
@@ -78,16 +82,17 @@ def _tracks_of_video(
     steps = Timeline(stamps_s).strided(settings.teacher_backbone.stride).centres_s
     with store.video(name, key=key, stamps_s=steps, attributes=flow.attributes(name)) as entry:
         seen = views_of(views)
+        motion = flow if settings.features is None else FeatureStream(flow, settings.features.flow)
         progress.begin(name, frames=len(stamps_s) * len(seen))
         for view in seen:
-            tracks = teacher_outputs(flow, name, len(stamps_s), model=model, view=view, advance=progress.advance)
+            tracks = teacher_outputs(motion, name, len(stamps_s), model=model, view=view, advance=progress.advance)
             for track, values in tracks.items():
                 entry.append(f"{view}/{track}", values)
 
 
 @torch.inference_mode()
 def teacher_outputs(
-    flow: TrackReader,
+    motion: TrackReader | FeatureStream,
     name: str,
     frames: int,
     *,
@@ -103,9 +108,9 @@ def teacher_outputs(
     stride, align = model.backbone.stride, model.backbone.align_frames
     parts = []
     for window in windows(frames, core=max(1, _CORE_FRAMES // align) * align, halo=model.halo_frames):
-        motion = torch.from_numpy(read_flow(flow, name, window.start, window.stop))
-        mask = torch.ones(1, len(motion), dtype=torch.bool, device=device)
-        feature = model.features(view_motion(motion, view)[None].to(device), mask)
+        seen = _seen(motion, name, window.start, window.stop, view=view)
+        mask = torch.ones(1, len(seen), dtype=torch.bool, device=device)
+        feature = model.features(seen[None].to(device), mask)
         parts.append(feature[:, :, window.core_steps(stride)])
         if advance is not None:
             advance(window.core_stop - window.core_start)
@@ -120,3 +125,10 @@ def teacher_outputs(
         tracks[f"logits_{level}"] = logits[0].half().cpu().numpy()
         tracks[f"offsets_{level}"] = offsets[0].half().cpu().numpy()
     return tracks
+
+
+def _seen(motion: TrackReader | FeatureStream, name: str, start: int, stop: int, *, view: View) -> torch.Tensor:
+    """What the teacher reads: flow in a view, or steps of features, which have the original view only."""
+    if isinstance(motion, FeatureStream):
+        return torch.from_numpy(motion.read(name, start, stop))
+    return view_motion(torch.from_numpy(read_flow(motion, name, start, stop)), view)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -61,6 +62,7 @@ def new_student(settings: ModelSettings, *, num_classes: int, pretrained: bool |
         distill=settings.distill,
         num_classes=num_classes,
         pretrained=settings.backbone.pretrained if pretrained is None else pretrained,
+        in_channels=3 if settings.features is None else settings.features.rgb_channels,
     )
 
 
@@ -88,11 +90,30 @@ def new_teacher(
         backbone=settings.teacher_backbone,
         head=settings.head,
         dim=settings.distill.dim,
-        motion_channels=3 if settings.flow.method == "temporal-gradient" else 2,
+        motion_channels=_motion_channels(settings),
         num_classes=num_classes,
         pretrained=settings.teacher_backbone.pretrained if pretrained is None else pretrained,
         trained_steps=trained_steps or _unstated_steps(settings, stride=settings.teacher_backbone.stride),
     )
+
+
+def _motion_channels(settings: ModelSettings) -> int:
+    if settings.features is not None:
+        return settings.features.flow_channels
+    return 3 if settings.flow.method == "temporal-gradient" else 2
+
+
+def refuse_features(settings: ModelSettings, *, path: Path | None) -> None:
+    """Refuse a model that reads features, where videos are read.
+
+    Raises:
+        WeightsError: it does.
+    """
+    if settings.features is not None:
+        raise WeightsError(
+            f"{path}: reads features, not videos; import them with tadkit import features, and use "
+            f"tadkit detect-features FEATURES --head {path}"
+        )
 
 
 def model_settings(checkpoint: Checkpoint) -> ModelSettings:

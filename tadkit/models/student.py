@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Shaped
 from torch import Tensor, nn
 
 from tadkit.config import BackboneSettings, DistillSettings, HeadSettings
@@ -31,10 +31,11 @@ class Student(nn.Module):
         distill: DistillSettings,
         num_classes: int,
         pretrained: bool,
+        in_channels: int = 3,
     ) -> None:
-        """Build the student for ``distill.method``."""
+        """Build the student for ``distill.method``; it reads RGB, or features of ``in_channels``."""
         super().__init__()
-        self.backbone = build_backbone(backbone, in_channels=3, pretrained=pretrained)
+        self.backbone = build_backbone(backbone, in_channels=in_channels, pretrained=pretrained)
         channels = self.backbone.channels
         self.motion = BranchMapping(inputs=channels, outputs=distill.dim) if distill.two_branches else None
         self.appearance = BranchMapping(inputs=channels, outputs=distill.dim)
@@ -46,9 +47,14 @@ class Student(nn.Module):
         return halo_frames(self.backbone)
 
     def forward(
-        self, frames: UInt8[Tensor, "batch frames height width 3"], mask: Bool[Tensor, "batch frames"]
+        self, frames: Shaped[Tensor, "batch frames ..."], mask: Bool[Tensor, "batch frames"]
     ) -> StudentFeatures:
-        """Branch features of a clip, one step for every ``backbone.stride`` frames."""
+        """Branch features of a clip, one step for every ``backbone.stride`` frames.
+
+        Args:
+            frames: uint8 (batch, frames, height, width, 3); or features (batch, steps, channels).
+            mask: false at padding.
+        """
         x = self.backbone(frames, mask)
         steps = step_mask(mask, self.backbone.stride)
         return StudentFeatures(

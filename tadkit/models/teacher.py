@@ -34,7 +34,10 @@ class Teacher(nn.Module):
         pretrained: bool,
         trained_steps: int | None = None,
     ) -> None:
-        """``dim`` is the width of f_T; ``motion_channels`` is 2 for flow and 3 for temporal gradient."""
+        """``dim`` is the width of f_T.
+
+        ``motion_channels`` is 2 for flow, 3 for temporal gradient, and of features as many as their flow stream has.
+        """
         super().__init__()
         self.backbone = build_backbone(backbone, in_channels=motion_channels, pretrained=pretrained)
         self.mapping = BranchMapping(inputs=self.backbone.channels, outputs=dim)
@@ -46,16 +49,17 @@ class Teacher(nn.Module):
         return halo_frames(self.backbone)
 
     def features(
-        self, motion: Float[Tensor, "batch frames channels height width"], mask: Bool[Tensor, "batch frames"]
+        self, motion: Float[Tensor, "batch frames ..."], mask: Bool[Tensor, "batch frames"]
     ) -> Float[Tensor, "batch dim steps"]:
-        """f_T of a clip of flow; flow k belongs to frame k."""
+        """f_T of a clip of flow (batch, frames, channels, height, width); flow k belongs to frame k.
+
+        Or of features (batch, steps, channels).
+        """
         x = self.backbone(motion, mask)
         mapped: Tensor = self.mapping(x, step_mask(mask, self.backbone.stride))
         return mapped
 
-    def forward(
-        self, motion: Float[Tensor, "batch frames channels height width"], mask: Bool[Tensor, "batch frames"]
-    ) -> TeacherOutput:
+    def forward(self, motion: Float[Tensor, "batch frames ..."], mask: Bool[Tensor, "batch frames"]) -> TeacherOutput:
         """Feature and predictions of a clip."""
         feature = self.features(motion, mask)
         return TeacherOutput(feature, self.head(feature, step_mask(mask, self.backbone.stride)))

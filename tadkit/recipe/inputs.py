@@ -49,8 +49,10 @@ class Inputs:
 
     @cached_property
     def flow(self) -> TrackReader:
-        """The flow store, with every training video of the run."""
+        """The flow store, with every training video of the run; or the source's feature store, which has them all."""
         recipe = self.workspace.recipe
+        if recipe.features is not None:
+            return self._opened.enter_context(read_store(self.workspace.flow, kind="features"))
         store = self._store(self.workspace.flow, "flow", what="flow", command="extract-flow")
         expected = {
             item.name: flow_key(item.source_key, recipe.flow, recipe.video) for item in self.workspace.shared.training

@@ -98,7 +98,7 @@ def _key(workspace: Workspace) -> str:
 def _external(workspace: Workspace, row: str) -> dict[str, Any]:
     """What a file of the held-out videos' detections states beside them."""
     external: dict[str, Any] = {"recipe": workspace.recipe.name, "row": row}
-    if row != "teacher" and not workspace.from_features and workspace.video_scores is None:
+    if row != "teacher" and not workspace.recipe.head_alone and workspace.video_scores is None:
         points = load_checkpoint(workspace.detector(row), kind="detector").operating_points
         external |= {"operating_points": dict(points)} if points else {}
     return external
@@ -114,7 +114,7 @@ def _rows_of_report(path: Path, key: str) -> list[Row] | None:
 
 
 def _found(workspace: Workspace, row: str, device: str) -> dict[str, list[Detection]]:
-    if workspace.from_features:
+    if workspace.recipe.head_alone:
         return _by_head(workspace, device)
     return _by_teacher(workspace) if row == "teacher" else found_by_detector(workspace, row, device)
 

@@ -26,13 +26,15 @@ class RunResult:
         folder: the run folder.
         stages: name of each stage and ``done`` or ``up to date``.
         rows: figures on the held-out videos, if all stages ran and videos are held out.
-        detector: the recipe's detector, if all stages ran and it reads videos.
+        detector: the recipe's detector, if all stages ran and it has one.
+        features: the feature store that the detector reads its stream of; None if it reads videos.
     """
 
     folder: Path
     stages: list[tuple[str, str]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     detector: Path | None = None
+    features: Path | None = None
 
 
 def run(
@@ -74,6 +76,7 @@ def run(
                 result.stages.append((stage.name, DONE if stage.run() else UP_TO_DATE))
         if only is None and workspace.held_out:
             result.rows = judged(workspace, resources.first_device)
-    if only is None and not workspace.from_features:
+    if only is None and not workspace.recipe.head_alone:
+        result.features = None if workspace.recipe.features is None else workspace.features_source
         result.detector = workspace.detector(recipe.distill.method)
     return result

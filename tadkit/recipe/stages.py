@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config import View
+from tadkit.config import ModelSettings, View
 from tadkit.errors import StoreError, WeightsError
+from tadkit.extraction.clips import Source, StoredFeatures, VideoFile
 from tadkit.extraction.extract_features import extract_features_of
 from tadkit.extraction.extract_flow import extract_flow_of
 from tadkit.extraction.results import ExtractionResult
@@ -21,6 +23,8 @@ from tadkit.recipe.train_on_features import train_on_features
 from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
 from tadkit.runtime import torch_device
+from tadkit.store import read_store
+from tadkit.store.streams import FeatureStream
 from tadkit.views import views_of
 
 _MUCH_CLIPPED = 0.01
@@ -70,9 +74,9 @@ class Resources:
 
 
 def stages_of(workspace: Workspace, resources: Resources) -> list[Stage]:
-    """The stages of a recipe, in order; a source of features needs only a head."""
+    """The stages of a recipe, in order; features need no flow, and without streams only a head."""
     device, progress = torch_device(resources.first_device), resources.progress
-    if workspace.from_features:
+    if workspace.recipe.head_alone:
         return [
             Stage(
                 "train-head",
@@ -80,8 +84,9 @@ def stages_of(workspace: Workspace, resources: Resources) -> list[Stage]:
                 partial(train_on_features, workspace, device=device, progress=progress),
             )
         ]
+    flow = Stage("extract-flow", "extract-flow", partial(_flow, workspace, resources))
     stages = [
-        Stage("extract-flow", "extract-flow", partial(_flow, workspace, resources)),
+        *([flow] if workspace.recipe.features is None else []),
         Stage("train-teacher", "train-teacher", partial(train_teacher, workspace, device=device, progress=progress)),
         Stage(
             "extract-flow",
@@ -169,20 +174,32 @@ def _features(workspace: Workspace, row: str, resources: Resources) -> bool:
         checkpoint = load_checkpoint(inputs.student(row), kind="student")
     settings, student = build_student(checkpoint)
     did = False
-    for items, views in _needed_by_heads(workspace, row):
-        did |= _did_something(
-            extract_features_of(
-                {item.name: item.path for item in items},
-                workspace.features(row),
-                student=student,
-                video=settings.video,
-                checkpoint=checkpoint,
-                views=views,
-                device=resources.first_device,
-                progress=resources.progress,
+    with _sources(workspace, settings) as source_of:
+        for items, views in _needed_by_heads(workspace, row):
+            did |= _did_something(
+                extract_features_of(
+                    {item.name: source_of(item) for item in items},
+                    workspace.features(row),
+                    student=student,
+                    video=settings.video,
+                    checkpoint=checkpoint,
+                    views=views,
+                    device=resources.first_device,
+                    progress=resources.progress,
+                )
             )
-        )
     return did
+
+
+@contextmanager
+def _sources(workspace: Workspace, settings: ModelSettings) -> Iterator[Callable[[Item], Source]]:
+    """What a student reads of a video: the file, or its stream of the feature store."""
+    if settings.features is None:
+        yield lambda item: VideoFile(item.path, settings.video)
+        return
+    with read_store(workspace.features_source, kind="features") as store:
+        stream = FeatureStream(store, settings.features.rgb)
+        yield lambda item: StoredFeatures(stream, item.name)
 
 
 def _needed(workspace: Workspace, views: Sequence[View]) -> list[tuple[tuple[Item, ...], tuple[View, ...]]]:

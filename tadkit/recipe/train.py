@@ -28,11 +28,21 @@ from tadkit.models.heads import Head
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
 from tadkit.recipe.operating_points import operating_points, points_key
+from tadkit.recipe.streams import median_step_s
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks
+from tadkit.store.streams import FeatureStream
 from tadkit.timeline import Timeline
 from tadkit.training import TrainedWeights, fit
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache
+from tadkit.training.batches import (
+    FeatureBatches,
+    FlowBatches,
+    FrameBatches,
+    FrameCache,
+    StreamBatches,
+    TaughtBatches,
+    WindowBatches,
+)
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
 
 
@@ -43,11 +53,18 @@ def stage_folder(workspace: Workspace, name: str) -> Path:
     return folder
 
 
-def _frame_plan(workspace: Workspace, videos: list[TrainingVideo], train: TrainSettings, *, stride: int) -> WindowPlan:
-    """Windows of frames; ``stride`` frames are one feature step."""
-    recipe = workspace.recipe
-    steps, align = window_steps(recipe.head, train, step_s=stride / recipe.video.rate_hz)
+def _frame_plan(workspace: Workspace, store: VideoTracks, train: TrainSettings, *, stride: int) -> WindowPlan:
+    """Windows of the frames that ``store`` has stamps of; ``stride`` frames are one feature step."""
+    videos = training_videos(workspace, store, stride=stride)
+    steps, align = window_steps(workspace.recipe.head, train, step_s=_step_s(workspace, store, stride=stride))
     return WindowPlan(videos, train, window_frames=steps * stride, align_frames=align * stride)
+
+
+def _step_s(workspace: Workspace, store: VideoTracks, *, stride: int) -> float:
+    """Seconds from one feature step to the next: of videos by the rate of their frames, of features as stored."""
+    if workspace.recipe.features is not None:
+        return median_step_s(store, [item.name for item in workspace.training])
+    return stride / workspace.recipe.video.rate_hz
 
 
 def training_videos(workspace: Workspace, store: VideoTracks, *, stride: int) -> list[TrainingVideo]:
@@ -71,13 +88,12 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         flow, key = inputs.flow, inputs.teacher_key
         if is_up_to_date(workspace.teacher, kind="teacher", key=key):
             return False
-        videos = training_videos(workspace, flow, stride=stride)
-        plan = _frame_plan(workspace, videos, train, stride=stride)
+        plan = _frame_plan(workspace, flow, train, stride=stride)
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         trained = fit(
             TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps)),
-            FlowBatches(plan, stride=stride, flow=flow),
+            _motion_batches(plan, flow, settings),
             train,
             folder=stage_folder(workspace, "train-teacher"),
             key=key,
@@ -98,6 +114,13 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
     return True
 
 
+def _motion_batches(plan: WindowPlan, flow: TrackReader, settings: ModelSettings) -> WindowBatches:
+    """Windows of what the teacher reads: flow, or its stream of stored features."""
+    if settings.features is not None:
+        return StreamBatches(plan, stream=FeatureStream(flow, settings.features.flow), name="flow")
+    return FlowBatches(plan, stride=settings.teacher_backbone.stride, flow=flow)
+
+
 def distill(workspace: Workspace, row: str, *, device: torch.device, progress: Progress) -> bool:
     """Train the RGB student of ``row``; returns False if it was up to date.
 
@@ -111,7 +134,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         flow, key = inputs.flow, inputs.student_key(row)
         if is_up_to_date(workspace.student(row), kind="student", key=key):
             return False
-        batches = _frame_batches(workspace, recipe, flow, inputs.teacher_outputs if settings.distill.taught else None)
+        batches = _rgb_batches(workspace, recipe, flow, inputs.teacher_outputs if settings.distill.taught else None)
         steps = batches.plan.window_frames // batches.stride
         torch.manual_seed(train.seed)
         trained = fit(
@@ -148,17 +171,28 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
     return True
 
 
-def _frame_batches(workspace: Workspace, recipe: Recipe, flow: TrackReader, tracks: TrackReader | None) -> FrameBatches:
+def _rgb_batches(workspace: Workspace, recipe: Recipe, flow: TrackReader, tracks: TrackReader | None) -> TaughtBatches:
+    """Windows of what the student reads: frames, or its stream of stored features."""
     train, stride = recipe.train.student, recipe.backbone.stride
-    videos = training_videos(workspace, flow, stride=stride)
+    plan = _frame_plan(workspace, flow, train, stride=stride)
+    teacher_head = _teacher_head(workspace) if tracks is not None else None
+    if recipe.features is not None:
+        return StreamBatches(
+            plan,
+            stream=FeatureStream(flow, recipe.features.rgb),
+            name="frames",
+            teacher_outputs=tracks,
+            strides=recipe.head.strides,
+            teacher_head=teacher_head,
+        )
     return FrameBatches(
-        _frame_plan(workspace, videos, train, stride=stride),
+        plan,
         stride=stride,
         cache=FrameCache(recipe.video, limit_bytes=train.cache_mb << 20),
         paths={item.name: item.path for item in workspace.training},
         teacher_outputs=tracks,
         strides=recipe.head.strides,
-        teacher_head=_teacher_head(workspace) if tracks is not None else None,
+        teacher_head=teacher_head,
     )
 
 
@@ -238,7 +272,8 @@ def _trained_head(
     """Fusion and joint head trained on the features, and the steps of their windows."""
     recipe = workspace.of_row(row)
     settings, train = recipe.model_settings, recipe.train.head
-    window, align = window_steps(recipe.detector_head, train, step_s=recipe.backbone.stride / recipe.video.rate_hz)
+    step_s = _step_s(workspace, features, stride=recipe.backbone.stride)
+    window, align = window_steps(recipe.detector_head, train, step_s=step_s)
     videos = training_videos(workspace, features, stride=1)
     plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
     tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)

@@ -8,17 +8,16 @@ from jaxtyping import Shaped
 
 from tadkit.config import TrainSettings
 from tadkit.distill import JointHeadObjective
-from tadkit.errors import StoreError
 from tadkit.keys import features_head_key
 from tadkit.models.fusion import JointHead
 from tadkit.models.head_file import save_head
 from tadkit.models.heads import head_labels
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import is_up_to_date
+from tadkit.recipe.streams import equal_channels, median_step_s
 from tadkit.recipe.train import stage_folder, training_videos
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, read_store
-from tadkit.timeline import Timeline
 from tadkit.training import fit
 from tadkit.training.batches import FeatureBatches
 from tadkit.training.windows import WindowPlan, window_steps
@@ -59,7 +58,8 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
         )
         if is_up_to_date(path, kind="head", key=key):
             return False
-        channels = _channels(store, [item.name for item in workspace.items])
+        names = [item.name for item in workspace.items]
+        channels = equal_channels(store.feature_channels, names, where=str(store.path))
         plan = _features_plan(workspace, store, train)
         torch.manual_seed(train.seed)
         model = JointHead(
@@ -82,9 +82,9 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
         )
     model.head.load_state_dict({name.removeprefix("model.head."): value for name, value in trained.tensors.items()})
     parts = {"training_videos": workspace.training, "held_out_videos": workspace.held_out}
-    names = {part: [item.name for item in items] for part, items in parts.items()}
+    split = {part: [item.name for item in items] for part, items in parts.items()}
     labels = head_labels(recipe.detector_head, recipe.labels)
-    provenance = {"key": key, "recipe": recipe.name, **names, "trained": trained.provenance}
+    provenance = {"key": key, "recipe": recipe.name, **split, "trained": trained.provenance}
     save_head(path, model.head, labels=labels, provenance=provenance)
     return True
 
@@ -92,17 +92,6 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
 def _features_plan(workspace: Workspace, store: TrackReader, train: TrainSettings) -> WindowPlan:
     """Windows of feature steps over the training videos."""
     videos = training_videos(workspace, store, stride=1)
-    step_s = float(np.median([Timeline(store.stamps_s(item.name)).step_s for item in workspace.training]))
+    step_s = median_step_s(store, [item.name for item in workspace.training])
     window, align = window_steps(workspace.recipe.detector_head, train, step_s=step_s)
     return WindowPlan(videos, train, window_frames=window, align_frames=align)
-
-
-def _channels(store: TrackReader, videos: list[str]) -> int:
-    found = {video: store.feature_channels(video) for video in videos}
-    counts = sorted(set(found.values()))
-    if len(counts) > 1:
-        names = [next(video for video, channels in found.items() if channels == count) for count in counts[:2]]
-        raise StoreError(
-            f"{store.path}: '{names[0]}' has {counts[0]} channels and '{names[1]}' {counts[1]}; import them together"
-        )
-    return counts[0]

@@ -13,7 +13,16 @@ from typing import assert_never
 
 import numpy as np
 
-from tadkit.config import ComposeSource, FeaturesSource, FilesSource, Recipe, Source, SplitSettings, SynthSource
+from tadkit.config import (
+    ComposeSource,
+    FeaturesSource,
+    FilesSource,
+    MadeUpFeaturesSource,
+    Recipe,
+    Source,
+    SplitSettings,
+    SynthSource,
+)
 from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.files import digest_of
 from tadkit.progress import Progress
@@ -21,23 +30,28 @@ from tadkit.records import VideoRecord, check_subset, read_dataset
 from tadkit.store import read_store
 from tadkit.synth import write_dataset as write_synth
 from tadkit.synth.compose import compose_streams
+from tadkit.synth.feature_tracks import write_feature_tracks
 from tadkit.video.digests import source_key
 from tadkit.video.discovery import find_video
 
 
 @dataclass(frozen=True)
 class Item:
-    """One annotated video of a recipe; ``path`` is its file, or the feature store that replaces it."""
+    """One annotated video of a recipe; ``path`` is its file, or the feature store that replaces it.
+
+    ``stored_key`` is the key of its features in that store, where teacher and student read them.
+    """
 
     name: str
     path: Path
     record: VideoRecord
     held_out: bool
+    stored_key: str = ""
 
     @property
     def source_key(self) -> str:
-        """What results depend on: digest of the video file, and how it is read."""
-        return source_key(self.path)
+        """What results depend on: digest of the video file, and how it is read; or the key of its features."""
+        return self.stored_key or source_key(self.path)
 
     @property
     def truth_digest(self) -> str:
@@ -132,6 +146,9 @@ def _videos_of(
             annotations, store = _annotations_of(source, base=base), expanded(source.features, base=base)
             records = _of_split(annotations, split, progress)
             return [(record, store) for record in _with_features(records, annotations, store, progress)]
+        case MadeUpFeaturesSource():
+            annotations, store = write_feature_tracks(folder, source, progress=progress)
+            return [(record, store) for record in _of_split(annotations, split, progress)]
         case SynthSource():
             annotations, videos = write_synth(folder, source, progress=progress), folder / "videos"
         case ComposeSource():

@@ -11,17 +11,18 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tadkit.config import FeaturesSource, Recipe, View
-from tadkit.errors import AnnotationError, StoreError
+from tadkit.config import Recipe, View
+from tadkit.errors import AnnotationError, SettingsError, StoreError
 from tadkit.files import canonical_json
 from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
 from tadkit.recipe.cross_fit import groups_of
+from tadkit.recipe.streams import with_streams
 from tadkit.recipe.videos import Item, expanded, videos_of
 from tadkit.views import views_of
 
 FEATURES = "features"
-"""The one row of a recipe of features: its head."""
+"""The one row of a recipe of features without streams for teacher and student: its head."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class Workspace:
 
     @property
     def flow(self) -> Path:
-        """Flow store."""
-        return self.shared.folder / "flow.h5"
+        """Flow store; with streams of features, the feature store of the source."""
+        return self.features_source if self.recipe.features is not None else self.shared.folder / "flow.h5"
 
     @property
     def teacher(self) -> Path:
@@ -119,14 +120,8 @@ class Workspace:
         return self.folder / "detections" / "annotations.json"
 
     @property
-    def from_features(self) -> bool:
-        """Whether the source has features instead of videos, so that only a head is trained."""
-        return isinstance(self.recipe.sources[0], FeaturesSource)
-
-    @property
     def features_source(self) -> Path:
         """Feature store of the source."""
-        assert self.from_features
         return self.items[0].path
 
     @property
@@ -151,17 +146,17 @@ class Workspace:
     @property
     def rows(self) -> tuple[str, ...]:
         """Rows of the final table."""
-        return (FEATURES,) if self.from_features else self.recipe.compare
+        return (FEATURES,) if self.recipe.head_alone else self.recipe.compare
 
     def model(self, row: str) -> Path:
         """Checkpoint that a row of the final table evaluates."""
-        if self.from_features:
+        if self.recipe.head_alone:
             return self.features_head
         return self.teacher if row == "teacher" else self.detector(row)
 
     def judged_store(self, row: str) -> Path:
         """Store of what a row's model reads from, or has predicted for, the held-out videos."""
-        if self.from_features:
+        if self.recipe.head_alone:
             return self.features_source
         return self.teacher_outputs if row == "teacher" else self.features(row)
 
@@ -274,6 +269,7 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
 
     Raises:
         SettingsError: an environment variable is not set, or no video is left to train on.
+        StoreError: a feature store lacks the streams that the recipe names.
         AnnotationError: annotations or scores of videos are missing, or two sources share a video name.
         VideoError: a video of the annotations is missing.
     """
@@ -283,4 +279,8 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
     scores = None if recipe.video_scores is None else expanded(recipe.video_scores, base=base)
     if scores is not None and not scores.is_file():
         raise AnnotationError(f"{scores}: no such file; video_scores names it, relative to the recipe")
+    if recipe.stream_source is not None:
+        recipe, items = with_streams(recipe, items)
+    elif recipe.features is not None:
+        raise SettingsError("features: a run fills this section in; give sources.rgb and sources.flow instead")
     return Workspace(recipe, folder, items, scores)

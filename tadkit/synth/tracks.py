@@ -46,7 +46,7 @@ def make_track(seed: int, steps: int, channels: int, classes: int) -> Track:
     random = np.random.default_rng(seed)
     codes = np.random.default_rng((_CODES_SEED, channels)).normal(size=(classes + 2, channels))
     codes *= np.sqrt(channels) / np.linalg.norm(codes, axis=1, keepdims=True)
-    segments = _segments(random, steps)
+    segments = draw_segments(random, steps)
     labels = random.integers(0, classes, len(segments))
     step = np.arange(steps)
     features = random.normal(0, _NOISE, (steps, channels))
@@ -57,7 +57,7 @@ def make_track(seed: int, steps: int, channels: int, classes: int) -> Track:
     return Track(features.astype(np.float32), segments, labels.astype(np.int64))
 
 
-def _segments(random: np.random.Generator, steps: int) -> Float64[np.ndarray, "actions 2"]:
+def draw_segments(random: np.random.Generator, steps: int) -> Float64[np.ndarray, "actions 2"]:
     """Actions from left to right with gaps of 2 to 12 steps, as many as fit."""
     longest = max(_SHORTEST_STEPS + 1, min(_LONGEST_STEPS, steps / 3))
     found: list[tuple[float, float]] = []

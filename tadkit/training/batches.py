@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from tadkit.flow.codec import read_flow
 from tadkit.models.backbones import step_mask
 from tadkit.models.heads import Head, HeadPredictions
 from tadkit.store import TrackReader, VideoTracks
+from tadkit.store.streams import FeatureStream
 from tadkit.training.windows import TrainingVideo, Window, WindowPlan, window_truth
 from tadkit.video import open_sampled
 from tadkit.views import view_frames, view_motion
@@ -112,43 +114,32 @@ class FrameCache:
         return self.videos[path][start:stop]
 
 
-class FrameBatches(WindowBatches):
-    """Windows of RGB for the student, with the teacher's cached outputs if ``teacher_outputs`` is given."""
+class TaughtBatches(WindowBatches):
+    """Windows for the student, with the teacher's cached outputs if ``teacher_outputs`` is given."""
 
     def __init__(
         self,
         plan: WindowPlan,
         *,
         stride: int,
-        cache: FrameCache,
-        paths: Mapping[str, Path],
         teacher_outputs: TrackReader | None,
         strides: Sequence[int],
         teacher_head: Head | None = None,
     ) -> None:
-        """Read frames through ``cache``.
+        """Read the teacher's outputs.
 
         Args:
             plan: the windows of every step.
             stride: frames per feature step.
-            cache: decoded frames.
-            paths: video files by name.
             teacher_outputs: the teacher's cached outputs; None for students that are trained without them.
             strides: feature steps from one step to the next, for each level of the teacher's predictions in the
                 tracks; none if the tracks hold the feature alone.
             teacher_head: predicts from the teacher's feature if the tracks hold no predictions.
         """
         super().__init__(plan, stride=stride)
-        self.cache = cache
-        self.paths = paths
         self.teacher_outputs = teacher_outputs
         self.strides = tuple(strides)
         self.teacher_head = None if teacher_head is None else teacher_head.eval().cpu()
-
-    def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
-        """``frames`` uint8 (frames, height, width, 3)."""
-        frames = self.cache.read(self.paths[video.name], window.start, window.stop)
-        return {"frames": pad_time(_viewed(frames, window.view), self.plan.window_frames)}
 
     def teacher(self, windows: Sequence[Window]) -> TeacherTargets | None:
         """f_T and y_T of the windows, in their views."""
@@ -181,6 +172,57 @@ class FrameBatches(WindowBatches):
         values = tracks.read(name, f"{window.view}/{track}", first // scale, -(-last // scale))
         length = self.plan.window_frames // self.stride // scale
         return pad_time(torch.from_numpy(values).float(), length), torch.arange(length) < len(values)
+
+
+class FrameBatches(TaughtBatches):
+    """Windows of RGB."""
+
+    def __init__(
+        self,
+        plan: WindowPlan,
+        *,
+        stride: int,
+        cache: FrameCache,
+        paths: Mapping[str, Path],
+        teacher_outputs: TrackReader | None,
+        strides: Sequence[int],
+        teacher_head: Head | None = None,
+    ) -> None:
+        """Read frames through ``cache`` from the files ``paths``, by name; the rest is as in the base class."""
+        super().__init__(
+            plan, stride=stride, teacher_outputs=teacher_outputs, strides=strides, teacher_head=teacher_head
+        )
+        self.cache = cache
+        self.paths = paths
+
+    def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
+        """``frames`` uint8 (frames, height, width, 3)."""
+        frames = self.cache.read(self.paths[video.name], window.start, window.stop)
+        return {"frames": pad_time(_viewed(frames, window.view), self.plan.window_frames)}
+
+
+class StreamBatches(TaughtBatches):
+    """Windows of one stream of stored features, in place of frames or flow; the plan counts their steps as frames."""
+
+    def __init__(
+        self,
+        plan: WindowPlan,
+        *,
+        stream: FeatureStream,
+        name: Literal["frames", "flow"],
+        teacher_outputs: TrackReader | None = None,
+        strides: Sequence[int] = (),
+        teacher_head: Head | None = None,
+    ) -> None:
+        """``name`` is what the objective reads; the rest is as in the base class."""
+        super().__init__(plan, stride=1, teacher_outputs=teacher_outputs, strides=strides, teacher_head=teacher_head)
+        self.stream = stream
+        self.name = name
+
+    def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
+        """The stream (steps, channels)."""
+        steps = torch.from_numpy(self.stream.read(video.name, window.start, window.stop))
+        return {self.name: pad_time(steps, self.plan.window_frames)}
 
 
 class FeatureBatches(WindowBatches):

@@ -126,7 +126,9 @@ def _print_detections(
     epilog=example("tadkit detect-features features.h5 --head head.safetensors --out dets.json"),
 )
 @click.argument("features", type=PATH)
-@click.option("--head", type=PATH, metavar="PATH", required=True, help="Head file, trained on features or imported.")
+@click.option(
+    "--head", type=PATH, metavar="PATH", required=True, help="Head or detector, trained on features or imported."
+)
 @click.option(
     "-o",
     "--out",
@@ -143,23 +145,23 @@ def detect_features(
 ) -> None:
     """Find actions in the videos of FEATURES, a store of tadkit import features.
 
-    The head comes from tadkit run with a recipe of features, or from tadkit import head. --set changes settings under
-    decode.
+    The head or detector comes from tadkit run with a recipe of features, or from tadkit import head. A detector reads
+    the RGB stream alone. --set changes settings under decode, of a detector its own.
     """
-    from tadkit.config.loading import load_sections
+    from tadkit.config.loading import load_sections, parse_overrides
     from tadkit.detection.detections import written_suffix
 
     if str(out) != "-":
         refuse_output(out, features, head, video_scores)
         written_suffix(out)
-    decoding = load_sections(overrides, "decode")["decode"]
+    load_sections(overrides, "decode")
     from tadkit.detection.detect_features import detect_features as run_detect_features
 
     with TerminalProgress() as progress:
         found = run_detect_features(
             features,
             head=head,
-            decoding=decoding,
+            decoding=parse_overrides(overrides).get("decode", {}),
             device=device,
             progress=progress,
             video_scores=video_scores,

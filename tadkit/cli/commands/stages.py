@@ -69,7 +69,11 @@ def _print_result(result: RunResult) -> None:
         print_table(headings, [_cells(row) for row in result.rows], right=headings[1:])
     print_line(f"written to {result.folder}")
     if result.detector is not None:
-        print_line(f"try it: tadkit detect VIDEO --model {shlex.quote(str(result.detector))} --out dets.json")
+        model = shlex.quote(str(result.detector))
+        reads = f"detect VIDEO --model {model}"
+        if result.features is not None:
+            reads = f"detect-features {shlex.quote(str(result.features))} --head {model}"
+        print_line(f"try it: tadkit {reads} --out dets.json")
 
 
 def _cells(row: Row) -> list[str]:

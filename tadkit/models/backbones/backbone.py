@@ -45,7 +45,8 @@ class Backbone(nn.Module, ABC):
         """Features of ceil(frames / stride) steps.
 
         Args:
-            inputs: what was decoded or extracted, not scaled yet: see :meth:`prepare`.
+            inputs: what was decoded or extracted, not scaled yet: see :meth:`prepare`. For nets that read features,
+                their steps (batch, steps, channels).
             mask: false at padding, which does not reach the features of real frames. Steps of padding are zero.
         """
 

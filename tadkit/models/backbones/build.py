@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from tadkit.config import BackboneSettings, TemporalShiftSettings, TsmResnetSettings
+from tadkit.config import BackboneSettings, TemporalEncoderSettings, TemporalShiftSettings, TsmResnetSettings
 from tadkit.models.backbones.backbone import Backbone
+from tadkit.models.backbones.temporal_encoder import TemporalEncoder
 from tadkit.models.backbones.temporal_shift import TemporalShiftBackbone
 from tadkit.models.backbones.tsm_resnet import TsmResnet
 
@@ -15,7 +16,7 @@ def build_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: 
 
     Args:
         settings: of one kind of backbone.
-        in_channels: 3 for RGB and temporal gradient, 2 for flow.
+        in_channels: 3 for RGB and temporal gradient, 2 for flow; of features as many as a stream has.
         pretrained: load the published weights; a checkpoint's own weights need none.
 
     Raises:
@@ -27,5 +28,7 @@ def build_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: 
             return TemporalShiftBackbone(settings, in_channels=in_channels, pretrained=pretrained)
         case TsmResnetSettings():
             return TsmResnet(settings, in_channels=in_channels, pretrained=pretrained)
+        case TemporalEncoderSettings():
+            return TemporalEncoder(settings, in_channels=in_channels)
         case _:
             assert_never(settings)

@@ -1,0 +1,63 @@
+"""The streams of a recipe's features: found in the store, and their widths kept with the model's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tadkit.config import FeatureStreams, Recipe
+from tadkit.errors import SettingsError, StoreError
+from tadkit.recipe.videos import Item
+from tadkit.store import VideoTracks, read_store
+from tadkit.store.streams import FeatureStream
+from tadkit.timeline import Timeline
+
+
+def with_streams(recipe: Recipe, items: tuple[Item, ...]) -> tuple[Recipe, tuple[Item, ...]]:
+    """A recipe with the widths of its streams, and its videos with the keys of their features.
+
+    Raises:
+        StoreError: a video lacks a stream, or has another number of channels than the others.
+        SettingsError: the recipe states other widths.
+    """
+    source = recipe.stream_source
+    assert source is not None
+    assert source.rgb is not None
+    assert source.flow is not None
+    names = [item.name for item in items]
+    with read_store(items[0].path, kind="features") as store:
+        where = str(store.path)
+        found = FeatureStreams(
+            rgb=source.rgb,
+            flow=source.flow,
+            rgb_channels=equal_channels(FeatureStream(store, source.rgb).channels, names, where=where),
+            flow_channels=equal_channels(FeatureStream(store, source.flow).channels, names, where=where),
+            channels=equal_channels(store.feature_channels, names, where=where),
+        )
+        items = tuple(replace(item, stored_key=store.key(item.name)) for item in items)
+    if recipe.features not in (None, found):
+        raise SettingsError(f"features: a run fills this section in, and {where} has others; leave it out")
+    return recipe.model_copy(update={"features": found}), items
+
+
+def equal_channels(channels_of: Callable[[str], int], videos: Sequence[str], *, where: str) -> int:
+    """The number of channels that all videos have.
+
+    Raises:
+        StoreError: they differ.
+    """
+    found = {video: channels_of(video) for video in videos}
+    counts = sorted(set(found.values()))
+    if len(counts) > 1:
+        names = [next(video for video, channels in found.items() if channels == count) for count in counts[:2]]
+        raise StoreError(
+            f"{where}: '{names[0]}' has {counts[0]} channels and '{names[1]}' {counts[1]}; import them together"
+        )
+    return counts[0]
+
+
+def median_step_s(store: VideoTracks, videos: Sequence[str]) -> float:
+    """Seconds from one step of the features to the next: the median over the videos."""
+    return float(np.median([Timeline(store.stamps_s(video)).step_s for video in videos]))
