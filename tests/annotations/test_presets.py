@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tadkit.config.loading import load_recipe
 from tadkit.interop.import_features import import_features
 from tadkit.progress import Quiet
 from tadkit.recipe.run import DONE, run
-from tadkit.records import Annotation, Dataset, VideoRecord, read_dataset, write_dataset
+from tadkit.records import Annotation, Dataset, VideoRecord, read_dataset, read_detections, write_dataset
 from tadkit.video import write_video
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -109,6 +110,48 @@ def test_a_recipe_of_features_runs_unchanged_but_for_its_size(tmp_path, monkeypa
     assert recipe.labels == known.labels
 
 
+@pytest.mark.slow  # the nets have their published width
+def test_a_recipe_that_distils_from_features_runs_unchanged_but_for_its_epochs(tmp_path, monkeypatch, tadkit):
+    """On short videos in the form of the published features; the detector then reads their RGB half alone."""
+    known = preset("thumos14")
+    stand_in(tmp_path / "data", known)
+    annotations, rng = tmp_path / "data" / "annotations.json", np.random.default_rng(0)
+    for folder in ("i3d_features", "rgb"):
+        (tmp_path / folder).mkdir()
+    for name in read_dataset(annotations).videos:
+        both = rng.normal(size=(19, 2048)).astype(np.float32)
+        np.save(tmp_path / "i3d_features" / f"{name}.npy", both)
+        np.save(tmp_path / "rgb" / f"{name}.npy", both[:, :1024])
+    stores = {"i3d_features": tmp_path / "data" / "features.h5", "rgb": tmp_path / "rgb.h5"}
+    for folder, store in stores.items():
+        words = ("--annotations", annotations, "--stride", "4", "--clip-frames", "16", "--fps", "30")
+        assert tadkit("import", "features", tmp_path / folder, "--out", store, *words).code == 0
+    monkeypatch.setenv("TADKIT_THUMOS14", str(tmp_path / "data"))
+    epochs = [word for stage in ("teacher", "student", "head") for word in ("--set", f"train.{stage}.epochs=1")]
+    recipe = EXAMPLES / "thumos14-distill-features.toml"
+    told = tadkit("run", recipe, *epochs, "--set", f"out={tmp_path / 'runs'}", "--json")
+    result = json.loads(told.out)
+    assert [row["name"] for row in result["rows"]] == ["teacher", "rgb", "direct", "decomposed"]
+    assert all(set(row["per_class"]) == {known.labels[0], known.labels[-1]} for row in result["rows"])
+    head, out = Path(result["folder"]) / "detector-decomposed.safetensors", tmp_path / "dets.json"
+    assert tadkit("detect-features", stores["rgb"], "--head", head, "--out", out).code == 0
+    judged = read_detections(Path(result["folder"]) / "detections" / "decomposed.json")
+    assert {name: read_detections(out)[name] for name in judged} == judged
+    told = tadkit("evaluate", out, annotations, "--subset", "testing", "--tiou", "0.3:0.1:0.7", "--json")
+    (own,) = (row for row in result["rows"] if row["name"] == "decomposed")
+    assert json.loads(told.out)["average_map"] == pytest.approx(own["average_map"])
+
+
+def test_a_recipe_that_distils_from_features_has_the_settings_of_that_which_does_not():
+    ours, plain = (
+        load_recipe(EXAMPLES / f"{name}.toml") for name in ("thumos14-distill-features", "thumos14-features")
+    )
+    assert (ours.labels, ours.head, ours.decode, ours.split) == (plain.labels, plain.head, plain.decode, plain.split)
+    unchanged = {"views", "colour_jitter", "groups", "cross_fit"}
+    for stage in (ours.train.teacher, ours.train.student, ours.train.head):
+        assert stage.model_dump(exclude=unchanged) == plain.train.head.model_dump(exclude=unchanged)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_recipe_and_preset_say_the_same(name):
     recipe, known = load_recipe(EXAMPLES / f"{name}.toml"), preset(name)
@@ -126,7 +169,7 @@ def test_a_stand_in_is_right_but_for_its_counts(name, tmp_path):
     assert {finding.what for finding in result.findings} == {"counts"}
 
 
-@pytest.mark.parametrize("name", [*NAMES, "thumos14-features"])
+@pytest.mark.parametrize("name", [*NAMES, "thumos14-features", "thumos14-distill-features"])
 def test_commands_in_a_recipe_parse(name, parse):
     text = (EXAMPLES / f"{name}.toml").read_text().replace("\\\n#", "")
     commands = re.findall(r"^#\s+tadkit (.*)$", text, re.MULTILINE)

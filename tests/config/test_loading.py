@@ -97,8 +97,14 @@ def test_settings_that_contradict_one_another_are_told():
             "joint_head.kind=[1]",
             "joint_head.kind: must be one of 'actionformer', 'tridet', 'temporal-maxer', 'tadtr', 'bmn', 'tags'",
         ),
-        ("sources.0.kind=3", "sources.0.kind: must be one of 'files', 'features', 'synth', 'compose', got 3"),
-        ("sources=[{}]", "sources.0.kind: is missing; one of 'files', 'features', 'synth', 'compose'"),
+        (
+            "sources.0.kind=3",
+            "sources.0.kind: must be one of 'files', 'features', 'made-up-features', 'synth', 'compose', got 3",
+        ),
+        (
+            "sources=[{}]",
+            "sources.0.kind: is missing; one of 'files', 'features', 'made-up-features', 'synth', 'compose'",
+        ),
         ("split.kind=some", "split.kind: must be 'folds', 'subset', 'group' or 'all', got 'some'"),
     ],
 )

@@ -1,0 +1,237 @@
+"""Teacher and student are trained on the flow and RGB halves of features; the detector reads the RGB half alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tadkit.checkpoint import load_checkpoint
+from tadkit.config.loading import parse_recipe
+from tadkit.detection.detect_features import detect_features
+from tadkit.errors import SettingsError, StoreError, WeightsError
+from tadkit.progress import Quiet
+from tadkit.recipe.run import DONE, UP_TO_DATE, RunResult, run
+from tadkit.records import read_detections
+from tadkit.store import open_store, read_store
+
+MADE_UP = """
+name = "mine"
+labels = ["box", "ball", "push", "pull", "open", "close"]
+compare = ["teacher", "rgb", "decomposed"]
+[[sources]]
+kind = "made-up-features"
+training_videos = 4
+test_videos = 2
+[split]
+kind = "subset"
+held_out = ["testing"]
+[teacher_backbone]
+width = 16
+[backbone]
+width = 16
+[distill]
+dim = 16
+[head]
+dim = 16
+levels = 3
+attention_heads = 2
+stem_layers = 0
+head_layers = 1
+[train.teacher]
+epochs = 1
+window_s = 8.0
+[train.student]
+epochs = 1
+window_s = 8.0
+[train.head]
+epochs = 1
+window_s = 8.0
+[evaluation]
+tiou = [0.3]
+"""
+STORED = MADE_UP.replace(
+    'kind = "made-up-features"\ntraining_videos = 4\ntest_videos = 2\n',
+    'kind = "features"\nannotations = "annotations.json"\nfeatures = "features.h5"\nrgb = "0:32"\nflow = "32:64"\n',
+)
+
+
+def ran(folder: Path, *overrides: str, text: str = MADE_UP) -> RunResult:
+    recipe = parse_recipe(text, name="mine", overrides=overrides)
+    return run(recipe, base=folder, device="cpu", progress=Quiet())
+
+
+def store_with(path: Path, source: Path, tracks: Mapping[str, slice]) -> Path:
+    """A copy of the RGB and flow features of a store, with these channels of both in each track."""
+    with read_store(source, kind="features") as old, open_store(path, kind="features", settings=old.settings) as new:
+        for video in old.videos():
+            known = {"key": old.key(video), "stamps_s": old.stamps_s(video), "attributes": old.attributes(video)}
+            with new.video(video, **known) as entry:
+                for track, channels in tracks.items():
+                    entry.append(f"original/{track}", old.features(video)[:, channels])
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return ran(tmp_path_factory.mktemp("made-up"))
+
+
+def test_the_stages_are_those_of_videos_but_for_flow_and_are_done_once(finished: RunResult) -> None:
+    names = [name for name, _ in finished.stages]
+    assert names[:2] == ["train-teacher", "teacher's features"]
+    assert names[2:] == [
+        f"{stage} ({row})" for row in ("decomposed", "rgb") for stage in ("distill", "extract-features", "train-head")
+    ]
+    assert {state for _, state in finished.stages} == {DONE}
+    assert [row.name for row in finished.rows] == ["teacher", "rgb", "decomposed"]
+    again = ran(finished.folder.parents[1])
+    assert {state for _, state in again.stages} == {UP_TO_DATE}
+    assert again.rows == finished.rows
+
+
+def test_models_state_what_they_read(finished: RunResult) -> None:
+    for kind in ("teacher", "detector"):
+        path = finished.folder / f"{kind}{'-decomposed' if kind == 'detector' else ''}.safetensors"
+        assert load_checkpoint(path, kind=kind).settings["features"] == {
+            "rgb": "appearance",
+            "flow": "motion",
+            "rgb_channels": 32,
+            "flow_channels": 32,
+            "channels": 64,
+        }
+
+
+@pytest.mark.parametrize("row", ["decomposed", "rgb"])
+def test_the_detector_finds_in_rgb_alone_what_the_run_found(finished: RunResult, row: str, tmp_path: Path) -> None:
+    assert finished.features is not None
+    expected = read_detections(finished.folder / "detections" / f"{row}.json")
+    rgb = store_with(tmp_path / "rgb.h5", finished.features, {"appearance": slice(0, 32)})
+    head = finished.folder / f"detector-{row}.safetensors"
+    for store in (finished.features, rgb):
+        found = detect_features(store, head=head, decoding={}, device="cpu", progress=Quiet())
+        assert {video: list(found[video]) for video in expected} == expected
+        assert len(found) == 6
+
+
+def test_the_command_line_detects_in_features_with_the_detector_and_its_own_decoding(
+    finished: RunResult, tmp_path: Path, tadkit
+) -> None:
+    assert finished.features is not None
+    assert finished.detector is not None
+    out, few = tmp_path / "dets.json", tmp_path / "few.json"
+    assert tadkit("detect-features", finished.features, "--head", finished.detector, "--out", out).code == 0
+    found = json.loads(out.read_text())
+    expected = read_detections(finished.folder / "detections" / "decomposed.json")
+    assert {video: read_detections(out)[video] for video in expected} == expected
+    assert found["external_data"]["decode"] == load_checkpoint(finished.detector, kind="detector").settings["decode"]
+    words = ("--head", finished.detector, "--out", few, "--set", "decode.keep=3")
+    assert tadkit("detect-features", finished.features, *words).code == 0
+    assert max(map(len, read_detections(few).values())) == 3
+
+
+def test_other_features_and_videos_are_refused_in_one_line(finished: RunResult, tmp_path: Path, tadkit) -> None:
+    assert finished.features is not None
+    assert finished.detector is not None
+    wrong = store_with(tmp_path / "wrong.h5", finished.features, {"appearance": slice(0, 30)})
+    with pytest.raises(StoreError, match=r"has 30 channels, but .* reads 32 of RGB \(appearance\) of 64"):
+        detect_features(wrong, head=finished.detector, decoding={}, device="cpu", progress=Quiet())
+    video = Path(__file__).parents[2] / "examples" / "room.mp4"
+    for command in (("detect", video, "--model", finished.detector), ("extract-features", video, "--model")):
+        words = command if command[0] == "detect" else (*command, finished.detector, "--out", tmp_path / "out.h5")
+        told = tadkit(*words)
+        assert told.code == WeightsError.exit_code
+        assert "reads features, not videos" in told.err
+        assert "tadkit detect-features" in told.err
+
+
+def test_a_detector_of_videos_is_refused_for_features(finished: RunResult, tiny_model: Path) -> None:
+    assert finished.features is not None
+    with pytest.raises(WeightsError, match="reads videos, not features; use tadkit detect"):
+        detect_features(finished.features, head=tiny_model, decoding={}, device="cpu", progress=Quiet())
+
+
+def test_ranges_of_one_track_train_the_same_models_as_two_tracks(finished: RunResult, tmp_path: Path) -> None:
+    assert finished.features is not None
+    shutil.copy(finished.features.with_name("annotations.json"), tmp_path / "annotations.json")
+    store_with(tmp_path / "features.h5", finished.features, {"appearance": slice(0, 64)})
+    result = ran(tmp_path, 'compare=["decomposed"]', text=STORED)
+    assert [row for row in result.rows if row.name == "decomposed"] == [
+        row for row in finished.rows if row.name == "decomposed"
+    ]
+    again = ran(tmp_path, 'compare=["decomposed"]', text=STORED)
+    assert dict(again.stages) == {name: UP_TO_DATE for name, _ in result.stages}
+
+
+@pytest.mark.slow
+def test_groups_of_training_videos_choose_operating_points(tmp_path: Path) -> None:
+    result = ran(tmp_path, 'compare=["rgb"]', "distill.method=rgb", "train.head.groups=2", "train.head.cross_fit=true")
+    assert ("train-head (rgb, group 2 of 2)", DONE) in result.stages
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ['kind = "tadtr"\nwindow_steps = 32', 'kind = "bmn"\nwindow_steps = 32'])
+def test_heads_without_stored_predictions_are_distilled_from_features_too(head: str, tmp_path: Path) -> None:
+    section = MADE_UP[MADE_UP.index("[head]") : MADE_UP.index("[train.teacher]")]
+    text = MADE_UP.replace(section, f"[head]\n{head}\n")
+    result = ran(tmp_path, 'compare=["decomposed"]', text=text)
+    assert [row.name for row in result.rows] == ["decomposed"]
+
+
+def test_videos_of_different_widths_are_refused(finished: RunResult, tmp_path: Path) -> None:
+    assert finished.features is not None
+    shutil.copy(finished.features.with_name("annotations.json"), tmp_path / "annotations.json")
+    store_with(tmp_path / "features.h5", finished.features, {"appearance": slice(0, 40)})
+    with pytest.raises(StoreError, match=r"has 40 channels, so there are no channels 32:64"):
+        ran(tmp_path, text=STORED)
+    known = {"key": "k", "stamps_s": np.arange(40.0), "attributes": {"duration_s": 40.0}}
+    with (
+        open_store(tmp_path / "features.h5", kind="features", settings={"imported": True}) as store,
+        store.video("testing_00004", **known) as entry,
+    ):
+        entry.append("original/appearance", np.zeros((40, 64), np.float32))
+    with pytest.raises(StoreError, match="has 40 channels and 'testing_00004' 64; import them together"):
+        ran(tmp_path, "sources.0.flow='32:40'", text=STORED)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ('train.student.views=["mirror"]', "train.student.views needs videos, but the source has features"),
+        ("train.student.colour_jitter=0.1", "train.student.colour_jitter needs videos"),
+        ("backbone.kernel=4", "kernel 4 must be odd"),
+        ("sources.0.flow='0:32'", "rgb and flow are both '0:32'"),
+        ("sources.0.rgb='9:9'", "must start before its end"),
+    ],
+)
+def test_settings_that_features_do_not_have_are_refused(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        parse_recipe(STORED, name="mine", overrides=[override])
+
+
+def test_a_backbone_of_videos_is_refused() -> None:
+    text = STORED.replace("[backbone]\nwidth = 16", '[backbone]\nname = "tiny"\nstride = 1')
+    with pytest.raises(SettingsError, match=r"backbone\.name 'tiny' reads videos, but the source has features"):
+        parse_recipe(text, name="mine")
+
+
+def test_rgb_and_flow_belong_together() -> None:
+    with pytest.raises(SettingsError, match="rgb needs flow"):
+        parse_recipe(STORED.replace('flow = "32:64"\n', ""), name="mine")
+
+
+@pytest.mark.parametrize("source", ['kind = "synth"', 'kind = "features"\nannotations = "a.json"\nfeatures = "f.h5"'])
+def test_the_encoder_needs_streams(source: str) -> None:
+    text = f'name = "n"\nlabels = ["a"]\n[[sources]]\n{source}\n[backbone]\nname = "temporal-encoder"\n'
+    with pytest.raises(SettingsError, match="reads features; it needs a source of features with rgb and flow"):
+        parse_recipe(text, name="mine", overrides=["teacher_backbone.stride=1"])
+
+
+def test_the_section_that_a_run_fills_in_is_not_for_recipes(tmp_path: Path) -> None:
+    given = "features={rgb='a', flow='b', rgb_channels=1, flow_channels=1, channels=2}"
+    with pytest.raises(SettingsError, match="a run fills this section in"):
+        ran(tmp_path, given)
