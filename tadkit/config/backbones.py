@@ -67,4 +67,19 @@ class TsmResnetSettings(BackboneKindSettings):
     """Start from torchvision's ImageNet weights, which torchvision downloads."""
 
 
-BackboneSettings = Annotated[TemporalShiftSettings | TsmResnetSettings, Field(discriminator="name")]
+class PluginBackboneSettings(BackboneKindSettings):
+    """A net of another package, which announces it as an entry point (docs/backbones.md)."""
+
+    name: Literal["entry-point"]
+    """Net of another package."""
+    entry_point: str = Field(min_length=1)
+    """Name in the package's entry points of the group tadkit.backbones; tadkit doctor lists them."""
+    pretrained: Literal[False] = False
+    """The package decides what its net starts from."""
+    frozen_blocks: Literal[0] = 0
+    """The package decides what is trained."""
+
+
+BackboneSettings = Annotated[
+    TemporalShiftSettings | TsmResnetSettings | PluginBackboneSettings, Field(discriminator="name")
+]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from tadkit.config import BackboneSettings, TemporalShiftSettings, TsmResnetSettings
+from tadkit.config import BackboneSettings, PluginBackboneSettings, TemporalShiftSettings, TsmResnetSettings
 from tadkit.models.backbones.backbone import Backbone
+from tadkit.models.backbones.plugin import plugin_backbone
 from tadkit.models.backbones.temporal_shift import TemporalShiftBackbone
 from tadkit.models.backbones.tsm_resnet import TsmResnet
 from tadkit.models.backbones.weights import load_weights_file
@@ -20,7 +21,7 @@ def build_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: 
         pretrained: load the published weights, or those of ``settings.weights``; a checkpoint's weights need neither.
 
     Raises:
-        SettingsError: ``pretrained`` with a net that has no published weights.
+        SettingsError: ``pretrained`` with a net that has no published weights, or an entry point that does not work.
         WeightsError: the weights are not installed, cannot be downloaded, or do not fit.
     """
     net = _new_backbone(settings, in_channels=in_channels, pretrained=pretrained and settings.weights is None)
@@ -35,5 +36,7 @@ def _new_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: b
             return TemporalShiftBackbone(settings, in_channels=in_channels, pretrained=pretrained)
         case TsmResnetSettings():
             return TsmResnet(settings, in_channels=in_channels, pretrained=pretrained)
+        case PluginBackboneSettings():
+            return plugin_backbone(settings, in_channels=in_channels)
         case _:
             assert_never(settings)
