@@ -68,7 +68,7 @@ class TsmResnetSettings(BackboneKindSettings):
 
 
 class PluginBackboneSettings(BackboneKindSettings):
-    """A net of another package, which announces it as an entry point (docs/backbones.md)."""
+    """A net of another package, which announces it as an entry point (docs/plugins.md)."""
 
     name: Literal["entry-point"]
     """Net of another package."""

@@ -406,7 +406,7 @@ class TagsSettings(WholeWindowSettings):
 
 
 class PluginHeadSettings(WholeWindowSettings):
-    """A head of another package, which announces it as an entry point (docs/backbones.md)."""
+    """A head of another package, which announces it as an entry point (docs/plugins.md)."""
 
     kind: Literal["entry-point"] = "entry-point"
     """Head of another package, which processes windows as a whole."""
