@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tadkit.config import FlowSettings, ModelSettings, RaftSettings, TrainSettings, Tvl1Settings, VideoSettings, View
+from tadkit.config import (
+    FlowSettings,
+    FusionSettings,
+    ModelSettings,
+    RaftSettings,
+    TrainSettings,
+    Tvl1Settings,
+    VideoSettings,
+    View,
+)
 from tadkit.errors import WeightsError
 from tadkit.files import digest_of, digest_of_file
 
@@ -134,7 +143,13 @@ def _without_effect(video: VideoSettings) -> set[str]:
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     """The sections that a stage's model depends on."""
     shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
-    return shape | ({"flow": _flow(settings.flow)} if "flow" in sections else {})
+    shape |= {"flow": _flow(settings.flow)} if "flow" in sections else {}
+    return shape | ({"fusion": _fusion(settings.fusion)} if "fusion" in sections else {})
+
+
+def _fusion(fusion: FusionSettings) -> dict[str, Any]:
+    """The kind; newer settings count only where they differ from the default, so that earlier heads stay up to date."""
+    return {"kind": fusion.kind} | fusion.model_dump(mode="json", exclude_defaults=True)
 
 
 def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:

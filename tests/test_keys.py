@@ -9,6 +9,7 @@ import pytest
 
 from tadkit.config import (
     FlowSettings,
+    FusionSettings,
     HeadTrainSettings,
     ModelSettings,
     OpencvDisSettings,
@@ -102,6 +103,21 @@ def test_keys_of_trainings() -> None:
     assert features_head_key(STORED, train=TRAIN, **rest) == KEYS["features head"]
     stepped = TRAIN.model_copy(update={"schedule": "actionformer-multistep"})
     assert head_key(STORED, train=stepped, half=False, **rest) == KEYS["head multistep"]
+
+
+def test_each_setting_of_the_fusion_changes_the_key_of_the_head() -> None:
+    changed = [
+        {},
+        {"directions": "motion"},
+        {"residual": True},
+        {"kind": "concat"},
+        {"kind": "cross-attention"},
+        {"kind": "cross-attention", "attention_heads": 8},
+    ]
+    models = [MODEL.model_copy(update={"fusion": FusionSettings.model_validate(one)}) for one in changed]
+    keys = [head_key(STORED, model=model, train=TRAIN, truth=TRUTH, half=False) for model in models]
+    assert keys[0] == KEYS["head"]
+    assert len(set(keys)) == len(changed)
 
 
 def test_groups_of_training_videos_leave_the_key_of_the_head_alone() -> None:
