@@ -124,7 +124,7 @@ def features_head_key(
 
 def _flow(flow: FlowSettings) -> dict[str, Any]:
     """The method; newer settings count only where they change the flow, so that earlier stores stay up to date."""
-    method = flow.model_dump(mode="json")
+    method = flow.model_dump(mode="json", exclude={"stack"})  # flow is stored singly
     if isinstance(flow, Tvl1Settings):
         method = {name: value for name, value in method.items() if flow.as_in_0_1_0.get(name) != value}
     return method
@@ -143,7 +143,9 @@ def _without_effect(video: VideoSettings) -> set[str]:
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     """The sections that a stage's model depends on."""
     shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
-    shape |= {"flow": _flow(settings.flow)} if "flow" in sections else {}
+    if "flow" in sections:
+        stack = settings.flow.stack
+        shape["flow"] = _flow(settings.flow) | ({"stack": stack} if stack > 1 else {})
     return shape | ({"fusion": _fusion(settings.fusion)} if "fusion" in sections else {})
 
 

@@ -29,7 +29,7 @@ from tadkit.config.heads import (
 )
 from tadkit.config.recipe import ComparedRow, EvaluationSettings, ModelSettings, Protocol, Recipe
 from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
-from tadkit.config.training import HeadTrainSettings, StageTraining, TrainSettings
+from tadkit.config.training import HeadTrainSettings, StageTraining, TeacherTrainSettings, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "SynthSource",
     "TadtrSettings",
     "TagsSettings",
+    "TeacherTrainSettings",
     "TemporalGradientSettings",
     "TemporalMaxerSettings",
     "TrainSettings",

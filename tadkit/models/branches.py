@@ -36,9 +36,9 @@ class BranchMapping(nn.Module):
         return torch.relu(mapped) * real
 
 
-def halo_frames(backbone: TemporalShiftBackbone) -> int:
-    """Halo of backbone and branch mapping together in frames, rounded up to whole steps."""
-    need = backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
+def halo_frames(backbone: TemporalShiftBackbone, *, stack: int = 1) -> int:
+    """Halo of a stack of flows, backbone and branch mapping together in frames, rounded up to whole steps."""
+    need = stack // 2 + backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
     return -(-need // backbone.stride) * backbone.stride
 
 
@@ -48,10 +48,21 @@ def prepare_rgb(frames: UInt8[Tensor, "batch frames height width 3"]) -> Float[T
 
 
 def prepare_motion(
-    motion: Float[Tensor, "batch frames channels height width"],
+    motion: Float[Tensor, "batch frames channels height width"], *, stack: int = 1
 ) -> Float[Tensor, "batch frames channels height width"]:
-    """Scale flow in pixels (2 channels) or temporal gradient in grey levels (3 channels) to about -1..1."""
-    return motion / (_FLOW_UNIT_PX if motion.shape[2] == 2 else _GRADIENT_UNIT)
+    """Scale ``stack`` flows in pixels (2 channels) or temporal gradients in grey levels (3 channels) to about -1..1."""
+    return motion / (_FLOW_UNIT_PX if motion.shape[2] == 2 * stack else _GRADIENT_UNIT)
+
+
+def jitter_flow(
+    motion: Float[Tensor, "batch frames channels height width"], amount: float, generator: torch.Generator
+) -> Float[Tensor, "batch frames channels height width"]:
+    """Make a window's motion larger or smaller: s · motion, with one s in [1 - amount, 1 + amount) for each window.
+
+    Directions stay, zero stays zero, and with temporal gradients s is a change of contrast.
+    """
+    scale = 1 + amount * (2 * torch.rand(motion.shape[0], 1, 1, 1, 1, generator=generator) - 1)
+    return motion * scale.to(motion.device, motion.dtype)
 
 
 def jitter_colour(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tadkit.models.branches import BranchMapping, jitter_colour, prepare_motion, prepare_rgb
+from tadkit.models.branches import BranchMapping, jitter_colour, jitter_flow, prepare_motion, prepare_rgb
 
 
 def frames_of(length: int) -> Tensor:
@@ -28,6 +28,18 @@ def test_rgb_goes_to_minus_one_to_one_channels_first() -> None:
 def test_flow_and_gradient_have_their_own_unit(channels: int, unit: float) -> None:
     motion = torch.full((1, 1, channels, 2, 2), unit)
     assert torch.equal(prepare_motion(motion), torch.ones_like(motion))
+    stacks = motion.repeat(1, 1, 3, 1, 1)
+    assert torch.equal(prepare_motion(stacks, stack=3), torch.ones_like(stacks))
+
+
+def test_flow_jitter_is_one_uniform_scale_for_each_window() -> None:
+    motion = torch.ones(4000, 2, 2, 1, 1)
+    scales = jitter_flow(motion, 0.4, torch.Generator().manual_seed(0))
+    assert torch.equal(scales, scales[:, :1, :1].expand_as(scales))
+    one = scales[:, 0, 0, 0, 0]
+    assert 0.6 <= one.min() < 0.61
+    assert 1.39 < one.max() <= 1.4
+    assert abs(one.mean() - 1) < 0.02
 
 
 def test_no_jitter_is_the_same_picture() -> None:

@@ -83,6 +83,17 @@ def test_flow_settings_redo_all_that_hears_flow(finished: Path, run_toy: RunToy)
     assert redone(states) == set(stages_of("decomposed"))
 
 
+@pytest.mark.slow
+def test_stacks_and_late_fusion_run_on_the_flow_that_is_there(finished: Path, run_toy: RunToy) -> None:
+    overrides = (
+        "flow.stack=4",
+        "train.teacher.flow_jitter=0.2",
+        "fusion.kind=late",
+        'compare=["teacher", "decomposed"]',
+    )
+    assert redone(run_toy(finished, *overrides)) == set(stages_of("decomposed")) - {"extract-flow"}
+
+
 def test_speed_and_decoding_settings_redo_nothing(finished: Path, run_toy: RunToy) -> None:
     states = run_toy(
         finished,
