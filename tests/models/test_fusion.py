@@ -99,11 +99,15 @@ def test_a_reference_step_changes_the_target_at_that_step_only() -> None:
     assert changed.tolist() == [False, False, True, False, False, False]
 
 
-@given(time=st.integers(1, 6), padding=st.integers(0, 4), kind=st.sampled_from(KINDS))
-@settings(max_examples=40)
+@given(
+    time=st.integers(1, 6), padding=st.integers(0, 4), kind=st.sampled_from(KINDS), window=st.sampled_from([None, 3])
+)
+@settings(max_examples=60)
 @torch.no_grad()
-def test_padding_reaches_neither_the_mean_nor_the_output(time: int, padding: int, kind: str) -> None:
-    net = fusion(kind)
+def test_padding_reaches_neither_the_mean_nor_the_output(
+    time: int, padding: int, kind: str, window: int | None
+) -> None:
+    net = fusion(kind, window_steps=window)
     motion, appearance = track(time, seed=1), track(time, seed=2)
     alone = net(motion, appearance, torch.ones(2, time, dtype=torch.bool))
     mask = (torch.arange(time + padding) < time).expand(2, -1)
@@ -210,11 +214,11 @@ def test_gates_mix_no_steps(order: list[int], kind: str) -> None:
 
 
 def worked(kind: str, **options: object) -> list[list[float]]:
-    """Two steps of one channel: motion 2, 4, appearance 1, -1; queries are the mean, keys what they are made of."""
+    """Two steps of one channel: motion 2, 4, appearance 3, -1; queries are the mean, keys what they are made of."""
     net = build_fusion(FusionSettings.model_validate({"kind": kind, **options}), channels=1)
     for parameter in net.parameters():
         torch.nn.init.constant_(parameter, 1.0 if parameter.dim() > 1 else 0.0)
-    motion, appearance = torch.tensor([[[2.0, 4.0]]]), torch.tensor([[[1.0, -1.0]]])
+    motion, appearance = torch.tensor([[[2.0, 4.0]]]), torch.tensor([[[3.0, -1.0]]])
     fused: Tensor = net(motion, appearance, torch.ones(1, 2, dtype=torch.bool))[0]
     return fused.tolist()
 
@@ -225,29 +229,32 @@ def gate(score: float) -> float:
 
 @torch.no_grad()
 def test_each_kind_on_worked_numbers() -> None:
-    """The mean of motion is 3, that of appearance 0, so that appearance is always gated by a half."""
-    local = [[2 * gate(3 * 1), 4 * gate(3 * -1)], [0.5, -0.5]]
+    """The mean of motion is 3, that of appearance 1."""
+    local = [[2 * gate(3 * 3), 4 * gate(3 * -1)], [3 * gate(1 * 2), -1 * gate(1 * 4)]]
     assert_close(worked("local-attentive"), local)
-    assert_close(worked("self-gating"), [[2 * gate(3 * 2), 4 * gate(3 * 4)], [0.5, -0.5]])
-    assert_close(worked("global-gating"), [[1.0, 2.0], [0.5, -0.5]])
-    assert_close(worked("local-attentive", residual=True), [[2 + local[0][0], 4 + local[0][1]], [1.5, -1.5]])
-    assert_close(worked("local-attentive", directions="motion"), [local[0], [1.0, -1.0]])
+    own = [[2 * gate(3 * 2), 4 * gate(3 * 4)], [3 * gate(1 * 3), -1 * gate(1 * -1)]]
+    assert_close(worked("self-gating"), own)
+    pooled = gate(3 * 1)
+    assert_close(worked("global-gating"), [[2 * pooled, 4 * pooled], [3 * pooled, -pooled]])
+    more = [[2 + local[0][0], 4 + local[0][1]], [3 + local[1][0], -1 + local[1][1]]]
+    assert_close(worked("local-attentive", residual=True), more)
+    assert_close(worked("local-attentive", directions="motion"), [local[0], [3.0, -1.0]])
     assert_close(worked("local-attentive", directions="appearance"), [[2.0, 4.0], local[1]])
-    assert_close(worked("global-gating", directions="motion", residual=True), [[3.0, 6.0], [1.0, -1.0]])
-    assert_close(worked("concat"), [[2.0, 4.0], [1.0, -1.0]])
-    assert_close(worked("late"), [[2.0, 4.0], [1.0, -1.0]])
-    assert_close(worked("sum"), [[3.0, 3.0]])
+    assert_close(
+        worked("self-gating", directions="appearance", residual=True), [[2.0, 4.0], [3 + own[1][0], -1 + own[1][1]]]
+    )
+    assert_close(worked("concat"), [[2.0, 4.0], [3.0, -1.0]])
+    assert_close(worked("late"), [[2.0, 4.0], [3.0, -1.0]])
+    assert_close(worked("sum"), [[5.0, 3.0]])
 
 
 @torch.no_grad()
 def test_cross_attention_on_worked_numbers() -> None:
-    """Motion 2 attends to 1 and -1 with softmax(2, -2), appearance 1 to 2 and 4 with softmax(2, 4)."""
-    at_2, at_4 = gate(2 * 2), gate(2 * 4)
-    motion = [2 + at_2 * 1 + (1 - at_2) * -1, 4 + at_4 * 1 + (1 - at_4) * -1]
-    to_4 = gate(4 - 2)
-    appearance = [1 + to_4 * 4 + (1 - to_4) * 2, -1 + (1 - to_4) * 4 + to_4 * 2]
+    """A step q attends to two keys by the sigmoid of q times their difference: motion to 3, -1; appearance to 2, 4."""
+    motion = [q + gate(q * 4) * 3 - (1 - gate(q * 4)) for q in (2, 4)]
+    appearance = [q + gate(q * 2) * 4 + (1 - gate(q * 2)) * 2 for q in (3, -1)]
     assert_close(worked("cross-attention", attention_heads=1), [motion, appearance])
-    assert_close(worked("cross-attention", attention_heads=1, directions="motion"), [motion, [1.0, -1.0]])
+    assert_close(worked("cross-attention", attention_heads=1, directions="motion"), [motion, [3.0, -1.0]])
 
 
 def assert_close(ours: list[list[float]], expected: list[list[float]]) -> None:
