@@ -3,7 +3,12 @@
 Defaults are defined only here; the command line's help and that page read them from here.
 """
 
-from tadkit.config.backbones import BackboneSettings
+from tadkit.config.backbones import (
+    BackboneKindSettings,
+    BackboneSettings,
+    TemporalShiftSettings,
+    TsmResnetSettings,
+)
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import DistillSettings, FeatureLoss, FusionSettings, Method
@@ -27,18 +32,19 @@ from tadkit.config.heads import (
     TriDetSettings,
     WholeWindowSettings,
 )
-from tadkit.config.recipe import ComparedRow, EvaluationSettings, ModelSettings, Protocol, Recipe
+from tadkit.config.recipe import ROWS, EvaluationSettings, ModelSettings, Protocol, Recipe, Streams
 from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
 from tadkit.config.training import HeadTrainSettings, StageTraining, TeacherTrainSettings, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
 
 __all__ = [
+    "ROWS",
     "SQUARE_VIEWS",
     "ActionFormerSettings",
     "AnchorFreeSettings",
+    "BackboneKindSettings",
     "BackboneSettings",
     "BmnSettings",
-    "ComparedRow",
     "ComposeSource",
     "DecodeSettings",
     "DistillSettings",
@@ -62,14 +68,17 @@ __all__ = [
     "Source",
     "SplitSettings",
     "StageTraining",
+    "Streams",
     "SynthSource",
     "TadtrSettings",
     "TagsSettings",
     "TeacherTrainSettings",
     "TemporalGradientSettings",
     "TemporalMaxerSettings",
+    "TemporalShiftSettings",
     "TrainSettings",
     "TriDetSettings",
+    "TsmResnetSettings",
     "Tvl1Settings",
     "VideoSettings",
     "View",
