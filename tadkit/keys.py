@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from tadkit.config import (
     BackboneKindSettings,
     FlowSettings,
+    FusionSettings,
     ModelSettings,
     RaftSettings,
     TrainSettings,
@@ -131,7 +132,7 @@ def features_head_key(
 
 def _flow(flow: FlowSettings) -> dict[str, Any]:
     """The method; newer settings count only where they change the flow, so that earlier stores stay up to date."""
-    method = flow.model_dump(mode="json")
+    method = flow.model_dump(mode="json", exclude={"stack"})  # flow is stored singly
     if isinstance(flow, Tvl1Settings):
         method = {name: value for name, value in method.items() if flow.as_in_0_1_0.get(name) != value}
     return method
@@ -172,7 +173,10 @@ def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
     nets = {"teacher_backbone": settings.teacher_backbone, "backbone": settings.backbone}
     shape |= {name: _backbone(net, name) for name, net in nets.items() if name in sections}
-    shape |= {"flow": _flow(settings.flow)} if "flow" in sections else {}
+    if "flow" in sections:
+        stack = settings.flow.stack
+        shape["flow"] = _flow(settings.flow) | ({"stack": stack} if stack > 1 else {})
+    shape |= {"fusion": _fusion(settings.fusion)} if "fusion" in sections else {}
     return {name: _with_package(name, section) for name, section in shape.items()}
 
 
@@ -182,6 +186,11 @@ def _with_package(name: str, section: Any) -> Any:
     if group is None or not isinstance(section, Mapping) or "entry_point" not in section:
         return section
     return {**section, "package": package_of(group, section["entry_point"])}
+
+
+def _fusion(fusion: FusionSettings) -> dict[str, Any]:
+    """The kind; newer settings count only where they differ from the default, so that earlier heads stay up to date."""
+    return {"kind": fusion.kind} | fusion.model_dump(mode="json", exclude_defaults=True)
 
 
 def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:

@@ -81,9 +81,10 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         torch.manual_seed(train.seed)
         trained = fit(
             TeacherObjective(
-                _reported(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps), progress)
+                _reported(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps), progress),
+                flow_jitter=train.flow_jitter,
             ),
-            FlowBatches(plan, stride=stride, flow=flow),
+            FlowBatches(plan, stride=stride, flow=flow, stack=recipe.flow.stack),
             train,
             folder=stage_folder(workspace, "train-teacher"),
             key=key,

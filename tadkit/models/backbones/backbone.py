@@ -64,6 +64,7 @@ class Backbone(nn.Module, ABC):
         rgb_std: their standard deviation.
         flow_unit_px: flow that the net reads as 1.
         gradient_unit: difference of grey levels that the net reads as 1.
+        stack: flows, or gradients, that make one frame of motion.
         frozen_norm: whether batch norm keeps its statistics in training.
         weights_report: how the file fitted that the net started from, if it did.
     """
@@ -76,6 +77,7 @@ class Backbone(nn.Module, ABC):
     rgb_std: tuple[float, float, float] = (128.0, 128.0, 128.0)
     flow_unit_px: float = 2.0
     gradient_unit: float = 32.0
+    stack: int = 1
     frozen_norm: bool = False
     weights_report: WeightsReport | None = None
 
@@ -97,12 +99,12 @@ class Backbone(nn.Module, ABC):
 
         Args:
             inputs: uint8 RGB (batch, frames, height, width, 3); or motion (batch, frames, channels, height, width),
-                flow in pixels (2 channels) or temporal gradient in grey levels (3 channels).
+                flow in pixels (2 channels) or temporal gradient in grey levels (3 channels), ``stack`` times each.
         """
         if inputs.dtype == torch.uint8:
             mean, std = (torch.tensor(x, device=inputs.device).view(3, 1, 1) for x in (self.rgb_mean, self.rgb_std))
             return (rearrange(inputs, "b t h w c -> b t c h w").float() - mean) / std
-        return inputs / (self.flow_unit_px if inputs.shape[2] == 2 else self.gradient_unit)
+        return inputs / (self.flow_unit_px if inputs.shape[2] == 2 * self.stack else self.gradient_unit)
 
     def own_name(self, published: str) -> str:
         """The name in this net's state dict of a tensor that the net's publisher calls ``published``."""
