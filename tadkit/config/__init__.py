@@ -6,7 +6,7 @@ Defaults are defined only here; the command line's help and that page read them 
 from tadkit.config.backbones import BackboneSettings
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
-from tadkit.config.distill import DistillSettings, FeatureLoss, FusionSettings, Method
+from tadkit.config.distill import Branch, DistillSettings, FeatureLoss, FusionSettings, Method
 from tadkit.config.flow import (
     FlowMethodSettings,
     FlowSettings,
@@ -38,6 +38,7 @@ __all__ = [
     "AnchorFreeSettings",
     "BackboneSettings",
     "BmnSettings",
+    "Branch",
     "ComparedRow",
     "ComposeSource",
     "DecodeSettings",

@@ -172,9 +172,10 @@ class Workspace:
         return ModelSettings.model_validate({name: getattr(self.recipe, name) for name in ModelSettings.model_fields})
 
     def settings_of(self, method: str) -> ModelSettings:
-        """The model settings with ``distill.method`` set to ``method``."""
+        """The model settings with ``distill.method`` set to ``method``, and the values of its terms stated."""
         settings = self.model_settings
-        return settings.model_copy(update={"distill": settings.distill.model_copy(update={"method": method})})
+        distill = settings.distill.model_copy(update={"method": method}).stated
+        return settings.model_copy(update={"distill": distill})
 
     @property
     def training_truth(self) -> TrainingTruth:

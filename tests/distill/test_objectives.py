@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tadkit.config import FeatureLoss, FusionSettings
 from tadkit.distill import Batch, JointHeadObjective, StudentObjective, TeacherObjective, TeacherTargets, Truth
-from tadkit.distill.objectives import feature_distance
+from tadkit.distill.feature_losses import feature_distance
 from tadkit.models.fusion import JointHead
 from tadkit.models.heads import HeadPredictions
 from tadkit.models.teacher import Teacher
