@@ -31,6 +31,7 @@ def feature_distance(student: Feature, teacher: Feature, mask: Steps, *, kind: F
     ``sigmoid-l2`` is the hallucination loss, a squared norm, thus a sum over channels (Hoffman et al., CVPR 2016); the
     others are means over channels.
     """
+    student, teacher = _real(student, mask), _real(teacher, mask)
     match kind:
         case "mse":
             distance = (student - teacher).square().mean(dim=1)
