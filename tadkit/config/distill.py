@@ -60,7 +60,7 @@ class DistillSettings(Settings):
     """How the student is trained."""
 
     method: Method = "decomposed"
-    """decomposed is the paper's, the others are rivals and baselines; rgb and rgb-matched have no teacher."""
+    """decomposed is the paper's, the others are baselines (docs/method.md); rgb and rgb-matched have no teacher."""
     dim: int = Field(128, ge=8, le=4096)
     """Channels of each branch's feature, and of the teacher's."""
     feature_loss: FeatureLoss | None = None

@@ -2,9 +2,9 @@
 
 Source of D_feat: docs/method.md, section "What the text leaves open". The three others are named in the abstract of
 AugRGB (Dai, Das, Bremond, ICCV 2021, arXiv 2108.03619): a contrastive loss, contextual relations and boundary
-saliency. Its formulas could not be read; those here are our reading, in the words of docs/method.md. All of them read
-real steps only, whatever the padding holds, and none of them reads the ground truth. Features have the student's
-width: the teacher's has as many channels (``distill.dim``), so that no adapter is needed.
+saliency. Its formulas could not be read; those here are our reading, as docs/method.md describes it. All of them ignore
+padded steps, and none reads the ground truth. The teacher's feature has as many channels as the student's
+(``distill.dim``), so no adapter is needed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The three training objectives, each a module whose ``forward(batch)`` returns named losses.
 
 Source: Lee et al., CVPR 2023 (re-implementation; docs/method.md). What a student is trained on depends on the method:
-``distill/rivals.py``.
+``distill/methods.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tadkit.config import DistillSettings
 from tadkit.distill.batch import Batch
-from tadkit.distill.rivals import Comparison, Losses, detection_loss, method_losses
+from tadkit.distill.methods import Comparison, Losses, detection_loss, method_losses
 from tadkit.models.backbones import step_mask
 from tadkit.models.branches import jitter_colour
 from tadkit.models.fusion import JointHead
@@ -39,7 +39,7 @@ class TeacherObjective(nn.Module):
 
 
 class StudentObjective(nn.Module):
-    """Decomposed distillation or one of its rivals; with ``joint`` also fusion and joint head."""
+    """Decomposed distillation or one of its baselines; with ``joint`` also fusion and joint head."""
 
     def __init__(
         self,

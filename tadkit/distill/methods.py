@@ -1,8 +1,8 @@
-"""What a student is trained on, by method: decomposed distillation and its rivals, one function each.
+"""What a student is trained on, by method: decomposed distillation and its baselines, one function each.
 
 Every function returns named losses, made of the few that :class:`Comparison` has. What a method needs (branches, a
 teacher, weights) is in ``config/distill.py``. The streams share backbone, mappings, heads and schedule with decomposed
-distillation, so that a rival is one setting away. A paper's cross entropy is the head's detection loss here.
+distillation, so that each is one setting away. A paper's cross entropy is the head's detection loss here.
 
 In the docstrings, "stream" is backbone and mapping, and H is the student's head. With ``distill.shared_head = false``
 the motion branch has its own head in place of H. With ``distill.joint`` the ground truth also trains fusion and joint
@@ -124,7 +124,7 @@ def decomposed(compared: Comparison) -> Losses:
 
     The ground truth trains the appearance stream and H; f_T trains the motion stream; y_T the motion stream and H.
     """
-    return compared.truth("appearance") | compared.feature() | compared.prediction()
+    return compared.truth("appearance") | compared.prediction() | compared.feature()
 
 
 def direct(compared: Comparison) -> Losses:
@@ -132,7 +132,7 @@ def direct(compared: Comparison) -> Losses:
 
     The ground truth and y_T train the stream and H; f_T trains the stream.
     """
-    return compared.truth("appearance") | compared.feature() | compared.prediction()
+    return compared.truth("appearance") | compared.prediction() | compared.feature()
 
 
 def rgb(compared: Comparison) -> Losses:

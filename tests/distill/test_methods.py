@@ -145,7 +145,7 @@ def test_padding_of_a_window_does_not_change_the_losses(
         ("rgb", {"method": "direct", "feature_weight": 0, "prediction_weight": 0}),
     ],
 )
-def test_rivals_are_direct_distillation_with_other_weights(
+def test_some_methods_are_direct_distillation_with_other_weights(
     new_objective: NewObjective, batch: Batch, method: Method, same: dict[str, object]
 ) -> None:
     torch.testing.assert_close(new_objective(method=method)(batch), new_objective(**same)(batch), rtol=0, atol=0)
