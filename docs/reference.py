@@ -72,7 +72,7 @@ def _sections(name: str, field: FieldInfo, models: Sequence[type[BaseModel]]) ->
                 if more := [item for item in _required_first(kind) if item[0] not in inner.model_fields]:
                     yield _table(f"{name}.{key}", "Beside those above.", more)
             continue
-        tag = next((key for key in ("method", "kind") if len(models) > 1 and key in model.model_fields), None)
+        tag = next((key for key in ("method", "kind", "name") if len(models) > 1 and key in model.model_fields), None)
         title = f"{name}: {_values(model.model_fields[tag])}" if tag else name
         fields = _choice_in_order(model, tag) if tag else _required_first(model)
         about = (model.__doc__ or "").strip().splitlines()[0].replace("``", "`")
@@ -129,6 +129,8 @@ def _kind(annotation: Any) -> str:
         return ", ".join([_kind(arguments[0]), *(text for field in arguments[1:] for text in _bounds(field.metadata))])
     if get_origin(annotation) is tuple:
         return f"list of {_kind(arguments[0])}"
+    if get_origin(annotation) is dict:
+        return "tables by name"
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if get_origin(annotation) in (Union, UnionType):
@@ -141,7 +143,7 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(field.default, BaseModel) or list(_models(field.annotation)):
         return "see below"
-    if field.default is None:
+    if field.default is None or field.default_factory is not None:
         return "none"
     value = list(field.default) if isinstance(field.default, tuple) else field.default
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

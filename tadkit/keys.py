@@ -8,16 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tadkit.config import (
-    DistillSettings,
-    FlowSettings,
-    ModelSettings,
-    RaftSettings,
-    TrainSettings,
-    Tvl1Settings,
-    VideoSettings,
-    View,
-)
+from tadkit.config import FlowSettings, ModelSettings, RaftSettings, TrainSettings, Tvl1Settings, VideoSettings, View
 from tadkit.errors import WeightsError
 from tadkit.files import digest_of, digest_of_file
 
@@ -130,12 +121,6 @@ def _flow(flow: FlowSettings) -> dict[str, Any]:
     return method
 
 
-def _distill(distill: DistillSettings) -> dict[str, Any]:
-    """The method with the values of its terms; newer settings count only where they change the student."""
-    values = distill.stated.model_dump(mode="json")
-    return {name: value for name, value in values.items() if distill.as_in_0_1_0.get(name) != value}
-
-
 def _frames(video: VideoSettings) -> dict[str, Any]:
     """How frames are sampled; all readers decode the same ones."""
     return video.model_dump(mode="json", exclude=_without_effect(video))
@@ -147,10 +132,10 @@ def _without_effect(video: VideoSettings) -> set[str]:
 
 
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
-    """The sections that a stage's model depends on."""
-    shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
-    newer = {"flow": _flow(settings.flow), "distill": _distill(settings.distill)}
-    return shape | {name: values for name, values in newer.items() if name in sections}
+    """The sections that a stage's model depends on, with the values of the method's terms stated."""
+    stated = settings.model_copy(update={"distill": settings.distill.stated})
+    shape = stated.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
+    return shape | ({"flow": _flow(settings.flow)} if "flow" in sections else {})
 
 
 def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:

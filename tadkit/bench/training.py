@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from tadkit.bench.timing import machine_json
 from tadkit.config import (
-    BackboneSettings,
     HeadTrainSettings,
     ModelSettings,
     StageTraining,
+    TemporalShiftSettings,
     TrainSettings,
     VideoSettings,
     View,
@@ -36,8 +36,8 @@ from tadkit.video import write_video
 CLASSES = 5
 MODEL = ModelSettings(
     video=VideoSettings(rate_hz=5.0, height_px=112, width_px=112),
-    teacher_backbone=BackboneSettings(stride=1, frozen_blocks=3),
-    backbone=BackboneSettings(stride=1, frozen_blocks=9),
+    teacher_backbone=TemporalShiftSettings(stride=1, frozen_blocks=3),
+    backbone=TemporalShiftSettings(stride=1, frozen_blocks=9),
 )
 _EIGHT: tuple[View, ...] = ("original", "mirror", "flip", "turn180", "turn90", "turn270", "transpose", "antitranspose")
 _FOUR: tuple[View, ...] = ("original", "mirror", "turn90", "turn270")

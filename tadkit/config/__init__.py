@@ -3,7 +3,12 @@
 Defaults are defined only here; the command line's help and that page read them from here.
 """
 
-from tadkit.config.backbones import BackboneSettings
+from tadkit.config.backbones import (
+    BackboneKindSettings,
+    BackboneSettings,
+    TemporalShiftSettings,
+    TsmResnetSettings,
+)
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import Branch, DistillSettings, FeatureLoss, FusionSettings, Method
@@ -27,19 +32,20 @@ from tadkit.config.heads import (
     TriDetSettings,
     WholeWindowSettings,
 )
-from tadkit.config.recipe import ComparedRow, EvaluationSettings, ModelSettings, Protocol, Recipe
+from tadkit.config.recipe import ROWS, EvaluationSettings, ModelSettings, Protocol, Recipe, Streams
 from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
 from tadkit.config.training import HeadTrainSettings, StageTraining, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
 
 __all__ = [
+    "ROWS",
     "SQUARE_VIEWS",
     "ActionFormerSettings",
     "AnchorFreeSettings",
+    "BackboneKindSettings",
     "BackboneSettings",
     "BmnSettings",
     "Branch",
-    "ComparedRow",
     "ComposeSource",
     "DecodeSettings",
     "DistillSettings",
@@ -63,13 +69,16 @@ __all__ = [
     "Source",
     "SplitSettings",
     "StageTraining",
+    "Streams",
     "SynthSource",
     "TadtrSettings",
     "TagsSettings",
     "TemporalGradientSettings",
     "TemporalMaxerSettings",
+    "TemporalShiftSettings",
     "TrainSettings",
     "TriDetSettings",
+    "TsmResnetSettings",
     "Tvl1Settings",
     "VideoSettings",
     "View",

@@ -1,9 +1,9 @@
-"""Settings of the backbones."""
+"""Settings of the backbones: one class per family of nets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,7 +12,18 @@ from tadkit.config.base import Settings
 _WITH_WEIGHTS = "efficientnet-lite0"
 
 
-class BackboneSettings(Settings):
+class BackboneKindSettings(Settings):
+    """What all backbones share."""
+
+    pretrained: bool = True
+    """Start from published weights."""
+    frozen_blocks: int = Field(0, ge=0, le=1000)
+    """Number of blocks, counted from the input, whose weights are not trained."""
+    stride: int = Field(2, ge=1, le=16)
+    """Frames averaged into one feature step."""
+
+
+class TemporalShiftSettings(BackboneKindSettings):
     """A 2-D net applied to each frame, with temporal shifts between frames (Lin et al., TSM, ICCV 2019)."""
 
     name: Literal["efficientnet-lite0", "tiny", "resnet18", "mobilenet-v3-small"] = "efficientnet-lite0"
@@ -23,10 +34,6 @@ class BackboneSettings(Settings):
     """Fraction of the channels shifted forward, and the same fraction backward; 0 makes frames independent."""
     shift_blocks: int = Field(8, ge=0, le=1000)
     """Number of blocks that shift, counted from the deepest; each adds one frame of halo on either side."""
-    frozen_blocks: int = Field(0, ge=0, le=1000)
-    """Number of blocks, counted from the input, whose weights are not trained."""
-    stride: int = Field(2, ge=1, le=16)
-    """Frames averaged into one feature step."""
 
     @model_validator(mode="before")
     @classmethod
@@ -37,7 +44,19 @@ class BackboneSettings(Settings):
         return values
 
     @model_validator(mode="after")
-    def _weights_exist(self) -> BackboneSettings:
+    def _weights_exist(self) -> TemporalShiftSettings:
         if self.pretrained and self.name != _WITH_WEIGHTS:
             raise ValueError(f"there are no ImageNet weights for '{self.name}'; set pretrained = false")
         return self
+
+
+class TsmResnetSettings(BackboneKindSettings):
+    """A ResNet with the shifts of TSM's authors, whose weights it can load (Lin et al., TSM, ICCV 2019)."""
+
+    name: Literal["tsm-resnet18", "tsm-resnet50", "tsm-resnet101"]
+    """Net; all residual blocks shift, in tsm-resnet101 every other one."""
+    pretrained: bool = True
+    """Start from torchvision's ImageNet weights, which torchvision downloads."""
+
+
+BackboneSettings = Annotated[TemporalShiftSettings | TsmResnetSettings, Field(discriminator="name")]

@@ -17,9 +17,12 @@ import tomli_w
 from pydantic import BaseModel, ValidationError, create_model
 
 from tadkit.config import Recipe, Settings
+from tadkit.config.base import merged
 from tadkit.errors import SettingsError
 
 Checked = TypeVar("Checked", bound=BaseModel)
+_TAGS = ("method", "kind", "name")
+"""Settings that choose the class of a table."""
 _BARE_WORD = re.compile(r"[A-Za-z0-9_./${}~+-]+")
 
 
@@ -92,17 +95,6 @@ def _toml_value(text: str, override: str) -> Any:
     raise SettingsError(f"--set {override}: '{text}' is not a TOML value; quote text: --set 'name=\"some text\"'")
 
 
-def merged(base: Any, over: Any) -> Any:
-    """``base`` with the values of ``over``, merged table by table; index keys set values in a list."""
-    if isinstance(over, Mapping) and isinstance(base, Mapping):
-        return {**base, **{key: merged(base.get(key), value) for key, value in over.items()}}
-    if isinstance(over, Mapping) and isinstance(base, list) and over:
-        if all(key.isdecimal() and int(key) < len(base) for key in over):
-            return [merged(item, over[str(i)]) if str(i) in over else item for i, item in enumerate(base)]
-        raise SettingsError(f"--set {'.'.join(over)}: this list has items 0 to {len(base) - 1}")
-    return over
-
-
 def load_sections(overrides: Sequence[str], *sections: str) -> dict[str, Any]:
     """Some sections of a recipe, by name, from the defaults and overrides, without a file.
 
@@ -156,7 +148,8 @@ def _line(kind: type[BaseModel], values: Any, error: dict[str, Any], name: str) 
     keys, models = _place(kind, values, error["loc"])
     given = error.get("input")
     if error["type"].startswith("union_tag") and isinstance(given, Mapping):
-        tag = "method" if error["ctx"]["discriminator"] == "'method'" else "kind"
+        named = error["ctx"]["discriminator"].strip("'")  # or a function, of heads
+        tag = named if named in _TAGS else "kind"
         keys, given = [*keys, tag], given.get(tag)
     where = "".join(f"{'.'.join(keys)}: " for _ in [0] if keys)
     message = _words(error, keys, models)
@@ -229,5 +222,5 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def _tags(model: type[BaseModel]) -> list[str]:
     """The tag values that select ``model`` in a union."""
-    fields = [model.model_fields[tag] for tag in ("method", "kind") if tag in model.model_fields]
+    fields = [model.model_fields[tag] for tag in _TAGS if tag in model.model_fields]
     return [str(value) for field in fields for value in get_args(field.annotation)]

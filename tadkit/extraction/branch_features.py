@@ -43,9 +43,9 @@ def branch_features(
         VideoError: a frame cannot be decoded.
     """
     device = next(student.parameters()).device
-    stride = student.backbone.stride
+    stride, align = student.backbone.stride, student.backbone.align_frames
     parts: dict[View, list[BranchFeatures]] = {view: [] for view in views}
-    for window in windows(len(video), core=-(-core_frames // stride) * stride, halo=student.halo_frames):
+    for window in windows(len(video), core=-(-core_frames // align) * align, halo=student.halo_frames):
         frames = torch.from_numpy(video.frames(window.start, window.stop)).movedim(-1, 1)
         mask = torch.ones(1, len(frames), dtype=torch.bool, device=device)
         core = window.core_steps(stride)

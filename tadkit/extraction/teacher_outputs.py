@@ -100,9 +100,9 @@ def teacher_outputs(
     Heads that read a window as a whole have no predictions here: they are computed from the feature when needed.
     """
     device = next(model.parameters()).device
-    stride = model.backbone.stride
+    stride, align = model.backbone.stride, model.backbone.align_frames
     parts = []
-    for window in windows(frames, core=_CORE_FRAMES // stride * stride, halo=model.halo_frames):
+    for window in windows(frames, core=max(1, _CORE_FRAMES // align) * align, halo=model.halo_frames):
         motion = torch.from_numpy(read_flow(flow, name, window.start, window.stop))
         mask = torch.ones(1, len(motion), dtype=torch.bool, device=device)
         feature = model.features(view_motion(motion, view)[None].to(device), mask)

@@ -1,16 +1,12 @@
-"""Inputs and branch mapping, shared by teacher and student."""
+"""Branch mapping, halo and colour jitter, for teacher and student."""
 
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from tadkit.models.backbones import TemporalShiftBackbone
-
-_FLOW_UNIT_PX = 2.0
-_GRADIENT_UNIT = 32.0
+from tadkit.models.backbones import Backbone
 
 
 class BranchMapping(nn.Module):
@@ -36,22 +32,10 @@ class BranchMapping(nn.Module):
         return torch.relu(mapped) * real
 
 
-def halo_frames(backbone: TemporalShiftBackbone) -> int:
-    """Halo of backbone and branch mapping together in frames, rounded up to whole steps."""
+def halo_frames(backbone: Backbone) -> int:
+    """Halo of backbone and branch mapping together in frames, rounded up so that windows start where they may."""
     need = backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
-    return -(-need // backbone.stride) * backbone.stride
-
-
-def prepare_rgb(frames: UInt8[Tensor, "batch frames height width 3"]) -> Float[Tensor, "batch frames 3 height width"]:
-    """Scale pixel values from 0..255 to about -1..1, as EfficientNet-Lite's weights expect."""
-    return (rearrange(frames, "b t h w c -> b t c h w").float() - 127.0) / 128.0
-
-
-def prepare_motion(
-    motion: Float[Tensor, "batch frames channels height width"],
-) -> Float[Tensor, "batch frames channels height width"]:
-    """Scale flow in pixels (2 channels) or temporal gradient in grey levels (3 channels) to about -1..1."""
-    return motion / (_FLOW_UNIT_PX if motion.shape[2] == 2 else _GRADIENT_UNIT)
+    return -(-need // backbone.align_frames) * backbone.align_frames
 
 
 def jitter_colour(

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from tadkit.config import BackboneSettings, Branch, DistillSettings, HeadSettings
-from tadkit.models.backbones import TemporalShiftBackbone, step_mask
-from tadkit.models.branches import BranchMapping, halo_frames, prepare_rgb
+from tadkit.models.backbones import build_backbone, step_mask
+from tadkit.models.branches import BranchMapping, halo_frames
 from tadkit.models.heads import Head, Predictions, build_head
 
 
@@ -47,7 +47,7 @@ class Student(nn.Module):
     ) -> None:
         """Build the student for ``distill.method``, for windows of ``trained_steps`` feature steps, if known."""
         super().__init__()
-        self.backbone = TemporalShiftBackbone(backbone, in_channels=3, pretrained=pretrained)
+        self.backbone = build_backbone(backbone, in_channels=3, pretrained=pretrained)
         channels = self.backbone.channels
         self.motion = BranchMapping(inputs=channels, outputs=distill.dim) if distill.two_branches else None
         self.appearance = BranchMapping(inputs=channels, outputs=distill.dim)
@@ -60,14 +60,14 @@ class Student(nn.Module):
 
     @property
     def halo_frames(self) -> int:
-        """Frames on either side that a step of a branch depends on, a multiple of the stride."""
+        """Frames on either side that a step of a branch depends on, a multiple of what windows are aligned to."""
         return halo_frames(self.backbone)
 
     def forward(
         self, frames: UInt8[Tensor, "batch frames height width 3"], mask: Bool[Tensor, "batch frames"]
     ) -> StudentFeatures:
         """Branch features of a clip, one step for every ``backbone.stride`` frames."""
-        x = self.backbone(prepare_rgb(frames), mask)
+        x = self.backbone(frames, mask)
         steps = step_mask(mask, self.backbone.stride)
         return StudentFeatures(
             motion=self.motion(x, steps) if self.motion is not None else None, appearance=self.appearance(x, steps)

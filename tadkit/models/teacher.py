@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tadkit.config import BackboneSettings, HeadSettings
-from tadkit.models.backbones import TemporalShiftBackbone, step_mask
-from tadkit.models.branches import BranchMapping, halo_frames, prepare_motion
+from tadkit.models.backbones import build_backbone, step_mask
+from tadkit.models.branches import BranchMapping, halo_frames
 from tadkit.models.heads import Predictions, build_head
 
 
@@ -36,20 +36,20 @@ class Teacher(nn.Module):
     ) -> None:
         """``dim`` is the width of f_T; ``motion_channels`` is 2 for flow and 3 for temporal gradient."""
         super().__init__()
-        self.backbone = TemporalShiftBackbone(backbone, in_channels=motion_channels, pretrained=pretrained)
+        self.backbone = build_backbone(backbone, in_channels=motion_channels, pretrained=pretrained)
         self.mapping = BranchMapping(inputs=self.backbone.channels, outputs=dim)
         self.head = build_head(head, in_channels=dim, num_classes=num_classes, trained_steps=trained_steps)
 
     @property
     def halo_frames(self) -> int:
-        """Frames on either side that a step of f_T depends on, a multiple of the stride."""
+        """Frames on either side that a step of f_T depends on, a multiple of what windows are aligned to."""
         return halo_frames(self.backbone)
 
     def features(
         self, motion: Float[Tensor, "batch frames channels height width"], mask: Bool[Tensor, "batch frames"]
     ) -> Float[Tensor, "batch dim steps"]:
         """f_T of a clip of flow; flow k belongs to frame k."""
-        x = self.backbone(prepare_motion(motion), mask)
+        x = self.backbone(motion, mask)
         mapped: Tensor = self.mapping(x, step_mask(mask, self.backbone.stride))
         return mapped
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tadkit.bench import training
-from tadkit.config import ActionFormerSettings, BackboneSettings, ModelSettings, VideoSettings
+from tadkit.config import ActionFormerSettings, ModelSettings, TemporalShiftSettings, VideoSettings
 from tadkit.config.loading import load_recipe
 from tadkit.progress import Quiet
 
@@ -19,7 +19,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "room.toml"
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nets and videos that train in a second."""
-    tiny = BackboneSettings(name="tiny", pretrained=False, stride=1)
+    tiny = TemporalShiftSettings(name="tiny", pretrained=False, stride=1)
     model = ModelSettings(
         video=VideoSettings(rate_hz=5.0, height_px=32, width_px=32),
         teacher_backbone=tiny,

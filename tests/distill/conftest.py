@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tadkit.config import ActionFormerSettings, BackboneSettings, DistillSettings, FusionSettings
+from tadkit.config import ActionFormerSettings, DistillSettings, FusionSettings, TemporalShiftSettings
 from tadkit.distill import Batch, StudentObjective, TeacherTargets, Truth
 from tadkit.models.fusion import JointHead
 from tadkit.models.student import Student
@@ -52,7 +52,7 @@ def new_student() -> Callable[..., Student]:
         shared_head: bool = True,
     ) -> Student:
         torch.manual_seed(seed)
-        backbone = BackboneSettings.model_validate({"name": name, "stride": stride, "pretrained": False})
+        backbone = TemporalShiftSettings.model_validate({"name": name, "stride": stride, "pretrained": False})
         distill = DistillSettings.model_validate({"method": method, "dim": DIM, "shared_head": shared_head})
         student = Student(backbone=backbone, head=HEAD, distill=distill, num_classes=CLASSES, pretrained=False)
         clip = torch.randint(0, 256, (1, 8, 32, 32, 3), dtype=torch.uint8)
@@ -68,7 +68,7 @@ def new_teacher() -> Callable[..., Teacher]:
 
     def make(*, name: str = "tiny", stride: int = STRIDE, channels: int = 2) -> Teacher:
         torch.manual_seed(3)
-        backbone = BackboneSettings.model_validate({"name": name, "stride": stride, "pretrained": False})
+        backbone = TemporalShiftSettings.model_validate({"name": name, "stride": stride, "pretrained": False})
         teacher = Teacher(
             backbone=backbone, head=HEAD, dim=DIM, motion_channels=channels, num_classes=CLASSES, pretrained=False
         )

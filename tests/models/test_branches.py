@@ -1,12 +1,13 @@
-"""Inputs of teacher and student."""
+"""Branch mapping, halo and colour jitter."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor
 
-from tadkit.models.branches import BranchMapping, jitter_colour, prepare_motion, prepare_rgb
+from tadkit.config import TemporalShiftSettings
+from tadkit.models.backbones import build_backbone
+from tadkit.models.branches import BranchMapping, halo_frames, jitter_colour
 
 
 def frames_of(length: int) -> Tensor:
@@ -16,18 +17,6 @@ def frames_of(length: int) -> Tensor:
 
 def jittered(frames: Tensor, mask: Tensor, amount: float, *, seed: int = 0) -> Tensor:
     return jitter_colour(frames, mask, amount, torch.Generator().manual_seed(seed))
-
-
-def test_rgb_goes_to_minus_one_to_one_channels_first() -> None:
-    frames = torch.tensor([255, 127, 0], dtype=torch.uint8).reshape(1, 1, 1, 1, 3)
-    assert prepare_rgb(frames).flatten().tolist() == [1.0, 0.0, -127 / 128]
-    assert prepare_rgb(frames).shape == (1, 1, 3, 1, 1)
-
-
-@pytest.mark.parametrize(("channels", "unit"), [(2, 2.0), (3, 32.0)])
-def test_flow_and_gradient_have_their_own_unit(channels: int, unit: float) -> None:
-    motion = torch.full((1, 1, channels, 2, 2), unit)
-    assert torch.equal(prepare_motion(motion), torch.ones_like(motion))
 
 
 def test_no_jitter_is_the_same_picture() -> None:
@@ -70,3 +59,10 @@ def test_mapping_reads_no_padding_and_one_step_to_either_side() -> None:
     everything = torch.ones_like(mask)
     changed = (mapping(x, everything) != mapping(other, everything)).any(dim=1)[0]
     assert changed.nonzero().flatten().tolist() == [2, 3, 4]
+
+
+def test_the_halo_covers_backbone_and_mapping_and_keeps_windows_aligned() -> None:
+    net = build_backbone(TemporalShiftSettings(name="tiny", shift_blocks=3, stride=2), in_channels=3, pretrained=False)
+    assert halo_frames(net) == 6  # 3 of the shifts, 2 of the mapping's neighbouring step, rounded up to whole steps
+    net.align_frames = 8
+    assert halo_frames(net) == 8

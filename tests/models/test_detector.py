@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from tadkit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from tadkit.config import ActionFormerSettings, BackboneSettings, DistillSettings, Method, TemporalGradientSettings
+from tadkit.config import (
+    ActionFormerSettings,
+    DistillSettings,
+    Method,
+    TemporalGradientSettings,
+    TemporalShiftSettings,
+)
 from tadkit.errors import WeightsError
 from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import (
@@ -29,7 +35,7 @@ LABELS = ("walk", "bend", "fall")
 
 
 def settings_of(method: str = "decomposed") -> ModelSettings:
-    tiny = BackboneSettings(name="tiny", pretrained=False)
+    tiny = TemporalShiftSettings(name="tiny", pretrained=False)
     return ModelSettings(
         flow=TemporalGradientSettings(),
         teacher_backbone=tiny,
@@ -127,7 +133,7 @@ def test_teacher_reads_as_many_channels_as_its_modality_has() -> None:
 
 
 def test_a_file_with_pretrained_settings_needs_no_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = BackboneSettings(name="efficientnet-lite0", pretrained=True)
+    chosen = TemporalShiftSettings(name="efficientnet-lite0", pretrained=True)
     settings = settings_of().model_copy(update={"backbone": chosen})
     student = new_student(settings, num_classes=3, pretrained=False)
     dumped = settings.model_dump(mode="json")

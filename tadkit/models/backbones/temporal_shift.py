@@ -7,31 +7,26 @@ places: only the deepest blocks shift, space is averaged, and neighbouring frame
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from tadkit.config import BackboneSettings
+from tadkit.config import TemporalShiftSettings
 from tadkit.errors import SettingsError
 from tadkit.models.backbones import efficientnet_lite
+from tadkit.models.backbones.backbone import Backbone, average_steps
 from tadkit.runtime import import_torchvision
 
 _TINY_CHANNELS = (16, 32, 64, 128)
 
 
-class TemporalShiftBackbone(nn.Module):
-    """From frames to features.
+class TemporalShiftBackbone(Backbone):
+    """A 2-D net on every frame, whose deepest blocks read channels of the neighbouring frames."""
 
-    Attributes:
-        channels: width of a feature step.
-        stride: frames averaged to one step.
-        halo_frames: frames on either side that a frame's feature depends on.
-    """
-
-    def __init__(self, settings: BackboneSettings, *, in_channels: int, pretrained: bool) -> None:
+    def __init__(self, settings: TemporalShiftSettings, *, in_channels: int, pretrained: bool) -> None:
         """Build the net for ``in_channels`` (3 for RGB, 2 for flow); ``pretrained`` loads ImageNet weights.
 
         Raises:
@@ -40,7 +35,7 @@ class TemporalShiftBackbone(nn.Module):
         """
         super().__init__()
         self.blocks, self.channels = _build_blocks(settings, in_channels=in_channels, pretrained=pretrained)
-        self.stride = settings.stride
+        self.stride = self.align_frames = settings.stride
         self.frozen_norm = settings.pretrained
         self.shift_fraction = settings.shift_fraction
         count = len(self.blocks)
@@ -51,18 +46,11 @@ class TemporalShiftBackbone(nn.Module):
         for block in self.blocks[: self.frozen_blocks]:
             block.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> TemporalShiftBackbone:
-        """Keep pretrained batch norm frozen: the frames of a few windows are too alike to estimate statistics from."""
-        super().train(mode)
-        for module in self.modules() if self.frozen_norm else ():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
-
     def forward(
-        self, clip: Float[Tensor, "batch frames channels height width"], mask: Bool[Tensor, "batch frames"]
-    ) -> Float[Tensor, "batch features steps"]:
+        self, inputs: Shaped[Tensor, "batch frames ..."], mask: Bool[Tensor, "batch frames"]
+    ) -> Float[Tensor, "batch channels steps"]:
         """Features of every step; ``mask`` is false at padding, which does not reach the features of real frames."""
+        clip = self.prepare(inputs)
         batch, frames = clip.shape[:2]
         x = rearrange(clip, "b t c h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
         # A compiled or exported graph cannot branch on the mask's content.
@@ -73,7 +61,7 @@ class TemporalShiftBackbone(nn.Module):
             else:
                 x = _shifted_block(block, x, shift(x, frames=frames, real=real, fraction=self.shift_fraction))
         pooled = x.mean(dim=(2, 3)).view(batch, frames, -1) * mask[..., None]
-        return _average_groups(pooled, mask, self.stride).transpose(1, 2)
+        return average_steps(pooled, mask, self.stride).transpose(1, 2)
 
 
 def _shifted_block(block: nn.Module, x: Tensor, shifted: Tensor) -> Tensor:
@@ -108,6 +96,7 @@ def shift(
     frames: int,
     real: Bool[Tensor, "batch frames"] | None,
     fraction: float,
+    first: Literal["previous", "next"] = "previous",
 ) -> Float[Tensor, "frames_in_all channels height width"]:
     """Take some channels from the previous frame and as many from the next one; zeros beyond the ends.
 
@@ -116,20 +105,27 @@ def shift(
         frames: number of frames of a clip.
         real: false at padding, whose channels are not taken; None if there is no padding.
         fraction: share of the channels taken from the previous frame.
+        first: frame that the first of these channels come from; those after them come from the other neighbour.
     """
     clip = x.reshape(-1, frames, *x.shape[1:])
     weight = None if real is None else real[:, :, None, None, None].to(x.dtype)
-    shifted: Tensor = _Shift.apply(clip, weight, max(1, int(x.shape[1] * fraction)))  # type: ignore[no-untyped-call]
+    shifted: Tensor = _Shift.apply(clip, weight, *_shifted_channels(x.shape[1], fraction, first))  # type: ignore[no-untyped-call]
     return shifted.flatten(0, 1)
+
+
+def _shifted_channels(channels: int, fraction: float, first: Literal["previous", "next"]) -> tuple[slice, slice]:
+    """Channels taken from the previous frame, and from the next one."""
+    fold = max(1, int(channels * fraction))
+    one, other = slice(0, fold), slice(fold, 2 * fold)
+    return (one, other) if first == "previous" else (other, one)
 
 
 class _Shift(torch.autograd.Function):
     """The shift; its backward pass is a shift too: one copy each way, where autograd through slices makes many."""
 
     @staticmethod
-    def forward(ctx: Any, video: Tensor, real: Tensor | None, fold: int) -> Tensor:
-        ctx.real, ctx.fold = real, fold
-        before, after = slice(0, fold), slice(fold, 2 * fold)
+    def forward(ctx: Any, video: Tensor, real: Tensor | None, before: slice, after: slice) -> Tensor:
+        ctx.real, ctx.before, ctx.after = real, before, after
         source = video if real is None else video * real
         out = video.clone()
         out[:, 1:, before] = source[:, :-1, before]
@@ -139,37 +135,20 @@ class _Shift(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = gradients
-        before, after = slice(0, ctx.fold), slice(ctx.fold, 2 * ctx.fold)
+        before, after = ctx.before, ctx.after
         back = gradient.clone()
         back[:, :-1, before] = gradient[:, 1:, before]
         back[:, -1:, before] = 0
         back[:, 1:, after] = gradient[:, :-1, after]
         back[:, :1, after] = 0
         if ctx.real is not None:
-            back[:, :, : 2 * ctx.fold] *= ctx.real
-        return back, None, None
+            back[:, :, : max(before.stop, after.stop)] *= ctx.real
+        return back, None, None, None
 
 
-def _average_groups(
-    x: Float[Tensor, "batch frames channels"], mask: Bool[Tensor, "batch frames"], stride: int
-) -> Float[Tensor, "batch steps channels"]:
-    """Mean over groups of ``stride`` real frames; a short last group is averaged over the frames that it has."""
-    batch, frames, channels = x.shape
-    rest = -frames % stride
-    x = nn.functional.pad(x, (0, 0, 0, rest)).view(batch, -1, stride, channels).sum(dim=2)
-    counts = nn.functional.pad(mask, (0, rest)).view(batch, -1, stride).sum(dim=2).clamp(min=1)
-    return x / counts[..., None]
-
-
-def step_mask(mask: Bool[Tensor, "batch frames"], stride: int) -> Bool[Tensor, "batch steps"]:
-    """Feature steps with at least one real frame."""
-    padded = nn.functional.pad(mask, (0, -mask.shape[1] % stride))
-    return padded.view(mask.shape[0], -1, stride).any(dim=2)
-
-
-def _build_blocks(settings: BackboneSettings, *, in_channels: int, pretrained: bool) -> tuple[nn.ModuleList, int]:
+def _build_blocks(settings: TemporalShiftSettings, *, in_channels: int, pretrained: bool) -> tuple[nn.ModuleList, int]:
     if pretrained and settings.name != "efficientnet-lite0":
         raise SettingsError(
             f"backbone.pretrained: there are no ImageNet weights for '{settings.name}'; set it to false"

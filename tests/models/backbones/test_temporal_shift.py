@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tadkit.config import BackboneSettings
+from tadkit.config import TemporalShiftSettings
 from tadkit.errors import SettingsError
 from tadkit.models.backbones import TemporalShiftBackbone, step_mask
 from tadkit.models.backbones.temporal_shift import shift
@@ -23,7 +23,7 @@ def backbone(name: str, *, seed: int = 0, channels: int = 3, **chosen: object) -
     torch.manual_seed(seed)
     chosen.setdefault("pretrained", False)
     net = TemporalShiftBackbone(
-        BackboneSettings.model_validate({"name": name, **chosen}), in_channels=channels, pretrained=False
+        TemporalShiftSettings.model_validate({"name": name, **chosen}), in_channels=channels, pretrained=False
     )
     lively(net)
     return net.eval()
@@ -132,7 +132,7 @@ def test_frozen_blocks_do_not_learn_and_the_others_do() -> None:
 
 
 def test_pretrained_batch_norm_keeps_its_statistics_in_training() -> None:
-    net = TemporalShiftBackbone(BackboneSettings(), in_channels=3, pretrained=True).train()
+    net = TemporalShiftBackbone(TemporalShiftSettings(), in_channels=3, pretrained=True).train()
     before = {name: value.clone() for name, value in net.named_buffers()}
     clip = clip_of(2)
     net(clip, all_real(clip))
@@ -142,7 +142,7 @@ def test_pretrained_batch_norm_keeps_its_statistics_in_training() -> None:
 
 def test_pretrained_weights_of_a_net_without_any_are_refused_in_one_line() -> None:
     with pytest.raises(SettingsError, match=r"^backbone\.pretrained: .*'tiny'.*$"):
-        TemporalShiftBackbone(BackboneSettings(name="tiny"), in_channels=3, pretrained=True)
+        TemporalShiftBackbone(TemporalShiftSettings(name="tiny"), in_channels=3, pretrained=True)
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -1,0 +1,92 @@
+"""What teacher and student expect of a net that turns frames into features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Backbone(nn.Module, ABC):
+    """From the frames of a clip, or its motion, to one feature for every ``stride`` frames.
+
+    Attributes:
+        channels: width of a feature step.
+        stride: frames that make one feature step, by averaging or by strides inside the net.
+        halo_frames: frames before the first and after the last frame of a step that the step depends on, at most.
+        align_frames: a window cut out of a longer video must start at a multiple of it, so that its steps are those
+            of one pass over the video. A multiple of ``stride``.
+        rgb_mean: mean of red, green and blue, of 0..255, that the net's weights expect.
+        rgb_std: their standard deviation.
+        flow_unit_px: flow that the net reads as 1.
+        gradient_unit: difference of grey levels that the net reads as 1.
+        frozen_norm: whether batch norm keeps its statistics in training.
+    """
+
+    channels: int
+    stride: int
+    halo_frames: int
+    align_frames: int
+    rgb_mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
+    rgb_std: tuple[float, float, float] = (128.0, 128.0, 128.0)
+    flow_unit_px: float = 2.0
+    gradient_unit: float = 32.0
+    frozen_norm: bool = False
+
+    @abstractmethod
+    def forward(
+        self, inputs: Shaped[Tensor, "batch frames ..."], mask: Bool[Tensor, "batch frames"]
+    ) -> Float[Tensor, "batch channels steps"]:
+        """Features of ceil(frames / stride) steps.
+
+        Args:
+            inputs: what was decoded or extracted, not scaled yet: see :meth:`prepare`.
+            mask: false at padding, which does not reach the features of real frames. Steps of padding are zero.
+        """
+
+    def prepare(
+        self, inputs: Shaped[Tensor, "batch frames ..."]
+    ) -> Float[Tensor, "batch frames channels height width"]:
+        """Scale inputs to what the net reads, about -1..1.
+
+        Args:
+            inputs: uint8 RGB (batch, frames, height, width, 3); or motion (batch, frames, channels, height, width),
+                flow in pixels (2 channels) or temporal gradient in grey levels (3 channels).
+        """
+        if inputs.dtype == torch.uint8:
+            mean, std = (torch.tensor(x, device=inputs.device).view(3, 1, 1) for x in (self.rgb_mean, self.rgb_std))
+            return (rearrange(inputs, "b t h w c -> b t c h w").float() - mean) / std
+        return inputs / (self.flow_unit_px if inputs.shape[2] == 2 else self.gradient_unit)
+
+    def train(self, mode: bool = True) -> Self:
+        """Keep frozen batch norm frozen: the frames of a few windows are too alike to estimate statistics from."""
+        super().train(mode)
+        for module in self.modules() if self.frozen_norm else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+
+def step_mask(mask: Bool[Tensor, "batch frames"], stride: int) -> Bool[Tensor, "batch steps"]:
+    """Feature steps with at least one real frame."""
+    padded = nn.functional.pad(mask, (0, -mask.shape[1] % stride))
+    return padded.view(mask.shape[0], -1, stride).any(dim=2)
+
+
+def average_steps(
+    x: Float[Tensor, "batch frames channels"], mask: Bool[Tensor, "batch frames"], stride: int
+) -> Float[Tensor, "batch steps channels"]:
+    """Mean over groups of ``stride`` real frames; a short last group is averaged over the frames that it has.
+
+    Frames of padding must be zero.
+    """
+    batch, frames, channels = x.shape
+    rest = -frames % stride
+    x = nn.functional.pad(x, (0, 0, 0, rest)).view(batch, -1, stride, channels).sum(dim=2)
+    counts = nn.functional.pad(mask, (0, rest)).view(batch, -1, stride).sum(dim=2).clamp(min=1)
+    return x / counts[..., None]
