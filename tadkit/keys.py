@@ -169,8 +169,9 @@ def _weights(path: Path, section: str) -> str:
 
 
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
-    """The sections that a stage's model depends on."""
-    shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
+    """The sections that a stage's model depends on, with the values of the method's terms stated."""
+    stated = settings.model_copy(update={"distill": settings.distill.stated})
+    shape = stated.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
     nets = {"teacher_backbone": settings.teacher_backbone, "backbone": settings.backbone}
     shape |= {name: _backbone(net, name) for name, net in nets.items() if name in sections}
     if "flow" in sections:

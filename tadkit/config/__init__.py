@@ -12,7 +12,7 @@ from tadkit.config.backbones import (
 )
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
-from tadkit.config.distill import DistillSettings, FeatureLoss, FusionSettings, Method
+from tadkit.config.distill import Branch, DistillSettings, FeatureLoss, FusionSettings, Method
 from tadkit.config.flow import (
     FlowMethodSettings,
     FlowSettings,
@@ -48,6 +48,7 @@ __all__ = [
     "BackboneKindSettings",
     "BackboneSettings",
     "BmnSettings",
+    "Branch",
     "ComposeSource",
     "DecodeSettings",
     "DistillSettings",

@@ -159,8 +159,9 @@ class Recipe(ModelSettings):
 
     @property
     def model_settings(self) -> ModelSettings:
-        """The sections that define a model."""
-        return ModelSettings.model_validate({name: getattr(self, name) for name in ModelSettings.model_fields})
+        """The sections that define a model, with the values of the method's terms stated."""
+        sections = {name: getattr(self, name) for name in ModelSettings.model_fields}
+        return ModelSettings.model_validate(sections | {"distill": self.distill.stated})
 
     @property
     def own_row(self) -> str:
@@ -191,7 +192,7 @@ class Recipe(ModelSettings):
 
 
 def _given(section: Any) -> Any:
-    """What was given of a section, so that defaults which depend on other settings are filled in anew."""
+    """What was given of a section, without the defaults, some of which depend on other settings."""
     if not isinstance(section, Settings):
         return section
     tags = {tag: getattr(section, tag) for tag in ("kind", "name") if tag in type(section).model_fields}
