@@ -6,8 +6,13 @@ Defaults are defined only here; the command line's help and that page read them 
 from tadkit.config.backbones import (
     BackboneKindSettings,
     BackboneSettings,
+    I3DSettings,
+    SlowFastSettings,
     TemporalShiftSettings,
+    TorchvisionClipSettings,
+    TorchvisionConvolutionalSettings,
     TsmResnetSettings,
+    VideoMaeSettings,
 )
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
@@ -57,6 +62,7 @@ __all__ = [
     "FusionSettings",
     "HeadSettings",
     "HeadTrainSettings",
+    "I3DSettings",
     "Method",
     "ModelSettings",
     "OpencvDisSettings",
@@ -65,6 +71,7 @@ __all__ = [
     "RaftSettings",
     "Recipe",
     "Settings",
+    "SlowFastSettings",
     "Source",
     "SplitSettings",
     "StageTraining",
@@ -74,10 +81,13 @@ __all__ = [
     "TemporalGradientSettings",
     "TemporalMaxerSettings",
     "TemporalShiftSettings",
+    "TorchvisionClipSettings",
+    "TorchvisionConvolutionalSettings",
     "TrainSettings",
     "TriDetSettings",
     "TsmResnetSettings",
     "Tvl1Settings",
+    "VideoMaeSettings",
     "VideoSettings",
     "View",
     "WholeWindowSettings",
