@@ -119,7 +119,7 @@ class TorchvisionConvolutionalSettings(BackboneKindSettings):
     """R(2+1)D-18 (Tran et al., CVPR 2018) or S3D (Xie et al., ECCV 2018), both through torchvision."""
 
     name: Literal["r2plus1d-18", "s3d"]
-    """Net; its blocks are the stem and 8 residual blocks, or the 16 layers of S3D."""
+    """Net; its blocks are the stem and 8 residual blocks, or 3 convolutions and 9 inception blocks."""
     pretrained: bool = True
     """Start from Kinetics-400 weights."""
     weights: str = ""

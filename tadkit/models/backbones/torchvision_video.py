@@ -88,23 +88,27 @@ class TorchvisionConvolutional(ConvolutionalNet):
         super().__init__()
         self.net = _build(self, settings, in_channels=in_channels, pretrained=pretrained)
         self.channels, self.min_side_px = (512, 1) if settings.name == "r2plus1d-18" else (1024, 32)
-        self._place(_reach(ReceptiveField(), nn.Sequential(*self.blocks())), stride=settings.stride)
+        self._place(_reach(ReceptiveField(), nn.Sequential(*self.layers())), stride=settings.stride)
         self._freeze(settings.frozen_blocks)
 
-    def blocks(self) -> list[nn.Module]:
-        """Stem and residual blocks of R(2+1)D; the layers of S3D."""
+    def layers(self) -> list[nn.Module]:
+        """All layers before the pooling over time, in order."""
         net = self.net
         if hasattr(net, "features"):
             return list(net.features)
         return [net.stem, *net.layer1, *net.layer2, *net.layer3, *net.layer4]
+
+    def blocks(self) -> list[nn.Module]:
+        """Stem and 8 residual blocks of R(2+1)D; 3 convolutions and 9 inception blocks of S3D."""
+        return [layer for layer in self.layers() if not isinstance(layer, nn.MaxPool3d)]
 
     def net_steps(
         self, clip: Float[Tensor, "batch channels frames height width"]
     ) -> Float[Tensor, "batch features steps"]:
         """The last layer averaged over space."""
         x: Tensor = clip
-        for block in self.blocks():
-            x = block(x)
+        for layer in self.layers():
+            x = layer(x)
         return x.mean(dim=(3, 4))
 
 
