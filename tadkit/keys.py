@@ -6,9 +6,19 @@ Settings that affect only speed or memory are not part of the keys.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from tadkit.config import FlowSettings, ModelSettings, RaftSettings, TrainSettings, Tvl1Settings, VideoSettings, View
+from tadkit.config import (
+    BackboneKindSettings,
+    FlowSettings,
+    ModelSettings,
+    RaftSettings,
+    TrainSettings,
+    Tvl1Settings,
+    VideoSettings,
+    View,
+)
 from tadkit.errors import WeightsError
 from tadkit.files import digest_of, digest_of_file
 
@@ -40,12 +50,7 @@ def flow_key(source_sha256: str, flow: FlowSettings, video: VideoSettings) -> st
     """
     method = {name: value for name, value in _flow(flow).items() if name not in ("batch_pairs", "compile")}
     if isinstance(flow, RaftSettings) and flow.weights is not None:
-        try:
-            method["weights"] = digest_of_file(flow.weights)
-        except OSError as error:
-            raise WeightsError(
-                f"flow.weights {flow.weights}: cannot be read ({error.strerror}); name a state-dict file"
-            ) from error
+        method["weights"] = _weights(flow.weights, "flow")
     code = [CODE, METHOD_CODE[flow.method]]
     return digest_of({"source": source_sha256, "flow": method, "video": _frames(video), "code": code})
 
@@ -131,9 +136,31 @@ def _without_effect(video: VideoSettings) -> set[str]:
     return {"reader"} if video.fallback_fps is not None else {"reader", "fallback_fps"}
 
 
+def _backbone(settings: BackboneKindSettings, section: str) -> dict[str, Any]:
+    """A backbone; of a file that it starts from, the content counts and not the path."""
+    weights = {} if settings.weights is None else {"weights": _weights(settings.weights, section)}
+    return settings.model_dump(mode="json") | weights
+
+
+def _weights(path: Path, section: str) -> str:
+    """Digest of a weights file.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        return digest_of_file(path)
+    except OSError as error:
+        raise WeightsError(
+            f"{section}.weights {path}: cannot be read ({error.strerror}); name a state-dict file"
+        ) from error
+
+
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     """The sections that a stage's model depends on."""
     shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
+    nets = {"teacher_backbone": settings.teacher_backbone, "backbone": settings.backbone}
+    shape |= {name: _backbone(net, name) for name, net in nets.items() if name in sections}
     return shape | ({"flow": _flow(settings.flow)} if "flow" in sections else {})
 
 

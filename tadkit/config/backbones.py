@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,10 +18,17 @@ class BackboneKindSettings(Settings):
 
     pretrained: bool = True
     """Start from published weights."""
+    weights: Path | None = Field(None, exclude_if=lambda value: value is None)
+    """File to start from instead: of tadkit, torchvision or the project that published the net (docs/backbones.md)."""
     frozen_blocks: int = Field(0, ge=0, le=1000)
     """Number of blocks, counted from the input, whose weights are not trained."""
     stride: int = Field(2, ge=1, le=16)
     """Frames averaged into one feature step."""
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether training starts from weights of others, whose batch norm it keeps."""
+        return self.pretrained or self.weights is not None
 
 
 class TemporalShiftSettings(BackboneKindSettings):
@@ -60,25 +68,15 @@ class TsmResnetSettings(BackboneKindSettings):
 
 
 class WeightsFileSettings(BackboneKindSettings):
-    """What backbones share whose published weights are a file that you download."""
+    """What backbones share whose published weights are a file that you download yourself."""
 
-    weights: str = ""
-    """File with published weights, read when training starts; a trained model holds its own."""
     pretrained: bool = False
-    """Start from the weights in that file; by default true if there is one."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _pretrained_where_there_is_a_file(cls, values: Any) -> Any:
-        """Fill in the default of ``pretrained``."""
-        if isinstance(values, Mapping) and "pretrained" not in values:
-            return {**values, "pretrained": bool(values.get("weights"))}
-        return values
+    """Always false: no weights are downloaded; set weights to a file to start from."""
 
     @model_validator(mode="after")
-    def _file_is_named(self) -> Self:
-        if self.pretrained and not self.weights:
-            raise ValueError("pretrained = true needs weights: name the file with the published weights")
+    def _weights_are_a_file(self) -> Self:
+        if self.pretrained:
+            raise ValueError("pretrained = true has nothing to download for this backbone; set weights to a file")
         return self
 
 
@@ -121,9 +119,7 @@ class TorchvisionConvolutionalSettings(BackboneKindSettings):
     name: Literal["r2plus1d-18", "s3d"]
     """Net; its blocks are the stem and 8 residual blocks, or 3 convolutions and 9 inception blocks."""
     pretrained: bool = True
-    """Start from Kinetics-400 weights."""
-    weights: str = ""
-    """File with these weights; by default torchvision downloads them."""
+    """Start from Kinetics-400 weights, which torchvision downloads."""
     stride: Literal[8, 16] = 8
     """Frames per feature step; 16 averages two steps of the net."""
 
@@ -134,9 +130,7 @@ class TorchvisionClipSettings(BackboneKindSettings):
     name: Literal["mvit-v2-s", "swin3d-t"]
     """Net; its blocks are the patch embedding and 16 blocks, or 4 stages with the 3 mergers between them."""
     pretrained: bool = True
-    """Start from Kinetics-400 weights."""
-    weights: str = ""
-    """File with these weights; by default torchvision downloads them."""
+    """Start from Kinetics-400 weights, which torchvision downloads."""
     stride: Literal[2, 4, 8, 16] = 2
     """Frames per feature step, averaged over the net's steps of 2 frames."""
 

@@ -9,7 +9,6 @@ two neighbouring steps.
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadkit.config import I3DSettings
-from tadkit.models.backbones.published import load_published, read_published
 from tadkit.models.backbones.video_net import ConvolutionalNet, ReceptiveField
 
 _Clip = Float[Tensor, "batch channels frames height width"]
@@ -44,20 +42,18 @@ class I3D(ConvolutionalNet):
     rgb_std = (127.5, 127.5, 127.5)
     flow_unit_px = 20.0
 
-    def __init__(self, settings: I3DSettings, *, in_channels: int, pretrained: bool) -> None:
-        """Build the net for ``in_channels``; ``pretrained`` reads the file ``settings.weights``.
-
-        Raises:
-            WeightsError: the file is missing or does not fit.
-        """
+    def __init__(self, settings: I3DSettings, *, in_channels: int) -> None:
+        """Build the net for ``in_channels``."""
         super().__init__()
         self.net = i3d_layers(in_channels)
         self.channels = _CHANNELS
         self._place(ReceptiveField().through(self.net), stride=settings.stride)
-        self.frozen_norm = settings.pretrained
-        if pretrained:
-            load_i3d(self.net, Path(settings.weights))
+        self.frozen_norm = settings.starts_trained
         self._freeze(settings.frozen_blocks)
+
+    def own_name(self, published: str) -> str:
+        """Of pytorch-i3d, such as ``Mixed_5c.b0.conv3d.weight``."""
+        return f"net.{published}"
 
     def blocks(self) -> list[nn.Module]:
         """Three convolutions and nine inception blocks."""
@@ -176,14 +172,3 @@ def i3d_layers(in_channels: int) -> nn.Sequential:
     layers["MaxPool3d_5a_2x2"] = SamePool((2, 2, 2), (2, 2, 2))
     layers |= {name: block for name, block in mixed.items() if name.startswith("Mixed_5")}
     return nn.Sequential(layers)
-
-
-def load_i3d(net: nn.Module, path: Path) -> None:
-    """Load weights saved by pytorch-i3d, such as ``rgb_imagenet.pt`` or ``flow_imagenet.pt``."""
-    load_published(
-        net,
-        read_published(path),
-        where=str(path),
-        stems=("Conv3d_1a_7x7.conv3d.weight",),
-        own_name=lambda name: None if name.startswith("logits.") else name,
-    )

@@ -9,7 +9,6 @@ channels of the slow pathway beside the 256 of the fast one, averaged over the f
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadkit.config import SlowFastSettings
-from tadkit.models.backbones.published import load_published, read_published
 from tadkit.models.backbones.video_net import ConvolutionalNet, ReceptiveField
 
 _Clip = Float[Tensor, "batch channels frames height width"]
@@ -49,12 +47,8 @@ class SlowFast(ConvolutionalNet):
     rgb_mean = (114.75, 114.75, 114.75)
     rgb_std = (57.375, 57.375, 57.375)
 
-    def __init__(self, settings: SlowFastSettings, *, in_channels: int, pretrained: bool) -> None:
-        """Build the net for ``in_channels``; ``pretrained`` reads the file ``settings.weights``.
-
-        Raises:
-            WeightsError: the file is missing or does not fit.
-        """
+    def __init__(self, settings: SlowFastSettings, *, in_channels: int) -> None:
+        """Build the net for ``in_channels``."""
         super().__init__()
         self.net = Pathways(NETS[settings.name], in_channels=in_channels)
         self.channels = (_WIDTHS[-1] + _WIDTHS[-1] // _FAST_SHARE) * _EXPANSION
@@ -62,10 +56,12 @@ class SlowFast(ConvolutionalNet):
         slow, fast = self.net.receptive_fields()
         grouped = fast.after(kernel=self.slow_stride, stride=self.slow_stride, front=self.slow_stride // 2)
         self._place(slow.joined(grouped), stride=settings.stride)
-        self.frozen_norm = settings.pretrained
-        if pretrained:
-            load_slowfast(self.net, Path(settings.weights))
+        self.frozen_norm = settings.starts_trained
         self._freeze(settings.frozen_blocks)
+
+    def own_name(self, published: str) -> str:
+        """Of pytorchvideo (``blocks.1.multipathway_blocks.0...``) and of PySlowFast (``s2.pathway0_res0...``)."""
+        return f"net.{pytorchvideo_name(published)}"
 
     def blocks(self) -> list[nn.Module]:
         """Stem and four stages, each with its fusion."""
@@ -260,10 +256,8 @@ _PYSLOWFAST = (
 """Names of PySlowFast and those of pytorchvideo; stages are counted from 1 there and from 0 here."""
 
 
-def own_name(name: str) -> str | None:
-    """The name in pytorchvideo of a tensor of PySlowFast or pytorchvideo; None for the classifier."""
-    if name.startswith(("head.", "blocks.6.")):
-        return None
+def pytorchvideo_name(name: str) -> str:
+    """The name in pytorchvideo of a tensor of PySlowFast or pytorchvideo."""
     for pattern, replacement in _PYSLOWFAST:
         name = re.sub(pattern, replacement, name)
     if stage := re.match(r"s(\d)_fuse\.", name):
@@ -273,9 +267,3 @@ def own_name(name: str) -> str | None:
         start = f"blocks.{int(number) - 1}.multipathway_blocks.{pathway}.res_blocks.{block}."
         return start + name[stage.end() :]
     return name
-
-
-def load_slowfast(net: nn.Module, path: Path) -> None:
-    """Load weights saved by pytorchvideo or PySlowFast (``.pyth``)."""
-    stems = tuple(f"blocks.0.multipathway_blocks.{pathway}.conv.weight" for pathway in (0, 1))
-    load_published(net, read_published(path), where=str(path), stems=stems, own_name=own_name)

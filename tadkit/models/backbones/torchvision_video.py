@@ -7,7 +7,6 @@ classifier is left out; features are averaged over space only.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from einops import rearrange
@@ -15,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadkit.config import TorchvisionClipSettings, TorchvisionConvolutionalSettings
-from tadkit.models.backbones.published import load_published, read_published, torchvision_weights
 from tadkit.models.backbones.video_net import AttentionNet, ConvolutionalNet, ReceptiveField, VideoNet
+from tadkit.models.backbones.weights import averaged_over_colours, torchvision_weights
 from tadkit.runtime import import_torchvision
 
 
@@ -50,29 +49,23 @@ def _build(
     scale = weights.transforms()
     backbone.rgb_mean, backbone.rgb_std = (tuple(255 * x for x in values) for values in (scale.mean, scale.std))
     net: Any = getattr(video, names.function)(weights=None)
+    if pretrained:
+        net.load_state_dict(torchvision_weights(weights, name=settings.name))
     setattr(net, names.classifier, nn.Identity())
     if in_channels != 3:
         _read_channels(net, names.stem, in_channels)
-    if pretrained:
-        path = settings.weights
-        load_published(
-            net,
-            read_published(Path(path)) if path else torchvision_weights(weights, settings.name),
-            where=path or settings.name,
-            stems=(f"{names.stem}.weight",),
-            own_name=lambda name: None if name.startswith(f"{names.classifier}.") else name,
-        )
-    backbone.frozen_norm = settings.pretrained
+    backbone.frozen_norm = settings.starts_trained
     return net
 
 
 def _read_channels(net: nn.Module, stem: str, in_channels: int) -> None:
-    """Replace the convolution that reads the input."""
-    parent, _, name = stem.rpartition(".")
+    """Replace the convolution that reads RGB by one for other input, with filters averaged over the colours."""
     conv: Any = net.get_submodule(stem)
     other = nn.Conv3d(
         in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None
     )
+    other.load_state_dict(conv.state_dict() | {"weight": averaged_over_colours(conv.weight, channels=in_channels)})
+    parent, _, name = stem.rpartition(".")
     setattr(net.get_submodule(parent), name, other)
 
 
@@ -80,16 +73,20 @@ class TorchvisionConvolutional(ConvolutionalNet):
     """R(2+1)D-18 (512 channels) or S3D (1024): one step for every 8 frames."""
 
     def __init__(self, settings: TorchvisionConvolutionalSettings, *, in_channels: int, pretrained: bool) -> None:
-        """Build the net for ``in_channels``; ``pretrained`` reads a file or downloads torchvision's weights.
+        """Build the net for ``in_channels``; ``pretrained`` downloads torchvision's weights.
 
         Raises:
-            WeightsError: the weights cannot be read or downloaded.
+            WeightsError: the weights cannot be downloaded.
         """
         super().__init__()
         self.net = _build(self, settings, in_channels=in_channels, pretrained=pretrained)
         self.channels, self.min_side_px = (512, 1) if settings.name == "r2plus1d-18" else (1024, 32)
         self._place(_reach(ReceptiveField(), nn.Sequential(*self.layers())), stride=settings.stride)
         self._freeze(settings.frozen_blocks)
+
+    def own_name(self, published: str) -> str:
+        """Of torchvision."""
+        return f"net.{published}"
 
     def layers(self) -> list[nn.Module]:
         """All layers before the pooling over time, in order."""
@@ -139,10 +136,10 @@ class TorchvisionAttention(AttentionNet):
     min_side_px = 32
 
     def __init__(self, settings: TorchvisionClipSettings, *, in_channels: int, pretrained: bool) -> None:
-        """Build the net for ``in_channels``; ``pretrained`` reads a file or downloads torchvision's weights.
+        """Build the net for ``in_channels``; ``pretrained`` downloads torchvision's weights.
 
         Raises:
-            WeightsError: the weights cannot be read or downloaded.
+            WeightsError: the weights cannot be downloaded.
         """
         super().__init__()
         self.net = _build(self, settings, in_channels=in_channels, pretrained=pretrained)
@@ -150,6 +147,10 @@ class TorchvisionAttention(AttentionNet):
         self.multiscale = settings.name == "mvit-v2-s"
         self._place(clip_frames=16 if self.multiscale else 32, net_stride=2, stride=settings.stride)
         self._freeze(settings.frozen_blocks)
+
+    def own_name(self, published: str) -> str:
+        """Of torchvision."""
+        return f"net.{published}"
 
     def blocks(self) -> list[nn.Module]:
         """The patch embedding, and the blocks of MViT or the stages and mergers of Swin."""

@@ -7,7 +7,6 @@ averaged over the tubelets of the same two frames, before the last norm, where t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadkit.config import VideoMaeSettings
-from tadkit.models.backbones.published import load_published, read_published
 from tadkit.models.backbones.video_net import AttentionNet
 
 _Tokens = Float[Tensor, "clips tokens channels"]
@@ -54,20 +52,22 @@ class VideoMae(AttentionNet):
     min_side_px = _PATCH_PX
     side_multiple_px = _PATCH_PX
 
-    def __init__(self, settings: VideoMaeSettings, *, in_channels: int, pretrained: bool) -> None:
-        """Build the net for ``in_channels``; ``pretrained`` reads the file ``settings.weights``.
-
-        Raises:
-            WeightsError: the file is missing or does not fit.
-        """
+    def __init__(self, settings: VideoMaeSettings, *, in_channels: int) -> None:
+        """Build the net for ``in_channels``."""
         super().__init__()
         width = NETS[settings.name]
         self.net = Transformer(width, in_channels=in_channels)
         self.channels = width.channels
         self._place(clip_frames=_CLIP_FRAMES, net_stride=_TUBELET_FRAMES, stride=settings.stride)
-        if pretrained:
-            load_videomae(self.net, Path(settings.weights))
         self._freeze(settings.frozen_blocks)
+
+    def own_name(self, published: str) -> str:
+        """Of fine-tuned nets, and of the encoder of pre-trained ones.
+
+        The last norm of the pre-trained encoder, which is meant for single tokens, is left out as in the public code's
+        fine-tuning, and that of averages starts anew.
+        """
+        return f"net.{published.removeprefix('encoder.')}"
 
     def blocks(self) -> list[nn.Module]:
         """Patch embedding and 12 transformer blocks."""
@@ -190,26 +190,3 @@ def sine_positions(channels: int) -> Float[Tensor, "8 14 14 channels"]:
     angles = number / 10000 ** (torch.arange(0, channels, 2, dtype=torch.float64) / channels)
     table = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
     return table.float().view(times, _TRAINED_SIDE, _TRAINED_SIDE, channels)
-
-
-def own_name(name: str) -> str | None:
-    """The encoder's name of a tensor of a fine-tuned or a pre-trained net; None for what features do not need.
-
-    As in fine-tuning by the public code, the last norm of the pre-trained encoder, which is meant for single tokens, is
-    left out, and that of the averages starts anew.
-    """
-    own = name.removeprefix("encoder.")
-    left_out = ("decoder.", "encoder_to_decoder.", "mask_token", "head.", "norm.", "pos_embed")
-    return None if own.startswith(left_out) else own
-
-
-def load_videomae(net: nn.Module, path: Path) -> None:
-    """Load weights saved by MCG-NJU/VideoMAE, pre-trained or fine-tuned (``.pth``)."""
-    load_published(
-        net,
-        read_published(path),
-        where=str(path),
-        stems=("patch_embed.proj.weight",),
-        own_name=own_name,
-        optional=("fc_norm.",),
-    )

@@ -16,10 +16,10 @@ from torch.nn import functional
 
 from tadkit.config import I3DSettings, ModelSettings, SlowFastSettings
 from tadkit.config.loading import check_settings
-from tadkit.errors import SettingsError, WeightsError
+from tadkit.errors import SettingsError
 from tadkit.models.backbones import build_backbone
-from tadkit.models.backbones.i3d import I3D, SameConv3d, SamePool, i3d_layers
-from tadkit.models.backbones.slowfast import NETS, Pathways, SlowFast, own_name
+from tadkit.models.backbones.i3d import SameConv3d, SamePool, i3d_layers
+from tadkit.models.backbones.slowfast import NETS, Pathways, SlowFast, pytorchvideo_name
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/backbones.json").read_text())
 """Part of ``shared/fixtures/backbones``, whose README has the formulas below."""
@@ -148,54 +148,35 @@ def test_weights_under_the_names_of_pyslowfast_load(tmp_path: Path) -> None:
         module, _, kind = name.rpartition(".")
         renamed[f"{theirs[module]}.{kind}"] = value
     torch.save({"epoch": 3, "model_state": renamed}, path := tmp_path / "SLOWFAST_4x16_R50.pyth")
-    settings = SlowFastSettings(name="slowfast-r50-4x16", weights=str(path))
-    assert settings.pretrained
-    loaded = build_backbone(settings, in_channels=3, pretrained=True).net.state_dict()
-    assert loaded.keys() == trained.keys()
-    assert all(torch.equal(loaded[name], value) for name, value in trained.items())
-    assert all(own_name(name) == name for name in trained)
+    settings = SlowFastSettings(name="slowfast-r50-4x16", weights=path)
+    net = build_backbone(settings, in_channels=3, pretrained=True)
+    assert net.weights_report is not None
+    assert (net.weights_report.missing, net.weights_report.left_over) == ((), ("head.projection.weight",))
+    loaded = net.state_dict()
+    assert all(torch.equal(loaded[f"net.{name}"], value) for name, value in trained.items())
+    assert all(pytorchvideo_name(name) == name for name in trained)
 
 
 def test_weights_of_i3d_load_and_rgb_filters_become_means_for_flow(tmp_path: Path) -> None:
     trained = net_of("i3d_rgb").state_dict() | {"logits.conv3d.weight": torch.zeros(400, 1024, 1, 1, 1)}
     torch.save(trained, path := tmp_path / "rgb_imagenet.pt")
-    settings = I3DSettings(name="i3d", weights=str(path))
+    stem = "Conv3d_1a_7x7.conv3d.weight"
     for channels in (3, 2):
-        net = build_backbone(settings, in_channels=channels, pretrained=True)
-        assert isinstance(net, I3D)
-        stem = trained["Conv3d_1a_7x7.conv3d.weight"]
-        expected = stem if channels == 3 else 1.5 * stem.mean(dim=1, keepdim=True).expand(-1, 2, -1, -1, -1)
-        torch.testing.assert_close(net.net.state_dict()["Conv3d_1a_7x7.conv3d.weight"], expected)
-        assert torch.equal(net.net[-1].b0.conv3d.weight, trained["Mixed_5c.b0.conv3d.weight"])
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"Mixed_5c.b0.bn.bias": None}, "missing: Mixed_5c.b0.bn.bias"),
-        ({"Mixed_6a.bn.bias": torch.zeros(3)}, "unknown: Mixed_6a.bn.bias"),
-        ({"Mixed_5c.b0.bn.bias": torch.zeros(3)}, "of another shape: Mixed_5c.b0.bn.bias"),
-    ],
-)
-def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, change: dict[str, Any], words: str) -> None:
-    state = {name: value for name, value in (net_of("i3d_rgb").state_dict() | change).items() if value is not None}
-    torch.save(state, path := tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=rf"^{path}: weights do not fit the backbone; {words}$"):
-        build_backbone(I3DSettings(name="i3d", weights=str(path)), in_channels=3, pretrained=True)
-
-
-@pytest.mark.parametrize("content", [{}, [1, 2], {"state_dict": {}}])
-def test_a_file_without_weights_is_refused(tmp_path: Path, content: object) -> None:
-    torch.save(content, path := tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"holds no weights|do not fit"):
-        build_backbone(I3DSettings(name="i3d", weights=str(path)), in_channels=3, pretrained=True)
+        net = build_backbone(I3DSettings(name="i3d", weights=path), in_channels=channels, pretrained=True)
+        assert net.weights_report is not None
+        assert (net.weights_report.missing, net.weights_report.left_over) == ((), ("logits.conv3d.weight",))
+        assert net.weights_report.averaged == (() if channels == 3 else (f"net.{stem}",))
+        mean = trained[stem].mean(dim=1, keepdim=True)
+        expected = trained[stem] if channels == 3 else 1.5 * mean.expand(-1, 2, -1, -1, -1)
+        torch.testing.assert_close(net.state_dict()[f"net.{stem}"], expected)
+        assert net.frozen_norm
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"name": "i3d", "stride": 2}, r"^r: backbone\.stride: .*8.*16"),
-        ({"name": "i3d", "pretrained": True}, r"^r: backbone: pretrained = true needs weights"),
+        ({"name": "i3d", "pretrained": True}, r"^r: backbone: pretrained = true has nothing to download"),
         ({"name": "slowfast-r50-4x16", "stride": 4}, r"^r: backbone: slowfast-r50-4x16 has one step for every 8"),
     ],
 )

@@ -30,7 +30,6 @@ CHANNELS = {
     "videomae-s": 384,
     "videomae-b": 768,
 }
-WITHOUT_FILE = ("r2plus1d-18", "s3d", "mvit-v2-s", "swin3d-t")
 QUICK = ("i3d", "s3d", "mvit-v2-s", "videomae-s")
 """The nets that are tried by default; the others take seconds to build or to run."""
 
@@ -177,9 +176,8 @@ def test_a_larger_stride_averages_the_steps_of_the_net(name: str, stride: int) -
 
 @pytest.mark.parametrize("name", nets("i3d", "slowfast-r50-8x8", "r2plus1d-18", "s3d", "swin3d-t", "videomae-s"))
 def test_frozen_blocks_do_not_learn_and_frozen_norms_keep_their_statistics(name: str) -> None:
-    # Settings of a pretrained net, without reading its weights: as for a checkpoint, which brings its own.
-    values = {"pretrained": True, "frozen_blocks": 2} | ({"weights": "w.pth"} if name not in WITHOUT_FILE else {})
-    net = build_backbone(chosen(name, **values), in_channels=2, pretrained=False).train()
+    # As for a checkpoint, which brings its own weights: those of the file are not read.
+    net = build_backbone(chosen(name, weights="w.pth", frozen_blocks=2), in_channels=2, pretrained=False).train()
     assert isinstance(net, VideoNet)
     before = {key: value.clone() for key, value in net.named_buffers()}
     net(torch.randn(1, 8, 2, side := max(side_of(net), 16), side), torch.ones(1, 8, dtype=torch.bool)).sum().backward()
