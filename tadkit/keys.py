@@ -21,6 +21,7 @@ from tadkit.config import (
 )
 from tadkit.errors import WeightsError
 from tadkit.files import digest_of, digest_of_file
+from tadkit.plugins import Group, package_of
 
 CODE = 1
 """Increased when a change of the code changes stored results."""
@@ -31,8 +32,17 @@ METHOD_CODE: Mapping[str, int] = {
     "temporal-gradient": 1,
     "raft-small": 1,
     "raft-large": 1,
+    "entry-point": 1,
 }
 """Increased when a change of a flow method's code changes its flow."""
+
+_PLUGINS: Mapping[str, Group] = {
+    "flow": "tadkit.flow",
+    "teacher_backbone": "tadkit.backbones",
+    "backbone": "tadkit.backbones",
+    "head": "tadkit.heads",
+    "joint_head": "tadkit.heads",
+}
 
 
 class TrainingTruth(NamedTuple):
@@ -48,7 +58,8 @@ def flow_key(source_sha256: str, flow: FlowSettings, video: VideoSettings) -> st
     Raises:
         WeightsError: the method's weights file cannot be read.
     """
-    method = {name: value for name, value in _flow(flow).items() if name not in ("batch_pairs", "compile")}
+    method = _with_package("flow", _flow(flow))
+    method = {name: value for name, value in method.items() if name not in ("batch_pairs", "compile")}
     if isinstance(flow, RaftSettings) and flow.weights is not None:
         method["weights"] = _weights(flow.weights, "flow")
     code = [CODE, METHOD_CODE[flow.method]]
@@ -161,7 +172,16 @@ def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
     nets = {"teacher_backbone": settings.teacher_backbone, "backbone": settings.backbone}
     shape |= {name: _backbone(net, name) for name, net in nets.items() if name in sections}
-    return shape | ({"flow": _flow(settings.flow)} if "flow" in sections else {})
+    shape |= {"flow": _flow(settings.flow)} if "flow" in sections else {}
+    return {name: _with_package(name, section) for name, section in shape.items()}
+
+
+def _with_package(name: str, section: Any) -> Any:
+    """A section of the settings; where an entry point is named in it, its package and version count, too."""
+    group = _PLUGINS.get(name)
+    if group is None or not isinstance(section, Mapping) or "entry_point" not in section:
+        return section
+    return {**section, "package": package_of(group, section["entry_point"])}
 
 
 def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -70,14 +70,8 @@ class TsmResnetSettings(BackboneKindSettings):
 class WeightsFileSettings(BackboneKindSettings):
     """What backbones share whose published weights are a file that you download yourself."""
 
-    pretrained: bool = False
-    """Always false: no weights are downloaded; set weights to a file to start from."""
-
-    @model_validator(mode="after")
-    def _weights_are_a_file(self) -> Self:
-        if self.pretrained:
-            raise ValueError("pretrained = true has nothing to download for this backbone; set weights to a file")
-        return self
+    pretrained: Literal[False] = False
+    """Nothing is downloaded; set weights to a file to start from."""
 
 
 class I3DSettings(WeightsFileSettings):
@@ -135,13 +129,27 @@ class TorchvisionClipSettings(BackboneKindSettings):
     """Frames per feature step, averaged over the net's steps of 2 frames."""
 
 
+class PluginBackboneSettings(BackboneKindSettings):
+    """A net of another package, which announces it as an entry point (docs/backbones.md)."""
+
+    name: Literal["entry-point"]
+    """Net of another package."""
+    entry_point: str = Field(min_length=1)
+    """Name in the package's entry points of the group tadkit.backbones; tadkit doctor lists them."""
+    pretrained: Literal[False] = False
+    """The package decides what its net starts from."""
+    frozen_blocks: Literal[0] = 0
+    """The package decides what is trained."""
+
+
 BackboneSettings = Annotated[
     TemporalShiftSettings
     | TsmResnetSettings
     | I3DSettings
     | SlowFastSettings
+    | VideoMaeSettings
     | TorchvisionConvolutionalSettings
     | TorchvisionClipSettings
-    | VideoMaeSettings,
+    | PluginBackboneSettings,
     Field(discriminator="name"),
 ]

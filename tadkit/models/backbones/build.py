@@ -7,6 +7,7 @@ from typing import assert_never
 from tadkit.config import (
     BackboneSettings,
     I3DSettings,
+    PluginBackboneSettings,
     SlowFastSettings,
     TemporalShiftSettings,
     TorchvisionClipSettings,
@@ -16,6 +17,7 @@ from tadkit.config import (
 )
 from tadkit.models.backbones.backbone import Backbone
 from tadkit.models.backbones.i3d import I3D
+from tadkit.models.backbones.plugin import plugin_backbone
 from tadkit.models.backbones.slowfast import SlowFast
 from tadkit.models.backbones.temporal_shift import TemporalShiftBackbone
 from tadkit.models.backbones.torchvision_video import TorchvisionAttention, TorchvisionConvolutional
@@ -33,7 +35,7 @@ def build_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: 
         pretrained: load the published weights, or those of ``settings.weights``; a checkpoint's weights need neither.
 
     Raises:
-        SettingsError: ``pretrained`` with a net that has no published weights.
+        SettingsError: ``pretrained`` with a net that has no published weights, or an entry point that does not work.
         WeightsError: the weights are not installed, cannot be downloaded, or do not fit.
     """
     net = _new_backbone(settings, in_channels=in_channels, pretrained=pretrained and settings.weights is None)
@@ -58,5 +60,7 @@ def _new_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: b
             return TorchvisionAttention(settings, in_channels=in_channels, pretrained=pretrained)
         case VideoMaeSettings():
             return VideoMae(settings, in_channels=in_channels)
+        case PluginBackboneSettings():
+            return plugin_backbone(settings, in_channels=in_channels)
         case _:
             assert_never(settings)

@@ -158,6 +158,6 @@ def test_a_download_without_a_network_says_what_to_do(tmp_path: Path, monkeypatc
         build(TsmResnetSettings(name="tsm-resnet18"))
     assert str(error.value).startswith("weights of tsm-resnet18 could not be downloaded (<urlopen error")
     assert str(error.value).endswith(
-        "download https://download.pytorch.org/models/resnet18-f37072fd.pth on another machine and set backbone.weights "
-        "to the file, or set backbone.pretrained = false"
+        "download https://download.pytorch.org/models/resnet18-f37072fd.pth on another machine and set "
+        "backbone.weights to the file, or set backbone.pretrained = false"
     )
