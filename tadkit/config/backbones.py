@@ -73,6 +73,16 @@ class WeightsFileSettings(BackboneKindSettings):
     pretrained: Literal[False] = False
     """Nothing is downloaded; set weights to a file to start from."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_are_a_file(cls, values: Any) -> Any:
+        """Say what to do instead of ``pretrained``."""
+        if isinstance(values, Mapping) and values.get("pretrained"):
+            raise ValueError(
+                "no weights of this backbone can be downloaded; set weights to a file instead of pretrained"
+            )
+        return values
+
 
 class I3DSettings(WeightsFileSettings):
     """I3D (Carreira and Zisserman, CVPR 2017), with weights of pytorch-i3d (rgb_imagenet.pt, flow_imagenet.pt)."""
