@@ -1,6 +1,6 @@
 """Backbones, heads and flow methods of other packages, which announce them as entry points.
 
-A package names them in its ``pyproject.toml`` (docs/backbones.md)::
+A package names them in its ``pyproject.toml`` (docs/plugins.md)::
 
     [project.entry-points."tadkit.backbones"]
     my-net = "my_package:my_net"

@@ -40,19 +40,19 @@ from tadkit.config.heads import (
     TriDetSettings,
     WholeWindowSettings,
 )
-from tadkit.config.recipe import ComparedRow, EvaluationSettings, ModelSettings, Protocol, Recipe
+from tadkit.config.recipe import ROWS, EvaluationSettings, ModelSettings, Protocol, Recipe, Streams
 from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
 from tadkit.config.training import HeadTrainSettings, StageTraining, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
 
 __all__ = [
+    "ROWS",
     "SQUARE_VIEWS",
     "ActionFormerSettings",
     "AnchorFreeSettings",
     "BackboneKindSettings",
     "BackboneSettings",
     "BmnSettings",
-    "ComparedRow",
     "ComposeSource",
     "DecodeSettings",
     "DistillSettings",
@@ -81,6 +81,7 @@ __all__ = [
     "Source",
     "SplitSettings",
     "StageTraining",
+    "Streams",
     "SynthSource",
     "TadtrSettings",
     "TagsSettings",

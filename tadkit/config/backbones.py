@@ -140,7 +140,7 @@ class TorchvisionClipSettings(BackboneKindSettings):
 
 
 class PluginBackboneSettings(BackboneKindSettings):
-    """A net of another package, which announces it as an entry point (docs/backbones.md)."""
+    """A net of another package, which announces it as an entry point (docs/plugins.md)."""
 
     name: Literal["entry-point"]
     """Net of another package."""

@@ -162,7 +162,7 @@ class RaftSettings(FlowMethodSettings):
 
 
 class PluginFlowSettings(FlowMethodSettings):
-    """A flow method of another package, which announces it as an entry point (docs/backbones.md)."""
+    """A flow method of another package, which announces it as an entry point (docs/plugins.md)."""
 
     method: Literal["entry-point"]
     entry_point: str = Field(min_length=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -69,7 +69,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
     Raises:
         StoreError: the flow is missing or stale.
     """
-    recipe, settings = workspace.recipe, workspace.model_settings
+    recipe, settings = workspace.recipe, workspace.recipe.model_settings
     train, stride = recipe.train.teacher, recipe.teacher_backbone.stride
     with Inputs(workspace) as inputs:
         flow, key = inputs.flow, inputs.teacher_key
@@ -104,34 +104,35 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
     return True
 
 
-def distill(workspace: Workspace, method: str, *, device: torch.device, progress: Progress) -> bool:
-    """Train the RGB student by ``method``; returns False if it was up to date.
+def distill(workspace: Workspace, row: str, *, device: torch.device, progress: Progress) -> bool:
+    """Train the RGB student of ``row``; returns False if it was up to date.
 
     Raises:
         StoreError: the flow, whose time stamps it uses, or the teacher's outputs are missing or stale.
         WeightsError: the teacher that it is trained on is missing or stale.
     """
-    settings, train = workspace.settings_of(method), workspace.recipe.train.student
+    recipe = workspace.of_row(row)
+    settings, train = recipe.model_settings, recipe.train.student
     with Inputs(workspace) as inputs:
-        flow, key = inputs.flow, inputs.student_key(method)
-        if is_up_to_date(workspace.student(method), kind="student", key=key):
+        flow, key = inputs.flow, inputs.student_key(row)
+        if is_up_to_date(workspace.student(row), kind="student", key=key):
             return False
-        batches = _frame_batches(workspace, flow, inputs.teacher_outputs if settings.distill.taught else None)
+        batches = _frame_batches(workspace, recipe, flow, inputs.teacher_outputs if settings.distill.taught else None)
         steps = batches.plan.window_frames // batches.stride
         torch.manual_seed(train.seed)
         trained = fit(
-            _student_objective(settings, workspace.recipe, steps=steps, progress=progress),
+            _student_objective(settings, recipe, steps=steps, progress=progress),
             batches,
             train,
-            folder=stage_folder(workspace, f"distill-{method}"),
+            folder=stage_folder(workspace, f"distill-{row}"),
             key=key,
             device=device,
             progress=progress,
-            task=f"distill ({workspace.title(method)})",
+            task=f"distill ({workspace.title(row)})",
         )
     if settings.distill.joint:  # written first: the student's key stands for both
         _save(
-            workspace.joint_head(method),
+            workspace.joint_head(row),
             "joint-head",
             settings,
             workspace,
@@ -141,7 +142,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             steps=steps,
         )
     _save(
-        workspace.student(method),
+        workspace.student(row),
         "student",
         settings,
         workspace,
@@ -153,8 +154,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
     return True
 
 
-def _frame_batches(workspace: Workspace, flow: TrackReader, tracks: TrackReader | None) -> FrameBatches:
-    recipe = workspace.recipe
+def _frame_batches(workspace: Workspace, recipe: Recipe, flow: TrackReader, tracks: TrackReader | None) -> FrameBatches:
     train, stride = recipe.train.student, recipe.backbone.stride
     videos = training_videos(workspace, flow, stride=stride)
     return FrameBatches(
@@ -194,7 +194,7 @@ def _reported(model: Net, progress: Progress) -> Net:
     return model
 
 
-def train_head(workspace: Workspace, method: str, *, device: torch.device, progress: Progress) -> bool:
+def train_head(workspace: Workspace, row: str, *, device: torch.device, progress: Progress) -> bool:
     """Train fusion and joint head on cached features and write the detector; returns False if it was up to date.
 
     The detectors of groups of the training videos, which are trained before, give the operating points.
@@ -203,26 +203,27 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         StoreError: the features are missing or stale.
         WeightsError: the student is missing or stale.
     """
-    recipe, settings = workspace.recipe, workspace.settings_of(method)
+    recipe, groups = workspace.of_row(row), workspace.groups_of(row)
+    settings = recipe.model_settings
     with Inputs(workspace) as inputs:
-        student_path, features = inputs.student(method), inputs.head_features(method)
+        student_path, features = inputs.student(row), inputs.head_features(row)
         training_key = head_key(
             [features.key(item.name) for item in workspace.training],
             model=settings,
             train=recipe.train.head,
             truth=workspace.training_truth,
             half=recipe.half_precision,
-            student=digest_of_file(student_path) if workspace.groups and recipe.train.head.cross_fit else None,
+            student=digest_of_file(student_path) if groups and recipe.train.head.cross_fit else None,
         )
-        key = digest_of([training_key, points_key(workspace, method)]) if workspace.groups else training_key
-        if is_up_to_date(workspace.detector(method), kind="detector", key=key):
+        key = digest_of([training_key, points_key(workspace, row)]) if groups else training_key
+        if is_up_to_date(workspace.detector(row), kind="detector", key=key):
             return False
         joint, window, trained = _trained_head(
-            workspace, method, features, key=training_key, device=device, progress=progress
+            workspace, row, features, key=training_key, device=device, progress=progress
         )
     _, student = build_student(load_checkpoint(student_path, kind="student"))
     _save(
-        workspace.detector(method),
+        workspace.detector(row),
         "detector",
         settings,
         workspace,
@@ -231,14 +232,15 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         trained=trained,
         steps=window,
         half=recipe.half_precision,
-        points=operating_points(workspace, method, device=str(device)) if workspace.groups else {},
+        groups=groups,
+        points=operating_points(workspace, row, device=str(device)) if groups else {},
     )
     return True
 
 
 def _trained_head(
     workspace: Workspace,
-    method: str,
+    row: str,
     features: VideoTracks,
     *,
     key: str,
@@ -246,32 +248,33 @@ def _trained_head(
     progress: Progress,
 ) -> tuple[JointHead, int, TrainedWeights]:
     """Fusion and joint head trained on the features, and the steps of their windows."""
-    recipe, settings, train = workspace.recipe, workspace.settings_of(method), workspace.recipe.train.head
+    recipe = workspace.of_row(row)
+    settings, train = recipe.model_settings, recipe.train.head
     window, align = window_steps(recipe.detector_head, train, step_s=recipe.backbone.stride / recipe.video.rate_hz)
     videos = training_videos(workspace, features, stride=1)
     plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
     tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
-    joint = _joint_to_train(workspace, method, settings, steps=window)
+    joint = _joint_to_train(workspace, row, settings, steps=window)
     trained = fit(
         JointHeadObjective(joint),
         FeatureBatches(plan, features=features, tracks=tracks),
         train,
-        folder=stage_folder(workspace, f"train-head-{method}"),
+        folder=stage_folder(workspace, f"train-head-{row}"),
         key=key,
         device=device,
         progress=progress,
-        task=f"train-head ({workspace.title(method)})",
+        task=f"train-head ({workspace.title(row)})",
     )
     joint.load_state_dict(_below(trained.tensors, "model."))
     return joint, window, trained
 
 
-def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings, *, steps: int) -> JointHead:
+def _joint_to_train(workspace: Workspace, row: str, settings: ModelSettings, *, steps: int) -> JointHead:
     """A new joint head, or the one trained together with the student."""
-    torch.manual_seed(workspace.recipe.train.head.seed)
+    torch.manual_seed(workspace.of_row(row).train.head.seed)
     joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels), trained_steps=steps)
     if settings.distill.joint:
-        load_weights(joint, load_checkpoint(workspace.joint_head(method), kind="joint-head"))
+        load_weights(joint, load_checkpoint(workspace.joint_head(row), kind="joint-head"))
     return joint
 
 
@@ -290,6 +293,7 @@ def _save(
     trained: TrainedWeights,
     steps: int,
     half: bool = False,
+    groups: Sequence[Workspace] = (),
     points: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     provenance: dict[str, Any] = {
@@ -299,8 +303,8 @@ def _save(
         "held_out_videos": [item.name for item in workspace.held_out],
         "trained": trained.provenance,
     }
-    if workspace.groups and kind == "detector":
-        provenance["groups"] = [[item.name for item in group.held_out] for group in workspace.groups]
+    if groups:
+        provenance["groups"] = [[item.name for item in group.held_out] for group in groups]
     save_checkpoint(
         path,
         Checkpoint(

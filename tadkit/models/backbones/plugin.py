@@ -1,4 +1,4 @@
-"""Backbones of other packages (docs/backbones.md)."""
+"""Backbones of other packages (docs/plugins.md)."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_the_shift_on_a_worked_example() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_weights_of_the_authors_code_give_the_features_of_their_net(name: str, tmp_path: Path) -> None:
     theirs, path = authors_net(name, frames=4), tmp_path / "tsm.pth.tar"

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from tadkit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tadkit.config import BackboneSettings, ModelSettings, TemporalShiftSettings, TsmResnetSettings
+from tadkit.config.loading import load_recipe
 from tadkit.errors import WeightsError
 from tadkit.models.backbones import Backbone, build_backbone
 from tadkit.models.backbones.efficientnet_lite import imagenet_weights
 from tadkit.models.detector import build_student, new_student
+from tadkit.progress import Quiet
+from tadkit.recipe.run import run
 from tadkit.runtime import import_torchvision
 
 TINY = TemporalShiftSettings(name="tiny")
@@ -36,7 +39,7 @@ def tiny_file(path: Path, **changed: Tensor) -> Path:
     return file_of(path, {name: torch.randn_like(value) for name, value in state.items()} | changed)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_every_tensor_of_torchvisions_nets_but_the_classifier_is_loaded(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     state = getattr(import_torchvision("torchvision.models"), name)(weights=None).state_dict()
@@ -149,6 +152,24 @@ def test_a_trained_model_loads_where_the_file_it_started_from_does_not_exist(tmp
     assert torch.equal(rebuilt.backbone.blocks[0][0].weight, student.backbone.blocks[0][0].weight)
     with pytest.raises(WeightsError, match="no such file"):
         new_student(settings, num_classes=2)
+
+
+@pytest.mark.slow
+def test_training_reports_how_the_file_fitted_and_another_content_trains_again(toy: Path, tmp_path: Path) -> None:
+    path = tiny_file(tmp_path / "start.pth", extra=torch.zeros(1))
+
+    def trained() -> tuple[str, list[str]]:
+        chosen = [f'teacher_backbone.weights="{path}"', 'compare=["teacher"]']
+        progress = Quiet()
+        result = run(load_recipe(toy, overrides=chosen), base=toy.parent, device="cpu", progress=progress)
+        said = [warning for warning in progress.warnings if "start.pth" in warning]
+        return dict(result.stages)["train-teacher"], said
+
+    said = f"weights file {path}: 12 of 12 tensors of the backbone loaded; 1 of the file not used: extra"
+    assert trained() == ("done", [said])
+    assert trained() == ("up to date", [])
+    torch.save(torch.load(path, weights_only=True) | {"extra": torch.ones(1)}, path)
+    assert trained() == ("done", [said])
 
 
 def test_a_download_without_a_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
