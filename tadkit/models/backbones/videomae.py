@@ -65,7 +65,7 @@ class VideoMae(AttentionNet):
         """Of fine-tuned nets, and of the encoder of pre-trained ones.
 
         The last norm of the pre-trained encoder, which is meant for single tokens, is left out as in the public code's
-        fine-tuning, and that of averages starts anew.
+        fine-tuning, and that of averages keeps its initial values.
         """
         return f"net.{published.removeprefix('encoder.')}"
 
