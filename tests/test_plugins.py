@@ -134,6 +134,12 @@ def test_a_backbone_of_another_package_may_see_several_frames(install) -> None:
     [
         ("def net(in_channels): return 3", "returned int; expected a Backbone, or a module with channels"),
         ("import torch\ndef net(in_channels): return torch.nn.ReLU()", "without the attribute channels"),
+        (
+            "from tadkit.models.backbones import Backbone\n"
+            "class Net(Backbone):\n    stride = 2\n    def forward(self, inputs, mask): ...\n"
+            "def net(in_channels): return Net()",
+            "returned a Backbone without channels, halo_frames, align_frames",
+        ),
         ("def net(in_channels): return 1 / 0", "failed (ZeroDivisionError: division by zero)"),
         ("def net(): return 1", "failed (TypeError: net() got an unexpected keyword argument 'in_channels')"),
         ("import gone_module", "does not load (ModuleNotFoundError: No module named 'gone_module')"),
@@ -274,3 +280,29 @@ def test_the_example_is_trained_distilled_and_detects(toy: Path, run_toy, tadkit
     out = tmp_path / "found.json"
     ran = tadkit("detect", video, "--model", detector, "--out", out)
     assert (ran.code, list(read_detections(out))) == (0, [video.stem])
+
+
+@pytest.mark.slow
+def test_a_head_and_a_flow_method_of_another_package_go_through_all_stages(toy: Path, install, run_toy) -> None:
+    flow = """
+    import torch
+
+    class Difference:
+        channels = 2
+
+        def __init__(self, device):
+            self.device = device
+
+        def __call__(self, frames):
+            grey = torch.as_tensor(frames).float().mean(dim=3).to(self.device) / 16
+            return torch.stack([grey[1:] - grey[:-1]] * 2, dim=1)
+    """
+    install("whole-package", HEAD + flow, heads="Head", flow="Difference")
+    text = toy.read_text()
+    before, after = text.index("[flow]"), text.index("[teacher_backbone]")
+    text = text[:before] + '[flow]\nmethod = "entry-point"\nentry_point = "mine"\n' + text[after:]
+    before, after = text.index("[head]"), text.index("[distill]")
+    text = text[:before] + '[head]\nkind = "entry-point"\nentry_point = "mine"\nwindow_steps = 16\n' + text[after:]
+    toy.write_text(text)
+    assert set(run_toy(toy).values()) == {"done"}
+    assert set(run_toy(toy).values()) == {"up to date"}

@@ -11,7 +11,8 @@ from tadkit.models.backbones.backbone import Backbone, average_steps
 from tadkit.plugins import Group, made_by_plugin, wrong_plugin
 
 GROUP: Group = "tadkit.backbones"
-_SCALES = ("rgb_mean", "rgb_std", "flow_unit_px", "gradient_unit", "frozen_norm")
+_STATED = ("channels", "stride", "halo_frames", "align_frames")
+_OPTIONS = ("rgb_mean", "rgb_std", "flow_unit_px", "gradient_unit", "frozen_norm")
 
 
 class FrameNet(Backbone):
@@ -26,7 +27,8 @@ class FrameNet(Backbone):
         self.entry_point = settings.entry_point
         self.channels = int(net.channels)  # type: ignore[arg-type]
         self.stride = self.align_frames = settings.stride
-        for name in _SCALES:
+        self.frozen_norm = settings.starts_trained
+        for name in _OPTIONS:
             if hasattr(net, name):
                 setattr(self, name, getattr(net, name))
 
@@ -58,6 +60,8 @@ def plugin_backbone(settings: PluginBackboneSettings, *, in_channels: int) -> Ba
     """
     net = made_by_plugin(GROUP, settings.entry_point, in_channels=in_channels)
     if isinstance(net, Backbone):
+        if lacking := [name for name in _STATED if not isinstance(getattr(net, name, None), int)]:
+            raise wrong_plugin(GROUP, settings.entry_point, f"returned a Backbone without {', '.join(lacking)}")
         if net.stride != settings.stride:
             raise wrong_plugin(GROUP, settings.entry_point, f"has stride {net.stride}; set backbone.stride to that")
         return net
