@@ -6,11 +6,23 @@ Settings that affect only speed or memory are not part of the keys.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from tadkit.config import FlowSettings, ModelSettings, RaftSettings, TrainSettings, Tvl1Settings, VideoSettings, View
+from tadkit.config import (
+    BackboneKindSettings,
+    FlowSettings,
+    FusionSettings,
+    ModelSettings,
+    RaftSettings,
+    TrainSettings,
+    Tvl1Settings,
+    VideoSettings,
+    View,
+)
 from tadkit.errors import WeightsError
 from tadkit.files import digest_of, digest_of_file
+from tadkit.plugins import Group, package_of
 
 CODE = 1
 """Increased when a change of the code changes stored results."""
@@ -21,8 +33,17 @@ METHOD_CODE: Mapping[str, int] = {
     "temporal-gradient": 1,
     "raft-small": 1,
     "raft-large": 1,
+    "entry-point": 1,
 }
 """Increased when a change of a flow method's code changes its flow."""
+
+_PLUGINS: Mapping[str, Group] = {
+    "flow": "tadkit.flow",
+    "teacher_backbone": "tadkit.backbones",
+    "backbone": "tadkit.backbones",
+    "head": "tadkit.heads",
+    "joint_head": "tadkit.heads",
+}
 
 
 class TrainingTruth(NamedTuple):
@@ -38,14 +59,10 @@ def flow_key(source_sha256: str, flow: FlowSettings, video: VideoSettings) -> st
     Raises:
         WeightsError: the method's weights file cannot be read.
     """
-    method = {name: value for name, value in _flow(flow).items() if name not in ("batch_pairs", "compile")}
+    method = _with_package("flow", _flow(flow))
+    method = {name: value for name, value in method.items() if name not in ("batch_pairs", "compile")}
     if isinstance(flow, RaftSettings) and flow.weights is not None:
-        try:
-            method["weights"] = digest_of_file(flow.weights)
-        except OSError as error:
-            raise WeightsError(
-                f"flow.weights {flow.weights}: cannot be read ({error.strerror}); name a state-dict file"
-            ) from error
+        method["weights"] = _weights(flow.weights, "flow")
     code = [CODE, METHOD_CODE[flow.method]]
     return digest_of({"source": source_sha256, "flow": method, "video": _frames(video), "code": code})
 
@@ -115,7 +132,7 @@ def features_head_key(
 
 def _flow(flow: FlowSettings) -> dict[str, Any]:
     """The method; newer settings count only where they change the flow, so that earlier stores stay up to date."""
-    method = flow.model_dump(mode="json")
+    method = flow.model_dump(mode="json", exclude={"stack"})  # flow is stored singly
     if isinstance(flow, Tvl1Settings):
         method = {name: value for name, value in method.items() if flow.as_in_0_1_0.get(name) != value}
     return method
@@ -131,10 +148,50 @@ def _without_effect(video: VideoSettings) -> set[str]:
     return {"reader"} if video.fallback_fps is not None else {"reader", "fallback_fps"}
 
 
+def _backbone(settings: BackboneKindSettings, section: str) -> dict[str, Any]:
+    """A backbone; of a file that it starts from, the content counts and not the path."""
+    weights = {} if settings.weights is None else {"weights": _weights(settings.weights, section)}
+    return settings.model_dump(mode="json") | weights
+
+
+def _weights(path: Path, section: str) -> str:
+    """Digest of a weights file.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        return digest_of_file(path)
+    except OSError as error:
+        raise WeightsError(
+            f"{section}.weights {path}: cannot be read ({error.strerror}); name a state-dict file"
+        ) from error
+
+
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
-    """The sections that a stage's model depends on."""
-    shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
-    return shape | ({"flow": _flow(settings.flow)} if "flow" in sections else {})
+    """The sections that a stage's model depends on, with the values of the method's terms stated."""
+    stated = settings.model_copy(update={"distill": settings.distill.stated})
+    shape = stated.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
+    nets = {"teacher_backbone": settings.teacher_backbone, "backbone": settings.backbone}
+    shape |= {name: _backbone(net, name) for name, net in nets.items() if name in sections}
+    if "flow" in sections:
+        stack = settings.flow.stack
+        shape["flow"] = _flow(settings.flow) | ({"stack": stack} if stack > 1 else {})
+    shape |= {"fusion": _fusion(settings.fusion)} if "fusion" in sections else {}
+    return {name: _with_package(name, section) for name, section in shape.items()}
+
+
+def _with_package(name: str, section: Any) -> Any:
+    """A section of the settings; where an entry point is named in it, its package and version count, too."""
+    group = _PLUGINS.get(name)
+    if group is None or not isinstance(section, Mapping) or "entry_point" not in section:
+        return section
+    return {**section, "package": package_of(group, section["entry_point"])}
+
+
+def _fusion(fusion: FusionSettings) -> dict[str, Any]:
+    """The kind; newer settings count only where they differ from the default, so that earlier heads stay up to date."""
+    return {"kind": fusion.kind} | fusion.model_dump(mode="json", exclude_defaults=True)
 
 
 def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:

@@ -8,17 +8,22 @@ from pathlib import Path
 import pytest
 
 from tadkit.config import (
+    DistillSettings,
     FlowSettings,
+    FusionSettings,
     HeadTrainSettings,
     ModelSettings,
     OpencvDisSettings,
     OpencvTvl1Settings,
     RaftSettings,
+    TeacherTrainSettings,
     TemporalGradientSettings,
+    TemporalShiftSettings,
     TrainSettings,
     Tvl1Settings,
     VideoSettings,
 )
+from tadkit.errors import WeightsError
 from tadkit.keys import (
     TrainingTruth,
     features_head_key,
@@ -102,6 +107,77 @@ def test_keys_of_trainings() -> None:
     assert features_head_key(STORED, train=TRAIN, **rest) == KEYS["features head"]
     stepped = TRAIN.model_copy(update={"schedule": "actionformer-multistep"})
     assert head_key(STORED, train=stepped, half=False, **rest) == KEYS["head multistep"]
+
+
+def test_of_a_weights_file_the_content_counts_and_not_the_path(tmp_path: Path) -> None:
+    def keys(name: str, content: bytes) -> tuple[str, str]:
+        (tmp_path / name).write_bytes(content)
+        net = TemporalShiftSettings(weights=tmp_path / name)
+        rest = {"train": TRAIN, "truth": TRUTH}
+        model = MODEL.model_copy(update={"backbone": net, "teacher_backbone": net})
+        return teacher_key(STORED, model=model, **rest), student_key(SOURCES, [], model=model, **rest)
+
+    first, same, other = keys("a.pth", b"one"), keys("b.pth", b"one"), keys("a.pth", b"two")
+    assert first == same
+    assert not {*first} & {*other}
+    assert KEYS["teacher"] not in first
+
+
+def test_a_weights_file_that_is_gone_is_reported_with_its_setting(tmp_path: Path) -> None:
+    model = MODEL.model_copy(update={"teacher_backbone": TemporalShiftSettings(weights=tmp_path / "gone.pth")})
+    with pytest.raises(WeightsError, match=r"^teacher_backbone\.weights .*gone\.pth: cannot be read"):
+        teacher_key(STORED, model=model, train=TRAIN, truth=TRUTH)
+    student_key(SOURCES, [], model=model, train=TRAIN, truth=TRUTH)  # does not depend on it
+
+
+def test_stacks_of_flow_and_its_jitter_change_the_teacher_and_not_the_flow() -> None:
+    stacked = TVL1.model_copy(update={"stack": 10})
+    assert flow_key("s", stacked, VideoSettings()) == KEYS["flow tvl1"]
+    rest = {"truth": TRUTH, "train": TeacherTrainSettings()}
+    assert teacher_key(STORED, model=MODEL, **rest) == KEYS["teacher"]
+    assert teacher_key(STORED, model=MODEL.model_copy(update={"flow": stacked}), **rest) != KEYS["teacher"]
+    jittered = {"truth": TRUTH, "train": TeacherTrainSettings(flow_jitter=0.1)}
+    assert teacher_key(STORED, model=MODEL, **jittered) != KEYS["teacher"]
+
+
+def test_each_setting_of_the_fusion_changes_the_key_of_the_head() -> None:
+    changed = [
+        {},
+        {"directions": "motion"},
+        {"residual": True},
+        {"kind": "concat"},
+        {"kind": "cross-attention"},
+        {"kind": "cross-attention", "attention_heads": 8},
+    ]
+    models = [MODEL.model_copy(update={"fusion": FusionSettings.model_validate(one)}) for one in changed]
+    keys = [head_key(STORED, model=model, train=TRAIN, truth=TRUTH, half=False) for model in models]
+    assert keys[0] == KEYS["head"]
+    assert len(set(keys)) == len(changed)
+
+
+def test_settings_of_distillation_count_where_they_change_the_student() -> None:
+    def key(**chosen: object) -> str:
+        distill = DistillSettings.model_validate(chosen)
+        return student_key(
+            SOURCES, STORED, model=MODEL.model_copy(update={"distill": distill}), train=TRAIN, truth=TRUTH
+        )
+
+    assert key(feature_weight=1, prediction_weight=1, feature_loss="mse-normalised") == KEYS["student decomposed"]
+    assert key(shared_head=True, time_contrast_temperature=0.1, relation_weight=0) == KEYS["student decomposed"]
+    assert key(method="mars") == key(method="mars", feature_loss="mse", feature_weight=50, prediction_weight=3)
+    contrast = {"time_contrast_weight": 1}
+    changed: list[dict[str, object]] = [
+        {},
+        {"shared_head": False},
+        {"feature_weight": 0},
+        {"feature_loss": "sigmoid-l2"},
+        contrast,
+        {**contrast, "time_contrast_temperature": 0.3},
+        {"relation_weight": 1},
+        {"boundary_weight": 1},
+        *({"method": method} for method in ("mars", "mers", "hallucination", "logits")),
+    ]
+    assert len({key(**one) for one in changed}) == len(changed)
 
 
 def test_groups_of_training_videos_leave_the_key_of_the_head_alone() -> None:

@@ -6,18 +6,25 @@ Defaults are defined only here; the command line's help and that page read them 
 from tadkit.config.backbones import (
     BackboneKindSettings,
     BackboneSettings,
+    I3DSettings,
+    PluginBackboneSettings,
+    SlowFastSettings,
     TemporalEncoderSettings,
     TemporalShiftSettings,
+    TorchvisionClipSettings,
+    TorchvisionConvolutionalSettings,
     TsmResnetSettings,
+    VideoMaeSettings,
 )
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
-from tadkit.config.distill import DistillSettings, FeatureLoss, FusionSettings, Method
+from tadkit.config.distill import Branch, DistillSettings, FeatureLoss, FusionSettings, Method
 from tadkit.config.flow import (
     FlowMethodSettings,
     FlowSettings,
     OpencvDisSettings,
     OpencvTvl1Settings,
+    PluginFlowSettings,
     RaftSettings,
     TemporalGradientSettings,
     Tvl1Settings,
@@ -27,6 +34,7 @@ from tadkit.config.heads import (
     AnchorFreeSettings,
     BmnSettings,
     HeadSettings,
+    PluginHeadSettings,
     TadtrSettings,
     TagsSettings,
     TemporalMaxerSettings,
@@ -45,7 +53,7 @@ from tadkit.config.sources import (
     SynthSource,
     channel_range,
 )
-from tadkit.config.training import HeadTrainSettings, StageTraining, TrainSettings
+from tadkit.config.training import HeadTrainSettings, StageTraining, TeacherTrainSettings, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
 
 __all__ = [
@@ -56,6 +64,7 @@ __all__ = [
     "BackboneKindSettings",
     "BackboneSettings",
     "BmnSettings",
+    "Branch",
     "ComposeSource",
     "DecodeSettings",
     "DistillSettings",
@@ -69,15 +78,20 @@ __all__ = [
     "FusionSettings",
     "HeadSettings",
     "HeadTrainSettings",
+    "I3DSettings",
     "MadeUpFeaturesSource",
     "Method",
     "ModelSettings",
     "OpencvDisSettings",
     "OpencvTvl1Settings",
+    "PluginBackboneSettings",
+    "PluginFlowSettings",
+    "PluginHeadSettings",
     "Protocol",
     "RaftSettings",
     "Recipe",
     "Settings",
+    "SlowFastSettings",
     "Source",
     "SplitSettings",
     "StageTraining",
@@ -85,14 +99,18 @@ __all__ = [
     "SynthSource",
     "TadtrSettings",
     "TagsSettings",
+    "TeacherTrainSettings",
     "TemporalEncoderSettings",
     "TemporalGradientSettings",
     "TemporalMaxerSettings",
     "TemporalShiftSettings",
+    "TorchvisionClipSettings",
+    "TorchvisionConvolutionalSettings",
     "TrainSettings",
     "TriDetSettings",
     "TsmResnetSettings",
     "Tvl1Settings",
+    "VideoMaeSettings",
     "VideoSettings",
     "View",
     "WholeWindowSettings",

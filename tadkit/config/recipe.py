@@ -66,6 +66,13 @@ class ModelSettings(Settings):
     features: FeatureStreams | None = added_later(None)
     """Streams of stored features that teacher and student read instead of videos; a run fills it in from sources."""
 
+    @model_validator(mode="after")
+    def _attention_fits(self) -> ModelSettings:
+        heads, dim = self.fusion.attention_heads, self.distill.dim
+        if self.fusion.kind == "cross-attention" and dim % heads:
+            raise ValueError(f"distill.dim {dim} must be a multiple of fusion.attention_heads {heads}")
+        return self
+
     @property
     def detector_head(self) -> HeadSettings:
         """Head of the detector: ``joint_head``, or ``head`` if that is None."""
@@ -136,12 +143,18 @@ class Recipe(ModelSettings):
                 what = "videos, but the source has features; leave it out"
                 what = what if streams else "features; it needs a source of features with rgb and flow"
                 raise ValueError(f"{part}.name '{backbone.name}' reads {what}")
-        for stage in StageTraining.model_fields if streams else ():
-            train = getattr(self.train, stage)
-            if train.views != ("original",) or train.colour_jitter:
-                wrong = "colour_jitter" if train.colour_jitter else "views"
-                raise ValueError(f"train.{stage}.{wrong} needs videos, but the source has features; leave it out")
+        if streams:
+            self._refuse_settings_of_videos()
         return self
+
+    def _refuse_settings_of_videos(self) -> None:
+        """Refuse settings that change frames or flow, which features do not have."""
+        stages = {name: getattr(self.train, name) for name in StageTraining.model_fields}
+        given = {f"train.{name}.views": stage.views != ("original",) for name, stage in stages.items()}
+        given |= {f"train.{name}.colour_jitter": stage.colour_jitter > 0 for name, stage in stages.items()}
+        given |= {"train.teacher.flow_jitter": self.train.teacher.flow_jitter > 0, "flow.stack": self.flow.stack > 1}
+        if wrong := [setting for setting, is_given in given.items() if is_given]:
+            raise ValueError(f"{wrong[0]} needs videos, but the source has features; leave it out")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
@@ -190,8 +203,9 @@ class Recipe(ModelSettings):
 
     @property
     def model_settings(self) -> ModelSettings:
-        """The sections that define a model."""
-        return ModelSettings.model_validate({name: getattr(self, name) for name in ModelSettings.model_fields})
+        """The sections that define a model, with the values of the method's terms stated."""
+        sections = {name: getattr(self, name) for name in ModelSettings.model_fields}
+        return ModelSettings.model_validate(sections | {"distill": self.distill.stated})
 
     @property
     def stream_source(self) -> FeaturesSource | MadeUpFeaturesSource | None:
@@ -250,7 +264,7 @@ def _defaults_of_stages(train: Any) -> Any:
 
 
 def _given(section: Any) -> Any:
-    """What was given of a section, so that defaults which depend on other settings are filled in anew."""
+    """What was given of a section, without the defaults, some of which depend on other settings."""
     if not isinstance(section, Settings):
         return section
     tags = {tag: getattr(section, tag) for tag in ("kind", "name") if tag in type(section).model_fields}

@@ -12,7 +12,7 @@ import torch
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import ModelSettings, View
 from tadkit.extraction.results import ExtractionResult
-from tadkit.flow.codec import read_flow
+from tadkit.flow.codec import read_stacks
 from tadkit.keys import teacher_outputs_key
 from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import build_teacher
@@ -24,7 +24,7 @@ from tadkit.store import TrackReader, TrackStore, open_store, read_store
 from tadkit.store.streams import FeatureStream
 from tadkit.timeline import Timeline
 from tadkit.video import windows
-from tadkit.views import view_motion, views_of
+from tadkit.views import views_of
 
 _CORE_FRAMES = 256
 _CORE_STEPS = 4096
@@ -108,7 +108,7 @@ def teacher_outputs(
     stride, align = model.backbone.stride, model.backbone.align_frames
     parts = []
     for window in windows(frames, core=max(1, _CORE_FRAMES // align) * align, halo=model.halo_frames):
-        seen = _seen(motion, name, window.start, window.stop, view=view)
+        seen = _seen(motion, name, window.start, window.stop, view=view, stack=model.stack)
         mask = torch.ones(1, len(seen), dtype=torch.bool, device=device)
         feature = model.features(seen[None].to(device), mask)
         parts.append(feature[:, :, window.core_steps(stride)])
@@ -127,8 +127,10 @@ def teacher_outputs(
     return tracks
 
 
-def _seen(motion: TrackReader | FeatureStream, name: str, start: int, stop: int, *, view: View) -> torch.Tensor:
+def _seen(
+    motion: TrackReader | FeatureStream, name: str, start: int, stop: int, *, view: View, stack: int
+) -> torch.Tensor:
     """What the teacher reads: flow in a view, or steps of features, which have the original view only."""
     if isinstance(motion, FeatureStream):
         return torch.from_numpy(motion.read(name, start, stop))
-    return view_motion(torch.from_numpy(read_flow(motion, name, start, stop)), view)
+    return read_stacks(motion, name, start, stop, view=view, stack=stack)

@@ -54,14 +54,20 @@ class DetectorNet(nn.Module):
         return (self.student.halo_frames + (steps + 1) * stride) / self.settings.video.rate_hz
 
 
-def new_student(settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None) -> Student:
-    """A student with initial weights; ``pretrained`` overrides the settings."""
+def new_student(
+    settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None, trained_steps: int | None = None
+) -> Student:
+    """A student with initial weights, for windows of ``trained_steps`` feature steps, or the default windows.
+
+    ``pretrained`` overrides the settings.
+    """
     return Student(
         backbone=settings.backbone,
         head=settings.head,
         distill=settings.distill,
         num_classes=num_classes,
-        pretrained=settings.backbone.pretrained if pretrained is None else pretrained,
+        pretrained=settings.backbone.starts_trained if pretrained is None else pretrained,
+        trained_steps=trained_steps or _unstated_steps(settings, stride=settings.backbone.stride),
         in_channels=3 if settings.features is None else settings.features.rgb_channels,
     )
 
@@ -92,8 +98,9 @@ def new_teacher(
         dim=settings.distill.dim,
         motion_channels=_motion_channels(settings),
         num_classes=num_classes,
-        pretrained=settings.teacher_backbone.pretrained if pretrained is None else pretrained,
+        pretrained=settings.teacher_backbone.starts_trained if pretrained is None else pretrained,
         trained_steps=trained_steps or _unstated_steps(settings, stride=settings.teacher_backbone.stride),
+        stack=settings.flow.stack,
     )
 
 
@@ -156,7 +163,9 @@ def build_detector(checkpoint: Checkpoint) -> DetectorNet:
 def build_student(checkpoint: Checkpoint) -> tuple[ModelSettings, Student]:
     """The student of a checkpoint, in evaluation mode."""
     settings = model_settings(checkpoint)
-    student = new_student(settings, num_classes=len(checkpoint.labels), pretrained=False)
+    student = new_student(
+        settings, num_classes=len(checkpoint.labels), pretrained=False, trained_steps=checkpoint.trained_steps
+    )
     load_weights(student, checkpoint)
     return settings, student.eval()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,6 +25,8 @@ from tadkit.models.detector import (
 )
 from tadkit.models.fusion import JointHead
 from tadkit.models.heads import Head
+from tadkit.models.student import Student
+from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
 from tadkit.recipe.operating_points import operating_points, points_key
@@ -44,6 +46,8 @@ from tadkit.training.batches import (
     WindowBatches,
 )
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
+
+Net = TypeVar("Net", Teacher, Student)
 
 
 def stage_folder(workspace: Workspace, name: str) -> Path:
@@ -92,7 +96,10 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         trained = fit(
-            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps)),
+            TeacherObjective(
+                _reported(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps), progress),
+                flow_jitter=train.flow_jitter,
+            ),
             _motion_batches(plan, flow, settings),
             train,
             folder=stage_folder(workspace, "train-teacher"),
@@ -118,7 +125,8 @@ def _motion_batches(plan: WindowPlan, flow: TrackReader, settings: ModelSettings
     """Windows of what the teacher reads: flow, or its stream of stored features."""
     if settings.features is not None:
         return StreamBatches(plan, stream=FeatureStream(flow, settings.features.flow), name="flow")
-    return FlowBatches(plan, stride=settings.teacher_backbone.stride, flow=flow)
+    stride, stack = settings.teacher_backbone.stride, settings.flow.stack
+    return FlowBatches(plan, stride=stride, flow=flow, stack=stack)
 
 
 def distill(workspace: Workspace, row: str, *, device: torch.device, progress: Progress) -> bool:
@@ -138,7 +146,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         steps = batches.plan.window_frames // batches.stride
         torch.manual_seed(train.seed)
         trained = fit(
-            _student_objective(settings, train, num_classes=len(recipe.labels), steps=steps),
+            _student_objective(settings, recipe, steps=steps, progress=progress),
             batches,
             train,
             folder=stage_folder(workspace, f"distill-{row}"),
@@ -203,17 +211,23 @@ def _teacher_head(workspace: Workspace) -> Head | None:
     return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
 
 
-def _student_objective(
-    settings: ModelSettings, train: TrainSettings, *, num_classes: int, steps: int
-) -> StudentObjective:
+def _student_objective(settings: ModelSettings, recipe: Recipe, *, steps: int, progress: Progress) -> StudentObjective:
     """The student, and with ``distill.joint`` the joint head, to be trained on windows of ``steps`` feature steps."""
-    joint = new_joint_head(settings, num_classes=num_classes, trained_steps=steps) if settings.distill.joint else None
+    classes = len(recipe.labels)
+    joint = new_joint_head(settings, num_classes=classes, trained_steps=steps) if settings.distill.joint else None
     return StudentObjective(
-        new_student(settings, num_classes=num_classes),
+        _reported(new_student(settings, num_classes=classes), progress),
         distill=settings.distill,
         joint=joint,
-        colour_jitter=train.colour_jitter,
+        colour_jitter=recipe.train.student.colour_jitter,
     )
+
+
+def _reported(model: Net, progress: Progress) -> Net:
+    """The model, after saying how the weights file of its backbone fitted, if it started from one."""
+    if (report := model.backbone.weights_report) is not None:
+        progress.warn(f"weights file {report}")
+    return model
 
 
 def train_head(workspace: Workspace, row: str, *, device: torch.device, progress: Progress) -> bool:

@@ -228,11 +228,12 @@ class Workspace:
 
 
 def _student_part(recipe: Recipe) -> str:
-    """What tells one student of a recipe from another, as text."""
+    """What the training of a student depends on within a recipe, as text."""
     train = recipe.train.student
     parts = {
         "train": train.model_dump(mode="json", exclude=set(train.without_effect)),
-        **recipe.model_dump(mode="json", include={"backbone", "distill"}),
+        "distill": recipe.distill.stated.model_dump(mode="json"),
+        **recipe.model_dump(mode="json", include={"backbone"}),
         **(recipe.model_dump(mode="json", include={"fusion"}) if recipe.distill.joint else {}),
     }
     return canonical_json(parts)

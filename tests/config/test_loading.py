@@ -68,7 +68,9 @@ def test_all_mistakes_are_told_at_once_one_line_each():
 
 def test_an_unknown_name_far_from_all_others_lists_what_is_known():
     (line,) = mistakes(SMALL, "fusion.qqq=1")
-    assert line == "small.toml: fusion.qqq: no such setting; known settings: kind"
+    assert (
+        line == "small.toml: fusion.qqq: no such setting; known settings: attention_heads, directions, kind, residual"
+    )
 
 
 def test_a_missing_setting_is_named_by_its_place():
@@ -87,15 +89,24 @@ def test_settings_that_contradict_one_another_are_told():
         (
             "flow.method=farneback",
             "flow.method: must be one of 'tvl1', 'opencv-tvl1', 'opencv-dis', 'temporal-gradient', 'raft-small', "
-            "'raft-large', got 'farneback'",
+            "'raft-large', 'entry-point', got 'farneback'",
         ),
         (
             "head.kind=foo",
-            "head.kind: must be one of 'actionformer', 'tridet', 'temporal-maxer', 'tadtr', 'bmn', 'tags', got 'foo'",
+            "head.kind: must be one of 'actionformer', 'tridet', 'temporal-maxer', 'tadtr', 'bmn', 'tags', "
+            "'entry-point', got 'foo'",
         ),
         (
             "joint_head.kind=[1]",
-            "joint_head.kind: must be one of 'actionformer', 'tridet', 'temporal-maxer', 'tadtr', 'bmn', 'tags'",
+            "joint_head.kind: must be one of 'actionformer', 'tridet', 'temporal-maxer', 'tadtr', 'bmn', 'tags', "
+            "'entry-point'",
+        ),
+        (
+            "backbone.name=resnet",
+            "backbone.name: must be one of 'efficientnet-lite0', 'tiny', 'resnet18', 'mobilenet-v3-small', "
+            "'tsm-resnet18', 'tsm-resnet50', 'tsm-resnet101', 'i3d', 'slowfast-r50-4x16', 'slowfast-r50-8x8', "
+            "'videomae-s', 'videomae-b', 'r2plus1d-18', 's3d', 'mvit-v2-s', 'swin3d-t', 'temporal-encoder', "
+            "'entry-point', got 'resnet'",
         ),
         (
             "sources.0.kind=3",

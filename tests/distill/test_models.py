@@ -130,7 +130,11 @@ def test_padding_never_changes_real_steps(
             torch.testing.assert_close(seen, values, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("method", "branches"), [("decomposed", 2), ("rgb-matched", 2), ("direct", 1), ("rgb", 1)])
+@pytest.mark.parametrize(
+    ("branches", "method"),
+    [(2, method) for method in ("decomposed", "rgb-matched", "hallucination")]
+    + [(1, method) for method in ("direct", "rgb", "mars", "mers", "logits")],
+)
 def test_the_method_sets_the_number_of_branches(new_student: NewStudent, method: str, branches: int) -> None:
     student = new_student(method=method)
     features = student(frames_of(4), torch.ones(1, 4, dtype=torch.bool))
@@ -145,6 +149,14 @@ def test_the_matched_baseline_has_as_many_parameters_as_the_decomposed_student(n
 
 
 @torch.no_grad()
+def test_a_teacher_on_stacks_states_the_flows_around_a_frame_in_its_halo(new_teacher: NewTeacher) -> None:
+    single, ten = new_teacher(stride=1), new_teacher(stride=1, stack=10)
+    assert ten.halo_frames == single.halo_frames + 5
+    assert new_teacher(stride=4, stack=10).halo_frames % 4 == 0
+    out = ten(torch.randn(1, 4, 20, 32, 32), torch.ones(1, 4, dtype=torch.bool))
+    assert out.feature.shape == (1, single.mapping.norm.normalized_shape[0], 4)
+
+
 def test_teacher_on_temporal_gradient_reads_three_channels(new_teacher: NewTeacher) -> None:
     teacher = new_teacher(channels=3)
     out = teacher(torch.randn(1, 4, 3, 32, 32), torch.ones(1, 4, dtype=torch.bool))

@@ -83,6 +83,26 @@ def test_flow_settings_redo_all_that_hears_flow(finished: Path, run_toy: RunToy)
     assert redone(states) == set(stages_of("decomposed"))
 
 
+@pytest.mark.slow
+def test_stacks_of_flow_redo_all_but_the_flow(finished: Path, run_toy: RunToy) -> None:
+    overrides = ("flow.stack=4", "train.teacher.flow_jitter=0.2", 'compare=["teacher", "decomposed"]')
+    assert redone(run_toy(finished, *overrides)) == set(stages_of("decomposed")) - {"extract-flow"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["self-gating", "global-gating", "cross-attention", "concat", "sum", "late"])
+def test_every_fusion_trains_in_two_stages_and_in_one(finished: Path, run_toy: RunToy, kind: str) -> None:
+    overrides = (f"fusion.kind={kind}", 'compare=["decomposed"]')
+    folder = finished.parent / "runs" / "toy"
+    assert redone(run_toy(finished, *overrides)) == {"train-head (decomposed)"}
+    model = load_checkpoint(folder / "detector-decomposed.safetensors", kind="detector")
+    assert model.settings["fusion"]["kind"] == kind
+    assert any(read_detections(folder / "detections" / "decomposed.json").values())
+    joint = (*overrides, "distill.joint=true", "train.student.epochs=1")
+    assert redone(run_toy(finished, *joint)) == set(stages_of("decomposed")) - set(FLOW_AND_TEACHER)
+    assert any(read_detections(folder / "detections" / "decomposed.json").values())
+
+
 def test_a_row_that_differs_in_its_fusion_shares_the_student(finished: Path, run_toy: RunToy) -> None:
     rows = 'compare=["teacher","rgb","decomposed","no-fusion"]'
     changed = ("variants.no-fusion.fusion.kind=concat", "variants.no-fusion.train.head.epochs=1")
