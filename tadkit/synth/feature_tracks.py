@@ -13,7 +13,7 @@ velocity.
 So RGB shows *where* things are, and flow *how they move*, as in videos. A motion is in the RGB half, but only as the
 difference between neighbouring steps of an angle that starts anywhere: the angle alone says nothing, so no linear
 function of any number of steps has another mean during a push than during a pull, and products of neighbouring steps
-(or what a few convolutions with rectifiers make of them) are needed. Labels say so only where actions are, about the
+(or a few convolutions with rectifiers) are needed. Labels say so only where actions are, about the
 two things that matter; features of a teacher that reads flow say it at every step.
 
 - The world ``motion`` is as above.
@@ -162,7 +162,7 @@ def write_feature_tracks(folder: Path, settings: MadeUpFeaturesSource, *, progre
             made_from = settings.model_dump(mode="json", include={"world", "strength", "seed"})
             key = digest_of({"made_up": made_from, "number": number, "maker": _MAKER})
             if not store.has(name, key):
-                attributes = {"source": "made up", "source_sha256": key, "duration_s": records[name].duration_s}
+                attributes: dict[str, str | float | bool] = {"source": "made up", "source_sha256": key, "duration_s": records[name].duration_s}
                 stamps_s = _FIRST_S + _STEP_S * np.arange(len(track.rgb))
                 with store.parts.video(name, key=key, stamps_s=stamps_s, attributes=attributes) as entry:
                     entry.append("original/appearance", track.rgb)

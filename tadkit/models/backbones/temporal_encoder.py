@@ -1,4 +1,4 @@
-"""A net over time for features that were extracted before: it takes the place of the net over frames.
+"""A net over time for features that were extracted before: it replaces the net over frames.
 
 Not from the paper, whose students read frames: our choice for those who have RGB and flow features of a dataset, such
 as I3D's, but not its videos (docs/method.md).
