@@ -69,17 +69,25 @@ class StudentObjective(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Losses of windows of RGB."""
         batch = batch.to(_device(self))
-        frames = batch.inputs["frames"]
-        if self.training:
-            generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
-            frames = jitter_colour(frames, batch.mask, self.colour_jitter, generator)
-        features: StudentFeatures = self.model(frames, batch.mask)
+        features = self._features(batch)
         mask = step_mask(batch.mask, self.model.backbone.stride)
         losses = self._branch_losses(features, mask, batch)
         if self.joint is not None:
             losses["joint"] = self._joint_loss(features, mask, batch.truth)
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
+
+    def _features(self, batch: Batch) -> StudentFeatures:
+        """Branch features of frames, whose colours are changed here; or of the activations of frames."""
+        if "activations" in batch.inputs:
+            x = self.model.backbone.suffix(batch.inputs["activations"], batch.mask)
+            return self.model.branches(x, batch.mask)
+        frames = batch.inputs["frames"]
+        if self.training:
+            generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+            frames = jitter_colour(frames, batch.mask, self.colour_jitter, generator)
+        features: StudentFeatures = self.model(frames, batch.mask)
+        return features
 
     def _branch_losses(self, features: StudentFeatures, mask: Tensor, batch: Batch) -> Losses:
         appearance = self.model.head(features.appearance, mask)

@@ -15,6 +15,7 @@ from tadkit.config.loading import recipe_toml
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
 from tadkit.files import digest_of, digest_of_file, write_text
 from tadkit.keys import head_key
+from tadkit.models.backbones import Backbone
 from tadkit.models.detector import (
     DetectorNet,
     build_student,
@@ -32,7 +33,7 @@ from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.timeline import Timeline
 from tadkit.training import TrainedWeights, fit
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
 
 
@@ -110,12 +111,15 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
         flow, key = inputs.flow, inputs.student_key(method)
         if is_up_to_date(workspace.student(method), kind="student", key=key):
             return False
-        batches = _frame_batches(workspace, flow, inputs.teacher_outputs if settings.distill.taught else None)
-        steps = batches.plan.window_frames // batches.stride
+        videos = training_videos(workspace, flow, stride=settings.backbone.stride)
+        plan = _frame_plan(workspace, videos, train, stride=settings.backbone.stride)
+        steps = plan.window_frames // settings.backbone.stride
         torch.manual_seed(train.seed)
+        objective = _student_objective(settings, train, num_classes=len(workspace.recipe.labels), steps=steps)
+        taught = inputs.teacher_outputs if settings.distill.taught else None
         trained = fit(
-            _student_objective(settings, train, num_classes=len(workspace.recipe.labels), steps=steps),
-            batches,
+            objective,
+            _frame_batches(workspace, plan, taught, objective.model.backbone),
             train,
             folder=stage_folder(workspace, f"distill-{method}"),
             key=key,
@@ -147,18 +151,20 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
     return True
 
 
-def _frame_batches(workspace: Workspace, flow: TrackReader, tracks: TrackReader | None) -> FrameBatches:
+def _frame_batches(
+    workspace: Workspace, plan: WindowPlan, tracks: TrackReader | None, backbone: Backbone
+) -> FrameBatches:
     recipe = workspace.recipe
-    train, stride = recipe.train.student, recipe.backbone.stride
-    videos = training_videos(workspace, flow, stride=stride)
+    cache = FrameCache(recipe.video, limit_bytes=recipe.train.student.cache_mb << 20)
     return FrameBatches(
-        _frame_plan(workspace, videos, train, stride=stride),
-        stride=stride,
-        cache=FrameCache(recipe.video, limit_bytes=train.cache_mb << 20),
+        plan,
+        stride=recipe.backbone.stride,
+        cache=cache,
         paths={item.name: item.path for item in workspace.training},
         teacher_outputs=tracks,
         strides=recipe.head.strides,
         teacher_head=_teacher_head(workspace) if tracks is not None else None,
+        prefix=PrefixCache(backbone, cache) if backbone.has_prefix else None,
     )
 
 

@@ -26,6 +26,8 @@ class Backbone(nn.Module, ABC):
         flow_unit_px: flow that the net reads as 1.
         gradient_unit: difference of grey levels that the net reads as 1.
         frozen_norm: whether batch norm keeps its statistics in training.
+        has_prefix: whether the first layers are not trained and see one frame at a time, so that training may keep
+            their activations: see :meth:`prefix`.
     """
 
     channels: int
@@ -37,6 +39,7 @@ class Backbone(nn.Module, ABC):
     flow_unit_px: float = 2.0
     gradient_unit: float = 32.0
     frozen_norm: bool = False
+    has_prefix: bool = False
 
     @abstractmethod
     def forward(
@@ -48,6 +51,20 @@ class Backbone(nn.Module, ABC):
             inputs: what was decoded or extracted, not scaled yet: see :meth:`prepare`.
             mask: false at padding, which does not reach the features of real frames. Steps of padding are zero.
         """
+
+    def prefix(self, inputs: Shaped[Tensor, "frames ..."]) -> Float[Tensor, "frames height width depth"]:
+        """With ``has_prefix``: activations behind the first layers. They stay the same during training.
+
+        Args:
+            inputs: frames or motion as in :meth:`forward`, of any clips.
+        """
+        raise NotImplementedError
+
+    def suffix(
+        self, activations: Float[Tensor, "batch frames height width depth"], mask: Bool[Tensor, "batch frames"]
+    ) -> Float[Tensor, "batch channels steps"]:
+        """With ``has_prefix``: what :meth:`forward` returns for the inputs that have this :meth:`prefix`."""
+        raise NotImplementedError
 
     def prepare(
         self, inputs: Shaped[Tensor, "batch frames ..."]
