@@ -129,8 +129,10 @@ def _kind(annotation: Any) -> str:
         return ", ".join([_kind(arguments[0]), *(text for field in arguments[1:] for text in _bounds(field.metadata))])
     if get_origin(annotation) is tuple:
         return f"list of {_kind(arguments[0])}"
+    if get_origin(annotation) is dict:
+        return "tables by name"
     if get_origin(annotation) is Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
+        return ", ".join(f"`{str(value).lower() if isinstance(value, bool) else value}`" for value in arguments)
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(_kind(inner) for inner in arguments if inner is not NoneType)
     raise TypeError(f"{annotation}: no words for this kind of setting; add them here")
@@ -141,7 +143,7 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(field.default, BaseModel) or list(_models(field.annotation)):
         return "see below"
-    if field.default is None:
+    if field.default is None or field.default_factory is not None:
         return "none"
     value = list(field.default) if isinstance(field.default, tuple) else field.default
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

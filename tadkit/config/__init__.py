@@ -6,6 +6,7 @@ Defaults are defined only here; the command line's help and that page read them 
 from tadkit.config.backbones import (
     BackboneKindSettings,
     BackboneSettings,
+    PluginBackboneSettings,
     TemporalShiftSettings,
     TsmResnetSettings,
 )
@@ -17,6 +18,7 @@ from tadkit.config.flow import (
     FlowSettings,
     OpencvDisSettings,
     OpencvTvl1Settings,
+    PluginFlowSettings,
     RaftSettings,
     TemporalGradientSettings,
     Tvl1Settings,
@@ -26,25 +28,26 @@ from tadkit.config.heads import (
     AnchorFreeSettings,
     BmnSettings,
     HeadSettings,
+    PluginHeadSettings,
     TadtrSettings,
     TagsSettings,
     TemporalMaxerSettings,
     TriDetSettings,
     WholeWindowSettings,
 )
-from tadkit.config.recipe import ComparedRow, EvaluationSettings, ModelSettings, Protocol, Recipe
+from tadkit.config.recipe import ROWS, EvaluationSettings, ModelSettings, Protocol, Recipe, Streams
 from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
 from tadkit.config.training import HeadTrainSettings, StageTraining, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
 
 __all__ = [
+    "ROWS",
     "SQUARE_VIEWS",
     "ActionFormerSettings",
     "AnchorFreeSettings",
     "BackboneKindSettings",
     "BackboneSettings",
     "BmnSettings",
-    "ComparedRow",
     "ComposeSource",
     "DecodeSettings",
     "DistillSettings",
@@ -61,6 +64,9 @@ __all__ = [
     "ModelSettings",
     "OpencvDisSettings",
     "OpencvTvl1Settings",
+    "PluginBackboneSettings",
+    "PluginFlowSettings",
+    "PluginHeadSettings",
     "Protocol",
     "RaftSettings",
     "Recipe",
@@ -68,6 +74,7 @@ __all__ = [
     "Source",
     "SplitSettings",
     "StageTraining",
+    "Streams",
     "SynthSource",
     "TadtrSettings",
     "TagsSettings",

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from tadkit.config.base import Settings
+from tadkit.config.base import Settings, added_later
 
 _Channels = Annotated[int, Field(ge=1, le=65_536)]
 _Reach = Annotated[float, Field(ge=0, le=1_000_000)]
 _Window = Annotated[int, Field(ge=0, le=4095)]
-
-
-def _added(default: Any, **limits: Any) -> Any:
-    """Field that is written only if it is not the default, so that the keys of earlier runs do not change."""
-    return Field(default, exclude_if=lambda value: value == default, **limits)
 
 
 class AnchorFreeSettings(Settings):
@@ -26,9 +21,9 @@ class AnchorFreeSettings(Settings):
     """Channels inside the head."""
     levels: int = Field(5, ge=1, le=10)
     """Pyramid levels; the steps of level l are level_ratio^l feature steps apart."""
-    level_ratio: int = _added(2, ge=2, le=16)
+    level_ratio: int = added_later(2, ge=2, le=16)
     """Ratio of the strides of neighbouring levels; even, except for blocks of convolutions."""
-    start_level: int = _added(0, ge=0, le=9)
+    start_level: int = added_later(0, ge=0, le=9)
     """Finest level that is predicted; the levels below it are computed but not predicted."""
     stem_layers: int = Field(1, ge=0, le=6)
     """Layers before the pyramid."""
@@ -36,7 +31,7 @@ class AnchorFreeSettings(Settings):
     """Convolutions that embed the features."""
     embedding_kernel: int = Field(3, ge=1, le=15)
     """Kernel size of the embedding; odd."""
-    embedding_norm: bool = _added(True)
+    embedding_norm: bool = added_later(True)
     """Layer norm after each convolution of the embedding; without it they have biases."""
     streams: tuple[tuple[_Channels, _Channels], ...] = ()
     """Parts of the features that are projected separately before the embedding: channels in and out of each."""
@@ -48,7 +43,7 @@ class AnchorFreeSettings(Settings):
     """fpn adds coarse levels to fine ones (Lin et al., CVPR 2017); identity only normalises each."""
     neck_dim: int = Field(0, ge=0, le=4096)
     """Output channels of an fpn neck; 0 means dim."""
-    neck_norm: bool = _added(True)
+    neck_norm: bool = added_later(True)
     """Layer norm of the neck's outputs; without it the convolutions of an fpn neck have biases."""
     head_dim: int = Field(0, ge=0, le=4096)
     """Channels of classifier and regressor; 0 means those of the neck."""
@@ -56,7 +51,7 @@ class AnchorFreeSettings(Settings):
     """Convolutions of the classifier and of the regressor, including the last one."""
     head_kernel: int = Field(3, ge=1, le=15)
     """Kernel size of classifier and regressor; odd."""
-    head_norm: bool = _added(True)
+    head_norm: bool = added_later(True)
     """Layer norm between the convolutions of classifier and regressor; without it they have biases."""
     padding: Literal["masked", "opentad", "leaky"] = "masked"
     """masked: padding never affects results. opentad (in blocks and neck) and leaky (everywhere) reproduce OpenTAD and
@@ -176,7 +171,7 @@ class TriDetSettings(AnchorFreeSettings):
 
     kind: Literal["tridet"] = "tridet"
     """Pyramid of scalable-granularity perception; boundaries from relative probabilities around each step."""
-    blocks: Literal["granularity", "conv"] = _added("granularity")
+    blocks: Literal["granularity", "conv"] = added_later("granularity")
     """Layers of stem and pyramid; conv is the authors' convolutional baseline."""
     granularity_windows: tuple[Annotated[int, Field(ge=1, le=4095)], ...] = (1,)
     """Kernel size of the short branch of a pyramid layer: one for all levels, or one per level; odd."""
@@ -405,6 +400,15 @@ class TagsSettings(WholeWindowSettings):
         return self
 
 
+class PluginHeadSettings(WholeWindowSettings):
+    """A head of another package, which announces it as an entry point (docs/plugins.md)."""
+
+    kind: Literal["entry-point"] = "entry-point"
+    """Head of another package, which processes windows as a whole."""
+    entry_point: str = Field(min_length=1)
+    """Name in the package's entry points of the group tadkit.heads; tadkit doctor lists them."""
+
+
 def _head_kind(section: object) -> object:
     """Tag of a head section; the oldest files, which had only one head, have none."""
     return section.get("kind", "actionformer") if isinstance(section, Mapping) else getattr(section, "kind", None)
@@ -416,6 +420,7 @@ HeadSettings = Annotated[
     | Annotated[TemporalMaxerSettings, Tag("temporal-maxer")]
     | Annotated[TadtrSettings, Tag("tadtr")]
     | Annotated[BmnSettings, Tag("bmn")]
-    | Annotated[TagsSettings, Tag("tags")],
+    | Annotated[TagsSettings, Tag("tags")]
+    | Annotated[PluginHeadSettings, Tag("entry-point")],
     Discriminator(_head_kind),
 ]

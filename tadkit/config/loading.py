@@ -17,6 +17,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError, create_model
 
 from tadkit.config import Recipe, Settings
+from tadkit.config.base import merged
 from tadkit.errors import SettingsError
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -92,17 +93,6 @@ def _toml_value(text: str, override: str) -> Any:
         if _BARE_WORD.fullmatch(text):
             return text
     raise SettingsError(f"--set {override}: '{text}' is not a TOML value; quote text: --set 'name=\"some text\"'")
-
-
-def merged(base: Any, over: Any) -> Any:
-    """``base`` with the values of ``over``, merged table by table; index keys set values in a list."""
-    if isinstance(over, Mapping) and isinstance(base, Mapping):
-        return {**base, **{key: merged(base.get(key), value) for key, value in over.items()}}
-    if isinstance(over, Mapping) and isinstance(base, list) and over:
-        if all(key.isdecimal() and int(key) < len(base) for key in over):
-            return [merged(item, over[str(i)]) if str(i) in over else item for i, item in enumerate(base)]
-        raise SettingsError(f"--set {'.'.join(over)}: this list has items 0 to {len(base) - 1}")
-    return over
 
 
 def load_sections(overrides: Sequence[str], *sections: str) -> dict[str, Any]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from tadkit.config.backbones import BackboneSettings, TemporalShiftSettings
-from tadkit.config.base import Settings
+from tadkit.config.base import Settings, added_later, merged
 from tadkit.config.decode import DecodeSettings
-from tadkit.config.distill import DistillSettings, FusionSettings
+from tadkit.config.distill import DistillSettings, FusionSettings, Method
 from tadkit.config.flow import FlowSettings, Tvl1Settings
 from tadkit.config.heads import ActionFormerSettings, HeadSettings
 from tadkit.config.sources import FeaturesSource, Source, SplitSettings
@@ -19,7 +20,13 @@ from tadkit.config.video import SQUARE_VIEWS, VideoSettings
 
 Protocol = Literal["activitynet", "thumos14"]
 """Whose rules of evaluation apply."""
-ComparedRow = Literal["teacher", "decomposed", "direct", "rgb", "rgb-matched"]
+Streams = Literal["rgb", "two-stream", "two-stream-late"]
+"""What a detector reads: RGB alone, or RGB and flow."""
+ROWS: tuple[str, ...] = ("teacher", *get_args(Method), *(name for name in get_args(Streams) if name != "rgb"))
+"""Rows that a recipe may compare without defining them."""
+_OF_A_ROW = ("backbone", "joint_head", "distill", "fusion", "decode", "streams", "train")
+"""Sections that differ between rows; all rows share the videos, the head and the teacher."""
+_NAME = r"[A-Za-z0-9._-]+"
 
 
 class EvaluationSettings(Settings):
@@ -46,6 +53,9 @@ class ModelSettings(Settings):
     """Head of teacher, branches and detector."""
     joint_head: HeadSettings | None = None
     """Head of the detector, if it differs from head."""
+    streams: Streams = added_later("rgb")
+    """What the detector reads; two-stream fuses the features of the teacher and of an RGB student, and two-stream-late
+    averages their scores. Both compute flow in use."""
     distill: DistillSettings = DistillSettings()
     """How the student is trained."""
     fusion: FusionSettings = FusionSettings()
@@ -62,7 +72,7 @@ class ModelSettings(Settings):
 class Recipe(ModelSettings):
     """All settings of ``tadkit run``."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(min_length=1, pattern=f"^{_NAME}$")
     """Name of the run folder."""
     labels: tuple[str, ...] = Field(min_length=1)
     """Classes, in the order of the model's outputs; other labels in the annotations count as background."""
@@ -80,8 +90,12 @@ class Recipe(ModelSettings):
     """How detections are evaluated."""
     video_scores: str | None = None
     """JSON file of video-level scores, {video: {label: score}}, that weight the detections of the final table."""
-    compare: tuple[ComparedRow, ...] = ("teacher", "decomposed")
-    """Rows of the final table; every student in it is trained. A recipe of features has one row, its head."""
+    compare: tuple[str, ...] = ("teacher", "decomposed")
+    """Rows of the final table: teacher, methods (distill.method), two-stream, two-stream-late, or names of variants.
+    Every model in it is trained. A recipe of features has one row, its head."""
+    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Further rows by name, each a table of the settings in which it differs, as in ``[variants.no-fusion]`` with
+    ``fusion.kind = "concat"``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -116,4 +130,72 @@ class Recipe(ModelSettings):
         for stage in (self.train.teacher, self.train.student, self.train.head):
             if not square and SQUARE_VIEWS.intersection(stage.views):
                 raise ValueError("views that turn the picture by 90 degrees need video.height_px = video.width_px")
+        if self.streams != "rgb" and self.distill.method != "rgb":
+            raise ValueError(f"streams = '{self.streams}' needs distill.method = 'rgb': its RGB stream has no teacher")
+        if self.streams == "two-stream-late" and self.joint_head is not None:
+            raise ValueError("streams = 'two-stream-late' averages the scores of two equal heads; leave out joint_head")
         return self
+
+    @model_validator(mode="after")
+    def _rows_exist(self) -> Recipe:
+        for name, changes in self.variants.items():
+            if name in ROWS or not re.fullmatch(_NAME, name):
+                what = "is the name of a built-in row" if name in ROWS else "must have letters, digits and . _ - only"
+                raise ValueError(f"variants: '{name}' {what}; choose another name")
+            _check_variant(name, changes)
+            self.of_row(name)
+        for row in self.compare:
+            if row not in ROWS and row not in self.variants:
+                known = ", ".join((*ROWS, *self.variants))
+                raise ValueError(f"compare: no row is named '{row}'; define it under variants, or choose from {known}")
+        return self
+
+    @property
+    def model_settings(self) -> ModelSettings:
+        """The sections that define a model."""
+        return ModelSettings.model_validate({name: getattr(self, name) for name in ModelSettings.model_fields})
+
+    @property
+    def own_row(self) -> str:
+        """Name of the row whose settings are the recipe's own."""
+        return self.distill.method if self.streams == "rgb" else self.streams
+
+    def of_row(self, row: str) -> Recipe:
+        """The recipe with the settings of a row: of a variant, or of a method with all else as in the recipe.
+
+        Raises:
+            ValueError: the settings of a variant are wrong.
+        """
+        if row in ("teacher", self.own_row) and row not in self.variants:
+            return self
+        if row in get_args(Streams):
+            changes: Mapping[str, Any] = {"streams": row, "distill": {"method": "rgb"}}
+        else:
+            changes = self.variants.get(row, {"streams": "rgb", "distill": {"method": row}})
+        same = {name: getattr(self, name) for name in self.model_fields_set - {"variants", "compare", *changes}}
+        changed = {name: merged(_given(getattr(self, name)), value) for name, value in changes.items()}
+        try:
+            return Recipe.model_validate(same | changed)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in ("variants", row, *first["loc"]))
+            message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            raise ValueError(f"{where}: {message}") from None
+
+
+def _given(section: Any) -> Any:
+    """What was given of a section, so that defaults which depend on other settings are filled in anew."""
+    if not isinstance(section, Settings):
+        return section
+    tags = {tag: getattr(section, tag) for tag in ("kind", "name") if tag in type(section).model_fields}
+    return tags | section.model_dump(exclude_unset=True)
+
+
+def _check_variant(name: str, changes: Mapping[str, Any]) -> None:
+    wrong = [section for section in changes if section not in _OF_A_ROW]
+    train = changes.get("train", {})
+    wrong += [f"train.{stage}" for stage in train if stage == "teacher"] if isinstance(train, Mapping) else []
+    if wrong:
+        raise ValueError(
+            f"variants.{name}: all rows of a recipe share {wrong[0]}; a variant may change {', '.join(_OF_A_ROW)}"
+        )

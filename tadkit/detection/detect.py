@@ -12,7 +12,8 @@ from jaxtyping import Float32
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
-from tadkit.config.loading import check_settings, merged
+from tadkit.config.base import merged
+from tadkit.config.loading import check_settings
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, reach_s, video_scores_for
 from tadkit.errors import SettingsError, TadkitError, UsageError, VideoError

@@ -18,7 +18,6 @@ from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks, read_store
 from tadkit.store.layout import Kind as StoreKind
-from tadkit.views import views_of
 
 
 def is_up_to_date(path: Path, *, kind: Kind, key: str) -> bool:
@@ -65,7 +64,7 @@ class Inputs:
         workspace = self.workspace.shared
         return teacher_key(
             [self.flow.key(item.name) for item in workspace.training],
-            model=workspace.model_settings,
+            model=workspace.recipe.model_settings,
             train=workspace.recipe.train.teacher,
             truth=workspace.training_truth,
         )
@@ -79,7 +78,7 @@ class Inputs:
     @cached_property
     def teacher_outputs(self) -> TrackReader:
         """The store of the teacher's features and predictions, with every training video."""
-        path, views = self.workspace.teacher_outputs, views_of(self.workspace.recipe.train.student.views)
+        path, views = self.workspace.teacher_outputs, self.workspace.teacher_views
         teacher = digest_of_file(self.teacher)  # a stale teacher is reported before its outputs
         store = self._store(path, "features", what="features of the teacher", command="extract-flow")
         expected = {
@@ -89,48 +88,50 @@ class Inputs:
         _refuse_stale(store, expected, "extract-flow")
         return store
 
-    def student_key(self, method: str) -> str:
-        """The key of an up-to-date student of ``method``."""
+    def student_key(self, row: str) -> str:
+        """The key of an up-to-date student of ``row``."""
         workspace = self.workspace
-        settings, training = workspace.settings_of(method), workspace.training
+        recipe, training = workspace.of_row(workspace.student_row(row)), workspace.training
+        settings = recipe.model_settings
         return student_key(
             [item.source_key for item in training],
             [self.teacher_outputs.key(item.name) for item in training] if settings.distill.taught else [],
             model=settings,
-            train=workspace.recipe.train.student,
+            train=recipe.train.student,
             truth=workspace.training_truth,
         )
 
-    def student(self, method: str) -> Path:
-        """The checkpoint of the student of ``method``."""
-        path, what = self.workspace.student(method), f"student ({self.workspace.title(method)})"
-        return self._model(path, "student", lambda: self.student_key(method), what=what, command="distill")
+    def student(self, row: str) -> Path:
+        """The checkpoint of the student of ``row``."""
+        path, what = self.workspace.student(row), f"student ({self._student_title(row)})"
+        return self._model(path, "student", lambda: self.student_key(row), what=what, command="distill")
 
-    def head_features(self, method: str) -> VideoTracks:
+    def _student_title(self, row: str) -> str:
+        return self.workspace.title(self.workspace.student_row(row))
+
+    def head_features(self, row: str) -> VideoTracks:
         """The branch features of every training video, as the joint head is trained on them.
 
         With cross-fitting, those of a video come from the student that was trained without the video's group, aligned
         with those of the student of all training videos.
         """
         workspace = self.workspace
-        own = self._features(method, workspace.training)
-        if not workspace.recipe.train.head.cross_fit or workspace.whole is not None:
+        own = self._features(row, workspace.training)
+        if not workspace.of_row(row).train.head.cross_fit or workspace.whole is not None:
             return own
         aligned: dict[str, AlignedTracks] = {}
-        for group in workspace.groups:
-            store = self._opened.enter_context(Inputs(group))._features(method, group.items)
+        for group in workspace.groups_of(row):
+            store = self._opened.enter_context(Inputs(group))._features(row, group.items)
             tracks = AlignedTracks(store, own, [item.name for item in group.training])
             aligned |= {item.name: tracks for item in group.held_out}
         return CrossFitted(aligned)
 
-    def _features(self, method: str, items: Sequence[Item]) -> TrackReader:
-        """The store of this workspace's student, with the features of ``items``."""
-        path, recipe = self.workspace.features(method), self.workspace.recipe
-        student = digest_of_file(self.student(method))  # a stale student is reported before its features
-        store = self._store(
-            path, "features", what=f"features ({self.workspace.title(method)})", command="extract-features"
-        )
-        views = views_of(recipe.train.head.views)
+    def _features(self, row: str, items: Sequence[Item]) -> TrackReader:
+        """The store of the features of the row's student, with those of ``items``."""
+        path, recipe = self.workspace.features(row), self.workspace.recipe
+        student = digest_of_file(self.student(row))  # a stale student is reported before its features
+        store = self._store(path, "features", what=f"features ({self._student_title(row)})", command="extract-features")
+        views = self.workspace.views_of_head(self.workspace.student_row(row))
         expected = {
             item.name: features_key(item.source_key, model=student, video=recipe.video, views=views) for item in items
         }

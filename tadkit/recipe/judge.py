@@ -38,7 +38,7 @@ class Row:
     """One row of the final table: a model's figures on the held-out videos, as fractions.
 
     Attributes:
-        name: ``teacher`` or a distillation method.
+        name: ``teacher``, or the row of a detector.
         average_map: mean over classes and thresholds, with its interval over videos.
         map: class mean by threshold.
         average_pooled: all instances pooled into one ranking, mean over thresholds, with its interval.
@@ -89,9 +89,10 @@ def _key(workspace: Workspace) -> str:
         with read_store(path, kind="features") as store:
             tracks[row] = [store.key(item.name) for item in held_out]
     scores = None if workspace.video_scores is None else digest_of_file(workspace.video_scores)
-    settings = recipe.model_dump(mode="json", include={"labels", "decode", "evaluation"})
+    settings = recipe.model_dump(mode="json", include={"labels", "evaluation"})
+    decoding = {row: workspace.of_row(row).decode.model_dump(mode="json") for row in workspace.rows}
     truth = [item.truth_digest for item in held_out]
-    return digest_of([JUDGED_BY, models, tracks, truth, settings, scores])
+    return digest_of([JUDGED_BY, models, tracks, truth, settings, decoding, scores])
 
 
 def _external(workspace: Workspace, row: str) -> dict[str, Any]:
@@ -165,14 +166,14 @@ def _teacher_candidates(tracks: TrackReader, name: str, recipe: Recipe, head: He
     return head.candidates(HeadPredictions(logits, offsets, masks), min_score=least)
 
 
-def found_by_detector(workspace: Workspace, method: str, device: str) -> dict[str, list[Detection]]:
-    """Detections of the held-out videos by a student's detector, from its stored features."""
-    decoding = workspace.recipe.decode
-    detector = build_detector(load_checkpoint(workspace.detector(method), kind="detector")).to(torch_device(device))
+def found_by_detector(workspace: Workspace, row: str, device: str) -> dict[str, list[Detection]]:
+    """Detections of the held-out videos by a row's detector, from its stored features."""
+    decoding = workspace.of_row(row).decode
+    detector = build_detector(load_checkpoint(workspace.detector(row), kind="detector")).to(torch_device(device))
     head, labels = detector.joint.head, detector.labels
     scores = video_scores_for(head, labels, path=workspace.video_scores, decoding=decoding)
     found: dict[str, list[Detection]] = {}
-    with read_store(workspace.features(method), kind="features") as store:
+    with read_store(workspace.features(row), kind="features") as store:
         for item in workspace.held_out:
             has_motion = "original/motion" in store.tracks(item.name)
             features = BranchFeatures(
@@ -187,7 +188,7 @@ def found_by_detector(workspace: Workspace, method: str, device: str) -> dict[st
 
 def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) -> Row:
     recipe = workspace.recipe
-    truth = held_out_truth(workspace, recipe.head if name == "teacher" else recipe.detector_head)
+    truth = held_out_truth(workspace, recipe.head if name == "teacher" else workspace.of_row(name).detector_head)
     tiou, protocol = recipe.evaluation.tiou, recipe.evaluation.protocol
     there = {action.label for actions in truth.values() for action in actions}
     labels = [label for label in dict.fromkeys((*recipe.labels, AGNOSTIC_LABEL)) if label in there]

@@ -13,24 +13,24 @@ CHOSEN_BY = 1
 """Increased when a change of decoding or choice changes the operating points of the same detectors."""
 
 
-def points_key(workspace: Workspace, method: str) -> str:
+def points_key(workspace: Workspace, row: str) -> str:
     """What the operating points depend on, apart from the ground truth: the groups' detectors, and decoding."""
-    detectors = [digest_of_file(group.detector(method)) for group in workspace.groups]
-    return digest_of([CHOSEN_BY, detectors, workspace.recipe.decode.model_dump(mode="json")])
+    detectors = [digest_of_file(group.detector(row)) for group in workspace.groups_of(row)]
+    return digest_of([CHOSEN_BY, detectors, workspace.of_row(row).decode.model_dump(mode="json")])
 
 
-def operating_points(workspace: Workspace, method: str, *, device: str) -> dict[str, float]:
+def operating_points(workspace: Workspace, row: str, *, device: str) -> dict[str, float]:
     """Operating points by label, from the detections of every group's detector in the videos of its group.
 
     The detections are kept in the group's folder.
     """
-    head, labels = workspace.recipe.detector_head, workspace.recipe.labels
+    head, labels = workspace.of_row(row).detector_head, workspace.recipe.labels
     truth: dict[str, list[Annotation]] = {}
     found: dict[str, list[Detection]] = {}
-    for group in workspace.groups:
+    for group in workspace.groups_of(row):
         truth |= held_out_truth(group, head)
-        in_group = found_by_detector(group, method, device)
-        external = {"recipe": workspace.recipe.name, "row": method, "group": group.group}
-        write_detections(group.detections(method), in_group, external=external)
+        in_group = found_by_detector(group, row, device)
+        external = {"recipe": workspace.recipe.name, "row": row, "group": group.group}
+        write_detections(group.detections(row), in_group, external=external)
         found |= in_group
     return choose_operating_points(truth, found, labels=head_labels(head, labels))

@@ -90,25 +90,28 @@ def stages_of(workspace: Workspace, resources: Resources) -> list[Stage]:
             ready=partial(_has_current_teacher, workspace),
         ),
     ]
-    for method in workspace.methods:
-        stages += _stages_of_method(workspace, method, resources)
+    for row in workspace.detectors:
+        stages += _stages_of_row(workspace, row, resources)
     return stages
 
 
-def _stages_of_method(workspace: Workspace, method: str, resources: Resources) -> list[Stage]:
-    """Student, features and joint head; those of every group of training videos come before the head of the run."""
+def _stages_of_row(workspace: Workspace, row: str, resources: Resources) -> list[Stage]:
+    """Student and features, where no earlier row has trained them, and joint head.
+
+    Those of every group of training videos come before the head of the run.
+    """
     device, progress = torch_device(resources.first_device), resources.progress
 
     def stages(part: Workspace) -> list[Stage]:
-        runs: dict[str, Callable[[], bool]] = {
-            "distill": partial(distill, part, method, device=device, progress=progress),
-            "extract-features": partial(_features, part, method, resources),
-            "train-head": partial(train_head, part, method, device=device, progress=progress),
-        }
-        return [Stage(command, f"{command} ({part.title(method)})", run) for command, run in runs.items()]
+        runs: dict[str, Callable[[], bool]] = {}
+        if part.student_row(row) == row:
+            runs["distill"] = partial(distill, part, row, device=device, progress=progress)
+            runs["extract-features"] = partial(_features, part, row, resources)
+        runs["train-head"] = partial(train_head, part, row, device=device, progress=progress)
+        return [Stage(command, f"{command} ({part.title(row)})", run) for command, run in runs.items()]
 
     *first, head = stages(workspace)
-    return [*first, *(stage for group in workspace.groups for stage in stages(group)), head]
+    return [*first, *(stage for group in workspace.groups_of(row) for stage in stages(group)), head]
 
 
 def _has_current_teacher(workspace: Workspace) -> bool:
@@ -146,7 +149,7 @@ def _flow(workspace: Workspace, resources: Resources) -> bool:
 
 def _teacher_outputs(workspace: Workspace, resources: Resources) -> bool:
     did = False
-    for items, views in _needed(workspace, workspace.recipe.train.student.views):
+    for items, views in _needed(workspace, workspace.teacher_views):
         did |= _did_something(
             extract_teacher_outputs(
                 [item.name for item in items],
@@ -161,16 +164,16 @@ def _teacher_outputs(workspace: Workspace, resources: Resources) -> bool:
     return did
 
 
-def _features(workspace: Workspace, method: str, resources: Resources) -> bool:
+def _features(workspace: Workspace, row: str, resources: Resources) -> bool:
     with Inputs(workspace) as inputs:
-        checkpoint = load_checkpoint(inputs.student(method), kind="student")
+        checkpoint = load_checkpoint(inputs.student(row), kind="student")
     settings, student = build_student(checkpoint)
     did = False
-    for items, views in _needed_by_heads(workspace):
+    for items, views in _needed_by_heads(workspace, row):
         did |= _did_something(
             extract_features_of(
                 {item.name: item.path for item in items},
-                workspace.features(method),
+                workspace.features(row),
                 student=student,
                 video=settings.video,
                 checkpoint=checkpoint,
@@ -187,9 +190,9 @@ def _needed(workspace: Workspace, views: Sequence[View]) -> list[tuple[tuple[Ite
     return [(workspace.training, views_of(views)), (workspace.held_out, views_of(()))]
 
 
-def _needed_by_heads(workspace: Workspace) -> list[tuple[tuple[Item, ...], tuple[View, ...]]]:
+def _needed_by_heads(workspace: Workspace, student: str) -> list[tuple[tuple[Item, ...], tuple[View, ...]]]:
     """Videos of a student's features and their views; with cross-fitting, heads are trained on groups held out, too."""
-    head = workspace.recipe.train.head
-    if workspace.whole is not None and head.cross_fit:
-        return [(workspace.items, views_of(head.views))]
-    return _needed(workspace, head.views)
+    views = workspace.views_of_head(student)
+    if workspace.whole is not None and workspace.cross_fits(student):
+        return [(workspace.items, views)]
+    return _needed(workspace, views)

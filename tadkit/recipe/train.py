@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, save_checkpoint
-from tadkit.config import ModelSettings, TrainSettings
+from tadkit.config import ModelSettings, Recipe, TrainSettings
 from tadkit.config.loading import recipe_toml
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
 from tadkit.files import digest_of, digest_of_file, write_text
@@ -26,6 +26,8 @@ from tadkit.models.detector import (
 )
 from tadkit.models.fusion import JointHead
 from tadkit.models.heads import Head
+from tadkit.models.student import Student
+from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
 from tadkit.recipe.operating_points import operating_points, points_key
@@ -35,6 +37,8 @@ from tadkit.timeline import Timeline
 from tadkit.training import TrainedWeights, fit
 from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
+
+Net = TypeVar("Net", Teacher, Student)
 
 
 def stage_folder(workspace: Workspace, name: str) -> Path:
@@ -66,7 +70,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
     Raises:
         StoreError: the flow is missing or stale.
     """
-    recipe, settings = workspace.recipe, workspace.model_settings
+    recipe, settings = workspace.recipe, workspace.recipe.model_settings
     train, stride = recipe.train.teacher, recipe.teacher_backbone.stride
     with Inputs(workspace) as inputs:
         flow, key = inputs.flow, inputs.teacher_key
@@ -77,7 +81,9 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         trained = fit(
-            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps)),
+            TeacherObjective(
+                _reported(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps), progress)
+            ),
             FlowBatches(plan, stride=stride, flow=flow),
             train,
             folder=stage_folder(workspace, "train-teacher"),
@@ -99,37 +105,38 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
     return True
 
 
-def distill(workspace: Workspace, method: str, *, device: torch.device, progress: Progress) -> bool:
-    """Train the RGB student by ``method``; returns False if it was up to date.
+def distill(workspace: Workspace, row: str, *, device: torch.device, progress: Progress) -> bool:
+    """Train the RGB student of ``row``; returns False if it was up to date.
 
     Raises:
         StoreError: the flow, whose time stamps it uses, or the teacher's outputs are missing or stale.
         WeightsError: the teacher that it is trained on is missing or stale.
     """
-    settings, train = workspace.settings_of(method), workspace.recipe.train.student
+    recipe = workspace.of_row(row)
+    settings, train = recipe.model_settings, recipe.train.student
     with Inputs(workspace) as inputs:
-        flow, key = inputs.flow, inputs.student_key(method)
-        if is_up_to_date(workspace.student(method), kind="student", key=key):
+        flow, key = inputs.flow, inputs.student_key(row)
+        if is_up_to_date(workspace.student(row), kind="student", key=key):
             return False
-        videos = training_videos(workspace, flow, stride=settings.backbone.stride)
-        plan = _frame_plan(workspace, videos, train, stride=settings.backbone.stride)
-        steps = plan.window_frames // settings.backbone.stride
+        stride = recipe.backbone.stride
+        plan = _frame_plan(workspace, training_videos(workspace, flow, stride=stride), train, stride=stride)
+        steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
-        objective = _student_objective(settings, train, num_classes=len(workspace.recipe.labels), steps=steps)
+        objective = _student_objective(settings, recipe, steps=steps, progress=progress)
         taught = inputs.teacher_outputs if settings.distill.taught else None
         trained = fit(
             objective,
-            _frame_batches(workspace, plan, taught, objective.model.backbone),
+            _frame_batches(workspace, recipe, plan, taught, objective.model.backbone),
             train,
-            folder=stage_folder(workspace, f"distill-{method}"),
+            folder=stage_folder(workspace, f"distill-{row}"),
             key=key,
             device=device,
             progress=progress,
-            task=f"distill ({workspace.title(method)})",
+            task=f"distill ({workspace.title(row)})",
         )
     if settings.distill.joint:  # written first: the student's key stands for both
         _save(
-            workspace.joint_head(method),
+            workspace.joint_head(row),
             "joint-head",
             settings,
             workspace,
@@ -139,7 +146,7 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
             steps=steps,
         )
     _save(
-        workspace.student(method),
+        workspace.student(row),
         "student",
         settings,
         workspace,
@@ -152,9 +159,8 @@ def distill(workspace: Workspace, method: str, *, device: torch.device, progress
 
 
 def _frame_batches(
-    workspace: Workspace, plan: WindowPlan, tracks: TrackReader | None, backbone: Backbone
+    workspace: Workspace, recipe: Recipe, plan: WindowPlan, tracks: TrackReader | None, backbone: Backbone
 ) -> FrameBatches:
-    recipe = workspace.recipe
     cache = FrameCache(recipe.video, limit_bytes=recipe.train.student.cache_mb << 20)
     return FrameBatches(
         plan,
@@ -175,20 +181,26 @@ def _teacher_head(workspace: Workspace) -> Head | None:
     return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
 
 
-def _student_objective(
-    settings: ModelSettings, train: TrainSettings, *, num_classes: int, steps: int
-) -> StudentObjective:
+def _student_objective(settings: ModelSettings, recipe: Recipe, *, steps: int, progress: Progress) -> StudentObjective:
     """The student, and with ``distill.joint`` the joint head, to be trained on windows of ``steps`` feature steps."""
-    joint = new_joint_head(settings, num_classes=num_classes, trained_steps=steps) if settings.distill.joint else None
+    classes = len(recipe.labels)
+    joint = new_joint_head(settings, num_classes=classes, trained_steps=steps) if settings.distill.joint else None
     return StudentObjective(
-        new_student(settings, num_classes=num_classes),
+        _reported(new_student(settings, num_classes=classes), progress),
         distill=settings.distill,
         joint=joint,
-        colour_jitter=train.colour_jitter,
+        colour_jitter=recipe.train.student.colour_jitter,
     )
 
 
-def train_head(workspace: Workspace, method: str, *, device: torch.device, progress: Progress) -> bool:
+def _reported(model: Net, progress: Progress) -> Net:
+    """The model, after saying how the weights file of its backbone fitted, if it started from one."""
+    if (report := model.backbone.weights_report) is not None:
+        progress.warn(f"weights file {report}")
+    return model
+
+
+def train_head(workspace: Workspace, row: str, *, device: torch.device, progress: Progress) -> bool:
     """Train fusion and joint head on cached features and write the detector; returns False if it was up to date.
 
     The detectors of groups of the training videos, which are trained before, give the operating points.
@@ -197,26 +209,27 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         StoreError: the features are missing or stale.
         WeightsError: the student is missing or stale.
     """
-    recipe, settings = workspace.recipe, workspace.settings_of(method)
+    recipe, groups = workspace.of_row(row), workspace.groups_of(row)
+    settings = recipe.model_settings
     with Inputs(workspace) as inputs:
-        student_path, features = inputs.student(method), inputs.head_features(method)
+        student_path, features = inputs.student(row), inputs.head_features(row)
         training_key = head_key(
             [features.key(item.name) for item in workspace.training],
             model=settings,
             train=recipe.train.head,
             truth=workspace.training_truth,
             half=recipe.half_precision,
-            student=digest_of_file(student_path) if workspace.groups and recipe.train.head.cross_fit else None,
+            student=digest_of_file(student_path) if groups and recipe.train.head.cross_fit else None,
         )
-        key = digest_of([training_key, points_key(workspace, method)]) if workspace.groups else training_key
-        if is_up_to_date(workspace.detector(method), kind="detector", key=key):
+        key = digest_of([training_key, points_key(workspace, row)]) if groups else training_key
+        if is_up_to_date(workspace.detector(row), kind="detector", key=key):
             return False
         joint, window, trained = _trained_head(
-            workspace, method, features, key=training_key, device=device, progress=progress
+            workspace, row, features, key=training_key, device=device, progress=progress
         )
     _, student = build_student(load_checkpoint(student_path, kind="student"))
     _save(
-        workspace.detector(method),
+        workspace.detector(row),
         "detector",
         settings,
         workspace,
@@ -225,14 +238,15 @@ def train_head(workspace: Workspace, method: str, *, device: torch.device, progr
         trained=trained,
         steps=window,
         half=recipe.half_precision,
-        points=operating_points(workspace, method, device=str(device)) if workspace.groups else {},
+        groups=groups,
+        points=operating_points(workspace, row, device=str(device)) if groups else {},
     )
     return True
 
 
 def _trained_head(
     workspace: Workspace,
-    method: str,
+    row: str,
     features: VideoTracks,
     *,
     key: str,
@@ -240,32 +254,33 @@ def _trained_head(
     progress: Progress,
 ) -> tuple[JointHead, int, TrainedWeights]:
     """Fusion and joint head trained on the features, and the steps of their windows."""
-    recipe, settings, train = workspace.recipe, workspace.settings_of(method), workspace.recipe.train.head
+    recipe = workspace.of_row(row)
+    settings, train = recipe.model_settings, recipe.train.head
     window, align = window_steps(recipe.detector_head, train, step_s=recipe.backbone.stride / recipe.video.rate_hz)
     videos = training_videos(workspace, features, stride=1)
     plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
     tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
-    joint = _joint_to_train(workspace, method, settings, steps=window)
+    joint = _joint_to_train(workspace, row, settings, steps=window)
     trained = fit(
         JointHeadObjective(joint),
         FeatureBatches(plan, features=features, tracks=tracks),
         train,
-        folder=stage_folder(workspace, f"train-head-{method}"),
+        folder=stage_folder(workspace, f"train-head-{row}"),
         key=key,
         device=device,
         progress=progress,
-        task=f"train-head ({workspace.title(method)})",
+        task=f"train-head ({workspace.title(row)})",
     )
     joint.load_state_dict(_below(trained.tensors, "model."))
     return joint, window, trained
 
 
-def _joint_to_train(workspace: Workspace, method: str, settings: ModelSettings, *, steps: int) -> JointHead:
+def _joint_to_train(workspace: Workspace, row: str, settings: ModelSettings, *, steps: int) -> JointHead:
     """A new joint head, or the one trained together with the student."""
-    torch.manual_seed(workspace.recipe.train.head.seed)
+    torch.manual_seed(workspace.of_row(row).train.head.seed)
     joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels), trained_steps=steps)
     if settings.distill.joint:
-        load_weights(joint, load_checkpoint(workspace.joint_head(method), kind="joint-head"))
+        load_weights(joint, load_checkpoint(workspace.joint_head(row), kind="joint-head"))
     return joint
 
 
@@ -284,6 +299,7 @@ def _save(
     trained: TrainedWeights,
     steps: int,
     half: bool = False,
+    groups: Sequence[Workspace] = (),
     points: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     provenance: dict[str, Any] = {
@@ -293,8 +309,8 @@ def _save(
         "held_out_videos": [item.name for item in workspace.held_out],
         "trained": trained.provenance,
     }
-    if workspace.groups and kind == "detector":
-        provenance["groups"] = [[item.name for item in group.held_out] for group in workspace.groups]
+    if groups:
+        provenance["groups"] = [[item.name for item in group.held_out] for group in groups]
     save_checkpoint(
         path,
         Checkpoint(

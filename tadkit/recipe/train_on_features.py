@@ -53,7 +53,7 @@ def train_on_features(workspace: Workspace, *, device: torch.device, progress: P
     with read_store(workspace.features_source, kind="features") as store:
         key = features_head_key(
             [store.key(item.name) for item in workspace.training],
-            model=workspace.model_settings,
+            model=workspace.recipe.model_settings,
             train=recipe.train.head,
             truth=workspace.training_truth,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,12 +11,17 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tadkit.config import FeaturesSource, ModelSettings, Recipe
+from tadkit.config import FeaturesSource, Recipe, View
 from tadkit.errors import AnnotationError, StoreError
+from tadkit.files import canonical_json
 from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
 from tadkit.recipe.cross_fit import groups_of
 from tadkit.recipe.videos import Item, expanded, videos_of
+from tadkit.views import views_of
+
+FEATURES = "features"
+"""The one row of a recipe of features: its head."""
 
 
 @dataclass(frozen=True)
@@ -88,21 +93,21 @@ class Workspace:
         """Store of the teacher's features and predictions."""
         return self.shared.folder / "teacher.h5"
 
-    def title(self, method: str) -> str:
-        """A distillation method as progress and errors show it, with the group that is held out."""
-        return f"{method}, group {self.group}" if self.group else method
+    def title(self, row: str) -> str:
+        """A row as progress and errors show it, with the group that is held out."""
+        return f"{row}, group {self.group}" if self.group else row
 
-    def student(self, method: str) -> Path:
-        """Student checkpoint of a distillation method."""
-        return self.folder / f"student-{method}.safetensors"
+    def student(self, row: str) -> Path:
+        """Student checkpoint of a row; rows whose students are trained alike share one."""
+        return self.folder / f"student-{self.student_row(row)}.safetensors"
 
-    def features(self, method: str) -> Path:
-        """Store of a student's branch features."""
-        return self.folder / f"features-{method}.h5"
+    def features(self, row: str) -> Path:
+        """Store of the branch features of a row's student."""
+        return self.folder / f"features-{self.student_row(row)}.h5"
 
-    def detector(self, method: str) -> Path:
-        """Detector checkpoint of a distillation method."""
-        return self.folder / f"detector-{method}.safetensors"
+    def detector(self, row: str) -> Path:
+        """Detector checkpoint of a row."""
+        return self.folder / f"detector-{row}.safetensors"
 
     def detections(self, row: str) -> Path:
         """Detections of the held-out videos by one row of the final table."""
@@ -139,14 +144,14 @@ class Workspace:
         """Figures of the final table."""
         return self.folder / "report.json"
 
-    def joint_head(self, method: str) -> Path:
+    def joint_head(self, row: str) -> Path:
         """Joint head that was trained along with the student, where ``distill.joint`` is set."""
-        return self.folder / f"joint-head-{method}.safetensors"
+        return self.folder / f"joint-head-{self.student_row(row)}.safetensors"
 
     @property
     def rows(self) -> tuple[str, ...]:
         """Rows of the final table."""
-        return ("features",) if self.from_features else self.recipe.compare
+        return (FEATURES,) if self.from_features else self.recipe.compare
 
     def model(self, row: str) -> Path:
         """Checkpoint that a row of the final table evaluates."""
@@ -166,15 +171,13 @@ class Workspace:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    @property
-    def model_settings(self) -> ModelSettings:
-        """The sections of the recipe that shape models."""
-        return ModelSettings.model_validate({name: getattr(self.recipe, name) for name in ModelSettings.model_fields})
+    @cached_property
+    def _recipes(self) -> Mapping[str, Recipe]:
+        return {row: self.recipe.of_row(row) for row in ("teacher", *self.detectors)} | {FEATURES: self.recipe}
 
-    def settings_of(self, method: str) -> ModelSettings:
-        """The model settings with ``distill.method`` set to ``method``."""
-        settings = self.model_settings
-        return settings.model_copy(update={"distill": settings.distill.model_copy(update={"method": method})})
+    def of_row(self, row: str) -> Recipe:
+        """The recipe with the settings of a row."""
+        return self._recipes[row]
 
     @property
     def training_truth(self) -> TrainingTruth:
@@ -182,10 +185,62 @@ class Workspace:
         return TrainingTruth([item.truth_digest for item in self.training], self.recipe.labels)
 
     @property
-    def methods(self) -> tuple[str, ...]:
-        """Distillation methods that the recipe trains: its own first, then those that it compares with."""
-        others = [row for row in self.recipe.compare if row not in ("teacher", self.recipe.distill.method)]
-        return (self.recipe.distill.method, *others)
+    def detectors(self) -> tuple[str, ...]:
+        """Rows whose detectors the recipe trains: its own first, then those that it compares with."""
+        own = self.recipe.own_row
+        return (own, *(row for row in self.recipe.compare if row not in ("teacher", own)))
+
+    @cached_property
+    def students(self) -> tuple[str, ...]:
+        """Rows whose students are trained; each stands for all rows whose students are trained alike."""
+        return tuple(dict.fromkeys(self._student_rows.values()))
+
+    @cached_property
+    def _student_rows(self) -> Mapping[str, str]:
+        """For the row of every detector, the row whose student it has."""
+        first: dict[str, str] = {}
+        return {row: first.setdefault(_student_part(self.recipe.of_row(row)), row) for row in self.detectors}
+
+    def student_row(self, row: str) -> str:
+        """The row whose student a row has: its own, or that of an earlier row whose student is trained alike."""
+        return self._student_rows[row]
+
+    def groups_of(self, row: str) -> tuple[Workspace, ...]:
+        """Groups of the training videos that a row's operating points are chosen on; none for one that reads flow.
+
+        The groups share the teacher of the run, which was trained on all of their videos.
+        """
+        return self.groups if self.of_row(row).streams == "rgb" else ()
+
+    @property
+    def teacher_views(self) -> tuple[View, ...]:
+        """Views in which the teacher's outputs of the training videos are stored."""
+        rows = [self.of_row(row) for row in self.detectors]
+        read = [recipe.train.student.views for recipe in rows]
+        read += [recipe.train.head.views for recipe in rows if recipe.streams != "rgb"]
+        return views_of([view for views in read for view in views])
+
+    def views_of_head(self, student: str) -> tuple[View, ...]:
+        """Views in which the heads of all rows with this student are trained."""
+        return views_of([view for row in self._with_student(student) for view in self.of_row(row).train.head.views])
+
+    def cross_fits(self, student: str) -> bool:
+        """Whether the head of any row with this student is trained on cross-fitted features."""
+        return any(self.of_row(row).train.head.cross_fit for row in self._with_student(student))
+
+    def _with_student(self, student: str) -> list[str]:
+        return [row for row in self.detectors if self.student_row(row) == student]
+
+
+def _student_part(recipe: Recipe) -> str:
+    """What tells one student of a recipe from another, as text."""
+    train = recipe.train.student
+    parts = {
+        "train": train.model_dump(mode="json", exclude=set(train.without_effect)),
+        **recipe.model_dump(mode="json", include={"backbone", "distill"}),
+        **(recipe.model_dump(mode="json", include={"fusion"}) if recipe.distill.joint else {}),
+    }
+    return canonical_json(parts)
 
 
 @contextmanager

@@ -119,6 +119,39 @@ def test_labels_are_distinct():
         recipe(labels=["a", "a"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"compare": ["teacher", "no-such"]}, "no row is named 'no-such'; define it under variants, or choose from"),
+        ({"variants": {"rgb": {}}}, "'rgb' is the name of a built-in row"),
+        ({"variants": {"a/b": {}}}, "'a/b' must have letters"),
+        ({"variants": {"x": {"head": {"levels": 2}}}}, "variants.x: all rows of a recipe share head"),
+        ({"variants": {"x": {"train": {"teacher": {"epochs": 1}}}}}, "share train.teacher"),
+        ({"variants": {"x": {"distill": {"dim": 1}}}}, "variants.x.distill.dim: must be greater than or equal to 8"),
+        ({"variants": {"x": {"fusion": {"kind": "no"}}}}, r"variants.x.fusion.*kind"),
+        ({"streams": "two-stream"}, "streams = 'two-stream' needs distill.method = 'rgb'"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused(changes, said):
+    with pytest.raises(ValidationError, match=said):
+        recipe(**changes)
+
+
+def test_a_row_has_the_settings_of_the_recipe_but_for_its_own():
+    changed = recipe(
+        compare=["wide"],
+        distill={"feature_weight": 3},
+        variants={"wide": {"distill": {"dim": 64}, "decode": {"keep": 9}}},
+    )
+    assert changed.of_row("decomposed") is changed.of_row("teacher") is changed
+    assert changed.of_row("wide").distill == changed.distill.model_copy(update={"dim": 64})
+    assert changed.of_row("wide").decode.keep == 9
+    assert changed.of_row("rgb").distill == changed.distill.model_copy(update={"method": "rgb"})
+    both = changed.of_row("two-stream")
+    assert (both.streams, both.distill.method, both.own_row) == ("two-stream", "rgb", "two-stream")
+    assert both.of_row("decomposed").streams == "rgb"
+
+
 def test_a_fold_lies_below_the_number_of_folds():
     with pytest.raises(ValidationError, match=r"split\.fold 3 must be below split\.folds 3"):
         recipe(split=SplitSettings(fold=3))

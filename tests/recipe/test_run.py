@@ -83,6 +83,24 @@ def test_flow_settings_redo_all_that_hears_flow(finished: Path, run_toy: RunToy)
     assert redone(states) == set(stages_of("decomposed"))
 
 
+def test_a_row_that_differs_in_its_fusion_shares_the_student(finished: Path, run_toy: RunToy) -> None:
+    rows = 'compare=["teacher","rgb","decomposed","no-fusion"]'
+    changed = ("variants.no-fusion.fusion.kind=concat", "variants.no-fusion.train.head.epochs=1")
+    assert redone(run_toy(finished, rows, *changed)) == {"train-head (no-fusion)"}
+    folder = finished.parent / "runs" / "toy"
+    model = load_checkpoint(folder / "detector-no-fusion.safetensors", kind="detector")
+    assert model.settings["fusion"]["kind"] == "concat"
+    report = json.loads((folder / "report.json").read_text())
+    assert [row["name"] for row in report["rows"]] == ["teacher", "rgb", "decomposed", "no-fusion"]
+    assert not redone(run_toy(finished, rows, *changed))
+
+
+def test_a_row_that_is_trained_otherwise_has_a_student_of_its_own(finished: Path, run_toy: RunToy) -> None:
+    rows = 'compare=["decomposed","no-features"]'
+    states = run_toy(finished, rows, "variants.no-features.distill.feature_weight=0", only="distill")
+    assert states == {"distill (decomposed)": UP_TO_DATE, "distill (no-features)": DONE}
+
+
 def test_speed_and_decoding_settings_redo_nothing(finished: Path, run_toy: RunToy) -> None:
     states = run_toy(
         finished,
