@@ -19,7 +19,7 @@ from tadkit.config import TemporalShiftSettings
 from tadkit.errors import SettingsError
 from tadkit.models.backbones import efficientnet_lite
 from tadkit.models.backbones.backbone import Backbone, average_steps
-from tadkit.runtime import import_torchvision
+from tadkit.runtime.devices import import_torchvision
 
 _TINY_CHANNELS = (16, 32, 64, 128)
 _RESNET18_BLOCK = re.compile(r"layer([1-4])\.([01])\.(.+)")
