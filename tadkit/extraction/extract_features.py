@@ -15,7 +15,7 @@ from tadkit.keys import features_key
 from tadkit.models.detector import build_detector, build_student, refuse_features
 from tadkit.models.student import Student
 from tadkit.progress import Progress, VideoProgress
-from tadkit.runtime import torch_device
+from tadkit.runtime.devices import torch_device
 from tadkit.store import TrackStore, open_store
 from tadkit.video.discovery import named
 from tadkit.zoo import bundled_model

@@ -76,7 +76,10 @@ class Student(nn.Module):
             frames: uint8 (batch, frames, height, width, 3); or features (batch, steps, channels).
             mask: false at padding.
         """
-        x = self.backbone(frames, mask)
+        return self.branches(self.backbone(frames, mask), mask)
+
+    def branches(self, x: Float[Tensor, "batch channels steps"], mask: Bool[Tensor, "batch frames"]) -> StudentFeatures:
+        """Branch features from the backbone's features."""
         steps = step_mask(mask, self.backbone.stride)
         return StudentFeatures(
             motion=self.motion(x, steps) if self.motion is not None else None, appearance=self.appearance(x, steps)

@@ -26,7 +26,7 @@ from tadkit.models.head_file import load_head
 from tadkit.models.heads import AGNOSTIC_LABEL, Candidates, Head, HeadPredictions, head_labels
 from tadkit.recipe.workspace import Workspace
 from tadkit.records import Annotation, Dataset, Detection, write_dataset, write_detections
-from tadkit.runtime import torch_device
+from tadkit.runtime.devices import torch_device
 from tadkit.store import TrackReader, read_store
 
 JUDGED_BY = 2

@@ -22,7 +22,7 @@ from tadkit.recipe.train import distill, train_head, train_teacher
 from tadkit.recipe.train_on_features import train_on_features
 from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
-from tadkit.runtime import torch_device
+from tadkit.runtime.devices import torch_device
 from tadkit.store import read_store
 from tadkit.store.streams import FeatureStream
 from tadkit.views import views_of

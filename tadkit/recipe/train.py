@@ -15,6 +15,7 @@ from tadkit.config.loading import recipe_toml
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
 from tadkit.files import digest_of, digest_of_file, write_text
 from tadkit.keys import head_key
+from tadkit.models.backbones import Backbone
 from tadkit.models.detector import (
     DetectorNet,
     build_student,
@@ -41,6 +42,7 @@ from tadkit.training.batches import (
     FlowBatches,
     FrameBatches,
     FrameCache,
+    PrefixCache,
     StreamBatches,
     TaughtBatches,
     WindowBatches,
@@ -142,12 +144,15 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         flow, key = inputs.flow, inputs.student_key(row)
         if is_up_to_date(workspace.student(row), kind="student", key=key):
             return False
-        batches = _rgb_batches(workspace, recipe, flow, inputs.teacher_outputs if settings.distill.taught else None)
-        steps = batches.plan.window_frames // batches.stride
+        stride = recipe.backbone.stride
+        plan = _frame_plan(workspace, flow, train, stride=stride)
+        steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
+        objective = _student_objective(settings, recipe, steps=steps, progress=progress)
+        taught = inputs.teacher_outputs if settings.distill.taught else None
         trained = fit(
-            _student_objective(settings, recipe, steps=steps, progress=progress),
-            batches,
+            objective,
+            _rgb_batches(workspace, recipe, plan, flow, taught, objective.model.backbone),
             train,
             folder=stage_folder(workspace, f"distill-{row}"),
             key=key,
@@ -179,10 +184,15 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
     return True
 
 
-def _rgb_batches(workspace: Workspace, recipe: Recipe, flow: TrackReader, tracks: TrackReader | None) -> TaughtBatches:
-    """Windows of what the student reads: frames, or its stream of stored features."""
-    train, stride = recipe.train.student, recipe.backbone.stride
-    plan = _frame_plan(workspace, flow, train, stride=stride)
+def _rgb_batches(
+    workspace: Workspace,
+    recipe: Recipe,
+    plan: WindowPlan,
+    flow: TrackReader,
+    tracks: TrackReader | None,
+    backbone: Backbone,
+) -> TaughtBatches:
+    """Windows of what the student reads: frames, or its stream of the feature store in place of ``flow``."""
     teacher_head = _teacher_head(workspace) if tracks is not None else None
     if recipe.features is not None:
         return StreamBatches(
@@ -193,14 +203,16 @@ def _rgb_batches(workspace: Workspace, recipe: Recipe, flow: TrackReader, tracks
             strides=recipe.head.strides,
             teacher_head=teacher_head,
         )
+    cache = FrameCache(recipe.video, limit_bytes=recipe.train.student.cache_mb << 20)
     return FrameBatches(
         plan,
-        stride=stride,
-        cache=FrameCache(recipe.video, limit_bytes=train.cache_mb << 20),
+        stride=recipe.backbone.stride,
+        cache=cache,
         paths={item.name: item.path for item in workspace.training},
         teacher_outputs=tracks,
         strides=recipe.head.strides,
         teacher_head=teacher_head,
+        prefix=PrefixCache(backbone, cache) if backbone.has_prefix else None,
     )
 
 

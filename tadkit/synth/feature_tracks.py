@@ -162,7 +162,11 @@ def write_feature_tracks(folder: Path, settings: MadeUpFeaturesSource, *, progre
             made_from = settings.model_dump(mode="json", include={"world", "strength", "seed"})
             key = digest_of({"made_up": made_from, "number": number, "maker": _MAKER})
             if not store.has(name, key):
-                attributes: dict[str, str | float | bool] = {"source": "made up", "source_sha256": key, "duration_s": records[name].duration_s}
+                attributes: dict[str, str | float | bool] = {
+                    "source": "made up",
+                    "source_sha256": key,
+                    "duration_s": records[name].duration_s,
+                }
                 stamps_s = _FIRST_S + _STEP_S * np.arange(len(track.rgb))
                 with store.parts.video(name, key=key, stamps_s=stamps_s, attributes=attributes) as entry:
                     entry.append("original/appearance", track.rgb)

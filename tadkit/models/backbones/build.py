@@ -17,14 +17,14 @@ from tadkit.config import (
     VideoMaeSettings,
 )
 from tadkit.models.backbones.backbone import Backbone
-from tadkit.models.backbones.i3d import I3D
 from tadkit.models.backbones.plugin import plugin_backbone
-from tadkit.models.backbones.slowfast import SlowFast
 from tadkit.models.backbones.temporal_encoder import TemporalEncoder
 from tadkit.models.backbones.temporal_shift import TemporalShiftBackbone
-from tadkit.models.backbones.torchvision_video import TorchvisionAttention, TorchvisionConvolutional
 from tadkit.models.backbones.tsm_resnet import TsmResnet
-from tadkit.models.backbones.videomae import VideoMae
+from tadkit.models.backbones.video_nets.i3d import I3D
+from tadkit.models.backbones.video_nets.slowfast import SlowFast
+from tadkit.models.backbones.video_nets.torchvision_video import TorchvisionAttention, TorchvisionConvolutional
+from tadkit.models.backbones.video_nets.videomae import VideoMae
 from tadkit.models.backbones.weights import load_weights_file
 
 

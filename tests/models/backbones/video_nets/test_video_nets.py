@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tadkit.config import BackboneSettings
 from tadkit.errors import SettingsError
 from tadkit.models.backbones import build_backbone
-from tadkit.models.backbones.video_net import AttentionNet, ReceptiveField, VideoNet
+from tadkit.models.backbones.video_nets.video_net import AttentionNet, ReceptiveField, VideoNet
 
 CONVOLUTIONAL = {"i3d": 8, "slowfast-r50-8x8": 4, "slowfast-r50-4x16": 8, "r2plus1d-18": 8, "s3d": 8}
 ATTENTION = {"mvit-v2-s": 16, "swin3d-t": 32, "videomae-s": 16, "videomae-b": 16}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadkit.config import I3DSettings
-from tadkit.models.backbones.video_net import ConvolutionalNet, ReceptiveField
+from tadkit.models.backbones.video_nets.video_net import ConvolutionalNet, ReceptiveField
 
 _Clip = Float[Tensor, "batch channels frames height width"]
 

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadkit.config import TorchvisionClipSettings, TorchvisionConvolutionalSettings
-from tadkit.models.backbones.video_net import AttentionNet, ConvolutionalNet, ReceptiveField, VideoNet
+from tadkit.models.backbones.video_nets.video_net import AttentionNet, ConvolutionalNet, ReceptiveField, VideoNet
 from tadkit.models.backbones.weights import averaged_over_colours, torchvision_weights
-from tadkit.runtime import import_torchvision
+from tadkit.runtime.devices import import_torchvision
 
 
 class TorchvisionNet(NamedTuple):

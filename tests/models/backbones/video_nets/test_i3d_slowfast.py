@@ -18,10 +18,10 @@ from tadkit.config import I3DSettings, ModelSettings, SlowFastSettings
 from tadkit.config.loading import check_settings
 from tadkit.errors import SettingsError
 from tadkit.models.backbones import build_backbone
-from tadkit.models.backbones.i3d import SameConv3d, SamePool, i3d_layers
-from tadkit.models.backbones.slowfast import NETS, Pathways, SlowFast, pytorchvideo_name
+from tadkit.models.backbones.video_nets.i3d import SameConv3d, SamePool, i3d_layers
+from tadkit.models.backbones.video_nets.slowfast import NETS, Pathways, SlowFast, pytorchvideo_name
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden/backbones.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[3] / "golden/backbones.json").read_text())
 """Part of ``shared/fixtures/backbones``, whose README has the formulas below."""
 
 

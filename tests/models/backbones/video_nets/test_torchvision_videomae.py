@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from tadkit.config import BackboneSettings, VideoMaeSettings
 from tadkit.models.backbones import build_backbone
-from tadkit.models.backbones.torchvision_video import NETS
-from tadkit.models.backbones.video_net import AttentionNet, ConvolutionalNet
-from tadkit.models.backbones.videomae import Block, Width, sine_positions
-from tadkit.runtime import import_torchvision
+from tadkit.models.backbones.video_nets.torchvision_video import NETS
+from tadkit.models.backbones.video_nets.video_net import AttentionNet, ConvolutionalNet
+from tadkit.models.backbones.video_nets.videomae import Block, Width, sine_positions
+from tadkit.runtime.devices import import_torchvision
 
 
 def chosen(name: str, **values: object) -> BackboneSettings:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadkit.config import VideoMaeSettings
-from tadkit.models.backbones.video_net import AttentionNet
+from tadkit.models.backbones.video_nets.video_net import AttentionNet
 
 _Tokens = Float[Tensor, "clips tokens channels"]
 
