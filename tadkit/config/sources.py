@@ -77,7 +77,7 @@ def channel_range(stream: str) -> range | None:
 
 
 class MadeUpFeaturesSource(Settings):
-    """Made-up features of RGB and flow, to try when a teacher of motion helps (``tadkit/synth/feature_tracks.py``)."""
+    """Made-up features of RGB and flow, to try when a teacher of motion helps (``synth/tracks/rgb_and_flow.py``)."""
 
     kind: Literal["made-up-features"] = "made-up-features"
     world: Literal["motion", "appearance"] = "motion"

@@ -30,7 +30,7 @@ from tadkit.records import VideoRecord, check_subset, read_dataset
 from tadkit.store import read_store
 from tadkit.synth import write_dataset as write_synth
 from tadkit.synth.compose import compose_streams
-from tadkit.synth.feature_tracks import write_feature_tracks
+from tadkit.synth.tracks.rgb_and_flow import write_feature_tracks
 from tadkit.video.digests import source_key
 from tadkit.video.discovery import find_video
 

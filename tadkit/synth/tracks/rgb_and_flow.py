@@ -37,7 +37,7 @@ from tadkit.files import digest_of
 from tadkit.progress import Progress
 from tadkit.records import Annotation, Dataset, VideoRecord, write_dataset
 from tadkit.store import open_store
-from tadkit.synth.tracks import draw_segments
+from tadkit.synth.tracks.one_stream import draw_segments
 from tadkit.timeline import Timeline
 
 APPEARANCES, MOTIONS = ("box", "ball"), ("push", "pull", "open", "close")

@@ -13,7 +13,7 @@ from tadkit.config import MadeUpFeaturesSource
 from tadkit.progress import Quiet
 from tadkit.records import read_dataset
 from tadkit.store import read_store
-from tadkit.synth.feature_tracks import APPEARANCES, LABELS, MOTIONS, make_feature_track, write_feature_tracks
+from tadkit.synth.tracks.rgb_and_flow import APPEARANCES, LABELS, MOTIONS, make_feature_track, write_feature_tracks
 
 World = Literal["motion", "appearance"]
 VIDEOS, EDGE = 150, 2
