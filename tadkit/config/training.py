@@ -42,7 +42,7 @@ class TrainSettings(Settings):
     colour_jitter: float = Field(0.3, ge=0, lt=1)
     """Largest change of brightness, contrast and saturation of a window's RGB frames; flow is not changed."""
     colour_variants: int = Field(0, ge=0, le=1000)
-    """Draw each window's colours from this many fixed draws per video and view, to reuse activations; 0 draws anew."""
+    """Draw a window's colours from this many fixed draws per video and view, to reuse activations; 0 has no limit."""
     seed: int = Field(0, ge=0, le=2_147_483_647)
     """Seed of weights, windows and views."""
     checkpoint_s: float = Field(20.0, ge=0, le=1_000_000)
