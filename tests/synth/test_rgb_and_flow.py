@@ -49,7 +49,7 @@ def accuracy(world: World, half: str, labels: tuple[str, ...], *, products: bool
 
 
 def test_the_flow_half_shows_motions_and_no_appearances() -> None:
-    assert accuracy("motion", "flow", MOTIONS) > 0.9
+    assert accuracy("motion", "flow", MOTIONS) > 0.8
     assert accuracy("motion", "flow", APPEARANCES) < 0.6
 
 
