@@ -88,7 +88,7 @@ def test_the_stages_are_those_of_videos_but_for_flow_and_are_done_once(finished:
         f"{stage} ({row})" for row in ("decomposed", "rgb") for stage in ("distill", "extract-features", "train-head")
     ]
     assert {state for _, state in finished.stages} == {DONE}
-    assert [row.name for row in finished.rows] == ["teacher", "rgb", "decomposed"]
+    assert [row.name for row in finished.rows if ":" not in row.name] == ["teacher", "rgb", "decomposed"]
     again = ran(finished.folder.parents[1])
     assert {state for _, state in again.stages} == {UP_TO_DATE}
     assert again.rows == finished.rows
@@ -160,9 +160,8 @@ def test_ranges_of_one_track_train_the_same_models_as_two_tracks(finished: RunRe
     shutil.copy(finished.features.with_name("annotations.json"), tmp_path / "annotations.json")
     store_with(tmp_path / "features.h5", finished.features, {"appearance": slice(0, 64)})
     result = ran(tmp_path, 'compare=["decomposed"]', text=STORED)
-    assert [row for row in result.rows if row.name == "decomposed"] == [
-        row for row in finished.rows if row.name == "decomposed"
-    ]
+    own, others = ({row.name: row.per_class for row in each.rows}["decomposed"] for each in (result, finished))
+    assert own == others
     again = ran(tmp_path, 'compare=["decomposed"]', text=STORED)
     assert dict(again.stages) == {name: UP_TO_DATE for name, _ in result.stages}
 
@@ -179,7 +178,7 @@ def test_heads_without_stored_predictions_are_distilled_from_features_too(head: 
     section = MADE_UP[MADE_UP.index("[head]") : MADE_UP.index("[train.teacher]")]
     text = MADE_UP.replace(section, f"[head]\n{head}\n")
     result = ran(tmp_path, 'compare=["decomposed"]', text=text)
-    assert [row.name for row in result.rows] == ["decomposed"]
+    assert "decomposed" in [row.name for row in result.rows]
 
 
 def test_videos_of_different_widths_are_refused(finished: RunResult, tmp_path: Path) -> None:
