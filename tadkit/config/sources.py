@@ -27,11 +27,11 @@ class FeatureStreams(Settings):
     """What the student reads: a track, or a range of channels."""
     flow: str
     """What the teacher reads."""
-    rgb_channels: int = Field(ge=1)
+    rgb_channels: int = Field(ge=1, le=1_000_000)
     """Channels that the student reads."""
-    flow_channels: int = Field(ge=1)
+    flow_channels: int = Field(ge=1, le=1_000_000)
     """Channels that the teacher reads."""
-    channels: int = Field(ge=1)
+    channels: int = Field(ge=1, le=1_000_000)
     """Channels of all features in the store that ranges count in."""
 
 
