@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tadkit.config import FlowSettings, ModelSettings, RaftSettings, TrainSettings, Tvl1Settings, VideoSettings, View
+from tadkit.config import (
+    FlowSettings,
+    FusionSettings,
+    ModelSettings,
+    RaftSettings,
+    TrainSettings,
+    Tvl1Settings,
+    VideoSettings,
+    View,
+)
 from tadkit.errors import WeightsError
 from tadkit.files import digest_of, digest_of_file
 
@@ -115,7 +124,7 @@ def features_head_key(
 
 def _flow(flow: FlowSettings) -> dict[str, Any]:
     """The method; newer settings count only where they change the flow, so that earlier stores stay up to date."""
-    method = flow.model_dump(mode="json")
+    method = flow.model_dump(mode="json", exclude={"stack"})  # flow is stored singly
     if isinstance(flow, Tvl1Settings):
         method = {name: value for name, value in method.items() if flow.as_in_0_1_0.get(name) != value}
     return method
@@ -134,7 +143,15 @@ def _without_effect(video: VideoSettings) -> set[str]:
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     """The sections that a stage's model depends on."""
     shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
-    return shape | ({"flow": _flow(settings.flow)} if "flow" in sections else {})
+    if "flow" in sections:
+        stack = settings.flow.stack
+        shape["flow"] = _flow(settings.flow) | ({"stack": stack} if stack > 1 else {})
+    return shape | ({"fusion": _fusion(settings.fusion)} if "fusion" in sections else {})
+
+
+def _fusion(fusion: FusionSettings) -> dict[str, Any]:
+    """The kind; newer settings count only where they differ from the default, so that earlier heads stay up to date."""
+    return {"kind": fusion.kind} | fusion.model_dump(mode="json", exclude_defaults=True)
 
 
 def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:

@@ -9,11 +9,13 @@ import pytest
 
 from tadkit.config import (
     FlowSettings,
+    FusionSettings,
     HeadTrainSettings,
     ModelSettings,
     OpencvDisSettings,
     OpencvTvl1Settings,
     RaftSettings,
+    TeacherTrainSettings,
     TemporalGradientSettings,
     TrainSettings,
     Tvl1Settings,
@@ -102,6 +104,31 @@ def test_keys_of_trainings() -> None:
     assert features_head_key(STORED, train=TRAIN, **rest) == KEYS["features head"]
     stepped = TRAIN.model_copy(update={"schedule": "actionformer-multistep"})
     assert head_key(STORED, train=stepped, half=False, **rest) == KEYS["head multistep"]
+
+
+def test_stacks_of_flow_and_its_jitter_change_the_teacher_and_not_the_flow() -> None:
+    stacked = TVL1.model_copy(update={"stack": 10})
+    assert flow_key("s", stacked, VideoSettings()) == KEYS["flow tvl1"]
+    rest = {"truth": TRUTH, "train": TeacherTrainSettings()}
+    assert teacher_key(STORED, model=MODEL, **rest) == KEYS["teacher"]
+    assert teacher_key(STORED, model=MODEL.model_copy(update={"flow": stacked}), **rest) != KEYS["teacher"]
+    jittered = {"truth": TRUTH, "train": TeacherTrainSettings(flow_jitter=0.1)}
+    assert teacher_key(STORED, model=MODEL, **jittered) != KEYS["teacher"]
+
+
+def test_each_setting_of_the_fusion_changes_the_key_of_the_head() -> None:
+    changed = [
+        {},
+        {"directions": "motion"},
+        {"residual": True},
+        {"kind": "concat"},
+        {"kind": "cross-attention"},
+        {"kind": "cross-attention", "attention_heads": 8},
+    ]
+    models = [MODEL.model_copy(update={"fusion": FusionSettings.model_validate(one)}) for one in changed]
+    keys = [head_key(STORED, model=model, train=TRAIN, truth=TRUTH, half=False) for model in models]
+    assert keys[0] == KEYS["head"]
+    assert len(set(keys)) == len(changed)
 
 
 def test_groups_of_training_videos_leave_the_key_of_the_head_alone() -> None:

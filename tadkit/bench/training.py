@@ -19,6 +19,7 @@ from tadkit.config import (
     HeadTrainSettings,
     ModelSettings,
     StageTraining,
+    TeacherTrainSettings,
     TemporalShiftSettings,
     TrainSettings,
     VideoSettings,
@@ -42,7 +43,7 @@ MODEL = ModelSettings(
 _EIGHT: tuple[View, ...] = ("original", "mirror", "flip", "turn180", "turn90", "turn270", "transpose", "antitranspose")
 _FOUR: tuple[View, ...] = ("original", "mirror", "turn90", "turn270")
 TRAIN = StageTraining(
-    teacher=TrainSettings(epochs=10, views=_EIGHT),
+    teacher=TeacherTrainSettings(epochs=10, views=_EIGHT),
     student=TrainSettings(epochs=8, views=_FOUR),
     head=HeadTrainSettings(epochs=40, window_s=76.8, views=_FOUR),
 )

@@ -34,7 +34,7 @@ from tadkit.config.heads import (
 )
 from tadkit.config.recipe import ROWS, EvaluationSettings, ModelSettings, Protocol, Recipe, Streams
 from tadkit.config.sources import ComposeSource, FeaturesSource, FilesSource, Source, SplitSettings, SynthSource
-from tadkit.config.training import HeadTrainSettings, StageTraining, TrainSettings
+from tadkit.config.training import HeadTrainSettings, StageTraining, TeacherTrainSettings, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "SynthSource",
     "TadtrSettings",
     "TagsSettings",
+    "TeacherTrainSettings",
     "TemporalGradientSettings",
     "TemporalMaxerSettings",
     "TemporalShiftSettings",

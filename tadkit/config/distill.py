@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tadkit.config.base import Settings
 
 Method = Literal["decomposed", "direct", "rgb", "rgb-matched"]
 FeatureLoss = Literal["mse", "mse-normalised", "cosine", "smooth-l1"]
+
+_ATTENTION_HEADS = 4
 
 
 class DistillSettings(Settings):
@@ -44,5 +46,24 @@ class DistillSettings(Settings):
 class FusionSettings(Settings):
     """How motion and appearance are joined."""
 
-    kind: Literal["local-attentive", "concat"] = "local-attentive"
-    """local-attentive is from the paper's section 3; concat is the simple baseline."""
+    kind: Literal["local-attentive", "self-gating", "global-gating", "cross-attention", "concat", "sum", "late"] = (
+        "local-attentive"
+    )
+    """local-attentive is from the paper's section 3, docs/method.md has the formulas of the others."""
+    directions: Literal["both", "motion", "appearance"] = "both"
+    """Branches that are gated, or that attend to the other; with one of them, the other passes unchanged."""
+    residual: bool = False
+    """Gates multiply by 1 + w instead of w, so that they cannot silence a channel."""
+    attention_heads: int = Field(_ATTENTION_HEADS, ge=1, le=64)
+    """Heads of cross-attention; they must divide distill.dim."""
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> FusionSettings:
+        gates = self.kind in ("local-attentive", "self-gating", "global-gating")
+        if self.directions != "both" and not (gates or self.kind == "cross-attention"):
+            raise ValueError(f"directions must be both with kind {self.kind}, which treats the branches alike")
+        if self.residual and not gates:
+            raise ValueError(f"residual needs a kind that gates (local-attentive, self-gating, ...), not {self.kind}")
+        if self.attention_heads != _ATTENTION_HEADS and self.kind != "cross-attention":
+            raise ValueError(f"attention_heads needs kind cross-attention, not {self.kind}")
+        return self

@@ -18,6 +18,9 @@ class FlowMethodSettings(Settings):
     """Largest displacement that the int8 code can store; larger ones are clipped and counted."""
     code: Literal["int8", "float16"] = "int8"
     """How flow is stored: int8, in 127 steps up to the bound; or float16, in twice the space and without a bound."""
+    stack: int = Field(1, ge=1, le=64)
+    """Consecutive flows that the teacher reads at each frame, centred on it (two-stream nets read 10); they are stacked
+    when read, so that stored flow stays as it is."""
 
 
 class Tvl1Settings(FlowMethodSettings):

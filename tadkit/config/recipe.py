@@ -63,6 +63,13 @@ class ModelSettings(Settings):
     decode: DecodeSettings = DecodeSettings()
     """From predictions to detections."""
 
+    @model_validator(mode="after")
+    def _attention_fits(self) -> ModelSettings:
+        heads, dim = self.fusion.attention_heads, self.distill.dim
+        if self.fusion.kind == "cross-attention" and dim % heads:
+            raise ValueError(f"distill.dim {dim} must be a multiple of fusion.attention_heads {heads}")
+        return self
+
     @property
     def detector_head(self) -> HeadSettings:
         """Head of the detector: ``joint_head``, or ``head`` if that is None."""

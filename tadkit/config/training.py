@@ -65,6 +65,18 @@ class TrainSettings(Settings):
         return frozenset(names)
 
 
+class TeacherTrainSettings(TrainSettings):
+    """How the teacher is trained."""
+
+    flow_jitter: float = Field(0.0, ge=0, lt=1)
+    """Each training window's flow is multiplied by a random number between 1 - flow_jitter and 1 + flow_jitter."""
+
+    @property
+    def without_effect(self) -> frozenset[str]:
+        """As for other stages, and no jitter."""
+        return super().without_effect | (frozenset() if self.flow_jitter else {"flow_jitter"})
+
+
 class HeadTrainSettings(TrainSettings):
     """How the joint head is trained."""
 
@@ -89,7 +101,7 @@ class HeadTrainSettings(TrainSettings):
 class StageTraining(Settings):
     """Settings of the three training stages."""
 
-    teacher: TrainSettings = TrainSettings()
+    teacher: TeacherTrainSettings = TeacherTrainSettings()
     """``tadkit train-teacher``"""
     student: TrainSettings = TrainSettings()
     """``tadkit distill``"""

@@ -16,7 +16,7 @@ from torch.nn import functional
 from tadkit.config import DistillSettings, FeatureLoss
 from tadkit.distill.batch import Batch, TeacherTargets, Truth
 from tadkit.models.backbones import step_mask
-from tadkit.models.branches import jitter_colour
+from tadkit.models.branches import jitter_colour, jitter_flow
 from tadkit.models.fusion import JointHead
 from tadkit.models.heads import Head, Predictions
 from tadkit.models.student import Student, StudentFeatures
@@ -33,18 +33,27 @@ def _device(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
+def _drawn_generator() -> torch.Generator:
+    """A generator on the CPU, seeded by the global one, whose state a resumed run restores."""
+    return torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+
+
 class TeacherObjective(nn.Module):
     """Ordinary detection losses on the motion modality."""
 
-    def __init__(self, model: Teacher) -> None:
-        """Train ``model``."""
+    def __init__(self, model: Teacher, *, flow_jitter: float = 0.0) -> None:
+        """Train ``model``, on flow whose length is changed by up to ``flow_jitter`` of it."""
         super().__init__()
         self.model = model
+        self.flow_jitter = flow_jitter
 
     def forward(self, batch: Batch) -> Losses:
         """Losses of windows of flow."""
         batch = batch.to(_device(self))
-        predictions = self.model(batch.inputs["flow"], batch.mask).predictions
+        flow = batch.inputs["flow"]
+        if self.training and self.flow_jitter:
+            flow = jitter_flow(flow, self.flow_jitter, _drawn_generator())
+        predictions = self.model(flow, batch.mask).predictions
         return {"total": _detection_loss(self.model.head, predictions, batch.truth)}
 
 
@@ -71,8 +80,7 @@ class StudentObjective(nn.Module):
         batch = batch.to(_device(self))
         frames = batch.inputs["frames"]
         if self.training:
-            generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
-            frames = jitter_colour(frames, batch.mask, self.colour_jitter, generator)
+            frames = jitter_colour(frames, batch.mask, self.colour_jitter, _drawn_generator())
         features: StudentFeatures = self.model(frames, batch.mask)
         mask = step_mask(batch.mask, self.model.backbone.stride)
         losses = self._branch_losses(features, mask, batch)

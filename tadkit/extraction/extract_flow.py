@@ -116,7 +116,7 @@ def extract_flow_of(
             f"--device {device}: {len(devices)} devices for {workers} workers; add --workers {len(devices)}"
         )
     _refuse_unusable(flow, devices[0], out)
-    settings = {"flow": flow.model_dump(mode="json"), "video": video.model_dump(mode="json")}
+    settings = {"flow": flow.model_dump(mode="json", exclude={"stack"}), "video": video.model_dump(mode="json")}
     with open_store(out, kind="flow", settings=settings) as store:
         run = _Run(store, Quarantine(out), digest_of(settings), progress)
         progress.start("check videos", total=len(items), unit="videos")

@@ -12,7 +12,7 @@ import torch
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import ModelSettings, View
 from tadkit.extraction.results import ExtractionResult
-from tadkit.flow.codec import read_flow
+from tadkit.flow.codec import read_stacks
 from tadkit.keys import teacher_outputs_key
 from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import build_teacher
@@ -23,7 +23,7 @@ from tadkit.runtime import torch_device
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
 from tadkit.timeline import Timeline
 from tadkit.video import windows
-from tadkit.views import view_motion, views_of
+from tadkit.views import views_of
 
 _CORE_FRAMES = 256
 _CORE_STEPS = 4096
@@ -103,9 +103,9 @@ def teacher_outputs(
     stride, align = model.backbone.stride, model.backbone.align_frames
     parts = []
     for window in windows(frames, core=max(1, _CORE_FRAMES // align) * align, halo=model.halo_frames):
-        motion = torch.from_numpy(read_flow(flow, name, window.start, window.stop))
+        motion = read_stacks(flow, name, window.start, window.stop, view=view, stack=model.stack)
         mask = torch.ones(1, len(motion), dtype=torch.bool, device=device)
-        feature = model.features(view_motion(motion, view)[None].to(device), mask)
+        feature = model.features(motion[None].to(device), mask)
         parts.append(feature[:, :, window.core_steps(stride)])
         if advance is not None:
             advance(window.core_stop - window.core_start)

@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
+from tadkit.config import View
 from tadkit.store import TrackReader
+from tadkit.views import view_motion
 
 STEPS = 127
 
@@ -81,3 +83,22 @@ def read_flow(
     if start >= count:  # only the last frame is requested
         return np.repeat(motion[-1:], stop - start, axis=0)
     return np.concatenate([motion, np.repeat(motion[-1:], missing, axis=0)]) if missing > 0 else motion
+
+
+def read_stacks(
+    store: TrackReader, name: str, start: int, stop: int, *, view: View = "original", stack: int = 1
+) -> Float[Tensor, "frames stacked_channels height width"]:
+    """The teacher's input at frames ``start`` to ``stop``: at each the flows around it, in a view.
+
+    Frame k has the flows k - L // 2 to k - L // 2 + L - 1 of a ``stack`` of L, the channels of one after those of the
+    one before (u, v, u, v ...). With an even L they lie between the L + 1 frames centred on frame k. Before the first
+    and after the last flow of the video these are repeated, so the last frame alone repeats the flow before it.
+
+    Source: optical flow stacking of Simonyan and Zisserman, NeurIPS 2014, equation 1, which starts at frame k; ours is
+    centred, because a frame's feature stands for that moment. Their subtraction of each flow's mean is left out.
+    """
+    frames, before = store.length(name, "motion") + 1, stack // 2
+    first, last = max(start - before, 0), min(stop + stack - 1 - before, frames)
+    motion = view_motion(torch.from_numpy(read_flow(store, name, first, last)), view)
+    around = torch.arange(start, stop)[:, None] - before + torch.arange(stack)
+    return motion[around.clamp(first, last - 1) - first].flatten(1, 2)

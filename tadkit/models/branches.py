@@ -32,10 +32,21 @@ class BranchMapping(nn.Module):
         return torch.relu(mapped) * real
 
 
-def halo_frames(backbone: Backbone) -> int:
-    """Halo of backbone and branch mapping together in frames, rounded up so that windows start where they may."""
-    need = backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
+def halo_frames(backbone: Backbone, *, stack: int = 1) -> int:
+    """Halo of stacks of flow, backbone and branch mapping together in frames; windows may start at a multiple of it."""
+    need = stack // 2 + backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
     return -(-need // backbone.align_frames) * backbone.align_frames
+
+
+def jitter_flow(
+    motion: Float[Tensor, "batch frames channels height width"], amount: float, generator: torch.Generator
+) -> Float[Tensor, "batch frames channels height width"]:
+    """Make a window's motion larger or smaller: s · motion, with one s in [1 - amount, 1 + amount) for each window.
+
+    Directions stay, zero stays zero, and with temporal gradients s is a change of contrast.
+    """
+    scale = 1 + amount * (2 * torch.rand(motion.shape[0], 1, 1, 1, 1, generator=generator) - 1)
+    return motion * scale.to(motion.device, motion.dtype)
 
 
 def jitter_colour(

@@ -92,6 +92,7 @@ def new_teacher(
         num_classes=num_classes,
         pretrained=settings.teacher_backbone.pretrained if pretrained is None else pretrained,
         trained_steps=trained_steps or _unstated_steps(settings, stride=settings.teacher_backbone.stride),
+        stack=settings.flow.stack,
     )
 
 

@@ -33,22 +33,36 @@ class Teacher(nn.Module):
         num_classes: int,
         pretrained: bool,
         trained_steps: int | None = None,
+        stack: int = 1,
     ) -> None:
-        """``dim`` is the width of f_T; ``motion_channels`` is 2 for flow and 3 for temporal gradient."""
+        """Build the teacher.
+
+        Args:
+            backbone: sizes of the backbone.
+            head: kind and sizes of the head.
+            dim: width of f_T.
+            motion_channels: 2 for flow, 3 for temporal gradient.
+            num_classes: number of classes.
+            pretrained: start from ImageNet weights; the stem's filters are averaged over colours.
+            trained_steps: feature steps of a training window.
+            stack: flows that it reads at each frame (:func:`tadkit.flow.codec.read_stacks`).
+        """
         super().__init__()
-        self.backbone = build_backbone(backbone, in_channels=motion_channels, pretrained=pretrained)
+        self.stack = stack
+        self.backbone = build_backbone(backbone, in_channels=stack * motion_channels, pretrained=pretrained)
+        self.backbone.stack = stack
         self.mapping = BranchMapping(inputs=self.backbone.channels, outputs=dim)
         self.head = build_head(head, in_channels=dim, num_classes=num_classes, trained_steps=trained_steps)
 
     @property
     def halo_frames(self) -> int:
         """Frames on either side that a step of f_T depends on, a multiple of what windows are aligned to."""
-        return halo_frames(self.backbone)
+        return halo_frames(self.backbone, stack=self.stack)
 
     def features(
         self, motion: Float[Tensor, "batch frames channels height width"], mask: Bool[Tensor, "batch frames"]
     ) -> Float[Tensor, "batch dim steps"]:
-        """f_T of a clip of flow; flow k belongs to frame k."""
+        """f_T of a clip of flow, or of stacks of flow; flow k belongs to frame k."""
         x = self.backbone(motion, mask)
         mapped: Tensor = self.mapping(x, step_mask(mask, self.backbone.stride))
         return mapped

@@ -76,8 +76,11 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         trained = fit(
-            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps)),
-            FlowBatches(plan, stride=stride, flow=flow),
+            TeacherObjective(
+                new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps),
+                flow_jitter=train.flow_jitter,
+            ),
+            FlowBatches(plan, stride=stride, flow=flow, stack=recipe.flow.stack),
             train,
             folder=stage_folder(workspace, "train-teacher"),
             key=key,

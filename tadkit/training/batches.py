@@ -14,13 +14,13 @@ from torch import Tensor
 
 from tadkit.config import VideoSettings, View
 from tadkit.distill import Batch, TeacherTargets, Truth
-from tadkit.flow.codec import read_flow
+from tadkit.flow.codec import read_stacks
 from tadkit.models.backbones import step_mask
 from tadkit.models.heads import Head, HeadPredictions
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.training.windows import TrainingVideo, Window, WindowPlan, window_truth
 from tadkit.video import open_sampled
-from tadkit.views import view_frames, view_motion
+from tadkit.views import view_frames
 
 _CHUNK = 256
 
@@ -75,15 +75,15 @@ class WindowBatches(ABC):
 class FlowBatches(WindowBatches):
     """Windows of flow from a flow store, for the teacher."""
 
-    def __init__(self, plan: WindowPlan, *, stride: int, flow: TrackReader) -> None:
-        """Read from the store ``flow``."""
+    def __init__(self, plan: WindowPlan, *, stride: int, flow: TrackReader, stack: int = 1) -> None:
+        """Read from the store ``flow``, at each frame ``stack`` flows."""
         super().__init__(plan, stride=stride)
-        self.flow = flow
+        self.flow, self.stack = flow, stack
 
     def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
-        """``flow`` (frames, channels, height, width); the last frame of a video repeats the flow before it."""
-        flow = read_flow(self.flow, video.name, window.start, window.stop)
-        return {"flow": pad_time(view_motion(torch.from_numpy(flow), window.view), self.plan.window_frames)}
+        """``flow`` (frames, channels, height, width), as :func:`tadkit.flow.codec.read_stacks` reads it."""
+        flow = read_stacks(self.flow, video.name, window.start, window.stop, view=window.view, stack=self.stack)
+        return {"flow": pad_time(flow, self.plan.window_frames)}
 
 
 class FrameCache:

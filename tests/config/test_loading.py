@@ -68,7 +68,9 @@ def test_all_mistakes_are_told_at_once_one_line_each():
 
 def test_an_unknown_name_far_from_all_others_lists_what_is_known():
     (line,) = mistakes(SMALL, "fusion.qqq=1")
-    assert line == "small.toml: fusion.qqq: no such setting; known settings: kind"
+    assert (
+        line == "small.toml: fusion.qqq: no such setting; known settings: attention_heads, directions, kind, residual"
+    )
 
 
 def test_a_missing_setting_is_named_by_its_place():

@@ -54,16 +54,24 @@ HEADS: dict[str, HeadSettings] = {
     "bmn": BmnSettings(**WHOLE, dim=8, map_dim=4, roi_dim=4, durations=12, samples=4, graph_layers=1, score="iou"),
     "tags": TagsSettings(**WHOLE, dim=16, layers=1, reach_steps=8, attention_heads=2),
 }
+ATTENTION = {"cross-attention": {"attention_heads": 2}}
 SLOW = ("positions", "convolutions", "group norm", "padded")
-KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind.endswith(SLOW) else ()) for kind in HEADS]
+FUSED = ("temporal-maxer + late", "temporal-maxer + cross-attention", "tadtr + late", "tridet + late", "tags + sum")
+SLOW_FUSED = FUSED[2:]
+KINDS = [
+    pytest.param(kind, marks=pytest.mark.slow if kind.endswith(SLOW) or kind in SLOW_FUSED else ())
+    for kind in (*HEADS, *FUSED)
+]
+"""A head with local attentive fusion, or head + fusion."""
 
 
 def joint_head(kind: str) -> JointHead:
     """Fusion and head with random weights, that finds plenty."""
     torch.manual_seed(3)
+    head, _, fusion = kind.partition(" + ")
     joint = JointHead(
-        fusion=FusionSettings(),
-        head=HEADS[kind],
+        fusion=FusionSettings.model_validate({"kind": fusion or "local-attentive", **ATTENTION.get(fusion, {})}),
+        head=HEADS[head],
         dim=CHANNELS,
         num_classes=2,
         two_branches=True,
@@ -143,7 +151,10 @@ def test_a_change_changes_nothing_beyond_the_stated_reach(kind: str) -> None:
     assert len(before) != len(after) or not np.allclose(before, after)
 
 
-@pytest.mark.parametrize("kind", ["actionformer", "actionformer, convolutions", "temporal-maxer", "tridet"])
+@pytest.mark.parametrize(
+    "kind",
+    ["actionformer", "actionformer, convolutions", "temporal-maxer", "tridet", *FUSED[:2]],
+)
 def test_the_size_of_chunks_shows_nowhere(kind: str) -> None:
     joint, track = joint_head(kind), branches(STEPS, seed=1)
     small, large = (away(found_in(joint, track, core_steps=steps), 0, STEPS) for steps in (24, 10**6))

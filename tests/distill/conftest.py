@@ -57,15 +57,21 @@ def new_student() -> Callable[..., Student]:
 
 @pytest.fixture(scope="session")
 def new_teacher() -> Callable[..., Teacher]:
-    """A teacher by net, stride and channels of its motion."""
+    """A teacher by net, stride, channels of its motion and flows that it reads at a frame."""
 
-    def make(*, name: str = "tiny", stride: int = STRIDE, channels: int = 2) -> Teacher:
+    def make(*, name: str = "tiny", stride: int = STRIDE, channels: int = 2, stack: int = 1) -> Teacher:
         torch.manual_seed(3)
         backbone = TemporalShiftSettings.model_validate({"name": name, "stride": stride, "pretrained": False})
         teacher = Teacher(
-            backbone=backbone, head=HEAD, dim=DIM, motion_channels=channels, num_classes=CLASSES, pretrained=False
+            backbone=backbone,
+            head=HEAD,
+            dim=DIM,
+            motion_channels=channels,
+            num_classes=CLASSES,
+            pretrained=False,
+            stack=stack,
         )
-        clip = torch.randn(1, 8, channels, 32, 32)
+        clip = torch.randn(1, 8, stack * channels, 32, 32)
         _lively(teacher, lambda: teacher.features(clip, torch.ones(1, 8, dtype=torch.bool)))
         return teacher
 

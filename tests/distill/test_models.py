@@ -145,6 +145,14 @@ def test_the_matched_baseline_has_as_many_parameters_as_the_decomposed_student(n
 
 
 @torch.no_grad()
+def test_a_teacher_on_stacks_states_the_flows_around_a_frame_in_its_halo(new_teacher: NewTeacher) -> None:
+    single, ten = new_teacher(stride=1), new_teacher(stride=1, stack=10)
+    assert ten.halo_frames == single.halo_frames + 5
+    assert new_teacher(stride=4, stack=10).halo_frames % 4 == 0
+    out = ten(torch.randn(1, 4, 20, 32, 32), torch.ones(1, 4, dtype=torch.bool))
+    assert out.feature.shape == (1, single.mapping.norm.normalized_shape[0], 4)
+
+
 def test_teacher_on_temporal_gradient_reads_three_channels(new_teacher: NewTeacher) -> None:
     teacher = new_teacher(channels=3)
     out = teacher(torch.randn(1, 4, 3, 32, 32), torch.ones(1, 4, dtype=torch.bool))

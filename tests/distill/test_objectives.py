@@ -158,6 +158,23 @@ def test_teacher_learns_from_the_truth_alone(
     assert reached(loss, teacher) == {"backbone", "mapping", "head"}
 
 
+def test_flow_is_jittered_in_training_alone(new_teacher: Callable[..., Teacher], batch: Batch) -> None:
+    """The scale is the one number by which a linear teacher would see its input multiplied, one for each window."""
+    seen: list[Tensor] = []
+    teacher = new_teacher()
+    teacher.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    for training, jitter in ((False, 0.0), (False, 0.5), (True, 0.0), (True, 0.5)):
+        TeacherObjective(teacher, flow_jitter=jitter).train(training)(batch)
+    plain, judged, unjittered, jittered = seen
+    assert torch.equal(judged, plain)
+    assert torch.equal(unjittered, plain)
+    scales = (jittered / plain).flatten(1).mean(dim=1)
+    torch.testing.assert_close(jittered, plain * scales[:, None, None, None, None])
+    assert ((scales - 1).abs() <= 0.5).all()
+    assert (scales - 1).abs().min() > 1e-3
+    assert scales[0] != scales[1]
+
+
 @pytest.mark.parametrize("two_branches", [True, False])
 def test_joint_head_on_cached_features(
     new_objective: NewObjective, batch: Batch, reached: Reached, two_branches: bool

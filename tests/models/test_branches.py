@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tadkit.config import TemporalShiftSettings
 from tadkit.models.backbones import build_backbone
-from tadkit.models.branches import BranchMapping, halo_frames, jitter_colour
+from tadkit.models.branches import BranchMapping, halo_frames, jitter_colour, jitter_flow
 
 
 def frames_of(length: int) -> Tensor:
@@ -17,6 +17,16 @@ def frames_of(length: int) -> Tensor:
 
 def jittered(frames: Tensor, mask: Tensor, amount: float, *, seed: int = 0) -> Tensor:
     return jitter_colour(frames, mask, amount, torch.Generator().manual_seed(seed))
+
+
+def test_flow_jitter_is_one_uniform_scale_for_each_window() -> None:
+    motion = torch.ones(4000, 2, 2, 1, 1)
+    scales = jitter_flow(motion, 0.4, torch.Generator().manual_seed(0))
+    assert torch.equal(scales, scales[:, :1, :1].expand_as(scales))
+    one = scales[:, 0, 0, 0, 0]
+    assert 0.6 <= one.min() < 0.61
+    assert 1.39 < one.max() <= 1.4
+    assert abs(one.mean() - 1) < 0.02
 
 
 def test_no_jitter_is_the_same_picture() -> None:

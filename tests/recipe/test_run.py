@@ -101,6 +101,26 @@ def test_a_row_that_is_trained_otherwise_has_a_student_of_its_own(finished: Path
     assert states == {"distill (decomposed)": UP_TO_DATE, "distill (no-features)": DONE}
 
 
+@pytest.mark.slow
+def test_stacks_of_flow_redo_all_but_the_flow(finished: Path, run_toy: RunToy) -> None:
+    overrides = ("flow.stack=4", "train.teacher.flow_jitter=0.2", 'compare=["teacher", "decomposed"]')
+    assert redone(run_toy(finished, *overrides)) == set(stages_of("decomposed")) - {"extract-flow"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["self-gating", "global-gating", "cross-attention", "concat", "sum", "late"])
+def test_every_fusion_trains_in_two_stages_and_in_one(finished: Path, run_toy: RunToy, kind: str) -> None:
+    overrides = (f"fusion.kind={kind}", 'compare=["decomposed"]')
+    folder = finished.parent / "runs" / "toy"
+    assert redone(run_toy(finished, *overrides)) == {"train-head (decomposed)"}
+    model = load_checkpoint(folder / "detector-decomposed.safetensors", kind="detector")
+    assert model.settings["fusion"]["kind"] == kind
+    assert any(read_detections(folder / "detections" / "decomposed.json").values())
+    joint = (*overrides, "distill.joint=true", "train.student.epochs=1")
+    assert redone(run_toy(finished, *joint)) == set(stages_of("decomposed")) - set(FLOW_AND_TEACHER)
+    assert any(read_detections(folder / "detections" / "decomposed.json").values())
+
+
 def test_speed_and_decoding_settings_redo_nothing(finished: Path, run_toy: RunToy) -> None:
     states = run_toy(
         finished,

@@ -12,13 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from tadkit.config import TrainSettings, VideoSettings, View
+from tadkit.config import ActionFormerSettings, BackboneSettings, TrainSettings, VideoSettings, View
 from tadkit.errors import VideoError
+from tadkit.extraction.teacher_outputs import teacher_outputs
 from tadkit.flow import encode
+from tadkit.flow.codec import read_flow, read_stacks
+from tadkit.models.teacher import Teacher
 from tadkit.store import TrackReader, open_store, read_store
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, pad_time, read_flow
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, pad_time
 from tadkit.training.windows import TrainingVideo, WindowPlan
 from tadkit.video import write_video
+from tadkit.views import view_flow
 
 SIZE, SIDE, BOUND = 64, 12, 8.0
 LENGTHS = {"long": 37, "short": 10, "still": 1}
@@ -265,6 +269,46 @@ def test_feature_windows_are_channels_by_steps(world: World, tracks: tuple[str, 
             expected = [-2 * (window.start + 1 + k) for k in range(real)] + [0] * (8 - real)
             assert batch.inputs["appearance"].shape == (2, 4, 8)
             assert batch.inputs["appearance"][number, 3].tolist() == expected
+
+
+@pytest.mark.parametrize("stack", [1, 2, 3, 10])
+@pytest.mark.parametrize("view", ["original", "mirror", "turn90"])
+def test_a_stack_has_the_flows_around_its_frame_repeated_at_the_ends(world: World, stack: int, view: View) -> None:
+    for name, frames in LENGTHS.items():
+        single = view_flow(read_flow(world.flow, name, 0, frames), view)
+        stacks = read_stacks(world.flow, name, 0, frames, view=view, stack=stack)
+        assert stacks.shape == (frames, 2 * stack, SIZE, SIZE)
+        for k in range(frames):
+            around = [min(max(k - stack // 2 + i, 0), frames - 1) for i in range(stack)]
+            np.testing.assert_array_equal(stacks[k].numpy(), np.concatenate([single[j] for j in around]))
+        for start in range(0, frames, 4):  # what a window reads does not depend on where it is cut
+            stop = min(start + 7, frames)
+            part = read_stacks(world.flow, name, start, stop, view=view, stack=stack)
+            assert torch.equal(part, stacks[start:stop])
+
+
+@torch.no_grad()
+def test_a_teacher_reads_the_same_stacks_in_training_and_when_its_features_are_stored(world: World) -> None:
+    torch.manual_seed(0)
+    head = ActionFormerSettings(dim=16, levels=2, attention_heads=2)
+    backbone = BackboneSettings(name="tiny", stride=STRIDE, pretrained=False)
+    sizes = {"dim": 8, "motion_channels": 2, "num_classes": 2, "pretrained": False}
+    teacher = Teacher(backbone=backbone, head=head, stack=5, **sizes).eval()
+    train = TrainSettings(views=("mirror",), batch_windows=2)
+    plan = WindowPlan(world.videos, train, window_frames=32, align_frames=ALIGN)
+    batches = FlowBatches(plan, stride=STRIDE, flow=world.flow, stack=teacher.stack)
+    stored = teacher_outputs(world.flow, "long", LENGTHS["long"], model=teacher, view="mirror")["feature"]
+    checked, halo = 0, (teacher.halo_frames - teacher.stack // 2) // STRIDE + 1
+    for step in range(plan.steps_per_epoch):
+        batch = batches.batch(step)
+        features = teacher.features(batch.inputs["flow"], batch.mask)
+        for number, window in enumerate(plan.windows(step)):
+            if world.videos[window.video].name == "long":
+                first, last = window.start // STRIDE + halo, window.stop // STRIDE - halo
+                inside = features[number, :, halo : halo + last - first].T.numpy()
+                np.testing.assert_allclose(inside, stored[first:last], atol=2e-3)
+                checked += max(last - first, 0)
+    assert checked >= 6
 
 
 def test_validation_batches_are_of_the_videos_set_aside_in_the_original_view(world: World) -> None:

@@ -25,6 +25,7 @@ class Backbone(nn.Module, ABC):
         rgb_std: their standard deviation.
         flow_unit_px: flow that the net reads as 1.
         gradient_unit: difference of grey levels that the net reads as 1.
+        stack: flows, or gradients, that the net reads at each frame, stacked along channels.
         frozen_norm: whether batch norm keeps its statistics in training.
     """
 
@@ -36,6 +37,7 @@ class Backbone(nn.Module, ABC):
     rgb_std: tuple[float, float, float] = (128.0, 128.0, 128.0)
     flow_unit_px: float = 2.0
     gradient_unit: float = 32.0
+    stack: int = 1
     frozen_norm: bool = False
 
     @abstractmethod
@@ -56,12 +58,12 @@ class Backbone(nn.Module, ABC):
 
         Args:
             inputs: uint8 RGB (batch, frames, height, width, 3); or motion (batch, frames, channels, height, width),
-                flow in pixels (2 channels) or temporal gradient in grey levels (3 channels).
+                flow in pixels (2 channels) or temporal gradient in grey levels (3 channels), times ``stack``.
         """
         if inputs.dtype == torch.uint8:
             mean, std = (torch.tensor(x, device=inputs.device).view(3, 1, 1) for x in (self.rgb_mean, self.rgb_std))
             return (rearrange(inputs, "b t h w c -> b t c h w").float() - mean) / std
-        return inputs / (self.flow_unit_px if inputs.shape[2] == 2 else self.gradient_unit)
+        return inputs / (self.flow_unit_px if inputs.shape[2] == 2 * self.stack else self.gradient_unit)
 
     def train(self, mode: bool = True) -> Self:
         """Keep frozen batch norm frozen: the frames of a few windows are too alike to estimate statistics from."""

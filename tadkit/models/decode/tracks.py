@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tadkit.models.fusion import LateHead, LatePredictions
 from tadkit.models.heads.anchor_free import AnchorFreeHead, HeadPredictions
 from tadkit.models.heads.head import Candidates, Head, Predictions
 
@@ -74,6 +75,10 @@ def predict_in_chunks(
         mask: True where a step is real.
         core_steps: steps predicted per chunk of a head with a halo; shorter tracks run in one pass.
     """
+    if isinstance(head, LateHead):
+        return LatePredictions(
+            *(predict_in_chunks(part, x, mask, core_steps=core_steps) for part, x in head.parts(features))
+        )
     parts = []
     for chunk in _chunks(head, features.shape[-1], core_steps=core_steps):
         predicted: Any = head(features[..., chunk.first : chunk.last], mask[:, chunk.first : chunk.last])

@@ -27,6 +27,7 @@ from tadkit.models.heads.head import (
     PredictionDistillation,
     best_of,
     check_finite,
+    mean_logit,
     sigmoid_divergence,
     sigmoid_focal_loss,
 )
@@ -154,6 +155,14 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
     def distil(self, student: HeadPredictions, teacher: HeadPredictions) -> PredictionDistillation:
         """:func:`anchor_free_distillation` with the head's settings."""
         return anchor_free_distillation(student, teacher)
+
+    def average(self, first: HeadPredictions, second: HeadPredictions) -> HeadPredictions:
+        """Average probabilities and distances of each step."""
+        return HeadPredictions(
+            logits=tuple(map(mean_logit, first.logits, second.logits)),
+            offsets=tuple((a + b) / 2 for a, b in zip(first.offsets, second.offsets, strict=True)),
+            masks=first.masks,
+        )
 
 
 def anchor_free_loss(

@@ -26,6 +26,7 @@ from tadkit.models.heads.head import (
     HeadLoss,
     HeadOf,
     PredictionDistillation,
+    mean_logit,
     ranked,
     sigmoid_divergence,
     sigmoid_focal_loss,
@@ -162,6 +163,19 @@ class BmnHead(HeadOf[BoundaryPredictions]):
     def distil(self, student: BoundaryPredictions, teacher: BoundaryPredictions) -> PredictionDistillation:
         """:func:`boundary_distillation` with the head's settings."""
         return boundary_distillation(student, teacher)
+
+    def average(self, first: BoundaryPredictions, second: BoundaryPredictions) -> BoundaryPredictions:
+        """Average probabilities of each step and each proposal."""
+        classes = None
+        if first.classes is not None and second.classes is not None:
+            classes = mean_logit(first.classes, second.classes)
+        return BoundaryPredictions(
+            mean_logit(first.start, second.start),
+            mean_logit(first.end, second.end),
+            mean_logit(first.confidence, second.confidence),
+            classes,
+            first.mask,
+        )
 
 
 def _edge(dim: int, groups: int) -> nn.ModuleList:

@@ -109,6 +109,14 @@ class HeadOf(nn.Module, ABC, Generic[P]):
             teacher: predictions of a head of the same kind, for the same windows.
         """
 
+    @abstractmethod
+    def average(self, first: P, second: P) -> P:
+        """The average of two predictions for the same windows, to take candidates of: late fusion of two streams.
+
+        Probabilities and distances that belong together are averaged one by one. Predictions of which none belong
+        together, such as those of learned queries, are kept side by side.
+        """
+
 
 Head: TypeAlias = HeadOf[Any]
 """Any detection head."""
@@ -159,6 +167,12 @@ def sigmoid_focal_loss(
     cross_entropy = nnf.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     miss = probability * (1 - targets) + (1 - probability) * targets
     return (alpha * targets + (1 - alpha) * (1 - targets)) * cross_entropy * miss**gamma
+
+
+def mean_logit(a: Float[Tensor, "*shape"], b: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Logit of the average of two sigmoids, exact where both are close to 0 or 1."""
+    present, absent = (torch.logaddexp(nnf.logsigmoid(s * a), nnf.logsigmoid(s * b)) for s in (1, -1))
+    return present - absent
 
 
 def sigmoid_divergence(target: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

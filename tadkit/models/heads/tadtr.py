@@ -165,6 +165,18 @@ class TadtrHead(HeadOf[QueryPredictions]):
         """:func:`query_distillation` with the head's settings."""
         return query_distillation(student, teacher, settings=self.settings)
 
+    def average(self, first: QueryPredictions, second: QueryPredictions) -> QueryPredictions:
+        """The queries of both, since none belongs to one of the other; suppression merges those that agree."""
+        actionness = None
+        if first.actionness is not None and second.actionness is not None:
+            actionness = torch.cat((first.actionness, second.actionness), dim=1)
+        return QueryPredictions(
+            torch.cat((first.logits, second.logits), dim=1),
+            torch.cat((first.segments, second.segments), dim=1),
+            first.mask,
+            actionness=actionness,
+        )
+
 
 def _deformable_layer(settings: TadtrSettings, *, queries: bool) -> DeformableLayer:
     """A layer of the encoder, or with ``queries`` of the decoder."""

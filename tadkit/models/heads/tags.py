@@ -24,6 +24,7 @@ from tadkit.models.heads.head import (
     HeadLoss,
     HeadOf,
     PredictionDistillation,
+    mean_logit,
     ranked,
     sigmoid_divergence,
     sigmoid_focal_loss,
@@ -121,6 +122,12 @@ class TagsHead(HeadOf[MaskPredictions]):
     def distil(self, student: MaskPredictions, teacher: MaskPredictions) -> PredictionDistillation:
         """:func:`mask_distillation` with the head's settings."""
         return mask_distillation(student, teacher)
+
+    def average(self, first: MaskPredictions, second: MaskPredictions) -> MaskPredictions:
+        """Average probabilities of each step's classes and of its mask."""
+        return MaskPredictions(
+            mean_logit(first.logits, second.logits), mean_logit(first.masks, second.masks), first.mask
+        )
 
 
 def mask_loss(
