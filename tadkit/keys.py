@@ -98,6 +98,7 @@ def head_key(
     truth: TrainingTruth,
     half: bool,
     student: str | None = None,
+    teacher: str | None = None,
 ) -> str:
     """Key of a detector whose joint head was trained on features with these keys.
 
@@ -108,11 +109,17 @@ def head_key(
         truth: ground truth of the training videos.
         half: stored as float16.
         student: digest of the file of the embedded student, if it is not the one that made the features.
+        teacher: digest of the teacher's file, if the detector embeds its stream.
     """
     parts: dict[str, object] = {"features": list(features)} | ({"half_precision": True} if half else {})
-    if student is not None:
-        parts["student"] = student
-    return _trained(parts, _shape(model, "head", "joint_head", "distill", "fusion"), train, truth)
+    parts |= {} if student is None else {"student": student}
+    parts |= {} if teacher is None else {"teacher": teacher}
+    return _trained(parts, _shape(model, "head", "joint_head", "streams", "distill", "fusion"), train, truth)
+
+
+def late_key(*, detector: str, teacher: str, half: bool) -> str:
+    """Key of a detector that averages the scores of an RGB detector and of a teacher, from digests of their files."""
+    return digest_of({"detector": detector, "teacher": teacher, "half_precision": half, "code": CODE})
 
 
 def features_head_key(

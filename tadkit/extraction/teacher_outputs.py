@@ -11,8 +11,9 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import ModelSettings, View
+from tadkit.extraction.motion_feature import motion_feature
 from tadkit.extraction.results import ExtractionResult
-from tadkit.flow.codec import read_stacks
+from tadkit.flow.codec import FlowTracks
 from tadkit.keys import teacher_outputs_key
 from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import build_teacher
@@ -22,10 +23,8 @@ from tadkit.progress import Progress, VideoProgress
 from tadkit.runtime import torch_device
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
 from tadkit.timeline import Timeline
-from tadkit.video import windows
 from tadkit.views import views_of
 
-_CORE_FRAMES = 256
 _CORE_STEPS = 4096
 
 
@@ -87,7 +86,7 @@ def _tracks_of_video(
 
 @torch.inference_mode()
 def teacher_outputs(
-    flow: TrackReader,
+    flow: FlowTracks,
     name: str,
     frames: int,
     *,
@@ -99,21 +98,11 @@ def teacher_outputs(
 
     Heads that read a window as a whole have no predictions here: they are computed from the feature when needed.
     """
-    device = next(model.parameters()).device
-    stride, align = model.backbone.stride, model.backbone.align_frames
-    parts = []
-    for window in windows(frames, core=max(1, _CORE_FRAMES // align) * align, halo=model.halo_frames):
-        motion = read_stacks(flow, name, window.start, window.stop, view=view, stack=model.stack)
-        mask = torch.ones(1, len(motion), dtype=torch.bool, device=device)
-        feature = model.features(motion[None].to(device), mask)
-        parts.append(feature[:, :, window.core_steps(stride)])
-        if advance is not None:
-            advance(window.core_stop - window.core_start)
-    feature = torch.cat(parts, dim=2)
+    feature = motion_feature(flow, name, frames, model=model, view=view, advance=advance)
     tracks = {"feature": feature[0].T.half().cpu().numpy()}
     if not model.head.settings.pyramid_levels:
         return tracks
-    mask = torch.ones(1, feature.shape[2], dtype=torch.bool, device=device)
+    mask = torch.ones(1, feature.shape[2], dtype=torch.bool, device=feature.device)
     predictions = predict_in_chunks(model.head, feature, mask, core_steps=_CORE_STEPS)
     assert isinstance(predictions, HeadPredictions)
     for level, (logits, offsets) in enumerate(zip(predictions.logits, predictions.offsets, strict=True)):

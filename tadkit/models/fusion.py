@@ -291,8 +291,9 @@ class LateHead(HeadOf[LatePredictions]):
 
     @property
     def window_steps(self) -> int | None:
-        """Those of both heads."""
-        return self.first.window_steps
+        """The longer of both: heads that were trained on windows of different lengths run in windows of their own."""
+        first, second = (head.window_steps for head in self.branches)
+        return None if first is None or second is None else max(first, second)  # type: ignore[type-var]
 
     def parts(self, features: Float[Tensor, "batch in_channels time"]) -> list[tuple[Head, Tensor]]:
         """Each head with its half of the channels."""

@@ -75,5 +75,5 @@ def run(
         if only is None and workspace.held_out:
             result.rows = judged(workspace, resources.first_device)
     if only is None and not workspace.from_features:
-        result.detector = workspace.detector(recipe.distill.method)
+        result.detector = workspace.detector(recipe.own_row)
     return result

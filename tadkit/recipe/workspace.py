@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 from filelock import FileLock, Timeout
 
 from tadkit.config import FeaturesSource, Recipe, View
-from tadkit.errors import AnnotationError, StoreError
+from tadkit.config.recipe import Streams
+from tadkit.errors import AnnotationError, SettingsError, StoreError
 from tadkit.files import canonical_json
 from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
@@ -159,11 +161,13 @@ class Workspace:
             return self.features_head
         return self.teacher if row == "teacher" else self.detector(row)
 
-    def judged_store(self, row: str) -> Path:
-        """Store of what a row's model reads from, or has predicted for, the held-out videos."""
+    def judged_stores(self, row: str) -> tuple[Path, ...]:
+        """Stores of what a row's model reads from, or has predicted for, the held-out videos."""
         if self.from_features:
-            return self.features_source
-        return self.teacher_outputs if row == "teacher" else self.features(row)
+            return (self.features_source,)
+        if row == "teacher":
+            return (self.teacher_outputs,)
+        return (self.features(row), *((self.teacher_outputs,) if self.of_row(row).reads_flow else ()))
 
     def stage(self, name: str) -> Path:
         """Folder where a training stage keeps its log and its state."""
@@ -184,11 +188,34 @@ class Workspace:
         """The ground truth that every training depends on."""
         return TrainingTruth([item.truth_digest for item in self.training], self.recipe.labels)
 
-    @property
+    @cached_property
     def detectors(self) -> tuple[str, ...]:
-        """Rows whose detectors the recipe trains: its own first, then those that it compares with."""
+        """Rows whose detectors the recipe trains: its own first, then those that it compares with.
+
+        Rows that read flow follow the RGB rows, whose students and heads they share.
+        """
         own = self.recipe.own_row
-        return (own, *(row for row in self.recipe.compare if row not in ("teacher", own)))
+        rows = (own, *(row for row in self.recipe.compare if row not in ("teacher", own)))
+        if "rgb" not in rows and any(
+            self.recipe.of_row(row).streams == "two-stream-late" and _rgb_row(self.recipe, row, rows) is None
+            for row in rows
+        ):
+            rows = (*rows, "rgb")
+        return tuple(sorted(rows, key=lambda row: get_args(Streams).index(self.recipe.of_row(row).streams)))
+
+    def rgb_row(self, row: str) -> str:
+        """The row of the RGB detector whose scores a row of ``two-stream-late`` averages with the teacher's.
+
+        Raises:
+            SettingsError: no row has its settings.
+        """
+        rgb = _rgb_row(self.recipe, row, self.detectors)
+        if rgb is None:
+            raise SettingsError(
+                f"compare: '{row}' averages the scores of an RGB detector with its settings, but no row is that one; "
+                "define it under variants, with distill.method = 'rgb', and add it to compare"
+            )
+        return rgb
 
     @cached_property
     def students(self) -> tuple[str, ...]:
@@ -210,15 +237,19 @@ class Workspace:
 
         The groups share the teacher of the run, which was trained on all of their videos.
         """
-        return self.groups if self.of_row(row).streams == "rgb" else ()
+        return () if self.of_row(row).reads_flow else self.groups
+
+    @property
+    def student_views(self) -> tuple[View, ...]:
+        """Views in which the students of all rows are trained."""
+        return views_of([view for row in self.detectors for view in self.of_row(row).train.student.views])
 
     @property
     def teacher_views(self) -> tuple[View, ...]:
-        """Views in which the teacher's outputs of the training videos are stored."""
+        """Views in which the teacher's outputs of the training videos are stored: those of heads that read flow, too."""
         rows = [self.of_row(row) for row in self.detectors]
-        read = [recipe.train.student.views for recipe in rows]
-        read += [recipe.train.head.views for recipe in rows if recipe.streams != "rgb"]
-        return views_of([view for views in read for view in views])
+        heads = [view for recipe in rows if recipe.reads_flow for view in recipe.train.head.views]
+        return views_of([*self.student_views, *heads])
 
     def views_of_head(self, student: str) -> tuple[View, ...]:
         """Views in which the heads of all rows with this student are trained."""
@@ -230,6 +261,20 @@ class Workspace:
 
     def _with_student(self, student: str) -> list[str]:
         return [row for row in self.detectors if self.student_row(row) == student]
+
+
+def _rgb_row(recipe: Recipe, row: str, rows: Sequence[str]) -> str | None:
+    """The first of ``rows`` that is trained like ``row`` but reads RGB alone."""
+    wanted = _head_part(recipe.of_row(row))
+    candidates = (other for other in rows if recipe.of_row(other).streams == "rgb")
+    return next((other for other in candidates if _head_part(recipe.of_row(other)) == wanted), None)
+
+
+def _head_part(recipe: Recipe) -> str:
+    """What tells one head of an RGB student, which has no fusion, from another, as text."""
+    train = recipe.train.head
+    own = train.model_dump(mode="json", exclude=set(train.without_effect))
+    return canonical_json([_student_part(recipe), own, recipe.detector_head.model_dump(mode="json")])
 
 
 def _student_part(recipe: Recipe) -> str:
