@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tadkit.config import (
+    DistillSettings,
     FlowSettings,
     FusionSettings,
     ModelSettings,
@@ -137,6 +138,12 @@ def _flow(flow: FlowSettings) -> dict[str, Any]:
     return method
 
 
+def _distill(distill: DistillSettings) -> dict[str, Any]:
+    """The method with the values of its terms; newer settings count only where they change the student."""
+    values = distill.stated.model_dump(mode="json")
+    return {name: value for name, value in values.items() if distill.as_in_0_1_0.get(name) != value}
+
+
 def _frames(video: VideoSettings) -> dict[str, Any]:
     """How frames are sampled; all readers decode the same ones."""
     return video.model_dump(mode="json", exclude=_without_effect(video))
@@ -150,10 +157,17 @@ def _without_effect(video: VideoSettings) -> set[str]:
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     """The sections that a stage's model depends on."""
     shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
-    if "flow" in sections:
-        stack = settings.flow.stack
-        shape["flow"] = _flow(settings.flow) | ({"stack": stack} if stack > 1 else {})
-    return shape | ({"fusion": _fusion(settings.fusion)} if "fusion" in sections else {})
+    newer = {
+        "flow": _teacher_input(settings.flow),
+        "distill": _distill(settings.distill),
+        "fusion": _fusion(settings.fusion),
+    }
+    return shape | {name: values for name, values in newer.items() if name in sections}
+
+
+def _teacher_input(flow: FlowSettings) -> dict[str, Any]:
+    """The method, and how many flows the teacher reads at each frame."""
+    return _flow(flow) | ({"stack": flow.stack} if flow.stack > 1 else {})
 
 
 def _fusion(fusion: FusionSettings) -> dict[str, Any]:

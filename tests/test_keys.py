@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tadkit.config import (
+    DistillSettings,
     FlowSettings,
     FusionSettings,
     HeadTrainSettings,
@@ -129,6 +130,32 @@ def test_each_setting_of_the_fusion_changes_the_key_of_the_head() -> None:
     keys = [head_key(STORED, model=model, train=TRAIN, truth=TRUTH, half=False) for model in models]
     assert keys[0] == KEYS["head"]
     assert len(set(keys)) == len(changed)
+
+
+def test_settings_of_distillation_count_where_they_change_the_student() -> None:
+    def key(**chosen: object) -> str:
+        distill = DistillSettings.model_validate(chosen)
+        return student_key(
+            SOURCES, STORED, model=MODEL.model_copy(update={"distill": distill}), train=TRAIN, truth=TRUTH
+        )
+
+    assert key(feature_weight=1, prediction_weight=1, feature_loss="mse-normalised") == KEYS["student decomposed"]
+    assert key(shared_head=True, time_contrast_temperature=0.3, relation_weight=0) == KEYS["student decomposed"]
+    assert key(method="direct", shared_head=False) == KEYS["student direct"]
+    assert key(method="mars") == key(method="mars", feature_loss="mse", feature_weight=50, prediction_weight=3)
+    contrast = {"time_contrast_weight": 1}
+    changed: list[dict[str, object]] = [
+        {},
+        {"shared_head": False},
+        {"feature_weight": 0},
+        {"feature_loss": "sigmoid-l2"},
+        contrast,
+        {**contrast, "time_contrast_temperature": 0.3},
+        {"relation_weight": 1},
+        {"boundary_weight": 1},
+        *({"method": method} for method in ("mars", "mers", "hallucination", "logits")),
+    ]
+    assert len({key(**one) for one in changed}) == len(changed)
 
 
 def test_groups_of_training_videos_leave_the_key_of_the_head_alone() -> None:

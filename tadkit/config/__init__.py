@@ -11,7 +11,7 @@ from tadkit.config.backbones import (
 )
 from tadkit.config.base import Settings
 from tadkit.config.decode import DecodeSettings
-from tadkit.config.distill import DistillSettings, FeatureLoss, FusionSettings, Method
+from tadkit.config.distill import Branch, DistillSettings, FeatureLoss, FusionSettings, Method
 from tadkit.config.flow import (
     FlowMethodSettings,
     FlowSettings,
@@ -45,6 +45,7 @@ __all__ = [
     "BackboneKindSettings",
     "BackboneSettings",
     "BmnSettings",
+    "Branch",
     "ComposeSource",
     "DecodeSettings",
     "DistillSettings",

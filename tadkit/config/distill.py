@@ -2,14 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from tadkit.config.base import Settings
 
-Method = Literal["decomposed", "direct", "rgb", "rgb-matched"]
-FeatureLoss = Literal["mse", "mse-normalised", "cosine", "smooth-l1"]
+Method = Literal["decomposed", "direct", "rgb", "rgb-matched", "mars", "mers", "hallucination", "logits"]
+Branch = Literal["motion", "appearance"]
+"""A branch of the student; the single stream of a method with one branch is its appearance branch."""
+FeatureLoss = Literal["mse", "mse-normalised", "cosine", "smooth-l1", "sigmoid-l2"]
+
+
+class MethodTraits(NamedTuple):
+    """What a method needs, and its own values of the settings that a recipe leaves out (docs/method.md).
+
+    Attributes:
+        two_branches: it has a motion branch beside the appearance branch.
+        taught: it is trained on the teacher's outputs.
+        feature_loss: distance of its feature term.
+        feature_weight: weight of its feature term; 0: it has none.
+        prediction_weight: weight of its prediction term; 0: it has none.
+        truth_trains_stream: the ground truth trains backbone and branches, not the head alone.
+    """
+
+    two_branches: bool
+    taught: bool = True
+    feature_loss: FeatureLoss = "mse-normalised"
+    feature_weight: float = 1.0
+    prediction_weight: float = 1.0
+    truth_trains_stream: bool = True
+
+
+_TRAITS: Mapping[Method, MethodTraits] = {
+    "decomposed": MethodTraits(two_branches=True),
+    "direct": MethodTraits(two_branches=False),
+    # Without a teacher the values of the terms have no effect, but the files of version 0.1.0 state them.
+    "rgb": MethodTraits(two_branches=False, taught=False),
+    "rgb-matched": MethodTraits(two_branches=True, taught=False),
+    "mars": MethodTraits(two_branches=False, feature_loss="mse", feature_weight=50.0, prediction_weight=0.0),
+    "mers": MethodTraits(two_branches=False, feature_loss="mse", prediction_weight=0.0, truth_trains_stream=False),
+    "hallucination": MethodTraits(two_branches=True, feature_loss="sigmoid-l2", prediction_weight=0.0),
+    "logits": MethodTraits(two_branches=False, feature_weight=0.0),
+}
+
+
+class DistillationTerms(NamedTuple):
+    """The terms that compare a student with its teacher, as they are trained."""
+
+    feature_loss: FeatureLoss
+    feature_weight: float
+    prediction_weight: float
+
 
 _ATTENTION_HEADS = 4
 
@@ -18,15 +63,25 @@ class DistillSettings(Settings):
     """How the student is trained."""
 
     method: Method = "decomposed"
-    """decomposed is the paper's; direct distils into one stream; rgb and rgb-matched (two branches) have no teacher."""
+    """decomposed is the paper's, the others are baselines (docs/method.md); rgb and rgb-matched have no teacher."""
     dim: int = Field(128, ge=8, le=4096)
-    """Channels of each branch's feature."""
-    feature_loss: FeatureLoss = "mse-normalised"
-    """Distance between the motion feature and the teacher's feature."""
-    feature_weight: float = Field(1.0, ge=0, le=1000)
-    """Weight of the feature term (a in docs/method.md)."""
-    prediction_weight: float = Field(1.0, ge=0, le=1000)
-    """Weight of the prediction term (b in docs/method.md)."""
+    """Channels of each branch's feature, and of the teacher's."""
+    feature_loss: FeatureLoss | None = None
+    """Distance between student's and teacher's features; by default the method's own, as docs/method.md lists them."""
+    feature_weight: float | None = Field(None, ge=0, le=1000)
+    """Weight of the feature term, by default the method's own: 1, for mars 50; logits has no such term."""
+    prediction_weight: float | None = Field(None, ge=0, le=1000)
+    """Weight of the prediction term, by default 1; mars, mers and hallucination have no such term."""
+    time_contrast_weight: float = Field(0.0, ge=0, le=1000)
+    """Weight of the contrast between time steps, for any method: a step is closest to the teacher's same step."""
+    time_contrast_temperature: float = Field(0.1, ge=0.01, le=10)
+    """Temperature of the contrast between time steps; lower values count the most similar steps more."""
+    relation_weight: float = Field(0.0, ge=0, le=1000)
+    """Weight of the relation term, for any method: similarities between steps are the teacher's."""
+    boundary_weight: float = Field(0.0, ge=0, le=1000)
+    """Weight of the boundary term, for any method: features change over time where the teacher's change."""
+    shared_head: bool = True
+    """Both branches share one head, as in the paper; false gives each branch a head of its own."""
     joint: bool = False
     """Train fusion and joint head together with the student (the paper's one-stage form)."""
     stop_gradient: Literal["none", "motion", "both"] = "none"
@@ -35,12 +90,61 @@ class DistillSettings(Settings):
     @property
     def two_branches(self) -> bool:
         """Whether the student has a motion branch beside the appearance branch."""
-        return self.method in ("decomposed", "rgb-matched")
+        return _TRAITS[self.method].two_branches
 
     @property
     def taught(self) -> bool:
-        """Whether the student is trained on the teacher's outputs."""
-        return self.method in ("decomposed", "direct")
+        """Whether the student is trained on the teacher's outputs: by the method itself or by an added term."""
+        added = (self.time_contrast_weight, self.relation_weight, self.boundary_weight)
+        return _TRAITS[self.method].taught or any(weight > 0 for weight in added)
+
+    @property
+    def compared(self) -> Branch:
+        """The branch whose feature and predictions every term compares with the teacher's."""
+        return "motion" if self.two_branches else "appearance"
+
+    @property
+    def own_heads(self) -> bool:
+        """Whether the motion branch has a head of its own."""
+        return self.two_branches and not self.shared_head
+
+    @property
+    def joint_trains(self) -> tuple[Branch, ...]:
+        """Branches that the joint loss trains."""
+        if not _TRAITS[self.method].truth_trains_stream or self.stop_gradient == "both":
+            return ()
+        return ("appearance",) if self.stop_gradient == "motion" or not self.two_branches else ("motion", "appearance")
+
+    @property
+    def terms(self) -> DistillationTerms:
+        """The method's own terms: of the settings, or else the published ones. A term it lacks has weight 0."""
+        own = _TRAITS[self.method]
+
+        def weight(given: float | None, published: float) -> float:
+            return published if given is None or published == 0 else given
+
+        return DistillationTerms(
+            own.feature_loss if self.feature_loss is None else self.feature_loss,
+            weight(self.feature_weight, own.feature_weight),
+            weight(self.prediction_weight, own.prediction_weight),
+        )
+
+    @property
+    def stated(self) -> DistillSettings:
+        """These settings with the values of the method's terms filled in, as model files state them."""
+        return self.model_copy(update=self.terms._asdict())
+
+    @property
+    def as_in_0_1_0(self) -> Mapping[str, Any]:
+        """Values of the newer settings with which the student is that of files which do not state them."""
+        unused = self.time_contrast_weight == 0
+        return {
+            "time_contrast_weight": 0.0,
+            "time_contrast_temperature": self.time_contrast_temperature if unused else None,
+            "relation_weight": 0.0,
+            "boundary_weight": 0.0,
+            "shared_head": True if self.two_branches else self.shared_head,
+        }
 
 
 class FusionSettings(Settings):

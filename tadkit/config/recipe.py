@@ -169,8 +169,9 @@ class Recipe(ModelSettings):
 
     @property
     def model_settings(self) -> ModelSettings:
-        """The sections that define a model."""
-        return ModelSettings.model_validate({name: getattr(self, name) for name in ModelSettings.model_fields})
+        """The sections that define a model, with the values of the method's terms stated."""
+        sections = {name: getattr(self, name) for name in ModelSettings.model_fields}
+        return ModelSettings.model_validate(sections | {"distill": self.distill.stated})
 
     @property
     def own_row(self) -> str:

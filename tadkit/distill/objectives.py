@@ -1,32 +1,22 @@
 """The three training objectives, each a module whose ``forward(batch)`` returns named losses.
 
-Source: Lee et al., CVPR 2023 (re-implementation; docs/method.md). The motion branch is trained on the teacher's
-outputs only, the appearance branch on the ground truth only; both share one head.
+Source: Lee et al., CVPR 2023 (re-implementation; docs/method.md). What a student is trained on depends on the method:
+``distill/methods.py``.
 """
 
 from __future__ import annotations
 
-from typing import assert_never
-
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from tadkit.config import DistillSettings, FeatureLoss
-from tadkit.distill.batch import Batch, TeacherTargets, Truth
+from tadkit.config import DistillSettings
+from tadkit.distill.batch import Batch
+from tadkit.distill.methods import Comparison, Losses, detection_loss, method_losses
 from tadkit.models.backbones import step_mask
 from tadkit.models.branches import jitter_colour, jitter_flow
 from tadkit.models.fusion import JointHead
-from tadkit.models.heads import Head, Predictions
 from tadkit.models.student import Student, StudentFeatures
 from tadkit.models.teacher import Teacher
-
-Losses = dict[str, Tensor]
-
-
-def _detection_loss(head: Head, predictions: Predictions, truth: Truth) -> Tensor:
-    return head.loss(predictions, truth.segments, truth.labels).total
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -54,7 +44,7 @@ class TeacherObjective(nn.Module):
         if self.training and self.flow_jitter:
             flow = jitter_flow(flow, self.flow_jitter, _drawn_generator())
         predictions = self.model(flow, batch.mask).predictions
-        return {"total": _detection_loss(self.model.head, predictions, batch.truth)}
+        return {"total": detection_loss(self.model.head, predictions, batch)}
 
 
 class StudentObjective(nn.Module):
@@ -83,50 +73,19 @@ class StudentObjective(nn.Module):
             frames = jitter_colour(frames, batch.mask, self.colour_jitter, _drawn_generator())
         features: StudentFeatures = self.model(frames, batch.mask)
         mask = step_mask(batch.mask, self.model.backbone.stride)
-        losses = self._branch_losses(features, mask, batch)
+        losses = method_losses(Comparison(self.model, features, mask, batch, distill=self.distill))
         if self.joint is not None:
-            losses["joint"] = self._joint_loss(features, mask, batch.truth)
+            losses["joint"] = self._joint_loss(self.joint, features, mask, batch)
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
 
-    def _branch_losses(self, features: StudentFeatures, mask: Tensor, batch: Batch) -> Losses:
-        appearance = self.model.head(features.appearance, mask)
-        losses = {"appearance": _detection_loss(self.model.head, appearance, batch.truth)}
-        match self.distill.method:
-            case "rgb":
-                return losses
-            case "rgb-matched":
-                assert features.motion is not None
-                motion = self.model.head(features.motion, mask)
-                return losses | {"motion": _detection_loss(self.model.head, motion, batch.truth)}
-            case "direct":
-                return losses | self._distillation(features.appearance, appearance, mask, batch.teacher)
-            case "decomposed":
-                assert features.motion is not None
-                motion = self.model.head(features.motion, mask)
-                return losses | self._distillation(features.motion, motion, mask, batch.teacher)
-            case method:
-                assert_never(method)
-
-    def _distillation(
-        self, feature: Tensor, predictions: Predictions, mask: Tensor, teacher: TeacherTargets | None
-    ) -> Losses:
-        assert teacher is not None, "distillation needs the teacher's outputs"
-        imitation = self.model.head.distil(predictions, teacher.predictions)
-        distance = feature_distance(feature, teacher.feature, mask, kind=self.distill.feature_loss)
-        return {
-            "feature": self.distill.feature_weight * distance,
-            "prediction": self.distill.prediction_weight * (imitation.classification + imitation.regression),
-        }
-
-    def _joint_loss(self, features: StudentFeatures, mask: Tensor, truth: Truth) -> Tensor:
-        assert self.joint is not None
+    def _joint_loss(self, joint: JointHead, features: StudentFeatures, mask: Tensor, batch: Batch) -> Tensor:
         motion, appearance = features
-        if motion is not None and self.distill.stop_gradient in ("motion", "both"):
+        if motion is not None and "motion" not in self.distill.joint_trains:
             motion = motion.detach()
-        if self.distill.stop_gradient == "both":
+        if "appearance" not in self.distill.joint_trains:
             appearance = appearance.detach()
-        return _detection_loss(self.joint.head, self.joint(motion, appearance, mask), truth)
+        return detection_loss(joint.head, joint(motion, appearance, mask), batch)
 
 
 class JointHeadObjective(nn.Module):
@@ -141,31 +100,4 @@ class JointHeadObjective(nn.Module):
         """Losses of windows of features."""
         batch = batch.to(_device(self))
         predictions = self.model(batch.inputs.get("motion"), batch.inputs["appearance"], batch.mask)
-        return {"total": _detection_loss(self.model.head, predictions, batch.truth)}
-
-
-def feature_distance(
-    student: Float[Tensor, "batch channels time"],
-    teacher: Float[Tensor, "batch channels time"],
-    mask: Bool[Tensor, "batch time"],
-    *,
-    kind: FeatureLoss,
-) -> Float[Tensor, ""]:
-    """D_feat: mean over the real steps of a distance between f_m and f_T.
-
-    ``mse-normalised`` compares layer-normalised features, so that the loss does not depend on the teacher's scale.
-    """
-    match kind:
-        case "mse":
-            distance = (student - teacher).square().mean(dim=1)
-        case "mse-normalised":
-            channels = (student.shape[1],)
-            a, b = (functional.layer_norm(x.transpose(1, 2), channels) for x in (student, teacher))
-            distance = (a - b).square().mean(dim=2)
-        case "cosine":
-            distance = 1 - functional.cosine_similarity(student, teacher, dim=1)
-        case "smooth-l1":
-            distance = functional.smooth_l1_loss(student, teacher, reduction="none").mean(dim=1)
-        case other:
-            assert_never(other)
-    return torch.where(mask, distance, 0.0).sum() / mask.sum().clamp(min=1)
+        return {"total": detection_loss(self.model.head, predictions, batch)}

@@ -69,14 +69,20 @@ class DetectorNet(nn.Module):
         return (halo + (steps + 1) * stride) / self.settings.video.rate_hz
 
 
-def new_student(settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None) -> Student:
-    """A student with initial weights; ``pretrained`` overrides the settings."""
+def new_student(
+    settings: ModelSettings, *, num_classes: int, pretrained: bool | None = None, trained_steps: int | None = None
+) -> Student:
+    """A student with initial weights, for windows of ``trained_steps`` feature steps, or the default windows.
+
+    ``pretrained`` overrides the settings.
+    """
     return Student(
         backbone=settings.backbone,
         head=settings.head,
         distill=settings.distill,
         num_classes=num_classes,
         pretrained=settings.backbone.pretrained if pretrained is None else pretrained,
+        trained_steps=trained_steps or _unstated_steps(settings, stride=settings.backbone.stride),
     )
 
 
@@ -192,7 +198,9 @@ def build_detector(checkpoint: Checkpoint) -> DetectorNet:
 def build_student(checkpoint: Checkpoint) -> tuple[ModelSettings, Student]:
     """The student of a checkpoint, in evaluation mode."""
     settings = model_settings(checkpoint)
-    student = new_student(settings, num_classes=len(checkpoint.labels), pretrained=False)
+    student = new_student(
+        settings, num_classes=len(checkpoint.labels), pretrained=False, trained_steps=checkpoint.trained_steps
+    )
     load_weights(student, checkpoint)
     return settings, student.eval()
 

@@ -292,8 +292,9 @@ class LateHead(HeadOf[LatePredictions]):
     @property
     def window_steps(self) -> int | None:
         """The longer of both: heads that were trained on windows of different lengths run in windows of their own."""
-        first, second = (head.window_steps for head in self.branches)
-        return None if first is None or second is None else max(first, second)  # type: ignore[type-var]
+        second: Head = self.branches[1]  # type: ignore[assignment]
+        own, other = self.first.window_steps, second.window_steps
+        return None if own is None or other is None else max(own, other)
 
     def parts(self, features: Float[Tensor, "batch in_channels time"]) -> list[tuple[Head, Tensor]]:
         """Each head with its half of the channels."""

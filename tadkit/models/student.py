@@ -1,16 +1,19 @@
-"""The RGB student: one backbone, split after it into a motion and an appearance branch."""
+"""The RGB student: one backbone, split after it into a motion and an appearance branch.
+
+Source: Lee et al., CVPR 2023, and the baselines of docs/method.md, which have one stream or two branches.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from tadkit.config import BackboneSettings, DistillSettings, HeadSettings
+from tadkit.config import BackboneSettings, Branch, DistillSettings, HeadSettings
 from tadkit.models.backbones import build_backbone, step_mask
 from tadkit.models.branches import BranchMapping, halo_frames
-from tadkit.models.heads import build_head
+from tadkit.models.heads import Head, Predictions, build_head
 
 
 class StudentFeatures(NamedTuple):
@@ -19,9 +22,18 @@ class StudentFeatures(NamedTuple):
     motion: Tensor | None
     appearance: Tensor
 
+    def of(self, branch: Branch) -> Tensor:
+        """Feature of a branch that the method has."""
+        feature = self.motion if branch == "motion" else self.appearance
+        assert feature is not None, "this method has one branch"
+        return feature
+
 
 class Student(nn.Module):
-    """Backbone, the mappings phi_m and phi_a, and the one head H that both branches share (docs/method.md)."""
+    """Backbone, the mappings phi_m and phi_a, and the one head H that both branches share (docs/method.md).
+
+    With ``distill.shared_head = false`` the motion branch has a head of its own, ``motion_head``.
+    """
 
     def __init__(
         self,
@@ -31,14 +43,20 @@ class Student(nn.Module):
         distill: DistillSettings,
         num_classes: int,
         pretrained: bool,
+        trained_steps: int | None = None,
     ) -> None:
-        """Build the student for ``distill.method``."""
+        """Build the student for ``distill.method``, for windows of ``trained_steps`` feature steps, if known."""
         super().__init__()
         self.backbone = build_backbone(backbone, in_channels=3, pretrained=pretrained)
         channels = self.backbone.channels
         self.motion = BranchMapping(inputs=channels, outputs=distill.dim) if distill.two_branches else None
         self.appearance = BranchMapping(inputs=channels, outputs=distill.dim)
-        self.head = build_head(head, in_channels=distill.dim, num_classes=num_classes)
+
+        def new_head() -> Head:
+            return build_head(head, in_channels=distill.dim, num_classes=num_classes, trained_steps=trained_steps)
+
+        self.head = new_head()
+        self.motion_head = new_head() if distill.own_heads else None
 
     @property
     def halo_frames(self) -> int:
@@ -54,3 +72,14 @@ class Student(nn.Module):
         return StudentFeatures(
             motion=self.motion(x, steps) if self.motion is not None else None, appearance=self.appearance(x, steps)
         )
+
+    def branch_head(self, branch: Branch) -> Head:
+        """Head of a branch: the shared one, unless the motion branch has its own."""
+        return self.head if branch == "appearance" or self.motion_head is None else self.motion_head
+
+    def branch_predictions(
+        self, branch: Branch, feature: Float[Tensor, "batch dim steps"], mask: Bool[Tensor, "batch steps"]
+    ) -> Predictions:
+        """Predictions of a branch's head for the branch's feature."""
+        predictions: Predictions = self.branch_head(branch)(feature, mask)
+        return predictions

@@ -12,7 +12,7 @@ from typing import get_args
 
 from filelock import FileLock, Timeout
 
-from tadkit.config import FeaturesSource, Recipe, View
+from tadkit.config import Branch, FeaturesSource, Recipe, View
 from tadkit.config.recipe import Streams
 from tadkit.errors import AnnotationError, SettingsError, StoreError
 from tadkit.files import canonical_json
@@ -114,6 +114,10 @@ class Workspace:
     def detections(self, row: str) -> Path:
         """Detections of the held-out videos by one row of the final table."""
         return self.folder / "detections" / f"{row}.json"
+
+    def branch_detections(self, row: str, branch: Branch) -> Path:
+        """Detections of the held-out videos by one branch of a row's student; no row's name has a plus."""
+        return self.folder / "detections" / f"{row}+{branch}.json"
 
     @property
     def held_out_annotations(self) -> Path:
@@ -246,7 +250,7 @@ class Workspace:
 
     @property
     def teacher_views(self) -> tuple[View, ...]:
-        """Views in which the teacher's outputs of the training videos are stored: those of heads that read flow, too."""
+        """Views in which the teacher's outputs of the training videos are stored; heads that read flow add theirs."""
         rows = [self.of_row(row) for row in self.detectors]
         heads = [view for recipe in rows if recipe.reads_flow for view in recipe.train.head.views]
         return views_of([*self.student_views, *heads])
@@ -282,7 +286,7 @@ def _student_part(recipe: Recipe) -> str:
     train = recipe.train.student
     parts = {
         "train": train.model_dump(mode="json", exclude=set(train.without_effect)),
-        **recipe.model_dump(mode="json", include={"backbone", "distill"}),
+        **recipe.model_settings.model_dump(mode="json", include={"backbone", "distill"}),
         **(recipe.model_dump(mode="json", include={"fusion"}) if recipe.distill.joint else {}),
     }
     return canonical_json(parts)

@@ -43,10 +43,17 @@ def _lively(net: nn.Module, run: Callable[[], Any]) -> None:
 def new_student() -> Callable[..., Student]:
     """A student by method, net and stride."""
 
-    def make(*, method: str = "decomposed", name: str = "tiny", stride: int = STRIDE, seed: int = 0) -> Student:
+    def make(
+        *,
+        method: str = "decomposed",
+        name: str = "tiny",
+        stride: int = STRIDE,
+        seed: int = 0,
+        shared_head: bool = True,
+    ) -> Student:
         torch.manual_seed(seed)
         backbone = TemporalShiftSettings.model_validate({"name": name, "stride": stride, "pretrained": False})
-        distill = DistillSettings.model_validate({"method": method, "dim": DIM})
+        distill = DistillSettings.model_validate({"method": method, "dim": DIM, "shared_head": shared_head})
         student = Student(backbone=backbone, head=HEAD, distill=distill, num_classes=CLASSES, pretrained=False)
         clip = torch.randint(0, 256, (1, 8, 32, 32, 3), dtype=torch.uint8)
         _lively(student, lambda: student(clip, torch.ones(1, 8, dtype=torch.bool)))
@@ -103,7 +110,7 @@ def new_objective(new_student: Callable[..., Student]) -> Callable[..., StudentO
 
     def make(*, colour_jitter: float = 0.0, **chosen: Any) -> StudentObjective:
         distill = DistillSettings.model_validate({"dim": DIM, **chosen})
-        student = new_student(method=distill.method)
+        student = new_student(method=distill.method, shared_head=distill.shared_head)
         torch.manual_seed(8)
         joint = JointHead(
             fusion=FusionSettings(), head=HEAD, dim=DIM, num_classes=CLASSES, two_branches=student.motion is not None

@@ -130,7 +130,11 @@ def test_padding_never_changes_real_steps(
             torch.testing.assert_close(seen, values, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("method", "branches"), [("decomposed", 2), ("rgb-matched", 2), ("direct", 1), ("rgb", 1)])
+@pytest.mark.parametrize(
+    ("branches", "method"),
+    [(2, method) for method in ("decomposed", "rgb-matched", "hallucination")]
+    + [(1, method) for method in ("direct", "rgb", "mars", "mers", "logits")],
+)
 def test_the_method_sets_the_number_of_branches(new_student: NewStudent, method: str, branches: int) -> None:
     student = new_student(method=method)
     features = student(frames_of(4), torch.ones(1, 4, dtype=torch.bool))

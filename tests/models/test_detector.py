@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from tadkit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from tadkit.config import ActionFormerSettings, DistillSettings, TemporalGradientSettings, TemporalShiftSettings
+from tadkit.config import (
+    ActionFormerSettings,
+    DistillSettings,
+    Method,
+    TemporalGradientSettings,
+    TemporalShiftSettings,
+)
 from tadkit.errors import WeightsError
 from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import (
@@ -63,7 +70,7 @@ def predictions_of(
     return predict_in_chunks(detector.joint.head, fused, mask, core_steps=core_steps)
 
 
-@pytest.mark.parametrize("method", ["decomposed", "direct", "rgb", "rgb-matched"])
+@pytest.mark.parametrize("method", get_args(Method))
 def test_a_detector_is_rebuilt_from_its_file(tmp_path: Path, method: str) -> None:
     detector = detector_of(method)
     path = tmp_path / "detector.safetensors"
@@ -97,20 +104,25 @@ def test_predictions_depend_on_both_branches() -> None:
     assert not torch.equal(plain, predictions_of(detector, features(9, 1), features(9, 3), core_steps=64).logits[0])
 
 
-def test_student_and_teacher_are_rebuilt_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared_head", [True, False])
+def test_student_and_teacher_are_rebuilt_too(tmp_path: Path, shared_head: bool) -> None:
     settings = settings_of()
+    distill = settings.distill.model_copy(update={"shared_head": shared_head}).stated
+    settings = settings.model_copy(update={"distill": distill})
     for kind, model, build in (
         ("student", new_student(settings, num_classes=3), build_student),
         ("teacher", new_teacher(settings, num_classes=3), build_teacher),
     ):
         path = tmp_path / f"{kind}.safetensors"
         dumped = settings.model_dump(mode="json")
-        save_checkpoint(path, Checkpoint(kind=kind, settings=dumped, labels=LABELS, tensors=model.state_dict()))
+        tensors = model.state_dict()
+        save_checkpoint(path, Checkpoint(kind=kind, settings=dumped, labels=LABELS, tensors=tensors, trained_steps=24))
         found, rebuilt = build(load_checkpoint(path, kind=kind))
         assert found == settings
+        assert rebuilt.head.trained_steps == 24
         assert not rebuilt.training
-        own, other = model.state_dict(), rebuilt.state_dict()
-        assert all(torch.equal(own[name], other[name]) for name in own)
+        assert tensors.keys() == rebuilt.state_dict().keys()
+        assert all(torch.equal(value, tensors[name]) for name, value in rebuilt.state_dict().items())
 
 
 def test_teacher_reads_as_many_channels_as_its_modality_has() -> None:
