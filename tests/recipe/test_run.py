@@ -37,7 +37,8 @@ def redone(states: dict[str, str]) -> set[str]:
 def test_a_recipe_goes_through_all_stages_and_then_through_none(first_run: RunResult, undisturbed: Path) -> None:
     recipe, first = load_recipe(undisturbed), first_run
     assert first.stages == [(name, DONE) for name in stages_of("decomposed", "rgb")]
-    assert [row.name for row in first.rows] == ["teacher", "rgb", "decomposed"]
+    names = ["teacher", "rgb", "decomposed", "decomposed: motion", "decomposed: appearance"]
+    assert [row.name for row in first.rows] == names
     for row in first.rows:
         assert list(row.map) == list(row.pooled) == list(recipe.evaluation.tiou)
         assert row.average_map == pytest.approx(sum(row.map.values()) / len(row.map))
@@ -48,11 +49,7 @@ def test_a_recipe_goes_through_all_stages_and_then_through_none(first_run: RunRe
     again = run(recipe, base=undisturbed.parent, device="cpu", progress=Quiet())
     assert again.stages == [(name, UP_TO_DATE) for name in stages_of("decomposed", "rgb")]
     assert again.rows == first.rows
-    assert [row["name"] for row in json.loads((first.folder / "report.json").read_text())["rows"]] == [
-        "teacher",
-        "rgb",
-        "decomposed",
-    ]
+    assert [row["name"] for row in json.loads((first.folder / "report.json").read_text())["rows"]] == names
 
 
 def test_models_state_the_windows_that_they_were_trained_on(undisturbed: Path) -> None:
@@ -91,7 +88,8 @@ def test_a_row_that_differs_in_its_fusion_shares_the_student(finished: Path, run
     model = load_checkpoint(folder / "detector-no-fusion.safetensors", kind="detector")
     assert model.settings["fusion"]["kind"] == "concat"
     report = json.loads((folder / "report.json").read_text())
-    assert [row["name"] for row in report["rows"]] == ["teacher", "rgb", "decomposed", "no-fusion"]
+    branches = ["decomposed: motion", "decomposed: appearance"]  # of the student that no-fusion has, too
+    assert [row["name"] for row in report["rows"]] == ["teacher", "rgb", "decomposed", *branches, "no-fusion"]
     assert not redone(run_toy(finished, rows, *changed))
 
 
