@@ -51,6 +51,7 @@ class PairedDifference:
         map_interval: its 95 % interval.
         average_pooled: difference of the mean pooled AP.
         pooled_interval: its 95 % interval.
+        covers_zero: whether the interval of the mean mAP contains zero, so that either row may be the better one.
     """
 
     baseline: str
@@ -58,11 +59,7 @@ class PairedDifference:
     map_interval: tuple[float, float]
     average_pooled: float
     pooled_interval: tuple[float, float]
-
-    @property
-    def covers_zero(self) -> bool:
-        """Whether the interval of the mean mAP contains zero, so that either row may be the better one."""
-        return self.map_interval[0] <= 0 <= self.map_interval[1]
+    covers_zero: bool
 
 
 @dataclass(frozen=True)
@@ -304,6 +301,7 @@ def _difference(
         map_interval=(by_class.low, by_class.high),
         average_pooled=pooled.value,
         pooled_interval=(pooled.low, pooled.high),
+        covers_zero=by_class.covers_zero,
     )
 
 

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from tadkit.config import ModelSettings
+from tadkit.config import ModelSettings, TemporalGradientSettings
 from tadkit.extraction.flow_video import PIECE_PAIRS
-from tadkit.extraction.motion_feature import feature_of_video, motion_feature
+from tadkit.extraction.motion_feature import _computed, feature_of_video, motion_feature
 from tadkit.extraction.results import ExtractionResult
 from tadkit.flow import build_flow
+from tadkit.flow.codec import read_flow
 from tadkit.models.detector import new_teacher
 from tadkit.models.teacher import Teacher
 from tadkit.store import read_store
-from tadkit.video import SampledVideo, open_sampled
+from tadkit.video import SampledVideo, open_sampled, windows
 
 WriteSquares = Callable[..., Path]
 Extracted = Callable[..., ExtractionResult]
@@ -85,6 +86,19 @@ def test_a_step_depends_on_flow_within_the_halo_and_so_on_one_frame_more(tiny_se
     last_frames = (np.arange(len(one)) + 1) * stride - 1
     assert len(differ) >= (60 - changed) // stride
     assert (last_frames[differ] + reach >= changed).all()
+
+
+def test_flow_that_windows_have_passed_is_forgotten() -> None:
+    flow = TemporalGradientSettings()
+    frames = np.random.default_rng(0).integers(0, 256, (3000, 16, 16, 3), dtype=np.uint8)
+    with _computed(in_memory(frames), flow, build_flow(flow, device=CPU)) as tracks:
+        for window in windows(len(frames), core=8, halo=6):
+            found = read_flow(tracks, "", window.start, window.stop)
+            assert len(found) == window.stop - window.start
+            assert sum(map(len, tracks._kept)) <= 20 + 2 * 64  # type: ignore[attr-defined] # blocks of 64 pairs
+    last = frames[-14:].astype(np.float32).transpose(0, 3, 1, 2)
+    expected = np.concatenate([last[1:] - last[:-1], last[-1:] - last[-2:-1]]).clip(-128, 128)
+    np.testing.assert_allclose(found, expected, atol=0.51)  # half a step of the code
 
 
 def in_memory(frames: np.ndarray) -> SampledVideo:

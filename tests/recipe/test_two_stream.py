@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_detect_finds_in_a_video_what_the_table_was_judged_on(compared: RunResul
     for video in held_out(compared):
         found = detector.detect(video)
         assert_same(list(found), judged[video.stem])
-        assert found.origin["flow"]["method"] == "temporal-gradient"
+        assert detector.origin["flow"]["method"] == "temporal-gradient"
 
 
 @pytest.mark.parametrize("row", FLOW_ROWS)
@@ -123,6 +124,16 @@ def test_every_row_has_its_paired_difference_to_rgb(compared: RunResult) -> None
         assert difference.covers_zero == (low <= 0 <= high)
     reported = json.loads((compared.folder / "report.json").read_text())["rows"]
     assert {row["name"]: row["difference"] is None for row in reported} == {n: n == "rgb" for n in rows}
+
+
+def test_the_table_says_which_differences_cover_zero(compared: RunResult, tadkit: Callable[..., Any]) -> None:
+    ran = tadkit("run", compared.folder.parents[1] / "toy.toml", "--set", ROWS, "--device", "cpu")
+    assert ran.code == 0
+    lines = [line for line in ran.out.splitlines() if "(" in line or "decomposed: motion" in line]
+    assert any("mAP - rgb (95 %)" in line for line in lines)
+    covers = sum(row.difference is not None and row.difference.covers_zero for row in compared.rows)
+    assert ran.out.count("covers zero") == covers + (covers > 0)
+    assert next(line for line in lines if "decomposed: motion" in line).startswith("  decomposed: motion")
 
 
 def test_a_new_teacher_or_rgb_head_makes_both_rows_anew(compared: RunResult, tmp_path: Path, run_toy: RunToy) -> None:
