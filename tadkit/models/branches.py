@@ -1,4 +1,4 @@
-"""Branch mapping, halo and colour jitter, for teacher and student."""
+"""Branch mapping, halo, and jitter of colour and flow, for teacher and student."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BranchMapping(nn.Module):
 
 
 def halo_frames(backbone: Backbone, *, stack: int = 1) -> int:
-    """Halo of stacks of flow, backbone and branch mapping together in frames; windows may start at a multiple of it."""
+    """Halo of a stack of flows, backbone and branch mapping, rounded up so that windows start where they may."""
     need = stack // 2 + backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
     return -(-need // backbone.align_frames) * backbone.align_frames
 

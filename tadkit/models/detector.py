@@ -81,7 +81,7 @@ def new_student(
         head=settings.head,
         distill=settings.distill,
         num_classes=num_classes,
-        pretrained=settings.backbone.pretrained if pretrained is None else pretrained,
+        pretrained=settings.backbone.starts_trained if pretrained is None else pretrained,
         trained_steps=trained_steps or _unstated_steps(settings, stride=settings.backbone.stride),
     )
 
@@ -133,7 +133,7 @@ def _stream_sizes(settings: ModelSettings, pretrained: bool | None) -> dict[str,
         "backbone": settings.teacher_backbone,
         "dim": settings.distill.dim,
         "motion_channels": 3 if settings.flow.method == "temporal-gradient" else 2,
-        "pretrained": settings.teacher_backbone.pretrained if pretrained is None else pretrained,
+        "pretrained": settings.teacher_backbone.starts_trained if pretrained is None else pretrained,
         "stack": settings.flow.stack,
     }
 

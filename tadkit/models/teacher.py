@@ -37,8 +37,9 @@ class MotionStream(nn.Module):
         """
         super().__init__()
         self.stack = stack
-        self.backbone = build_backbone(backbone, in_channels=stack * motion_channels, pretrained=pretrained)
-        self.backbone.stack = stack
+        self.backbone = build_backbone(
+            backbone, in_channels=stack * motion_channels, pretrained=pretrained, stack=stack
+        )
         self.mapping = BranchMapping(inputs=self.backbone.channels, outputs=dim)
 
     @property

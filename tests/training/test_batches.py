@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tadkit.config import ActionFormerSettings, BackboneSettings, TrainSettings, VideoSettings, View
+from tadkit.config import ActionFormerSettings, TemporalShiftSettings, TrainSettings, VideoSettings, View
 from tadkit.errors import VideoError
 from tadkit.extraction.teacher_outputs import teacher_outputs
 from tadkit.flow import encode
@@ -291,7 +291,7 @@ def test_a_stack_has_the_flows_around_its_frame_repeated_at_the_ends(world: Worl
 def test_a_teacher_reads_the_same_stacks_in_training_and_when_its_features_are_stored(world: World) -> None:
     torch.manual_seed(0)
     head = ActionFormerSettings(dim=16, levels=2, attention_heads=2)
-    backbone = BackboneSettings(name="tiny", stride=STRIDE, pretrained=False)
+    backbone = TemporalShiftSettings(name="tiny", stride=STRIDE, pretrained=False)
     sizes = {"dim": 8, "motion_channels": 2, "num_classes": 2, "pretrained": False}
     teacher = Teacher(backbone=backbone, head=head, stack=5, **sizes).eval()
     train = TrainSettings(views=("mirror",), batch_windows=2)

@@ -26,7 +26,7 @@ from tadkit.annotations.formats.boris_events import (
 )
 from tadkit.annotations.formats.chosen import fits, listed
 from tadkit.annotations.formats.clock import moment
-from tadkit.annotations.formats.source import Known, maybe_number, number, read_text
+from tadkit.annotations.formats.source import Known, maybe_number, number, read_text, refuse_surplus
 from tadkit.errors import AnnotationError
 from tadkit.records import Annotation
 
@@ -121,6 +121,7 @@ def _rows(path: Path) -> tuple[list[_Row], list[list[str]]]:
     rows = []
     for place, line in enumerate(csv.reader(lines[first + 1 :], delimiter=delimiter), start=first + 2):
         if any(map(str.strip, line)):
+            refuse_surplus(line[len(headings) :], f"{path}, row {place}:")
             cut = [cell.strip() for cell in line] + [""] * (len(headings) - len(line))
             found = {ours: cut[column] for ours, column in columns.items() if column is not None}
             rows.append(_Row(f"{path}, row {place}:", preset | found, tuple(cut[n] for n in modifiers)))

@@ -18,7 +18,7 @@ from typing import Any
 
 from tadkit.annotations.formats.folders import files_of
 from tadkit.annotations.formats.reports import named
-from tadkit.annotations.formats.source import name_of_file, read_text
+from tadkit.annotations.formats.source import name_of_file, read_text, refuse_surplus
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json
 
@@ -86,7 +86,10 @@ def _records(path: Path) -> list[dict[str, Any]]:
     longest = csv.field_size_limit(_LONGEST_CELL)
     try:
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=_TABLES[path.suffix.lower()])
-        rows = [{str(key): _cell(value) for key, value in row.items() if value} for row in reader]
+        rows = []
+        for row in reader:
+            refuse_surplus(row.pop(None, None) or (), f"{path}, row {reader.line_num}:")
+            rows.append({key: _cell(value) for key, value in row.items() if value})
         headings = set(reader.fieldnames or ())
     except csv.Error as cause:
         raise AnnotationError(f"{path}: not a table ({cause}); export it again") from cause

@@ -190,12 +190,21 @@ def read_table(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str
         raise AnnotationError(f"{path}: not a table ({cause}); is a quotation mark never closed?") from cause
 
 
-def _row(row: Mapping[Any, Any], where: str) -> dict[str, str]:
-    if any(str(cell).strip() for cell in row.get(None) or ()):
+def refuse_surplus(cells: Iterable[object], where: str) -> None:
+    """Refuse a row with cells beyond the heading, whose other cells may be in the wrong columns.
+
+    Raises:
+        AnnotationError: one of ``cells`` is not empty.
+    """
+    if any(str(cell).strip() for cell in cells):
         raise AnnotationError(
             f"{where} has more cells than the heading; write decimals with a point, and put text that has a comma in "
             "quotation marks"
         )
+
+
+def _row(row: Mapping[Any, Any], where: str) -> dict[str, str]:
+    refuse_surplus(row.get(None) or (), where)
     return {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
 
 

@@ -91,6 +91,7 @@ START_STOP = ((1.0, "START"), (12.0, "STOP"))
         ),
         ([row(1.0, "START", source="v"), row(12.0, "STOP", source="w", media="w.mp4")], "rows of different sources"),
         ([], "no event below the heading line"),
+        ([row(1.0, "START"), row(2.0, "STOP").strip() + "\tx\n"], "row 3: has more cells than the heading"),
     ],
 )
 def test_tables_of_boris_that_would_mix_clocks_or_people_are_refused(rows, said, tmp_path):

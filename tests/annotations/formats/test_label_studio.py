@@ -279,6 +279,8 @@ def test_csv_and_tsv_exports_are_read(suffix, delimiter, converted, tmp_path):
     got = converted(path, *LASTS, "--rater", "1")
     assert (got.code, got.rows("kitchen"), got.rows("bench")) == (0, [(0.0, 1.0, "pour")], [(0.0, 1.0, "pour")])
     assert "read as label-studio" in got.err
+    path.write_text(table.getvalue().rstrip() + f"{delimiter}x\n")
+    assert f"row {len(records) + 1}: has more cells than the heading" in converted(path, *LASTS).err
 
 
 def test_files_of_a_target_storage_in_a_folder(converted, tmp_path):

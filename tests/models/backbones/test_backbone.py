@@ -37,8 +37,8 @@ def test_scaling_rgb_is_that_of_earlier_versions_to_the_bit() -> None:
 def test_flow_and_gradient_have_their_own_unit(channels: int, unit: float) -> None:
     motion = torch.full((1, 1, channels, 2, 2), unit)
     assert torch.equal(backbone().prepare(motion), torch.ones_like(motion))
-    net, stacks = backbone(), motion.repeat(1, 1, 3, 1, 1)
-    net.stack = 3
+    stacks = motion.repeat(1, 1, 3, 1, 1)
+    net = build_backbone(KINDS[0], in_channels=3 * channels, pretrained=False, stack=3)
     assert torch.equal(net.prepare(stacks), torch.ones_like(stacks))
 
 
