@@ -132,7 +132,7 @@ def _kind(annotation: Any) -> str:
     if get_origin(annotation) is dict:
         return "tables by name"
     if get_origin(annotation) is Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
+        return ", ".join(f"`{str(value).lower() if isinstance(value, bool) else value}`" for value in arguments)
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(_kind(inner) for inner in arguments if inner is not NoneType)
     raise TypeError(f"{annotation}: no words for this kind of setting; add them here")

@@ -6,11 +6,22 @@ Settings that affect only speed or memory are not part of the keys.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from tadkit.config import FlowSettings, ModelSettings, RaftSettings, TrainSettings, Tvl1Settings, VideoSettings, View
+from tadkit.config import (
+    BackboneKindSettings,
+    FlowSettings,
+    ModelSettings,
+    RaftSettings,
+    TrainSettings,
+    Tvl1Settings,
+    VideoSettings,
+    View,
+)
 from tadkit.errors import WeightsError
 from tadkit.files import digest_of, digest_of_file
+from tadkit.plugins import Group, package_of
 
 CODE = 1
 """Increased when a change of the code changes stored results."""
@@ -21,8 +32,17 @@ METHOD_CODE: Mapping[str, int] = {
     "temporal-gradient": 1,
     "raft-small": 1,
     "raft-large": 1,
+    "entry-point": 1,
 }
 """Increased when a change of a flow method's code changes its flow."""
+
+_PLUGINS: Mapping[str, Group] = {
+    "flow": "tadkit.flow",
+    "teacher_backbone": "tadkit.backbones",
+    "backbone": "tadkit.backbones",
+    "head": "tadkit.heads",
+    "joint_head": "tadkit.heads",
+}
 
 
 class TrainingTruth(NamedTuple):
@@ -38,14 +58,10 @@ def flow_key(source_sha256: str, flow: FlowSettings, video: VideoSettings) -> st
     Raises:
         WeightsError: the method's weights file cannot be read.
     """
-    method = {name: value for name, value in _flow(flow).items() if name not in ("batch_pairs", "compile")}
+    method = _with_package("flow", _flow(flow))
+    method = {name: value for name, value in method.items() if name not in ("batch_pairs", "compile")}
     if isinstance(flow, RaftSettings) and flow.weights is not None:
-        try:
-            method["weights"] = digest_of_file(flow.weights)
-        except OSError as error:
-            raise WeightsError(
-                f"flow.weights {flow.weights}: cannot be read ({error.strerror}); name a state-dict file"
-            ) from error
+        method["weights"] = _weights(flow.weights, "flow")
     code = [CODE, METHOD_CODE[flow.method]]
     return digest_of({"source": source_sha256, "flow": method, "video": _frames(video), "code": code})
 
@@ -131,11 +147,42 @@ def _without_effect(video: VideoSettings) -> set[str]:
     return {"reader"} if video.fallback_fps is not None else {"reader", "fallback_fps"}
 
 
+def _backbone(settings: BackboneKindSettings, section: str) -> dict[str, Any]:
+    """A backbone; of a file that it starts from, the content counts and not the path."""
+    weights = {} if settings.weights is None else {"weights": _weights(settings.weights, section)}
+    return settings.model_dump(mode="json") | weights
+
+
+def _weights(path: Path, section: str) -> str:
+    """Digest of a weights file.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        return digest_of_file(path)
+    except OSError as error:
+        raise WeightsError(
+            f"{section}.weights {path}: cannot be read ({error.strerror}); name a state-dict file"
+        ) from error
+
+
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     """The sections that a stage's model depends on, with the values of the method's terms stated."""
     stated = settings.model_copy(update={"distill": settings.distill.stated})
     shape = stated.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
-    return shape | ({"flow": _flow(settings.flow)} if "flow" in sections else {})
+    nets = {"teacher_backbone": settings.teacher_backbone, "backbone": settings.backbone}
+    shape |= {name: _backbone(net, name) for name, net in nets.items() if name in sections}
+    shape |= {"flow": _flow(settings.flow)} if "flow" in sections else {}
+    return {name: _with_package(name, section) for name, section in shape.items()}
+
+
+def _with_package(name: str, section: Any) -> Any:
+    """A section of the settings; where an entry point is named in it, its package and version count, too."""
+    group = _PLUGINS.get(name)
+    if group is None or not isinstance(section, Mapping) or "entry_point" not in section:
+        return section
+    return {**section, "package": package_of(group, section["entry_point"])}
 
 
 def _trained(parts: Mapping[str, object], shape: Mapping[str, Any], train: TrainSettings, truth: TrainingTruth) -> str:

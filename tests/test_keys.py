@@ -16,10 +16,12 @@ from tadkit.config import (
     OpencvTvl1Settings,
     RaftSettings,
     TemporalGradientSettings,
+    TemporalShiftSettings,
     TrainSettings,
     Tvl1Settings,
     VideoSettings,
 )
+from tadkit.errors import WeightsError
 from tadkit.keys import (
     TrainingTruth,
     features_head_key,
@@ -128,6 +130,27 @@ def test_settings_of_distillation_count_where_they_change_the_student() -> None:
         *({"method": method} for method in ("mars", "mers", "hallucination", "logits")),
     ]
     assert len({key(**one) for one in changed}) == len(changed)
+
+
+def test_of_a_weights_file_the_content_counts_and_not_the_path(tmp_path: Path) -> None:
+    def keys(name: str, content: bytes) -> tuple[str, str]:
+        (tmp_path / name).write_bytes(content)
+        net = TemporalShiftSettings(weights=tmp_path / name)
+        rest = {"train": TRAIN, "truth": TRUTH}
+        model = MODEL.model_copy(update={"backbone": net, "teacher_backbone": net})
+        return teacher_key(STORED, model=model, **rest), student_key(SOURCES, [], model=model, **rest)
+
+    first, same, other = keys("a.pth", b"one"), keys("b.pth", b"one"), keys("a.pth", b"two")
+    assert first == same
+    assert not {*first} & {*other}
+    assert KEYS["teacher"] not in first
+
+
+def test_a_weights_file_that_is_gone_is_reported_with_its_setting(tmp_path: Path) -> None:
+    model = MODEL.model_copy(update={"teacher_backbone": TemporalShiftSettings(weights=tmp_path / "gone.pth")})
+    with pytest.raises(WeightsError, match=r"^teacher_backbone\.weights .*gone\.pth: cannot be read"):
+        teacher_key(STORED, model=model, train=TRAIN, truth=TRUTH)
+    student_key(SOURCES, [], model=model, train=TRAIN, truth=TRUTH)  # does not depend on it
 
 
 def test_groups_of_training_videos_leave_the_key_of_the_head_alone() -> None:

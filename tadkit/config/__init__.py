@@ -6,6 +6,7 @@ Defaults are defined only here; the command line's help and that page read them 
 from tadkit.config.backbones import (
     BackboneKindSettings,
     BackboneSettings,
+    PluginBackboneSettings,
     TemporalShiftSettings,
     TsmResnetSettings,
 )
@@ -17,6 +18,7 @@ from tadkit.config.flow import (
     FlowSettings,
     OpencvDisSettings,
     OpencvTvl1Settings,
+    PluginFlowSettings,
     RaftSettings,
     TemporalGradientSettings,
     Tvl1Settings,
@@ -26,6 +28,7 @@ from tadkit.config.heads import (
     AnchorFreeSettings,
     BmnSettings,
     HeadSettings,
+    PluginHeadSettings,
     TadtrSettings,
     TagsSettings,
     TemporalMaxerSettings,
@@ -62,6 +65,9 @@ __all__ = [
     "ModelSettings",
     "OpencvDisSettings",
     "OpencvTvl1Settings",
+    "PluginBackboneSettings",
+    "PluginFlowSettings",
+    "PluginHeadSettings",
     "Protocol",
     "RaftSettings",
     "Recipe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -17,10 +18,17 @@ class BackboneKindSettings(Settings):
 
     pretrained: bool = True
     """Start from published weights."""
+    weights: Path | None = Field(None, exclude_if=lambda value: value is None)
+    """File to start from instead: of tadkit, torchvision or the project that published the net (docs/backbones.md)."""
     frozen_blocks: int = Field(0, ge=0, le=1000)
     """Number of blocks, counted from the input, whose weights are not trained."""
     stride: int = Field(2, ge=1, le=16)
     """Frames averaged into one feature step."""
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether training starts from weights of others, whose batch norm it keeps."""
+        return self.pretrained or self.weights is not None
 
 
 class TemporalShiftSettings(BackboneKindSettings):
@@ -59,4 +67,19 @@ class TsmResnetSettings(BackboneKindSettings):
     """Start from torchvision's ImageNet weights, which torchvision downloads."""
 
 
-BackboneSettings = Annotated[TemporalShiftSettings | TsmResnetSettings, Field(discriminator="name")]
+class PluginBackboneSettings(BackboneKindSettings):
+    """A net of another package, which announces it as an entry point (docs/plugins.md)."""
+
+    name: Literal["entry-point"]
+    """Net of another package."""
+    entry_point: str = Field(min_length=1)
+    """Name in the package's entry points of the group tadkit.backbones; tadkit doctor lists them."""
+    pretrained: Literal[False] = False
+    """The package decides what its net starts from."""
+    frozen_blocks: Literal[0] = 0
+    """The package decides what is trained."""
+
+
+BackboneSettings = Annotated[
+    TemporalShiftSettings | TsmResnetSettings | PluginBackboneSettings, Field(discriminator="name")
+]

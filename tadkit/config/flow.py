@@ -161,7 +161,20 @@ class RaftSettings(FlowMethodSettings):
     """Frame pairs solved at once."""
 
 
+class PluginFlowSettings(FlowMethodSettings):
+    """A flow method of another package, which announces it as an entry point (docs/plugins.md)."""
+
+    method: Literal["entry-point"]
+    entry_point: str = Field(min_length=1)
+    """Name in the package's entry points of the group tadkit.flow; tadkit doctor lists them."""
+
+
 FlowSettings = Annotated[
-    Tvl1Settings | OpencvTvl1Settings | OpencvDisSettings | TemporalGradientSettings | RaftSettings,
+    Tvl1Settings
+    | OpencvTvl1Settings
+    | OpencvDisSettings
+    | TemporalGradientSettings
+    | RaftSettings
+    | PluginFlowSettings,
     Field(discriminator="method"),
 ]

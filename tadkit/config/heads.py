@@ -400,6 +400,15 @@ class TagsSettings(WholeWindowSettings):
         return self
 
 
+class PluginHeadSettings(WholeWindowSettings):
+    """A head of another package, which announces it as an entry point (docs/plugins.md)."""
+
+    kind: Literal["entry-point"] = "entry-point"
+    """Head of another package, which processes windows as a whole."""
+    entry_point: str = Field(min_length=1)
+    """Name in the package's entry points of the group tadkit.heads; tadkit doctor lists them."""
+
+
 def _head_kind(section: object) -> object:
     """Tag of a head section; the oldest files, which had only one head, have none."""
     return section.get("kind", "actionformer") if isinstance(section, Mapping) else getattr(section, "kind", None)
@@ -411,6 +420,7 @@ HeadSettings = Annotated[
     | Annotated[TemporalMaxerSettings, Tag("temporal-maxer")]
     | Annotated[TadtrSettings, Tag("tadtr")]
     | Annotated[BmnSettings, Tag("bmn")]
-    | Annotated[TagsSettings, Tag("tags")],
+    | Annotated[TagsSettings, Tag("tags")]
+    | Annotated[PluginHeadSettings, Tag("entry-point")],
     Discriminator(_head_kind),
 ]

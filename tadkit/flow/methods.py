@@ -13,10 +13,12 @@ from tadkit.config import (
     FlowSettings,
     OpencvDisSettings,
     OpencvTvl1Settings,
+    PluginFlowSettings,
     RaftSettings,
     TemporalGradientSettings,
     Tvl1Settings,
 )
+from tadkit.plugins import made_by_plugin, wrong_plugin
 
 
 class FlowMethod(Protocol):
@@ -43,7 +45,7 @@ def build_flow(settings: FlowSettings, *, device: torch.device) -> FlowMethod:
     """Build the method that the settings name; its libraries are imported only here.
 
     Raises:
-        SettingsError: The settings name opencv-tvl1 and this OpenCV lacks it.
+        SettingsError: The settings name opencv-tvl1 and this OpenCV lacks it, or an entry point that does not work.
         WeightsError: RAFT's weights are missing, damaged or do not fit.
     """
     match settings:
@@ -67,5 +69,14 @@ def build_flow(settings: FlowSettings, *, device: torch.device) -> FlowMethod:
             from tadkit.flow.raft import Raft
 
             return Raft(settings, device=device)
+        case PluginFlowSettings():
+            return _plugin_flow(settings.entry_point, device=device)
         case _:
             assert_never(settings)
+
+
+def _plugin_flow(entry_point: str, *, device: torch.device) -> FlowMethod:
+    method: FlowMethod = made_by_plugin("tadkit.flow", entry_point, device=device)
+    if not callable(method) or getattr(method, "channels", None) != 2:
+        raise wrong_plugin("tadkit.flow", entry_point, "is no flow method: it must be callable, with channels = 2")
+    return method

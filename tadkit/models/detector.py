@@ -65,7 +65,7 @@ def new_student(
         head=settings.head,
         distill=settings.distill,
         num_classes=num_classes,
-        pretrained=settings.backbone.pretrained if pretrained is None else pretrained,
+        pretrained=settings.backbone.starts_trained if pretrained is None else pretrained,
         trained_steps=trained_steps or _unstated_steps(settings, stride=settings.backbone.stride),
     )
 
@@ -96,7 +96,7 @@ def new_teacher(
         dim=settings.distill.dim,
         motion_channels=3 if settings.flow.method == "temporal-gradient" else 2,
         num_classes=num_classes,
-        pretrained=settings.teacher_backbone.pretrained if pretrained is None else pretrained,
+        pretrained=settings.teacher_backbone.starts_trained if pretrained is None else pretrained,
         trained_steps=trained_steps or _unstated_steps(settings, stride=settings.teacher_backbone.stride),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,6 +25,8 @@ from tadkit.models.detector import (
 )
 from tadkit.models.fusion import JointHead
 from tadkit.models.heads import Head
+from tadkit.models.student import Student
+from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
 from tadkit.recipe.operating_points import operating_points, points_key
@@ -34,6 +36,8 @@ from tadkit.timeline import Timeline
 from tadkit.training import TrainedWeights, fit
 from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
+
+Net = TypeVar("Net", Teacher, Student)
 
 
 def stage_folder(workspace: Workspace, name: str) -> Path:
@@ -76,7 +80,9 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         trained = fit(
-            TeacherObjective(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps)),
+            TeacherObjective(
+                _reported(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps), progress)
+            ),
             FlowBatches(plan, stride=stride, flow=flow),
             train,
             folder=stage_folder(workspace, "train-teacher"),
@@ -115,7 +121,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         steps = batches.plan.window_frames // batches.stride
         torch.manual_seed(train.seed)
         trained = fit(
-            _student_objective(settings, train, num_classes=len(recipe.labels), steps=steps),
+            _student_objective(settings, recipe, steps=steps, progress=progress),
             batches,
             train,
             folder=stage_folder(workspace, f"distill-{row}"),
@@ -169,17 +175,23 @@ def _teacher_head(workspace: Workspace) -> Head | None:
     return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
 
 
-def _student_objective(
-    settings: ModelSettings, train: TrainSettings, *, num_classes: int, steps: int
-) -> StudentObjective:
+def _student_objective(settings: ModelSettings, recipe: Recipe, *, steps: int, progress: Progress) -> StudentObjective:
     """The student, and with ``distill.joint`` the joint head, to be trained on windows of ``steps`` feature steps."""
-    joint = new_joint_head(settings, num_classes=num_classes, trained_steps=steps) if settings.distill.joint else None
+    classes = len(recipe.labels)
+    joint = new_joint_head(settings, num_classes=classes, trained_steps=steps) if settings.distill.joint else None
     return StudentObjective(
-        new_student(settings, num_classes=num_classes),
+        _reported(new_student(settings, num_classes=classes), progress),
         distill=settings.distill,
         joint=joint,
-        colour_jitter=train.colour_jitter,
+        colour_jitter=recipe.train.student.colour_jitter,
     )
+
+
+def _reported(model: Net, progress: Progress) -> Net:
+    """The model, after saying how the weights file of its backbone fitted, if it started from one."""
+    if (report := model.backbone.weights_report) is not None:
+        progress.warn(f"weights file {report}")
+    return model
 
 
 def train_head(workspace: Workspace, row: str, *, device: torch.device, progress: Progress) -> bool:

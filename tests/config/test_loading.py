@@ -87,15 +87,22 @@ def test_settings_that_contradict_one_another_are_told():
         (
             "flow.method=farneback",
             "flow.method: must be one of 'tvl1', 'opencv-tvl1', 'opencv-dis', 'temporal-gradient', 'raft-small', "
-            "'raft-large', got 'farneback'",
+            "'raft-large', 'entry-point', got 'farneback'",
         ),
         (
             "head.kind=foo",
-            "head.kind: must be one of 'actionformer', 'tridet', 'temporal-maxer', 'tadtr', 'bmn', 'tags', got 'foo'",
+            "head.kind: must be one of 'actionformer', 'tridet', 'temporal-maxer', 'tadtr', 'bmn', 'tags', "
+            "'entry-point', got 'foo'",
         ),
         (
             "joint_head.kind=[1]",
-            "joint_head.kind: must be one of 'actionformer', 'tridet', 'temporal-maxer', 'tadtr', 'bmn', 'tags'",
+            "joint_head.kind: must be one of 'actionformer', 'tridet', 'temporal-maxer', 'tadtr', 'bmn', 'tags', "
+            "'entry-point'",
+        ),
+        (
+            "backbone.name=resnet",
+            "backbone.name: must be one of 'efficientnet-lite0', 'tiny', 'resnet18', 'mobilenet-v3-small', "
+            "'tsm-resnet18', 'tsm-resnet50', 'tsm-resnet101', 'entry-point', got 'resnet'",
         ),
         ("sources.0.kind=3", "sources.0.kind: must be one of 'files', 'features', 'synth', 'compose', got 3"),
         ("sources=[{}]", "sources.0.kind: is missing; one of 'files', 'features', 'synth', 'compose'"),

@@ -10,12 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from tadkit.config import DecodeSettings, VideoSettings
+from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.detection.detect import detections_in_video
 from tadkit.extraction.branch_features import branch_features
+from tadkit.models.backbones import Backbone, average_steps
+from tadkit.models.branches import BranchMapping
 from tadkit.models.decode.tracks import predict_in_chunks
-from tadkit.models.detector import DetectorNet
+from tadkit.models.detector import DetectorNet, new_student
 from tadkit.models.heads import HeadPredictions
 from tadkit.video import open_sampled
 
@@ -54,6 +57,33 @@ def test_detections_are_those_of_one_pass(tiny_detector: DetectorNet, videos: li
     for a, b in zip(small, whole, strict=True):
         assert (a.start_s, a.end_s) == pytest.approx((b.start_s, b.end_s), abs=1e-3)
         assert a.score == pytest.approx(b.score, abs=1e-4)
+
+
+class Blocks(Backbone):
+    """Each step is the mean of its block of 8 frames and of the block before: it must be cut where blocks begin."""
+
+    channels, stride, halo_frames, align_frames = 3, 2, 15, 8
+
+    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        grey = self.prepare(inputs).mean(dim=(3, 4)) * mask[..., None]
+        blocks = average_steps(grey, mask, 8)
+        blocks = blocks + torch.cat([torch.zeros_like(blocks[:, :1]), blocks[:, :-1]], dim=1)
+        return blocks.repeat_interleave(4, dim=1)[:, : -(-mask.shape[1] // 2)].transpose(1, 2)
+
+
+@pytest.mark.parametrize("core_frames", [3, 21])
+def test_windows_start_where_the_backbone_may_be_cut(
+    tiny_settings: ModelSettings, videos: list[Path], core_frames: int
+) -> None:
+    torch.manual_seed(0)
+    student = new_student(tiny_settings, num_classes=2)
+    student.backbone = Blocks()
+    student.motion, student.appearance = (BranchMapping(inputs=3, outputs=4) for _ in range(2))
+    student.eval()
+    with open_sampled(videos[0], tiny_settings.video) as video:
+        small = branch_features(student, video, core_frames=core_frames)["original"]
+        whole = branch_features(student, video, core_frames=WHOLE)["original"]
+    np.testing.assert_allclose(small.appearance, whole.appearance, atol=1e-5)
 
 
 @settings(max_examples=6)

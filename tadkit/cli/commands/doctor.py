@@ -13,6 +13,8 @@ import click
 
 from tadkit.cli.console import print_table
 from tadkit.cli.options import example
+from tadkit.errors import TadkitError
+from tadkit.plugins import load_plugin, plugins
 
 
 class _Part(NamedTuple):
@@ -36,7 +38,7 @@ class _Part(NamedTuple):
 @click.command(short_help="Show what is installed and what works.", epilog=example("tadkit doctor"))
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Show what is installed and what works: versions, device, decoders, models.
+    """Show what is installed and what works: versions, device, decoders, models, entry points.
 
     Each missing part is shown with its remedy. The exit code is 1 if something that tadkit detect needs is missing.
     """
@@ -47,8 +49,21 @@ def doctor(ctx: click.Context) -> None:
         except Exception as error:
             healthy = healthy and not part.needed
             rows.append((part.name, "missing" if part.needed else "absent", _what_to_do(part, error)))
-    print_table(("part", "state", "what"), rows)
+    print_table(("part", "state", "what"), rows + _plugin_rows())
     ctx.exit(0 if healthy else 1)
+
+
+def _plugin_rows() -> list[tuple[str, str, str]]:
+    """Entry points of other packages: backbones, heads and flow methods."""
+    rows = []
+    for plugin in plugins():
+        state, what = "ok", plugin.package
+        try:
+            load_plugin(plugin.group, plugin.name)
+        except TadkitError as error:
+            state, what = "broken", str(error)
+        rows.append((f"{plugin.group} {plugin.name}", state, what))
+    return rows
 
 
 def _what_to_do(part: _Part, error: Exception) -> str:

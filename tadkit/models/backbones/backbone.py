@@ -3,13 +3,52 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+_NAMED = 3
+
+
+class WeightsReport(NamedTuple):
+    """How a weights file fits a backbone, by the backbone's own names; left over are names of the file.
+
+    Attributes:
+        path: the file.
+        matched: loaded.
+        averaged: those of the loaded ones that are averages over the colours.
+        missing: not in the file; they keep their initial values.
+        left_over: in the file, but of no use here, such as the classifier.
+    """
+
+    path: Path
+    matched: tuple[str, ...]
+    averaged: tuple[str, ...]
+    missing: tuple[str, ...]
+    left_over: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """The report in one line."""
+        total = len(self.matched) + len(self.missing)
+        parts = [f"{self.path}: {len(self.matched)} of {total} tensors of the backbone loaded"]
+        if self.averaged:
+            parts.append(f"averaged over the colours: {listed(self.averaged)}")
+        if self.missing:
+            parts.append(f"{len(self.missing)} missing, left at their initial values: {listed(self.missing)}")
+        if self.left_over:
+            parts.append(f"{len(self.left_over)} of the file not used: {listed(self.left_over)}")
+        return "; ".join(parts)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 class Backbone(nn.Module, ABC):
@@ -26,6 +65,7 @@ class Backbone(nn.Module, ABC):
         flow_unit_px: flow that the net reads as 1.
         gradient_unit: difference of grey levels that the net reads as 1.
         frozen_norm: whether batch norm keeps its statistics in training.
+        weights_report: how the file fitted that the net started from, if it did.
     """
 
     channels: int
@@ -37,6 +77,7 @@ class Backbone(nn.Module, ABC):
     flow_unit_px: float = 2.0
     gradient_unit: float = 32.0
     frozen_norm: bool = False
+    weights_report: WeightsReport | None = None
 
     @abstractmethod
     def forward(
@@ -62,6 +103,10 @@ class Backbone(nn.Module, ABC):
             mean, std = (torch.tensor(x, device=inputs.device).view(3, 1, 1) for x in (self.rgb_mean, self.rgb_std))
             return (rearrange(inputs, "b t h w c -> b t c h w").float() - mean) / std
         return inputs / (self.flow_unit_px if inputs.shape[2] == 2 else self.gradient_unit)
+
+    def own_name(self, published: str) -> str:
+        """The name in this net's state dict of a tensor that the net's publisher calls ``published``."""
+        return published
 
     def train(self, mode: bool = True) -> Self:
         """Keep frozen batch norm frozen: the frames of a few windows are too alike to estimate statistics from."""

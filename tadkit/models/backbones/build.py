@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from tadkit.config import BackboneSettings, TemporalShiftSettings, TsmResnetSettings
+from tadkit.config import BackboneSettings, PluginBackboneSettings, TemporalShiftSettings, TsmResnetSettings
 from tadkit.models.backbones.backbone import Backbone
+from tadkit.models.backbones.plugin import plugin_backbone
 from tadkit.models.backbones.temporal_shift import TemporalShiftBackbone
 from tadkit.models.backbones.tsm_resnet import TsmResnet
+from tadkit.models.backbones.weights import load_weights_file
 
 
 def build_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: bool) -> Backbone:
@@ -16,16 +18,25 @@ def build_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: 
     Args:
         settings: of one kind of backbone.
         in_channels: 3 for RGB and temporal gradient, 2 for flow.
-        pretrained: load the published weights; a checkpoint's own weights need none.
+        pretrained: load the published weights, or those of ``settings.weights``; a checkpoint's weights need neither.
 
     Raises:
-        SettingsError: ``pretrained`` with a net that has no published weights.
-        WeightsError: the weights are not installed or cannot be downloaded.
+        SettingsError: ``pretrained`` with a net that has no published weights, or an entry point that does not work.
+        WeightsError: the weights are not installed, cannot be downloaded, or do not fit.
     """
+    net = _new_backbone(settings, in_channels=in_channels, pretrained=pretrained and settings.weights is None)
+    if pretrained and settings.weights is not None:
+        net.weights_report = load_weights_file(net, settings.weights)
+    return net
+
+
+def _new_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: bool) -> Backbone:
     match settings:
         case TemporalShiftSettings():
             return TemporalShiftBackbone(settings, in_channels=in_channels, pretrained=pretrained)
         case TsmResnetSettings():
             return TsmResnet(settings, in_channels=in_channels, pretrained=pretrained)
+        case PluginBackboneSettings():
+            return plugin_backbone(settings, in_channels=in_channels)
         case _:
             assert_never(settings)

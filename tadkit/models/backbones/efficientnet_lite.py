@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadkit.errors import WeightsError
+from tadkit.models.backbones.weights import averaged_over_colours
 
 # (blocks, kernel, stride of the first, expansion, output channels)
 _STAGES = (
@@ -129,8 +130,7 @@ def efficientnet_lite0(*, in_channels: int = 3) -> nn.ModuleList:
 def imagenet_weights(*, in_channels: int = 3) -> dict[str, Tensor]:
     """The published ImageNet weights under the names of :func:`efficientnet_lite0`.
 
-    For input other than RGB, the stem's filters are averaged over colours, as in TSN's cross-modality
-    initialisation (Wang et al., ECCV 2016, section 3.2).
+    For input other than RGB, the stem's filters are averaged over the colours.
 
     Raises:
         WeightsError: the package with the weights is not installed.
@@ -146,9 +146,13 @@ def imagenet_weights(*, in_channels: int = 3) -> dict[str, Tensor]:
     published: Mapping[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
     weights = {own: published[name] for own, name in _published_names().items()}
     if in_channels != 3:
-        stem = weights["0.0.weight"].mean(dim=1, keepdim=True)
-        weights["0.0.weight"] = stem.repeat(1, in_channels, 1, 1) * (3 / in_channels)
+        weights["0.0.weight"] = averaged_over_colours(weights["0.0.weight"], channels=in_channels)
     return weights
+
+
+def own_name(published: str) -> str:
+    """Name in :func:`efficientnet_lite0` of a published tensor."""
+    return _OWN_NAMES.get(published, published)
 
 
 def _published_names() -> dict[str, str]:
@@ -166,3 +170,6 @@ def _published_names() -> dict[str, str]:
         for own, published in names.items()
         for suffix in (suffixes if "bn" in published else suffixes[:1])
     }
+
+
+_OWN_NAMES = {published: own for own, published in _published_names().items()}

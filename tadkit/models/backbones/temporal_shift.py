@@ -7,6 +7,7 @@ places: only the deepest blocks shift, space is averaged, and neighbouring frame
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, assert_never
 
 import torch
@@ -21,6 +22,7 @@ from tadkit.models.backbones.backbone import Backbone, average_steps
 from tadkit.runtime import import_torchvision
 
 _TINY_CHANNELS = (16, 32, 64, 128)
+_RESNET18_BLOCK = re.compile(r"layer([1-4])\.([01])\.(.+)")
 
 
 class TemporalShiftBackbone(Backbone):
@@ -34,9 +36,10 @@ class TemporalShiftBackbone(Backbone):
             WeightsError: the weights are not installed.
         """
         super().__init__()
+        self.name = settings.name
         self.blocks, self.channels = _build_blocks(settings, in_channels=in_channels, pretrained=pretrained)
         self.stride = self.align_frames = settings.stride
-        self.frozen_norm = settings.pretrained
+        self.frozen_norm = settings.starts_trained
         self.shift_fraction = settings.shift_fraction
         count = len(self.blocks)
         shifts = settings.shift_fraction > 0
@@ -45,6 +48,20 @@ class TemporalShiftBackbone(Backbone):
         self.frozen_blocks = min(settings.frozen_blocks, count)
         for block in self.blocks[: self.frozen_blocks]:
             block.requires_grad_(False)
+
+    def own_name(self, published: str) -> str:
+        """Of torchvision's nets, and of the published EfficientNet-Lite0."""
+        match self.name:
+            case "efficientnet-lite0":
+                return f"blocks.{efficientnet_lite.own_name(published)}"
+            case "resnet18":
+                return f"blocks.{_resnet18_name(published)}"
+            case "mobilenet-v3-small":
+                return published.replace("features.", "blocks.", 1)
+            case "tiny":
+                return published
+            case name:
+                assert_never(name)
 
     def forward(
         self, inputs: Shaped[Tensor, "batch frames ..."], mask: Bool[Tensor, "batch frames"]
@@ -172,6 +189,14 @@ def _build_blocks(settings: TemporalShiftSettings, *, in_channels: int, pretrain
             return nn.ModuleList(features), 576
         case name:
             assert_never(name)
+
+
+def _resnet18_name(published: str) -> str:
+    """Name in the list of blocks of a tensor of torchvision's ResNet-18: the stem, then two blocks of each stage."""
+    if found := _RESNET18_BLOCK.match(published):
+        return f"{2 * int(found[1]) + int(found[2]) - 1}.{found[3]}"
+    part, _, rest = published.partition(".")
+    return f"0.{('conv1', 'bn1').index(part)}.{rest}" if part in ("conv1", "bn1") else published
 
 
 def _tiny_blocks(in_channels: int) -> nn.ModuleList:

@@ -8,8 +8,7 @@ We differ in one place: instead of averaging the scores of all frames, we averag
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
-from io import StringIO
+import re
 from typing import Any
 
 import torch
@@ -19,12 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadkit.config import TsmResnetSettings
-from tadkit.errors import WeightsError
 from tadkit.models.backbones.backbone import Backbone, average_steps
 from tadkit.models.backbones.temporal_shift import shift
+from tadkit.models.backbones.weights import averaged_over_colours, torchvision_weights
 from tadkit.runtime import import_torchvision
 
 SHIFT_FRACTION = 1 / 8
+_SHIFTED = re.compile(r"^(layer[1-4]\.\d+\.conv1)\.net\.")
+"""How TSM's authors name a convolution that reads shifted input."""
 _DEEP_STAGE_BLOCKS = 23
 """From this length of the third stage on, every other block shifts."""
 
@@ -46,13 +47,17 @@ class TsmResnet(Backbone):
         name = settings.name.removeprefix("tsm-")
         self.net: Any = getattr(models, name)(weights=None)
         self.channels = self.net.fc.in_features
+        if pretrained:
+            self.net.load_state_dict(
+                torchvision_weights(models.get_model_weights(name).IMAGENET1K_V1, name=settings.name)
+            )
         self.net.fc = nn.Identity()
-        state = _downloaded(models.get_model_weights(name).IMAGENET1K_V1, settings.name) if pretrained else None
-        if state is not None:
-            self.net.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")})
-        _read_channels(self.net, in_channels)
+        if in_channels != 3:
+            colours = self.net.conv1.weight.detach()
+            self.net.conv1 = nn.Conv2d(in_channels, colours.shape[0], 7, stride=2, padding=3, bias=False)
+            self.net.conv1.weight = nn.Parameter(averaged_over_colours(colours, channels=in_channels))
         self.stride = self.align_frames = settings.stride
-        self.frozen_norm = settings.pretrained
+        self.frozen_norm = settings.starts_trained
         self.halo_frames = sum(shifts for _, shifts in self.blocks())
         stem = nn.ModuleList([self.net.conv1, self.net.bn1])
         for block in [stem, *(block for block, _ in self.blocks())][: settings.frozen_blocks]:
@@ -63,6 +68,10 @@ class TsmResnet(Backbone):
         every = 2 if len(self.net.layer3) >= _DEEP_STAGE_BLOCKS else 1
         stages = (self.net.layer1, self.net.layer2, self.net.layer3, self.net.layer4)
         return [(block, number % every == 0) for stage in stages for number, block in enumerate(stage)]
+
+    def own_name(self, published: str) -> str:
+        """Of torchvision's ResNets, and of those of TSM's authors (``base_model.layer1.0.conv1.net.weight``)."""
+        return "net." + _SHIFTED.sub(r"\1.", published.removeprefix("base_model."))
 
     def forward(
         self, inputs: Shaped[Tensor, "batch frames ..."], mask: Bool[Tensor, "batch frames"]
@@ -88,29 +97,3 @@ def residual_block(block: Any, x: Tensor, branch: Tensor) -> Tensor:
         out = block.bn3(block.conv3(block.relu(out)))
     identity = x if block.downsample is None else block.downsample(x)
     return functional.relu(out + identity, inplace=True)
-
-
-def _read_channels(net: Any, in_channels: int) -> None:
-    """Give a net a stem for ``in_channels``; filters for other input than RGB are averages over the colours.
-
-    As in TSN's cross-modality initialisation (Wang et al., ECCV 2016, section 3.2).
-    """
-    if in_channels == 3:
-        return
-    colours = net.conv1.weight.detach()
-    net.conv1 = nn.Conv2d(in_channels, colours.shape[0], 7, stride=2, padding=3, bias=False)
-    with torch.no_grad():
-        net.conv1.weight.copy_(colours.mean(dim=1, keepdim=True) * (3 / in_channels))
-
-
-def _downloaded(weights: Any, name: str) -> dict[str, Tensor]:
-    """Torchvision's published weights, from its cache or the network."""
-    try:
-        with redirect_stdout(StringIO()):  # torch.hub writes there; stdout is for results
-            state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-            return state
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"ImageNet weights of {name} could not be downloaded ({' '.join(str(error).split())}); "
-            "set backbone.pretrained = false, or try again with a network"
-        ) from error

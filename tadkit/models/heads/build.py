@@ -6,6 +6,7 @@ from tadkit.config import (
     ActionFormerSettings,
     BmnSettings,
     HeadSettings,
+    PluginHeadSettings,
     TadtrSettings,
     TagsSettings,
     TemporalMaxerSettings,
@@ -13,11 +14,12 @@ from tadkit.config import (
 )
 from tadkit.models.heads.actionformer import ActionFormerHead
 from tadkit.models.heads.bmn import BmnHead
-from tadkit.models.heads.head import Head
+from tadkit.models.heads.head import Head, HeadOf
 from tadkit.models.heads.tadtr import TadtrHead
 from tadkit.models.heads.tags import TagsHead
 from tadkit.models.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.models.heads.tridet import TriDetHead
+from tadkit.plugins import made_by_plugin, wrong_plugin
 
 
 def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int, trained_steps: int | None = None) -> Head:
@@ -29,6 +31,9 @@ def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int, tr
         num_classes: number of classes.
         trained_steps: feature steps of the windows that it is or was trained on, if known: the windows in which a head
             runs that does not have a halo.
+
+    Raises:
+        SettingsError: an entry point is not installed, fails, or gives no head.
     """
     head = _new_head(settings, in_channels=in_channels, num_classes=num_classes)
     head.trained_steps = trained_steps
@@ -49,3 +54,26 @@ def _new_head(settings: HeadSettings, *, in_channels: int, num_classes: int) -> 
             return BmnHead(settings, in_channels=in_channels, num_classes=num_classes)
         case TagsSettings():
             return TagsHead(settings, in_channels=in_channels, num_classes=num_classes)
+        case PluginHeadSettings():
+            return _plugin_head(settings, in_channels=in_channels, num_classes=num_classes)
+
+
+def _plugin_head(settings: PluginHeadSettings, *, in_channels: int, num_classes: int) -> Head:
+    head = made_by_plugin(
+        "tadkit.heads",
+        settings.entry_point,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        window_steps=settings.window_steps,
+        prior_probability=settings.prior_probability,
+    )
+    if not isinstance(head, HeadOf):
+        raise wrong_plugin(
+            "tadkit.heads",
+            settings.entry_point,
+            f"returned {type(head).__name__}; expected a tadkit.models.heads.HeadOf",
+        )
+    head.in_channels, head.num_classes = in_channels, num_classes
+    if not hasattr(head, "settings"):
+        head.settings = settings
+    return head
