@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from tadkit.config import (
     BackboneKindSettings,
-    DistillSettings,
     FlowSettings,
     FusionSettings,
     ModelSettings,
@@ -146,12 +145,6 @@ def _flow(flow: FlowSettings) -> dict[str, Any]:
     return method
 
 
-def _distill(distill: DistillSettings) -> dict[str, Any]:
-    """The method with the values of its terms; newer settings count only where they change the student."""
-    values = distill.stated.model_dump(mode="json")
-    return {name: value for name, value in values.items() if distill.as_in_0_1_0.get(name) != value}
-
-
 def _frames(video: VideoSettings) -> dict[str, Any]:
     """How frames are sampled; all readers decode the same ones."""
     return video.model_dump(mode="json", exclude=_without_effect(video))
@@ -183,15 +176,12 @@ def _weights(path: Path, section: str) -> str:
 
 
 def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
-    """The sections that a stage's model depends on."""
-    shape = settings.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
+    """The sections that a stage's model depends on, with the values of the method's terms stated."""
+    stated = settings.model_copy(update={"distill": settings.distill.stated})
+    shape = stated.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
     nets = {"teacher_backbone": settings.teacher_backbone, "backbone": settings.backbone}
     shape |= {name: _backbone(net, name) for name, net in nets.items() if name in sections}
-    newer = {
-        "flow": _teacher_input(settings.flow),
-        "distill": _distill(settings.distill),
-        "fusion": _fusion(settings.fusion),
-    }
+    newer = {"flow": _teacher_input(settings.flow), "fusion": _fusion(settings.fusion)}
     shape |= {name: values for name, values in newer.items() if name in sections}
     return {name: _with_package(name, section) for name, section in shape.items()}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from tadkit.config.base import Settings
+from tadkit.config.base import Settings, added_later
 
 Method = Literal["decomposed", "direct", "rgb", "rgb-matched", "mars", "mers", "hallucination", "logits"]
 Branch = Literal["motion", "appearance"]
@@ -72,15 +72,15 @@ class DistillSettings(Settings):
     """Weight of the feature term, by default the method's own: 1, for mars 50; logits has no such term."""
     prediction_weight: float | None = Field(None, ge=0, le=1000)
     """Weight of the prediction term, by default 1; mars, mers and hallucination have no such term."""
-    time_contrast_weight: float = Field(0.0, ge=0, le=1000)
+    time_contrast_weight: float = added_later(0.0, ge=0, le=1000)
     """Weight of the contrast between time steps, for any method: a step is closest to the teacher's same step."""
-    time_contrast_temperature: float = Field(0.1, ge=0.01, le=10)
+    time_contrast_temperature: float = added_later(0.1, ge=0.01, le=10)
     """Temperature of the contrast between time steps; lower values count the most similar steps more."""
-    relation_weight: float = Field(0.0, ge=0, le=1000)
+    relation_weight: float = added_later(0.0, ge=0, le=1000)
     """Weight of the relation term, for any method: similarities between steps are the teacher's."""
-    boundary_weight: float = Field(0.0, ge=0, le=1000)
+    boundary_weight: float = added_later(0.0, ge=0, le=1000)
     """Weight of the boundary term, for any method: features change over time where the teacher's change."""
-    shared_head: bool = True
+    shared_head: bool = added_later(True)
     """Both branches share one head, as in the paper; false gives each branch a head of its own."""
     joint: bool = False
     """Train fusion and joint head together with the student (the paper's one-stage form)."""
@@ -133,18 +133,6 @@ class DistillSettings(Settings):
     def stated(self) -> DistillSettings:
         """These settings with the values of the method's terms filled in, as model files state them."""
         return self.model_copy(update=self.terms._asdict())
-
-    @property
-    def as_in_0_1_0(self) -> Mapping[str, Any]:
-        """Values of the newer settings with which the student is that of files which do not state them."""
-        unused = self.time_contrast_weight == 0
-        return {
-            "time_contrast_weight": 0.0,
-            "time_contrast_temperature": self.time_contrast_temperature if unused else None,
-            "relation_weight": 0.0,
-            "boundary_weight": 0.0,
-            "shared_head": True if self.two_branches else self.shared_head,
-        }
 
 
 class FusionSettings(Settings):

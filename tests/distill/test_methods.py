@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tadkit.config import DistillSettings, FeatureLoss, Method
+from tadkit.config.loading import parse_recipe, recipe_toml
 from tadkit.distill import Batch, StudentObjective, TeacherTargets
 from tadkit.models.heads import HeadPredictions
 from tadkit.models.teacher import Teacher
@@ -177,6 +178,17 @@ def test_stated_settings_mean_the_same_and_can_be_read_back(method: Method) -> N
     assert stated.stated == stated
     assert DistillSettings.model_validate(stated.model_dump(mode="json")) == stated
     assert (stated.terms, stated.taught) == (settings.terms, settings.taught)
+
+
+@pytest.mark.parametrize("given", ["", "[distill]\nfeature_weight = 2\nprediction_weight = 3\n"])
+def test_model_files_state_the_terms_of_their_row(given: str) -> None:
+    text = f'name = "n"\nlabels = ["a"]\n{given}[[sources]]\nkind = "synth"\n'
+    recipe = parse_recipe(text, name="recipe")
+    for read in (recipe, parse_recipe(recipe_toml(recipe), name="run.toml")):
+        for method, (kind, feature, prediction) in PUBLISHED.items():
+            stated = read.of_row(method).model_settings.model_dump(mode="json")["distill"]
+            weights = (2 if feature else 0, 3 if prediction else 0) if given else (feature, prediction)
+            assert (stated["feature_loss"], stated["feature_weight"], stated["prediction_weight"]) == (kind, *weights)
 
 
 def test_settings_of_0_1_0_mean_what_they_meant() -> None:
