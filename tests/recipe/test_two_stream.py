@@ -241,4 +241,6 @@ def test_other_heads_go_through_both_rows(toy: Path, kind: str) -> None:
         assert_same(list(detector.detect(video)), judged[video.stem])
     late = build_detector(load_checkpoint(result.folder / "detector-two-stream-late.safetensors", kind="detector"))
     assert isinstance(late.joint.head, LateHead)
-    assert [head.trained_steps for head in late.joint.head.branches] == [32, 16]
+    teacher = load_checkpoint(result.folder / "teacher.safetensors", kind="teacher").trained_steps
+    assert teacher == (16 if kind in ("tadtr", "bmn", "tags") else 32)  # those have windows of a fixed length
+    assert [head.trained_steps for head in late.joint.head.branches] == [teacher, 16]
