@@ -22,7 +22,7 @@ from tadkit.config import (
 )
 from tadkit.errors import WeightsError
 from tadkit.files import digest_of, digest_of_file
-from tadkit.plugins import Group, package_of
+from tadkit.runtime.plugins import Group, package_of
 
 CODE = 1
 """Increased when a change of the code changes stored results."""

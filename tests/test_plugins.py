@@ -21,8 +21,8 @@ from tadkit.keys import TrainingTruth, flow_key, student_key, teacher_key
 from tadkit.models.backbones import Backbone, build_backbone
 from tadkit.models.detector import build_student, new_student
 from tadkit.models.heads import build_head
-from tadkit.plugins import plugins
 from tadkit.records import read_detections
+from tadkit.runtime.plugins import plugins
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "backbone-plugin"
 NET = PluginBackboneSettings(name="entry-point", entry_point="example-net")

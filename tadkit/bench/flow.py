@@ -29,7 +29,7 @@ from tadkit.flow import FlowMethod, build_flow
 from tadkit.flow.opencv import same_threads
 from tadkit.flow.truth import FlowError, TruthPair, end_point_distance, flow_error, read_truth
 from tadkit.progress import Progress
-from tadkit.runtime import import_torchvision, torch_device
+from tadkit.runtime.devices import import_torchvision, torch_device
 from tadkit.synth.flow_pairs import HELD_OUT_SEED, made_up_pairs
 from tadkit.video import open_sampled
 

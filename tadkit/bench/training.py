@@ -30,7 +30,7 @@ from tadkit.models.detector import new_joint_head, new_student, new_teacher
 from tadkit.progress import Progress, Quiet
 from tadkit.store import TrackReader, open_store, read_store
 from tadkit.training import BatchSource, fit
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache
 from tadkit.training.windows import TrainingVideo, WindowPlan
 from tadkit.video import write_video
 
@@ -48,6 +48,8 @@ TRAIN = StageTraining(
     head=HeadTrainSettings(epochs=40, window_s=76.8, views=_FOUR),
 )
 """Sizes and schedules of ``examples/room.toml``."""
+KEPT = "student-kept"
+"""The student's stage where the activations of all frames are kept, as after many epochs with colour_variants = 1."""
 _VIDEOS, _FRAMES, _ACTIONS = 4, 540, 12
 _PLANNED_VIDEOS, _PLANNED_FRAMES = 10_000, (50, 1200)
 
@@ -93,7 +95,7 @@ class TrainingBenchmark:
     """What was measured, and on what.
 
     Attributes:
-        stages: figures by stage: teacher, student and head.
+        stages: figures by stage: teacher, student, the student with kept activations, and head.
         planning: cost of choosing the windows.
         peak_memory_mb: peak memory of the GPU or of the process in MiB; None if it is not known.
         steps: timed steps of teacher and student in a round; the head has ten times as many.
@@ -264,7 +266,7 @@ def _align() -> int:
 
 
 def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
-    """The three stages on data made up in ``folder``; their stores are closed by ``stores``."""
+    """The stages on data made up in ``folder``; their stores are closed by ``stores``."""
     names = [f"video {number}" for number in range(_VIDEOS)]
     videos = [_annotated(name, _FRAMES, actions=_ACTIONS, seed=seed) for seed, name in enumerate(names)]
     torch.manual_seed(0)
@@ -273,25 +275,30 @@ def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
     teacher = TeacherObjective(new_teacher(MODEL, num_classes=CLASSES))
     yield "teacher", _Stage(teacher, FlowBatches(plan, stride=1, flow=flow), TRAIN.teacher, plan)
 
-    plan, dim = _plan(videos, TRAIN.student), MODEL.distill.dim
+    dim = MODEL.distill.dim
     heights = {f"logits_{level}": (stride, CLASSES) for level, stride in enumerate(MODEL.head.strides)}
     heights |= {f"offsets_{level}": (stride, 2) for level, stride in enumerate(MODEL.head.strides)}
     tracks = _tracks_store(folder / "teacher.h5", names, {"feature": (1, dim), **heights})
-    frames = FrameBatches(
-        plan,
-        stride=1,
-        cache=FrameCache(MODEL.video, limit_bytes=TRAIN.student.cache_mb << 20),
-        paths=_write_videos(folder, names),
-        teacher_outputs=stores.enter_context(tracks),
-        strides=MODEL.head.strides,
-    )
-    student = StudentObjective(
-        new_student(MODEL, num_classes=CLASSES),
-        distill=MODEL.distill,
-        joint=None,
-        colour_jitter=TRAIN.student.colour_jitter,
-    )
-    yield "student", _Stage(student, frames, TRAIN.student, plan)
+    outputs, paths = stores.enter_context(tracks), _write_videos(folder, names)
+    for name, variants in (("student", 0), (KEPT, 1)):
+        train = TRAIN.student.model_copy(update={"colour_variants": variants})
+        student = StudentObjective(
+            new_student(MODEL, num_classes=CLASSES),
+            distill=MODEL.distill,
+            joint=None,
+            colour_jitter=train.colour_jitter,
+        )
+        backbone, cache = student.model.backbone, FrameCache(MODEL.video, limit_bytes=train.cache_mb << 20)
+        frames = FrameBatches(
+            _plan(videos, train),
+            stride=1,
+            cache=cache,
+            paths=paths,
+            teacher_outputs=outputs,
+            strides=MODEL.head.strides,
+            prefix=PrefixCache(backbone, cache) if backbone.has_prefix else None,
+        )
+        yield name, _Stage(student, frames, train, frames.plan)
 
     plan = _plan(videos, TRAIN.head)
     features = _tracks_store(folder / "features.h5", names, {"motion": (1, dim), "appearance": (1, dim)})

@@ -67,6 +67,78 @@ class TsmResnetSettings(BackboneKindSettings):
     """Start from torchvision's ImageNet weights, which torchvision downloads."""
 
 
+class WeightsFileSettings(BackboneKindSettings):
+    """What backbones share whose published weights are a file that you download yourself."""
+
+    pretrained: Literal[False] = False
+    """Nothing is downloaded; set weights to a file to start from."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_are_a_file(cls, values: Any) -> Any:
+        """Say what to do instead of ``pretrained``."""
+        if isinstance(values, Mapping) and values.get("pretrained"):
+            raise ValueError(
+                "no weights of this backbone can be downloaded; set weights to a file instead of pretrained"
+            )
+        return values
+
+
+class I3DSettings(WeightsFileSettings):
+    """I3D (Carreira and Zisserman, CVPR 2017), with weights of pytorch-i3d (rgb_imagenet.pt, flow_imagenet.pt)."""
+
+    name: Literal["i3d"]
+    """Net: 3 convolutions and 9 inception blocks."""
+    stride: Literal[8, 16] = 8
+    """Frames per feature step; 16 averages two steps of the net."""
+
+
+class SlowFastSettings(WeightsFileSettings):
+    """SlowFast-R50 (Feichtenhofer et al., ICCV 2019), with weights of pytorchvideo or PySlowFast (.pyth)."""
+
+    name: Literal["slowfast-r50-4x16", "slowfast-r50-8x8"]
+    """Net; its slow pathway reads every 8th frame, or every 4th in 8x8."""
+    stride: Literal[4, 8, 16] = 8
+    """Frames per feature step, at least one slow frame; more slow frames are averaged."""
+
+    @model_validator(mode="after")
+    def _at_least_one_slow_frame(self) -> SlowFastSettings:
+        if self.name == "slowfast-r50-4x16" and self.stride < 8:
+            raise ValueError("slowfast-r50-4x16 has one step for every 8 frames; set stride to 8 or 16")
+        return self
+
+
+class VideoMaeSettings(WeightsFileSettings):
+    """VideoMAE (Tong et al., NeurIPS 2022) on clips of 16 frames, with weights of MCG-NJU/VideoMAE (.pth)."""
+
+    name: Literal["videomae-s", "videomae-b"]
+    """Net: a transformer with 12 blocks of 384 (s) or 768 (b) channels."""
+    stride: Literal[2, 4, 8, 16] = 2
+    """Frames per feature step, averaged over the net's steps of 2 frames."""
+
+
+class TorchvisionConvolutionalSettings(BackboneKindSettings):
+    """R(2+1)D-18 (Tran et al., CVPR 2018) or S3D (Xie et al., ECCV 2018), both through torchvision."""
+
+    name: Literal["r2plus1d-18", "s3d"]
+    """Net; its blocks are the stem and 8 residual blocks, or 3 convolutions and 9 inception blocks."""
+    pretrained: bool = True
+    """Start from Kinetics-400 weights, which torchvision downloads."""
+    stride: Literal[8, 16] = 8
+    """Frames per feature step; 16 averages two steps of the net."""
+
+
+class TorchvisionClipSettings(BackboneKindSettings):
+    """MViT-v2-S on clips of 16 frames (Li et al., CVPR 2022) or Swin3D-T on 32 (Liu et al., CVPR 2022): torchvision."""
+
+    name: Literal["mvit-v2-s", "swin3d-t"]
+    """Net; its blocks are the patch embedding and 16 blocks, or 4 stages with the 3 mergers between them."""
+    pretrained: bool = True
+    """Start from Kinetics-400 weights, which torchvision downloads."""
+    stride: Literal[2, 4, 8, 16] = 2
+    """Frames per feature step, averaged over the net's steps of 2 frames."""
+
+
 class PluginBackboneSettings(BackboneKindSettings):
     """A net of another package, which announces it as an entry point (docs/plugins.md)."""
 
@@ -81,5 +153,13 @@ class PluginBackboneSettings(BackboneKindSettings):
 
 
 BackboneSettings = Annotated[
-    TemporalShiftSettings | TsmResnetSettings | PluginBackboneSettings, Field(discriminator="name")
+    TemporalShiftSettings
+    | TsmResnetSettings
+    | I3DSettings
+    | SlowFastSettings
+    | VideoMaeSettings
+    | TorchvisionConvolutionalSettings
+    | TorchvisionClipSettings
+    | PluginBackboneSettings,
+    Field(discriminator="name"),
 ]

@@ -202,7 +202,7 @@ class Recipe(ModelSettings):
 
 
 def _given(section: Any) -> Any:
-    """What was given of a section, so that defaults which depend on other settings are filled in anew."""
+    """What was given of a section, without the defaults, some of which depend on other settings."""
     if not isinstance(section, Settings):
         return section
     tags = {tag: getattr(section, tag) for tag in ("kind", "name") if tag in type(section).model_fields}

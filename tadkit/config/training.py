@@ -41,6 +41,8 @@ class TrainSettings(Settings):
     """Views of the picture that training samples from; teacher outputs are cached for each."""
     colour_jitter: float = Field(0.3, ge=0, lt=1)
     """Largest change of brightness, contrast and saturation of a window's RGB frames; flow is not changed."""
+    colour_variants: int = Field(0, ge=0, le=1000)
+    """Draw a window's colours from this many fixed draws per video and view, to reuse activations; 0 has no limit."""
     seed: int = Field(0, ge=0, le=2_147_483_647)
     """Seed of weights, windows and views."""
     checkpoint_s: float = Field(20.0, ge=0, le=1_000_000)
@@ -52,7 +54,7 @@ class TrainSettings(Settings):
     validation_share: float = Field(0.1, gt=0, lt=1)
     """Fraction of the training videos set aside for validation, at least one; chosen by the seed."""
     cache_mb: int = Field(1024, ge=0, le=10_000_000)
-    """Memory for caching decoded training frames, in MiB."""
+    """Memory for caching decoded training frames, and activations of layers that are not trained, in MiB."""
 
     @property
     def without_effect(self) -> frozenset[str]:
@@ -60,6 +62,8 @@ class TrainSettings(Settings):
         names = {"checkpoint_s", "cache_mb", "log_every"}
         if self.schedule == "cosine":
             names |= {"schedule", "milestones"}
+        if self.colour_jitter == 0 or self.colour_variants == 0:
+            names |= {"colour_variants"}  # 0, the default, was the only way before
         if self.validate_every == 0:
             names |= {"validate_every", "validation_share"}
         return frozenset(names)

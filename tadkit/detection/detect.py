@@ -24,7 +24,7 @@ from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector
 from tadkit.progress import LogWarnings, Progress, VideoProgress
 from tadkit.records import Detection
-from tadkit.runtime import torch_device
+from tadkit.runtime.devices import torch_device
 from tadkit.video import SampledVideo, open_sampled
 from tadkit.video.discovery import named, videos_in
 from tadkit.zoo import model_path

@@ -17,7 +17,7 @@ from tadkit.models.head_file import build_head_of
 from tadkit.models.heads import Head
 from tadkit.progress import Progress
 from tadkit.records import Detection
-from tadkit.runtime import torch_device
+from tadkit.runtime.devices import torch_device
 from tadkit.store import TrackReader, read_store
 from tadkit.timeline import Timeline
 

@@ -53,7 +53,8 @@ class Batch:
     """A batch of windows.
 
     Attributes:
-        inputs: tensors by name; ``frames`` or ``flow`` at frame rate, ``motion`` and ``appearance`` at feature steps.
+        inputs: tensors by name; ``frames``, ``activations`` (see ``Backbone.prefix``) or ``flow`` at frame rate,
+            ``motion`` and ``appearance`` at feature steps.
         mask: (batch, frames or steps), false at padding.
         truth: annotations.
         teacher: outputs that the student is trained on; None without distillation.

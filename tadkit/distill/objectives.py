@@ -68,16 +68,24 @@ class StudentObjective(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Losses of windows of RGB."""
         batch = batch.to(_device(self))
-        frames = batch.inputs["frames"]
-        if self.training:
-            frames = jitter_colour(frames, batch.mask, self.colour_jitter, _drawn_generator())
-        features: StudentFeatures = self.model(frames, batch.mask)
+        features = self._features(batch)
         mask = step_mask(batch.mask, self.model.backbone.stride)
         losses = method_losses(Comparison(self.model, features, mask, batch, distill=self.distill))
         if self.joint is not None:
             losses["joint"] = self._joint_loss(self.joint, features, mask, batch)
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
+
+    def _features(self, batch: Batch) -> StudentFeatures:
+        """Branch features of frames, whose colours are changed here; or of the activations of frames."""
+        if "activations" in batch.inputs:
+            x = self.model.backbone.suffix(batch.inputs["activations"], batch.mask)
+            return self.model.branches(x, batch.mask)
+        frames = batch.inputs["frames"]
+        if self.training:
+            frames = jitter_colour(frames, batch.mask, self.colour_jitter, _drawn_generator())
+        features: StudentFeatures = self.model(frames, batch.mask)
+        return features
 
     def _joint_loss(self, joint: JointHead, features: StudentFeatures, mask: Tensor, batch: Batch) -> Tensor:
         motion, appearance = features

@@ -14,7 +14,7 @@ from tadkit.keys import features_key
 from tadkit.models.detector import build_detector, build_student
 from tadkit.models.student import Student
 from tadkit.progress import Progress, VideoProgress
-from tadkit.runtime import torch_device
+from tadkit.runtime.devices import torch_device
 from tadkit.store import TrackStore, open_store
 from tadkit.video import open_sampled
 from tadkit.video.digests import source_key

@@ -23,7 +23,7 @@ from tadkit.flow import build_flow
 from tadkit.keys import flow_key
 from tadkit.models.detector import build_teacher
 from tadkit.progress import Progress
-from tadkit.runtime import torch_device
+from tadkit.runtime.devices import torch_device
 from tadkit.store import TrackStore, open_store
 from tadkit.video.digests import source_digest, source_key
 from tadkit.video.discovery import named

@@ -79,7 +79,7 @@ def _computed(video: SampledVideo, flow: FlowSettings, method: FlowMethod) -> It
 
 
 class _ComputedFlow:
-    """Flow of one video in the place of a store, computed when it is read.
+    """Flow of one video that reads like a store, computed when it is read.
 
     Every range must start no earlier than the one before: what lies before it is forgotten, so that memory does not
     grow with the video.

@@ -20,7 +20,7 @@ from tadkit.models.detector import build_teacher
 from tadkit.models.heads import HeadPredictions
 from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress, VideoProgress
-from tadkit.runtime import torch_device
+from tadkit.runtime.devices import torch_device
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
 from tadkit.timeline import Timeline
 from tadkit.views import views_of

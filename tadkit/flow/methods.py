@@ -18,7 +18,7 @@ from tadkit.config import (
     TemporalGradientSettings,
     Tvl1Settings,
 )
-from tadkit.plugins import made_by_plugin, wrong_plugin
+from tadkit.runtime.plugins import made_by_plugin, wrong_plugin
 
 
 class FlowMethod(Protocol):

@@ -20,7 +20,7 @@ from torch.nn import functional
 from tadkit.config import RaftSettings
 from tadkit.errors import SettingsError, WeightsError
 from tadkit.flow.frames import check_frames
-from tadkit.runtime import import_torchvision
+from tadkit.runtime.devices import import_torchvision
 
 SIDE_MULTIPLE_PX = 8
 SMALLEST_SIDE_PX = 128

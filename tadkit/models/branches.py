@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from tadkit.models.backbones import Backbone
 
+_MID_GREY = 127.5
+
 
 class BranchMapping(nn.Module):
     """A 1-D mapping over time: convolution of three steps, layer norm over channels, ReLU.
@@ -64,12 +66,30 @@ def jitter_colour(
     batch = frames.shape[0]
     factors = 1 + amount * (2 * torch.rand(3, batch, 1, 1, 1, 1, generator=generator) - 1)
     brightness, contrast, saturation = factors.to(frames.device)
-    x = frames.float() * brightness
+    x = frames.float().mul_(brightness)
     real = mask[:, :, None, None, None]
     mean = (x.mean(dim=(2, 3, 4), keepdim=True) * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True).clamp(
         min=1
     )
-    x = (x - mean) * contrast + mean
-    grey = x.mean(dim=4, keepdim=True)
-    jittered: Tensor = grey + (x - grey) * saturation
-    return jittered.clamp(0, 255).to(torch.uint8)
+    return _recoloured(x, mean, contrast, saturation)
+
+
+def vary_colour(
+    frames: UInt8[Tensor, "frames height width 3"], factors: tuple[float, float, float]
+) -> UInt8[Tensor, "frames height width 3"]:
+    """Change brightness, contrast and saturation by three factors.
+
+    Each frame is changed by itself: contrast is relative to mid-grey, not to the mean as in :func:`jitter_colour`.
+    """
+    brightness, contrast, saturation = factors
+    return _recoloured(frames.float() * brightness, _MID_GREY, contrast, saturation)
+
+
+def _recoloured(
+    x: Tensor, mean: Tensor | float, contrast: Tensor | float, saturation: Tensor | float
+) -> UInt8[Tensor, "*frames height width 3"]:
+    """Change contrast and saturation of RGB; overwrites ``x``."""
+    x = x.sub_(mean).mul_(contrast).add_(mean)
+    grey = x.mean(dim=-1, keepdim=True)
+    jittered: Tensor = x.sub_(grey).mul_(saturation).add_(grey)
+    return jittered.clamp_(0, 255).to(torch.uint8)

@@ -67,7 +67,10 @@ class Student(nn.Module):
         self, frames: UInt8[Tensor, "batch frames height width 3"], mask: Bool[Tensor, "batch frames"]
     ) -> StudentFeatures:
         """Branch features of a clip, one step for every ``backbone.stride`` frames."""
-        x = self.backbone(frames, mask)
+        return self.branches(self.backbone(frames, mask), mask)
+
+    def branches(self, x: Float[Tensor, "batch channels steps"], mask: Bool[Tensor, "batch frames"]) -> StudentFeatures:
+        """Branch features from the backbone's features."""
         steps = step_mask(mask, self.backbone.stride)
         return StudentFeatures(
             motion=self.motion(x, steps) if self.motion is not None else None, appearance=self.appearance(x, steps)

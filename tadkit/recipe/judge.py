@@ -29,7 +29,7 @@ from tadkit.models.heads import AGNOSTIC_LABEL, Candidates, Head, HeadPrediction
 from tadkit.recipe.two_stream import TwoStreams
 from tadkit.recipe.workspace import Workspace
 from tadkit.records import Annotation, Dataset, Detection, write_dataset, write_detections
-from tadkit.runtime import torch_device
+from tadkit.runtime.devices import torch_device
 from tadkit.store import TrackReader, VideoTracks, read_store
 
 JUDGED_BY = 3

@@ -20,7 +20,7 @@ from tadkit.recipe.train import distill, train_head, train_teacher
 from tadkit.recipe.train_on_features import train_on_features
 from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
-from tadkit.runtime import torch_device
+from tadkit.runtime.devices import torch_device
 from tadkit.views import views_of
 
 _MUCH_CLIPPED = 0.01

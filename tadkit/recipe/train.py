@@ -15,6 +15,7 @@ from tadkit.config.loading import recipe_toml
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
 from tadkit.files import digest_of_file, write_text
 from tadkit.keys import late_key
+from tadkit.models.backbones import Backbone
 from tadkit.models.detector import (
     DetectorNet,
     build_detector,
@@ -36,7 +37,7 @@ from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.timeline import Timeline
 from tadkit.training import TrainedWeights, fit
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
 
 Net = TypeVar("Net", Teacher, Student)
@@ -120,12 +121,15 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         flow, key = inputs.flow, inputs.student_key(row)
         if is_up_to_date(workspace.student(row), kind="student", key=key):
             return False
-        batches = _frame_batches(workspace, recipe, flow, inputs.teacher_outputs if settings.distill.taught else None)
-        steps = batches.plan.window_frames // batches.stride
+        stride = recipe.backbone.stride
+        plan = _frame_plan(workspace, training_videos(workspace, flow, stride=stride), train, stride=stride)
+        steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
+        objective = _student_objective(settings, recipe, steps=steps, progress=progress)
+        taught = inputs.teacher_outputs if settings.distill.taught else None
         trained = fit(
-            _student_objective(settings, recipe, steps=steps, progress=progress),
-            batches,
+            objective,
+            _frame_batches(workspace, recipe, plan, taught, objective.model.backbone),
             train,
             folder=stage_folder(workspace, f"distill-{row}"),
             key=key,
@@ -157,17 +161,19 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
     return True
 
 
-def _frame_batches(workspace: Workspace, recipe: Recipe, flow: TrackReader, tracks: TrackReader | None) -> FrameBatches:
-    train, stride = recipe.train.student, recipe.backbone.stride
-    videos = training_videos(workspace, flow, stride=stride)
+def _frame_batches(
+    workspace: Workspace, recipe: Recipe, plan: WindowPlan, tracks: TrackReader | None, backbone: Backbone
+) -> FrameBatches:
+    cache = FrameCache(recipe.video, limit_bytes=recipe.train.student.cache_mb << 20)
     return FrameBatches(
-        _frame_plan(workspace, videos, train, stride=stride),
-        stride=stride,
-        cache=FrameCache(recipe.video, limit_bytes=train.cache_mb << 20),
+        plan,
+        stride=recipe.backbone.stride,
+        cache=cache,
         paths={item.name: item.path for item in workspace.training},
         teacher_outputs=tracks,
         strides=recipe.head.strides,
         teacher_head=_teacher_head(workspace) if tracks is not None else None,
+        prefix=PrefixCache(backbone, cache) if backbone.has_prefix else None,
     )
 
 

@@ -275,18 +275,19 @@ def _rgb_row(recipe: Recipe, row: str, rows: Sequence[str]) -> str | None:
 
 
 def _head_part(recipe: Recipe) -> str:
-    """What tells one head of an RGB student, which has no fusion, from another, as text."""
+    """What the training of an RGB student's head, which has no fusion, depends on within a recipe, as text."""
     train = recipe.train.head
     own = train.model_dump(mode="json", exclude=set(train.without_effect))
     return canonical_json([_student_part(recipe), own, recipe.detector_head.model_dump(mode="json")])
 
 
 def _student_part(recipe: Recipe) -> str:
-    """What tells one student of a recipe from another, as text."""
+    """What the training of a student depends on within a recipe, as text."""
     train = recipe.train.student
     parts = {
         "train": train.model_dump(mode="json", exclude=set(train.without_effect)),
-        **recipe.model_settings.model_dump(mode="json", include={"backbone", "distill"}),
+        "distill": recipe.distill.stated.model_dump(mode="json"),
+        **recipe.model_dump(mode="json", include={"backbone"}),
         **(recipe.model_dump(mode="json", include={"fusion"}) if recipe.distill.joint else {}),
     }
     return canonical_json(parts)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tadkit.config import VideoSettings, View
 from tadkit.distill import Batch, TeacherTargets, Truth
 from tadkit.flow.codec import read_stacks
-from tadkit.models.backbones import step_mask
+from tadkit.models.backbones import Backbone, step_mask
+from tadkit.models.branches import vary_colour
 from tadkit.models.heads import Head, HeadPredictions
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.training.windows import TrainingVideo, Window, WindowPlan, window_truth
@@ -23,6 +26,7 @@ from tadkit.video import open_sampled
 from tadkit.views import view_frames
 
 _CHUNK = 256
+_PREFIX_CHUNK = 32
 
 
 class WindowBatches(ABC):
@@ -112,6 +116,42 @@ class FrameCache:
         return self.videos[path][start:stop]
 
 
+class PrefixCache:
+    """Activations of the student's first layers, kept in the memory that the decoded frames leave.
+
+    They are computed for chunks of frames that start at the same places in every run, and outside autocast: a frame's
+    activations are the same to the bit, whatever is kept.
+    """
+
+    def __init__(self, backbone: Backbone, frames: FrameCache) -> None:
+        """Share the limit of ``frames``; ``backbone`` has a prefix."""
+        self.backbone = backbone
+        self.frames = frames
+        self.chunks: dict[tuple[str, View, int, int], Tensor] = {}
+
+    @torch.no_grad()
+    def read(
+        self, video: TrainingVideo, window: Window, inputs: Callable[[int, int], Tensor]
+    ) -> Float[Tensor, "frames height width depth"]:
+        """Activations of a window; ``inputs`` gives the frames ``start`` to ``stop`` of its video in its view.
+
+        Raises:
+            VideoError: the video cannot be read.
+        """
+        first, chunks = window.start // _PREFIX_CHUNK, []
+        for number in range(first, -(-window.stop // _PREFIX_CHUNK)):
+            key = (video.name, window.view, window.colours, number)
+            chunk = self.chunks.get(key)
+            if chunk is None:
+                frames = inputs(number * _PREFIX_CHUNK, min((number + 1) * _PREFIX_CHUNK, video.frames))
+                chunk = self.backbone.prefix(frames.to(next(self.backbone.parameters()).device)).cpu().contiguous()
+                if chunk.nbytes <= self.frames.free_bytes:
+                    self.frames.free_bytes -= chunk.nbytes
+                    self.chunks[key] = chunk
+            chunks.append(chunk)
+        return torch.cat(chunks)[window.start - first * _PREFIX_CHUNK :][: window.stop - window.start]
+
+
 class FrameBatches(WindowBatches):
     """Windows of RGB for the student, with the teacher's cached outputs if ``teacher_outputs`` is given."""
 
@@ -125,6 +165,7 @@ class FrameBatches(WindowBatches):
         teacher_outputs: TrackReader | None,
         strides: Sequence[int],
         teacher_head: Head | None = None,
+        prefix: PrefixCache | None = None,
     ) -> None:
         """Read frames through ``cache``.
 
@@ -137,6 +178,7 @@ class FrameBatches(WindowBatches):
             strides: feature steps from one step to the next, for each level of the teacher's predictions in the
                 tracks; none if the tracks hold the feature alone.
             teacher_head: predicts from the teacher's feature if the tracks hold no predictions.
+            prefix: gives activations instead of frames if the plan's windows have colours that are drawn beforehand.
         """
         super().__init__(plan, stride=stride)
         self.cache = cache
@@ -144,11 +186,27 @@ class FrameBatches(WindowBatches):
         self.teacher_outputs = teacher_outputs
         self.strides = tuple(strides)
         self.teacher_head = None if teacher_head is None else teacher_head.eval().cpu()
+        self.prefix = prefix
 
     def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
-        """``frames`` uint8 (frames, height, width, 3)."""
-        frames = self.cache.read(self.paths[video.name], window.start, window.stop)
-        return {"frames": pad_time(_viewed(frames, window.view), self.plan.window_frames)}
+        """``frames`` uint8 (frames, height, width, 3), or their ``activations`` (frames, height, width, depth)."""
+        settings = self.plan.settings
+        if self.prefix is None or (settings.colour_jitter and not settings.colour_variants):
+            frames = self.cache.read(self.paths[video.name], window.start, window.stop)
+            return {"frames": pad_time(_viewed(frames, window.view), self.plan.window_frames)}
+        activations = self.prefix.read(video, window, partial(self._coloured, video, window))
+        return {"activations": pad_time(activations, self.plan.window_frames)}
+
+    def _coloured(self, video: TrainingVideo, window: Window, start: int, stop: int) -> Tensor:
+        """Other frames of a window's video, in its view and with its colours."""
+        settings = self.plan.settings
+        viewed = _viewed(self.cache.read(self.paths[video.name], start, stop), window.view)
+        if not settings.colour_jitter:
+            return viewed
+        place = zlib.crc32(f"{video.name}/{window.view}".encode())
+        drawn = np.random.default_rng([settings.seed, place, window.colours]).uniform(-1, 1, 3)
+        brightness, contrast, saturation = (1 + settings.colour_jitter * drawn).tolist()
+        return vary_colour(viewed, (brightness, contrast, saturation))
 
     def teacher(self, windows: Sequence[Window]) -> TeacherTargets | None:
         """f_T and y_T of the windows, in their views."""

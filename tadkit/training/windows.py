@@ -21,12 +21,16 @@ _SET_ASIDE = 2**32 - 1
 
 
 class Window(NamedTuple):
-    """Frames ``start`` to ``stop`` (half open) of the video numbered ``video``, in one view."""
+    """Frames ``start`` to ``stop`` (half open) of the video numbered ``video``, in one view.
+
+    ``colours`` is the number of its draw among ``TrainSettings.colour_variants``.
+    """
 
     video: int
     start: int
     stop: int
     view: View
+    colours: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +104,7 @@ class WindowPlan:
         """
         assert window_frames % align_frames == 0, (window_frames, align_frames)
         videos, aside = set_aside(videos, settings)
-        unchanged = settings.model_copy(update={"views": ("original",), "validate_every": 0})
+        unchanged = settings.model_copy(update={"views": ("original",), "validate_every": 0, "colour_jitter": 0.0})
         self.validation: WindowPlan | None = (
             WindowPlan(aside, unchanged, window_frames=window_frames, align_frames=align_frames) if aside else None
         )
@@ -126,7 +130,12 @@ class WindowPlan:
     def _window(self, epoch: _Epoch, row: int) -> Window:
         video, start = int(epoch.videos[row]), int(epoch.starts[row])
         stop = min(start + self.window_frames, self.videos[video].frames)
-        return Window(video, start, stop, self.settings.views[epoch.views[row]])
+        return Window(video, start, stop, self.settings.views[epoch.views[row]], self._colours(epoch.number, row))
+
+    def _colours(self, epoch: int, row: int) -> int:
+        """Drawn apart from the plan, so that places and views do not depend on it."""
+        variants = self.settings.colour_variants if self.settings.colour_jitter else 0
+        return int(np.random.default_rng([self.settings.seed, epoch, row]).integers(variants)) if variants else 0
 
     def _plan(self, number: int) -> _Epoch:
         """Draw the windows of an epoch: place and view of each window in turn, then the order."""

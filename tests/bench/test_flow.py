@@ -16,7 +16,7 @@ from tadkit.bench.flow import RAFT, REFERENCE, WEIGHTLESS, FlowBenchmark, bench_
 from tadkit.config import VideoSettings
 from tadkit.errors import UsageError, VideoError, WeightsError
 from tadkit.progress import Quiet
-from tadkit.runtime import import_torchvision
+from tadkit.runtime.devices import import_torchvision
 from tadkit.video import write_video
 
 SHIFT_XY = (2, -1)

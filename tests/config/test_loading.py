@@ -104,7 +104,8 @@ def test_settings_that_contradict_one_another_are_told():
         (
             "backbone.name=resnet",
             "backbone.name: must be one of 'efficientnet-lite0', 'tiny', 'resnet18', 'mobilenet-v3-small', "
-            "'tsm-resnet18', 'tsm-resnet50', 'tsm-resnet101', 'entry-point', got 'resnet'",
+            "'tsm-resnet18', 'tsm-resnet50', 'tsm-resnet101', 'i3d', 'slowfast-r50-4x16', 'slowfast-r50-8x8', "
+            "'videomae-s', 'videomae-b', 'r2plus1d-18', 's3d', 'mvit-v2-s', 'swin3d-t', 'entry-point', got 'resnet'",
         ),
         ("sources.0.kind=3", "sources.0.kind: must be one of 'files', 'features', 'synth', 'compose', got 3"),
         ("sources=[{}]", "sources.0.kind: is missing; one of 'files', 'features', 'synth', 'compose'"),

@@ -76,6 +76,15 @@ def test_colour_jitter_is_drawn_from_the_global_seed(new_objective: NewObjective
     assert totals[0] == totals[1] != totals[2]
 
 
+def test_losses_of_activations_are_those_of_their_frames(new_objective: NewObjective, batch: Batch) -> None:
+    objective = new_objective(method="decomposed", joint=True)
+    net = objective.model.backbone
+    net.prefix_blocks = 1
+    frames = batch.inputs["frames"]
+    activations = net.prefix(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+    torch.testing.assert_close(objective(replace(batch, inputs={"activations": activations})), objective(batch))
+
+
 def test_colours_are_jittered_in_training_only(new_objective: NewObjective, batch: Batch) -> None:
     jittered, plain = (new_objective(method="rgb", colour_jitter=amount) for amount in (0.5, 0.0))
     assert jittered(batch)["total"].item() == plain(batch)["total"].item()

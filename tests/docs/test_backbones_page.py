@@ -18,6 +18,7 @@ ROWS = {
     for line in PAGE.splitlines()
     if (found := re.match(r"\| `([\w-]+)`", line))
 }
+PARAMETERS = dict(re.findall(r"^\| ([\w-]+) \| ([\d.]+) \| [\d.]+ \|$", PAGE, re.MULTILINE))
 KINDS = get_args(get_args(BackboneSettings)[0])
 NAMES = {name: kind for kind in KINDS for name in get_args(kind.model_fields["name"].annotation)}
 
@@ -31,8 +32,15 @@ def test_a_row_says_what_is_built(name):
     settings = NAMES[name].model_validate({"name": name})
     _, _, weights, channels, stride, halo, align = ROWS[name]
     with torch.device("meta"):
-        net = build_backbone(settings, in_channels=2, pretrained=False)
+        net = build_backbone(settings, in_channels=3, pretrained=False)
     assert (str(net.channels), str(net.halo_frames)) == (channels, halo)
     assert stride.split(",")[0] == str(net.stride)
     assert str(net.align_frames) == (str(net.stride) if align == "stride" else align)
     assert (weights == "none") == (not settings.pretrained)
+    parameters = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+    assert PARAMETERS.get(name, f"{parameters:.1f}") == f"{parameters:.1f}"
+
+
+def test_parameters_are_given_of_nets_over_time_and_space():
+    assert len(PARAMETERS) == 9
+    assert PARAMETERS.keys() <= NAMES.keys()

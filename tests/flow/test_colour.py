@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tadkit.flow.colour import colour_wheel, flow_to_colour, gradient_to_grey, wheel_picture
-from tadkit.runtime import import_torchvision
+from tadkit.runtime.devices import import_torchvision
 
 
 def one(right: float, down: float, *, full_px: float = 1.0) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from tadkit.config import RaftSettings
 from tadkit.errors import SettingsError, WeightsError
 from tadkit.flow import build_flow
 from tadkit.flow.raft import memory_bytes
-from tadkit.runtime import import_torchvision
+from tadkit.runtime.devices import import_torchvision
 
 CPU = torch.device("cpu")
 

@@ -17,9 +17,10 @@ from tadkit.errors import VideoError
 from tadkit.extraction.teacher_outputs import teacher_outputs
 from tadkit.flow import encode
 from tadkit.flow.codec import read_flow, read_stacks
+from tadkit.models.backbones import TemporalShiftBackbone
 from tadkit.models.teacher import Teacher
 from tadkit.store import TrackReader, open_store, read_store
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, pad_time
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache, pad_time
 from tadkit.training.windows import TrainingVideo, WindowPlan
 from tadkit.video import write_video
 from tadkit.views import view_flow
@@ -245,6 +246,71 @@ def test_teacher_slices_of_every_level_line_up_with_the_window(world: World, vie
                 assert predictions.logits[level][number, : len(at), 0].tolist() == at.tolist()
                 assert predictions.offsets[level][number, : len(at), 1].tolist() == (100 + at).tolist()
     assert len(starts) > 2
+
+
+def kept_batches(world: World, limit_bytes: int, **train: object) -> FrameBatches:
+    """Batches of activations of a net whose first two blocks are frozen."""
+    torch.manual_seed(0)
+    settings = TemporalShiftSettings(name="tiny", pretrained=False, frozen_blocks=2, shift_blocks=1)
+    net = TemporalShiftBackbone(settings, in_channels=3, pretrained=False).train()
+    plan = WindowPlan(
+        world.videos,
+        TrainSettings.model_validate({"views": ("original", "mirror"), "batch_windows": 3, **train}),
+        window_frames=WINDOW,
+        align_frames=ALIGN,
+    )
+    batches = frame_batches(world, plan, limit_bytes=limit_bytes)
+    batches.prefix = PrefixCache(net, batches.cache)
+    return batches
+
+
+FRAMES_BYTES, ROOM_BYTES = sum(LENGTHS.values()) * SIZE * SIZE * 3, 1 << 26
+
+
+@pytest.mark.parametrize("limit", [0, FRAMES_BYTES, FRAMES_BYTES + 10 * 16 * 16 * 32 * 4])
+def test_activations_are_the_same_to_the_bit_whatever_is_kept(world: World, limit: int) -> None:
+    expected, found = (kept_batches(world, size, colour_variants=2) for size in (ROOM_BYTES, limit))
+    for step in (2, 0, 2):
+        ours, theirs = (batches.batch(step).inputs["activations"] for batches in (found, expected))
+        assert torch.equal(ours, theirs)
+    for batches, size in ((expected, ROOM_BYTES), (found, limit)):
+        kept = sum(x.nbytes for x in batches.prefix.chunks.values())
+        assert kept + sum(x.nbytes for x in batches.cache.videos.values()) == size - batches.cache.free_bytes <= size
+    assert len(found.prefix.chunks) < len(expected.prefix.chunks)
+
+
+def test_activations_without_jitter_are_those_of_the_frames(world: World) -> None:
+    batches = kept_batches(world, ROOM_BYTES, colour_jitter=0.0, colour_variants=3)
+    step = batches.batch(1)
+    plain = frame_batches(world, batches.plan).batch(1)
+    net = batches.prefix.backbone
+    torch.testing.assert_close(
+        net.suffix(step.inputs["activations"], step.mask), net(plain.inputs["frames"], step.mask)
+    )
+
+
+def test_windows_have_the_colours_of_one_of_the_variants(world: World) -> None:
+    several = kept_batches(world, ROOM_BYTES, colour_variants=2, views=("original",))
+    seen = {window.colours for step in range(20) for window in several.plan.windows(step)}
+    assert seen == {0, 1}
+    window = several.plan.windows(0)[0]._replace(video=0, start=0, stop=16)
+    video = several.plan.videos[0]
+    colours = [several.inputs(video, window._replace(colours=n))["activations"] for n in (0, 1, 0)]
+    assert torch.equal(colours[0], colours[2])
+    assert not torch.equal(colours[0], colours[1])
+    drawn_anew = kept_batches(world, ROOM_BYTES)
+    assert drawn_anew.batch(0).inputs.keys() == {"frames"}
+
+
+def test_validation_reads_kept_activations_without_jitter(world: World) -> None:
+    batches = kept_batches(world, ROOM_BYTES, validate_every=1, validation_share=0.4)
+    aside = batches.validation
+    assert aside is not None
+    first = aside.batch(0).inputs["activations"]
+    kept = dict(aside.prefix.chunks)
+    assert kept
+    assert torch.equal(aside.batch(0).inputs["activations"], first)
+    assert aside.prefix.chunks == kept
 
 
 def test_without_teacher_there_are_no_targets(world: World) -> None:

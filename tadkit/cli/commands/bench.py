@@ -267,7 +267,7 @@ def detect(
     two-stream detector decodes the video twice and computes its flow.
     """
     from tadkit.bench.detect import PARTS, bench_detect, report_json
-    from tadkit.runtime import torch_device
+    from tadkit.runtime.devices import torch_device
     from tadkit.zoo import BUNDLED
 
     with TerminalProgress() as progress:
@@ -322,7 +322,7 @@ def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, 
     and take a track's windows as one batch. Heads alternate in each round; figures are medians.
     """
     from tadkit.bench.heads import bench_heads, report_json
-    from tadkit.runtime import torch_device
+    from tadkit.runtime.devices import torch_device
 
     with TerminalProgress() as progress:
         result = bench_heads(
@@ -367,10 +367,11 @@ def training(steps: int, rounds: int, threads: int | None, device: str, as_json:
     """Time training steps of teacher, student and head at the sizes of examples/room.toml, on made-up data.
 
     Also measures the fraction of the time spent waiting for data, and the cost of choosing the windows of a step from
-    10,000 videos. Stages alternate in each round; figures are medians.
+    10,000 videos. Stages alternate in each round; figures are medians. student-kept is the student with
+    colour_variants = 1 when the activations of its frozen blocks are all in memory.
     """
     from tadkit.bench.training import bench_training, report_json
-    from tadkit.runtime import torch_device
+    from tadkit.runtime.devices import torch_device
 
     with TerminalProgress() as progress:
         result = bench_training(

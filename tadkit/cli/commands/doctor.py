@@ -14,7 +14,7 @@ import click
 from tadkit.cli.console import print_table
 from tadkit.cli.options import example
 from tadkit.errors import TadkitError
-from tadkit.plugins import load_plugin, plugins
+from tadkit.runtime.plugins import load_plugin, plugins
 
 
 class _Part(NamedTuple):
@@ -119,7 +119,7 @@ def _optflow() -> str:
 
 
 def _torchvision() -> str:
-    from tadkit.runtime import import_torchvision
+    from tadkit.runtime.devices import import_torchvision
 
     return f"{import_torchvision().__version__}, for flow.method raft-small and raft-large"
 

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from tadkit.config import BackboneSettings, PluginBackboneSettings, TemporalShiftSettings, TsmResnetSettings
+from tadkit.config import (
+    BackboneSettings,
+    I3DSettings,
+    PluginBackboneSettings,
+    SlowFastSettings,
+    TemporalShiftSettings,
+    TorchvisionClipSettings,
+    TorchvisionConvolutionalSettings,
+    TsmResnetSettings,
+    VideoMaeSettings,
+)
 from tadkit.models.backbones.backbone import Backbone
 from tadkit.models.backbones.plugin import plugin_backbone
 from tadkit.models.backbones.temporal_shift import TemporalShiftBackbone
 from tadkit.models.backbones.tsm_resnet import TsmResnet
+from tadkit.models.backbones.video_nets.i3d import I3D
+from tadkit.models.backbones.video_nets.slowfast import SlowFast
+from tadkit.models.backbones.video_nets.torchvision_video import TorchvisionAttention, TorchvisionConvolutional
+from tadkit.models.backbones.video_nets.videomae import VideoMae
 from tadkit.models.backbones.weights import load_weights_file
 
 
@@ -38,6 +52,16 @@ def _new_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: b
             return TemporalShiftBackbone(settings, in_channels=in_channels, pretrained=pretrained)
         case TsmResnetSettings():
             return TsmResnet(settings, in_channels=in_channels, pretrained=pretrained)
+        case I3DSettings():
+            return I3D(settings, in_channels=in_channels)
+        case SlowFastSettings():
+            return SlowFast(settings, in_channels=in_channels)
+        case TorchvisionConvolutionalSettings():
+            return TorchvisionConvolutional(settings, in_channels=in_channels, pretrained=pretrained)
+        case TorchvisionClipSettings():
+            return TorchvisionAttention(settings, in_channels=in_channels, pretrained=pretrained)
+        case VideoMaeSettings():
+            return VideoMae(settings, in_channels=in_channels)
         case PluginBackboneSettings():
             return plugin_backbone(settings, in_channels=in_channels)
         case _:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadkit.errors import WeightsError
+from tadkit.models.backbones.cpu_convolution import convolve
 from tadkit.models.backbones.weights import averaged_over_colours
 
 # (blocks, kernel, stride of the first, expansion, output channels)
@@ -37,12 +38,13 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
         """Pad so that the output has ceil(size / stride) pixels."""
-        return self.convolve(x, self.weight, self.bias)
+        x, padding = self.padded(x)
+        return functional.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
-    def convolve(
-        self, x: Float[Tensor, "batch channels height width"], weight: Tensor, bias: Tensor | None
-    ) -> Float[Tensor, "batch out height2 width2"]:
-        """Convolve with other weights of the same shape."""
+    def padded(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> tuple[Float[Tensor, "batch channels height3 width3"], tuple[int, int]]:
+        """The input, with the padding that differs between the sides added, and the padding still to be added."""
         pads: list[int] = []
         for axis in (1, 0):
             size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
@@ -50,8 +52,8 @@ class SameConv2d(nn.Conv2d):
             pads += [total // 2, total - total // 2]
         padding = (pads[2], pads[0])
         if padding != (pads[3], pads[1]):
-            x, padding = functional.pad(x, pads), (0, 0)
-        return functional.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+            return functional.pad(x, pads), (0, 0)
+        return x, padding
 
 
 class ConvNorm(nn.Sequential):
@@ -80,10 +82,11 @@ class ConvNorm(nn.Sequential):
         assert norm.running_mean is not None
         if norm.training:
             y = norm(conv(x))
-        else:
-            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            y = conv.convolve(x, conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale)
-        return functional.relu6(y, inplace=True) if self.active else y
+            return functional.relu6(y, inplace=True) if self.active else y
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+        x, padding = conv.padded(x)
+        return convolve(x, weight, bias, stride=conv.stride, padding=padding, groups=conv.groups, active=self.active)
 
 
 class MobileBlock(nn.Module):
@@ -102,10 +105,27 @@ class MobileBlock(nn.Module):
         self, x: Float[Tensor, "batch channels height width"], branch_input: Tensor | None = None
     ) -> Float[Tensor, "batch out height2 width2"]:
         """Apply the block to a batch of frames; ``branch_input`` replaces ``x`` in the residual branch."""
-        x_in = x if branch_input is None else branch_input
-        hidden = self.expand(x_in) if self.expand is not None else x_in
-        out: Tensor = self.project(self.depthwise(hidden))
+        out: Tensor = self.project(self._filtered(x if branch_input is None else branch_input))
         return x + out if self.residual else out
+
+    def pooled(
+        self, x: Float[Tensor, "batch channels height width"], branch_input: Tensor
+    ) -> Float[Tensor, "batch out"]:
+        """The result of :meth:`forward` averaged over space.
+
+        The projection is linear, so it can follow the average, where it has one pixel a frame to work on.
+        """
+        norm = self.project[1]
+        if self.residual or norm.training:
+            averaged: Tensor = self(x, branch_input).mean(dim=(2, 3))
+            return averaged
+        pooled: Tensor = self.project(self._filtered(branch_input).mean(dim=(2, 3), keepdim=True))
+        return pooled.flatten(1)
+
+    def _filtered(self, x: Tensor) -> Tensor:
+        """What is projected: the input expanded and filtered."""
+        filtered: Tensor = self.depthwise(self.expand(x) if self.expand is not None else x)
+        return filtered
 
 
 def efficientnet_lite0(*, in_channels: int = 3) -> nn.ModuleList:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tadkit.config import PluginBackboneSettings
 from tadkit.models.backbones.backbone import Backbone, average_steps
-from tadkit.plugins import Group, made_by_plugin, wrong_plugin
+from tadkit.runtime.plugins import Group, made_by_plugin, wrong_plugin
 
 GROUP: Group = "tadkit.backbones"
 _STATED = ("channels", "stride", "halo_frames", "align_frames")

@@ -19,7 +19,7 @@ from tadkit.config import TemporalShiftSettings
 from tadkit.errors import SettingsError
 from tadkit.models.backbones import efficientnet_lite
 from tadkit.models.backbones.backbone import Backbone, average_steps
-from tadkit.runtime import import_torchvision
+from tadkit.runtime.devices import import_torchvision
 
 _TINY_CHANNELS = (16, 32, 64, 128)
 _RESNET18_BLOCK = re.compile(r"layer([1-4])\.([01])\.(.+)")
@@ -48,6 +48,9 @@ class TemporalShiftBackbone(Backbone):
         self.frozen_blocks = min(settings.frozen_blocks, count)
         for block in self.blocks[: self.frozen_blocks]:
             block.requires_grad_(False)
+        moving = not self.frozen_norm and any(isinstance(part, nn.BatchNorm2d) for part in self.blocks.modules())
+        self.prefix_blocks = 0 if moving else min(self.first_shift, self.frozen_blocks)
+        self.has_prefix = self.prefix_blocks > 0
 
     def own_name(self, published: str) -> str:
         """Of torchvision's nets, and of the published EfficientNet-Lite0."""
@@ -67,18 +70,43 @@ class TemporalShiftBackbone(Backbone):
         self, inputs: Shaped[Tensor, "batch frames ..."], mask: Bool[Tensor, "batch frames"]
     ) -> Float[Tensor, "batch channels steps"]:
         """Features of every step; ``mask`` is false at padding, which does not reach the features of real frames."""
-        clip = self.prepare(inputs)
-        batch, frames = clip.shape[:2]
-        x = rearrange(clip, "b t c h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
+        x = rearrange(self.prepare(inputs), "b t c h w -> (b t) c h w")
+        return self._features(x.contiguous(memory_format=torch.channels_last), mask, blocks_done=0)
+
+    def prefix(self, inputs: Shaped[Tensor, "frames ..."]) -> Float[Tensor, "frames height width depth"]:
+        """Activations behind the frozen blocks that do not shift."""
+        x = self.prepare(inputs[None])[0].contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            for block in self.blocks[: self.prefix_blocks]:
+                x = block(x)
+        return x.permute(0, 2, 3, 1)
+
+    def suffix(
+        self, activations: Float[Tensor, "batch frames height width depth"], mask: Bool[Tensor, "batch frames"]
+    ) -> Float[Tensor, "batch channels steps"]:
+        """The blocks behind those of the prefix."""
+        x = activations.flatten(0, 1).permute(0, 3, 1, 2)
+        return self._features(x, mask, blocks_done=self.prefix_blocks)
+
+    def _features(self, x: Tensor, mask: Tensor, *, blocks_done: int) -> Tensor:
+        """Apply the blocks after the first ``blocks_done``, and average over space and steps."""
+        batch, frames = mask.shape
         # A compiled or exported graph cannot branch on the mask's content.
         real = mask if torch.compiler.is_compiling() or not bool(mask.all()) else None
-        for number, block in enumerate(self.blocks):
-            if number < self.first_shift:
-                x = block(x)
-            else:
-                x = _shifted_block(block, x, shift(x, frames=frames, real=real, fraction=self.shift_fraction))
-        pooled = x.mean(dim=(2, 3)).view(batch, frames, -1) * mask[..., None]
-        return average_steps(pooled, mask, self.stride).transpose(1, 2)
+        for number, block in list(enumerate(self.blocks))[blocks_done:]:
+            shifted = x
+            if number >= self.first_shift:
+                shifted = shift(x, frames=frames, real=real, fraction=self.shift_fraction)
+            last = number + 1 == len(self.blocks)
+            x = _pooled_block(block, x, shifted) if last else _shifted_block(block, x, shifted)
+        return average_steps(x.view(batch, frames, -1) * mask[..., None], mask, self.stride).transpose(1, 2)
+
+
+def _pooled_block(block: nn.Module, x: Tensor, shifted: Tensor) -> Tensor:
+    """The last block's result averaged over space, (frames, channels)."""
+    if isinstance(block, efficientnet_lite.MobileBlock):
+        return block.pooled(x, shifted)
+    return _shifted_block(block, x, shifted).mean(dim=(2, 3))
 
 
 def _shifted_block(block: nn.Module, x: Tensor, shifted: Tensor) -> Tensor:

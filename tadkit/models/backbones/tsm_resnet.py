@@ -21,7 +21,7 @@ from tadkit.config import TsmResnetSettings
 from tadkit.models.backbones.backbone import Backbone, average_steps
 from tadkit.models.backbones.temporal_shift import shift
 from tadkit.models.backbones.weights import averaged_over_colours, torchvision_weights
-from tadkit.runtime import import_torchvision
+from tadkit.runtime.devices import import_torchvision
 
 SHIFT_FRACTION = 1 / 8
 _SHIFTED = re.compile(r"^(layer[1-4]\.\d+\.conv1)\.net\.")

@@ -19,7 +19,7 @@ from tadkit.models.heads.tadtr import TadtrHead
 from tadkit.models.heads.tags import TagsHead
 from tadkit.models.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.models.heads.tridet import TriDetHead
-from tadkit.plugins import made_by_plugin, wrong_plugin
+from tadkit.runtime.plugins import made_by_plugin, wrong_plugin
 
 
 def build_head(settings: HeadSettings, *, in_channels: int, num_classes: int, trained_steps: int | None = None) -> Head:

@@ -225,3 +225,36 @@ def test_an_exported_backbone_gives_the_same_features_with_and_without_padding()
     for real in (6, 4):
         mask = torch.arange(6)[None] < real
         torch.testing.assert_close(exported(clip, mask), net(clip, mask))
+
+
+@torch.no_grad()
+def test_prefix_and_suffix_make_the_whole() -> None:
+    net = backbone("efficientnet-lite0", stride=2)
+    net.prefix_blocks = 7
+    frames = torch.randint(0, 256, (2, 5, 32, 32, 3), dtype=torch.uint8)
+    mask = torch.arange(5) < torch.tensor([[5], [3]])
+    activations = net.prefix(frames.flatten(0, 1)).unflatten(0, (2, 5))
+    torch.testing.assert_close(net.suffix(activations, mask), net(frames, mask), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "blocks"),
+    [
+        ({"name": "efficientnet-lite0", "frozen_blocks": 12, "pretrained": True}, 9),  # eight of 17 shift
+        ({"name": "efficientnet-lite0", "frozen_blocks": 3, "pretrained": True}, 3),
+        ({"name": "efficientnet-lite0", "frozen_blocks": 3}, 0),  # batch norm estimates statistics
+        ({"name": "tiny", "frozen_blocks": 2, "shift_blocks": 1}, 2),
+        ({"name": "tiny"}, 0),
+    ],
+)
+def test_the_prefix_ends_where_a_block_shifts_or_learns(settings: dict[str, object], blocks: int) -> None:
+    net = backbone(**settings)
+    assert net.prefix_blocks == blocks
+    assert net.has_prefix is (blocks > 0)
+
+
+@torch.no_grad()
+def test_projecting_the_average_is_averaging_the_projection() -> None:
+    block = backbone("efficientnet-lite0").blocks[-1]
+    x = torch.randn(3, 192, 4, 4)
+    torch.testing.assert_close(block.pooled(x, x), block(x).mean(dim=(2, 3)), atol=1e-5, rtol=1e-4)

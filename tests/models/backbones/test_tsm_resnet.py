@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tadkit.config import TsmResnetSettings
 from tadkit.models.backbones import build_backbone, step_mask
 from tadkit.models.backbones.temporal_shift import shift
-from tadkit.runtime import import_torchvision
+from tadkit.runtime.devices import import_torchvision
 
 
 class Shifted(nn.Module):

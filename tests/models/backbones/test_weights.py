@@ -18,7 +18,7 @@ from tadkit.models.backbones.efficientnet_lite import imagenet_weights
 from tadkit.models.detector import build_student, new_student
 from tadkit.progress import Quiet
 from tadkit.recipe.run import run
-from tadkit.runtime import import_torchvision
+from tadkit.runtime.devices import import_torchvision
 
 TINY = TemporalShiftSettings(name="tiny")
 

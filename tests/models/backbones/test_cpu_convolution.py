@@ -1,0 +1,75 @@
+"""The gradients are those of autograd through an ordinary convolution."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tadkit.models.backbones.cpu_convolution import convolve, depthwise_weight_gradient
+
+CASES = {
+    "pointwise": (1, 1, 0, False),
+    "pointwise with stride": (1, 2, 0, False),
+    "depthwise, larger than the picture": (5, 1, 2, True),
+    "depthwise, larger than the picture, with stride": (5, 2, 2, True),
+    "depthwise, smaller than the picture": (3, 1, 1, True),
+    "full": (3, 2, 1, False),
+}
+
+
+def tensors(kernel: int, groups: int) -> list[Tensor]:
+    torch.manual_seed(0)
+    x = 3 * torch.randn(3, 6, 4, 4)
+    weight = torch.randn(6 if groups > 1 else 5, 6 // groups, kernel, kernel)
+    return [z.requires_grad_() for z in (x, weight, torch.randn(len(weight)))]
+
+
+@pytest.mark.parametrize("active", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_are_those_of_an_ordinary_convolution_in_double_precision(case: str, active: bool) -> None:
+    kernel, stride, padding, depthwise = CASES[case]
+    groups = 6 if depthwise else 1
+    ours, theirs = tensors(kernel, groups), [z.detach().double().requires_grad_() for z in tensors(kernel, groups)]
+    y = convolve(*ours, stride=(stride, stride), padding=(padding, padding), groups=groups, active=active)
+    expected = functional.conv2d(*theirs, stride, padding, 1, groups)
+    expected = functional.relu6(expected) if active else expected
+    assert bool((expected == 6).any()) is active
+    torch.testing.assert_close(y.double(), expected, atol=1e-4, rtol=1e-4)
+    upstream = torch.randn(y.shape)  # its channels are not contiguous
+    y.backward(upstream)
+    expected.backward(upstream.double())
+    for own, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own.grad.double(), other.grad, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (5, 2)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [1, 6, 8])
+def test_depthwise_weight_gradient(size: tuple[int, int], stride: int, channels: int) -> None:
+    torch.manual_seed(1)
+    x, weight = torch.randn(4, channels, *size).double(), torch.randn(channels, 1, 5, 3).double().requires_grad_()
+    y = functional.conv2d(x, weight, None, stride, (2, 1), 1, channels)
+    gradient = torch.randn_like(y)
+    y.backward(gradient)
+    found = depthwise_weight_gradient(x, gradient, kernel=(5, 3), stride=(stride, stride), padding=(2, 1))
+    torch.testing.assert_close(found, weight.grad)
+
+
+def test_only_the_gradients_that_are_wanted_are_computed() -> None:
+    x, weight, bias = tensors(1, 1)
+    y = convolve(x.detach(), weight, bias.detach(), stride=(1, 1), padding=(0, 0), groups=1, active=True)
+    y.sum().backward()
+    assert weight.grad is not None
+    assert x.grad is None
+    assert bias.grad is None
+
+
+def test_under_autocast_the_result_has_half_precision() -> None:
+    x, weight, bias = tensors(1, 1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = convolve(x, weight, bias, stride=(1, 1), padding=(0, 0), groups=1, active=False)
+    assert y.dtype == torch.bfloat16
+    y.sum().backward()
+    assert weight.grad.dtype == torch.float32
