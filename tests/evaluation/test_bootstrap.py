@@ -71,7 +71,7 @@ def test_more_confidence_widens_the_interval():
 
 
 def test_the_better_detections_are_told_apart_from_the_worse():
-    truth, near, random = made_up(2)
+    truth, near, random = made_up(0, videos=2)
     difference = paired_difference(truth, near, random, tiou=[0.3, 0.5], resamples=200, seed=0)
     assert difference.low > 0
     assert difference.share_above_zero == 1.0
@@ -135,7 +135,7 @@ def test_detections_are_matched_once_however_many_draws(monkeypatch):
 
 
 def test_few_videos_have_few_different_draws_and_each_is_scored_once(monkeypatch):
-    truth, near, random = made_up(2)
+    truth, near, random = made_up(0, videos=2)
     ranked = []
 
     def rank(ranking, draws, **options):
