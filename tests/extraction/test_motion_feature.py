@@ -17,6 +17,7 @@ from tadkit.flow import build_flow
 from tadkit.flow.codec import read_flow
 from tadkit.models.detector import new_teacher
 from tadkit.models.teacher import Teacher
+from tadkit.runtime.devices import import_torchvision
 from tadkit.store import read_store
 from tadkit.video import SampledVideo, open_sampled, windows
 
@@ -71,6 +72,28 @@ def test_the_feature_is_that_of_stored_flow_to_the_bit(
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(small, expected, atol=4e-3)
     assert frames < 3 or np.ptp(found, axis=0).max() > 0.05
+
+
+@pytest.mark.slow
+def test_raft_gives_on_the_way_what_it_stores(
+    tmp_path: Path, write_squares: WriteSquares, extracted: Extracted, tiny_settings: ModelSettings
+) -> None:
+    """A net with random weights, in batches of three pairs; RAFT needs pictures of 128 px."""
+    torch.manual_seed(0)
+    net = import_torchvision("torchvision.models.optical_flow").raft_small()
+    torch.save(net.state_dict(), tmp_path / "raft.pth")
+    raft = {"method": "raft-small", "weights": str(tmp_path / "raft.pth"), "iterations": 2, "batch_pairs": 3}
+    own = tiny_settings.model_dump(mode="json")
+    size = {"rate_hz": 5.0, "height_px": 128, "width_px": 128}
+    settings = ModelSettings.model_validate({**own, "flow": raft, "video": size})
+    video, teacher = write_squares(tmp_path / "v.mp4", 20, fps=5), teacher_of(settings)
+    extracted({"v": video}, tmp_path / "flow.h5", flow=settings.flow, video=settings.video)
+    with read_store(tmp_path / "flow.h5", kind="flow") as store, torch.inference_mode():
+        expected = motion_feature(store, "v", 20, model=teacher)[0].T.half().float().numpy()
+    with open_sampled(video, settings.video) as sampled:
+        method = build_flow(settings.flow, device=CPU)
+        found = feature_of_video(teacher, sampled, flow=settings.flow, method=method)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_step_depends_on_flow_within_the_halo_and_so_on_one_frame_more(tiny_settings: ModelSettings) -> None:
