@@ -81,6 +81,21 @@ def rgb_stream(store: TrackReader, video: str, streams: FeatureStreams, *, model
     )
 
 
+def flow_stream(store: TrackReader, video: str, streams: FeatureStreams, *, model: str) -> FeatureStream:
+    """What a two-stream model reads of a stored video beside RGB: the flow stream of features like those it knows.
+
+    Raises:
+        StoreError: the features are others, or RGB alone.
+    """
+    stream = FeatureStream(store, streams.flow)
+    if store.feature_channels(video) == streams.channels and _has(stream, video, streams.flow_channels):
+        return stream
+    raise StoreError(
+        f"{store.path}: '{video}' has {store.feature_channels(video)} channels, but {model} is a two-stream detector "
+        f"and reads {streams.flow_channels} of flow ({streams.flow}) of {streams.channels}, too; import both"
+    )
+
+
 def _has(stream: FeatureStream, video: str, channels: int) -> bool:
     """Whether a video has the track of a stream, with so many channels."""
     try:

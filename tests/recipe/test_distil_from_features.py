@@ -118,6 +118,20 @@ def test_the_detector_finds_in_rgb_alone_what_the_run_found(finished: RunResult,
         assert len(found) == 6
 
 
+@pytest.mark.parametrize("row", ["two-stream", "two-stream-late"])
+def test_a_two_stream_detector_reads_both_streams(finished: RunResult, row: str, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder.parents[1], tmp_path / "copy")
+    both = ran(tmp_path / "copy", f"compare=['rgb', '{row}']")
+    expected = read_detections(both.folder / "detections" / f"{row}.json")
+    head = both.folder / f"detector-{row}.safetensors"
+    assert both.features is not None
+    found = detect_features(both.features, head=head, decoding={}, device="cpu", progress=Quiet())
+    assert {video: list(found[video]) for video in expected} == expected
+    rgb = store_with(tmp_path / "rgb.h5", both.features, {"appearance": slice(0, 32)})
+    with pytest.raises(StoreError, match=r"is a two-stream detector and reads 32 of flow \(motion\) of 64, too"):
+        detect_features(rgb, head=head, decoding={}, device="cpu", progress=Quiet())
+
+
 def test_the_command_line_detects_in_features_with_the_detector_and_its_own_decoding(
     finished: RunResult, tmp_path: Path, tadkit
 ) -> None:
