@@ -42,6 +42,7 @@ class Checkpoint:
         provenance: digests and figures of the inputs it was made from; free form.
         operating_points: for some labels of a detector, the score from which their detections are shown to a person.
         trained_steps: feature steps of the windows that it was trained on; None if the file does not state them.
+        teacher_steps: likewise of the teacher whose head a two-stream detector has; None if it has none.
         digest: SHA-256 of the file that was read; empty before it is written.
         path: the file that was read; None before it is written.
     """
@@ -55,6 +56,7 @@ class Checkpoint:
     digest: str = ""
     path: Path | None = None
     trained_steps: int | None = None
+    teacher_steps: int | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
@@ -72,6 +74,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
         header["operating_points"] = canonical_json(dict(checkpoint.operating_points))
     if checkpoint.trained_steps is not None:
         header["trained_steps"] = str(checkpoint.trained_steps)
+    if checkpoint.teacher_steps is not None:
+        header["teacher_steps"] = str(checkpoint.teacher_steps)
     tensors = {name: _stored(tensor, half) for name, tensor in checkpoint.tensors.items()}
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata=header)
@@ -150,7 +154,8 @@ def load_checkpoint(path: Path, *, kind: Kind) -> Checkpoint:
             operating_points=_operating_points(header),
             digest=digest_of_file(path),
             path=path,
-            trained_steps=_positive(header["trained_steps"]) if "trained_steps" in header else None,
+            trained_steps=_steps(header, "trained_steps"),
+            teacher_steps=_steps(header, "teacher_steps"),
         )
 
 
@@ -168,9 +173,12 @@ def _operating_points(header: Mapping[str, str]) -> dict[str, float]:
     return {label: float(score) for label, score in points.items()}
 
 
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError(f"trained_steps is {value}")
+def _steps(header: Mapping[str, str], name: str) -> int | None:
+    """A number of steps in a header, if it states it."""
+    if name not in header:
+        return None
+    if (value := int(header[name])) < 1:
+        raise ValueError(f"{name} is {value}")
     return value
 
 

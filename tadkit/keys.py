@@ -106,6 +106,7 @@ def head_key(
     truth: TrainingTruth,
     half: bool,
     student: str | None = None,
+    teacher: str | None = None,
 ) -> str:
     """Key of a detector whose joint head was trained on features with these keys.
 
@@ -116,11 +117,17 @@ def head_key(
         truth: ground truth of the training videos.
         half: stored as float16.
         student: digest of the file of the embedded student, if it is not the one that made the features.
+        teacher: digest of the teacher's file, if the detector embeds its stream.
     """
     parts: dict[str, object] = {"features": list(features)} | ({"half_precision": True} if half else {})
-    if student is not None:
-        parts["student"] = student
-    return _trained(parts, _shape(model, "head", "joint_head", "distill", "fusion"), train, truth)
+    parts |= {} if student is None else {"student": student}
+    parts |= {} if teacher is None else {"teacher": teacher}
+    return _trained(parts, _shape(model, "head", "joint_head", "streams", "distill", "fusion"), train, truth)
+
+
+def late_key(*, detector: str, teacher: str, half: bool) -> str:
+    """Key of a detector that averages the scores of an RGB detector and of a teacher, from digests of their files."""
+    return digest_of({"detector": detector, "teacher": teacher, "half_precision": half, "code": CODE})
 
 
 def features_head_key(
@@ -174,11 +181,14 @@ def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     shape = stated.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
     nets = {"teacher_backbone": settings.teacher_backbone, "backbone": settings.backbone}
     shape |= {name: _backbone(net, name) for name, net in nets.items() if name in sections}
-    if "flow" in sections:
-        stack = settings.flow.stack
-        shape["flow"] = _flow(settings.flow) | ({"stack": stack} if stack > 1 else {})
-    shape |= {"fusion": _fusion(settings.fusion)} if "fusion" in sections else {}
+    newer = {"flow": _teacher_input(settings.flow), "fusion": _fusion(settings.fusion)}
+    shape |= {name: values for name, values in newer.items() if name in sections}
     return {name: _with_package(name, section) for name, section in shape.items()}
+
+
+def _teacher_input(flow: FlowSettings) -> dict[str, Any]:
+    """The method, and how many flows the teacher reads at each frame."""
+    return _flow(flow) | ({"stack": flow.stack} if flow.stack > 1 else {})
 
 
 def _with_package(name: str, section: Any) -> Any:

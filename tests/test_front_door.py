@@ -182,5 +182,5 @@ def test_evaluation_takes_values_and_files(tmp_path: Path):
 def test_a_recipe_runs_from_python(toy: Path):
     result = tadkit.run(toy, overrides=["compare=['decomposed']", "train.student.epochs=1"], device="cpu")
     assert result.folder == toy.parent / "runs" / "toy"
-    assert [row.name for row in result.rows] == ["decomposed"]
+    assert [row.name for row in result.rows] == ["decomposed", "decomposed: motion", "decomposed: appearance"]
     assert {state for _, state in result.stages} == {"done"}

@@ -30,6 +30,7 @@ from tadkit.keys import (
     features_key,
     flow_key,
     head_key,
+    late_key,
     student_key,
     teacher_key,
     teacher_outputs_key,
@@ -178,6 +179,21 @@ def test_settings_of_distillation_count_where_they_change_the_student() -> None:
         *({"method": method} for method in ("mars", "mers", "hallucination", "logits")),
     ]
     assert len({key(**one) for one in changed}) == len(changed)
+
+
+def test_a_head_that_reads_flow_depends_on_the_teacher() -> None:
+    rest = {"train": TRAIN, "truth": TRUTH, "half": False}
+    distill = MODEL.distill.model_copy(update={"method": "rgb"})
+    rgb = MODEL.model_copy(update={"distill": distill})
+    two = rgb.model_copy(update={"streams": "two-stream"})
+    keys = [head_key(STORED, model=model, **rest) for model in (rgb, two)]
+    keys += [head_key(STORED, model=two, teacher=teacher, **rest) for teacher in ("t", "u")]
+    keys += [
+        late_key(detector=d, teacher=t, half=h) for d, t, h in (("d", "t", False), ("e", "t", False), ("d", "u", False))
+    ]
+    keys += [late_key(detector="d", teacher="t", half=True)]
+    assert len(set(keys)) == len(keys) == 8
+    assert head_key(STORED, model=MODEL.model_copy(update={"streams": "rgb"}), **rest) == KEYS["head"]
 
 
 def test_groups_of_training_videos_leave_the_key_of_the_head_alone() -> None:

@@ -74,6 +74,16 @@ class ModelSettings(Settings):
         return self
 
     @property
+    def reads_flow(self) -> bool:
+        """Whether the detector computes flow in use."""
+        return self.streams != "rgb"
+
+    @property
+    def two_tracks(self) -> bool:
+        """Whether the joint head reads motion beside appearance: a branch of the student, or the teacher's feature."""
+        return self.reads_flow or self.distill.two_branches
+
+    @property
     def detector_head(self) -> HeadSettings:
         """Head of the detector: ``joint_head``, or ``head`` if that is None."""
         return self.head if self.joint_head is None else self.joint_head

@@ -1,4 +1,4 @@
-"""``tadkit detect``: from videos to detections, reading RGB only."""
+"""``tadkit detect``: from videos to detections, reading RGB only; two-stream detectors compute flow on the way."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, reach_s, video_scores_for
 from tadkit.errors import SettingsError, TadkitError, UsageError, VideoError
 from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
+from tadkit.extraction.motion_feature import feature_of_video
+from tadkit.flow import FlowMethod, build_flow
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector, refuse_features
 from tadkit.progress import LogWarnings, Progress, VideoProgress
@@ -38,7 +40,8 @@ class Detector:
     Attributes:
         name: stem of its file.
         labels: classes that it detects.
-        net: student, fusion and joint head.
+        net: student, fusion and joint head, and the teacher of a two-stream detector.
+        flow: computes the flow that a two-stream detector reads; None for the others.
         video: how frames are read.
         decoding: from candidates to detections.
         device: where it runs.
@@ -47,12 +50,13 @@ class Detector:
     """
 
     def __init__(self, path: Path, *, device: str, overrides: Mapping[str, Any]) -> None:
-        """Load the detector of the checkpoint ``path``."""
+        """Load the detector of the checkpoint ``path``, and the flow method of a two-stream detector."""
         checkpoint = load_checkpoint(path, kind="detector")
         self.name = path.stem
         self.device = torch_device(device)
         self.net = build_detector(checkpoint).to(self.device)
         refuse_features(self.net.settings, path=path)
+        self.flow = flow_method_of(self.net)
         self.labels = self.net.labels
         self.video, self.decoding = _overridden(self.net, overrides)
         self.operating_points = checkpoint.operating_points
@@ -66,6 +70,8 @@ class Detector:
             "video": self.video.model_dump(mode="json"),
             "decode": self.decoding.model_dump(mode="json"),
         }
+        if self.flow is not None:
+            self.origin["flow"] = self.net.settings.flow.model_dump(mode="json")
 
     @property
     def reach_s(self) -> float | None:
@@ -158,9 +164,15 @@ class Detector:
 
     def _detections(self, name: str, path: Path, scores: VideoScoresFile | None, progress: VideoProgress) -> Detections:
         with open_sampled(path, self.video) as sampled:
-            progress.begin(name, frames=len(sampled))
+            progress.begin(name, frames=len(sampled) * (1 if self.flow is None else 2))  # RGB and flow: once each
             found = detections_in_video(
-                self.net, sampled, name=name, decoding=self.decoding, video_scores=scores, advance=progress.advance
+                self.net,
+                sampled,
+                name=name,
+                decoding=self.decoding,
+                flow=self.flow,
+                video_scores=scores,
+                advance=progress.advance,
             )
             return Detections(found, video=name, duration_s=sampled.duration_s, origin=self._origin(scores))
 
@@ -186,8 +198,8 @@ def load_detector(
             as in ``{"decode": {"min_score": 0.2}}``.
 
     Raises:
-        WeightsError: there is no such model, or it cannot be loaded.
-        SettingsError: an override is unknown or wrong.
+        WeightsError: there is no such model, or it cannot be loaded; or the weights of its flow method are missing.
+        SettingsError: an override is unknown or wrong, or OpenCV lacks the flow method of a two-stream detector.
         UsageError: the device is not available.
     """
     return Detector(model_path(name_or_path), device=device, overrides=overrides or {})
@@ -213,6 +225,7 @@ def detections_in_video(
     *,
     name: str,
     decoding: DecodeSettings,
+    flow: FlowMethod | None = None,
     video_scores: VideoScoresFile | None = None,
     core_frames: int = CORE_FRAMES,
     core_steps: int = CORE_STEPS,
@@ -220,16 +233,56 @@ def detections_in_video(
 ) -> list[Detection]:
     """Detections of one open video, best score first; the result does not depend on the sizes of windows.
 
-    ``advance`` is called with each number of sampled frames that is done.
+    ``flow`` is the method of a two-stream detector (:func:`flow_method_of`). ``advance`` is called with each number of
+    sampled frames that is done: once for each frame, and in two-stream detectors once more for its flow.
     """
     return detections_in_branches(
         detector,
-        branch_features(detector.student, video, core_frames=core_frames, advance=advance)["original"],
+        features_in_video(detector, video, flow=flow, core_frames=core_frames, advance=advance),
         Track(name, video.timeline.strided(detector.student.backbone.stride), video.duration_s),
         decoding=decoding,
         video_scores=video_scores,
         core_steps=core_steps,
     )
+
+
+def flow_method_of(detector: DetectorNet) -> FlowMethod | None:
+    """The flow method of a two-stream detector, on the detector's device; None for the others.
+
+    Raises:
+        SettingsError: OpenCV lacks the method.
+        WeightsError: the method's weights are missing or damaged.
+    """
+    if detector.teacher is None:
+        return None
+    return build_flow(detector.settings.flow, device=next(detector.parameters()).device)
+
+
+def features_in_video(
+    detector: DetectorNet,
+    video: SampledVideo,
+    *,
+    flow: FlowMethod | None,
+    core_frames: int = CORE_FRAMES,
+    advance: Callable[[int], None] | None = None,
+) -> BranchFeatures:
+    """Motion and appearance of one open video, as the joint head reads them.
+
+    A two-stream detector decodes the video twice, for RGB and for flow, so that neither waits for the other's windows.
+    """
+    own = branch_features(detector.student, video, core_frames=core_frames, advance=advance)["original"]
+    if detector.teacher is None:
+        return own
+    assert flow is not None, "a two-stream detector needs its flow method"
+    motion = feature_of_video(
+        detector.teacher,
+        video,
+        flow=detector.settings.flow,
+        method=flow,
+        core_frames=core_frames,
+        advance=advance,
+    )
+    return BranchFeatures(motion=motion, appearance=own.appearance)
 
 
 def detections_in_branches(

@@ -144,7 +144,9 @@ def _resampled(
     def scores(draws: Int64[np.ndarray, " videos"]) -> Float64[np.ndarray, "results tious"]:
         return np.array([_score(of_rival, draws, protocol) for of_rival in rankings])
 
-    drawn = np.array([scores(draws) for draws in _draws(rankings[0].truths.sum(axis=0), resamples, seed)])
+    # Few videos have few different draws, and each is scored once.
+    draws, which = np.unique(_draws(rankings[0].truths.sum(axis=0), resamples, seed), axis=0, return_inverse=True)
+    drawn = np.array([scores(one) for one in draws])[which.reshape(-1)]
     return _Resampled(scores(np.ones(len(videos), np.int64)), drawn)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tadkit.checkpoint import Checkpoint, load_checkpoint, read_kind
 from tadkit.config import VideoSettings, View
-from tadkit.errors import VideoError
+from tadkit.errors import UsageError, VideoError
 from tadkit.extraction.branch_features import branch_features
 from tadkit.extraction.clips import Source, VideoFile
 from tadkit.extraction.results import ExtractionResult
@@ -28,6 +28,7 @@ def extract_features(
 
     Raises:
         WeightsError: the model cannot be loaded.
+        UsageError: the model is a two-stream detector.
         StoreError: ``out`` is something else, or cannot be written.
     """
     checkpoint, student, video = _student_of(model or bundled_model())
@@ -52,6 +53,11 @@ def _student_of(path: Path) -> tuple[Checkpoint, Student, VideoSettings]:
     checkpoint = load_checkpoint(path, kind="detector")
     detector = build_detector(checkpoint)
     refuse_features(detector.settings, path=path)
+    if detector.teacher is not None:
+        raise UsageError(
+            f"{path}: a two-stream detector, whose motion feature is that of flow and not of a student; "
+            "name a student, or a detector that reads RGB alone"
+        )
     return checkpoint, detector.student, detector.settings.video
 
 

@@ -77,14 +77,14 @@ class Failed(NamedTuple):
 Event = Advanced | Done | Failed
 
 
-class _Coded(NamedTuple):
+class CodedFlow(NamedTuple):
     """Flow of a block as it is stored, and how many of its values exceeded the bound."""
 
     values: Int8[np.ndarray, "pairs channels height width"] | Float16[np.ndarray, "pairs channels height width"]
     clipped: int
 
 
-class _Span(NamedTuple):
+class Span(NamedTuple):
     """Pairs ``start`` to ``stop``, half open."""
 
     start: int
@@ -116,9 +116,9 @@ def flow_events(job: FlowJob, method: FlowMethod) -> Iterator[Event]:
 
 
 def _in_one_go(job: FlowJob, method: FlowMethod, sampled: SampledVideo) -> Iterator[Advanced]:
-    blocks = _blocks(_Span(0, max(0, len(sampled) - 1)), job)
+    blocks = flow_blocks(len(sampled) - 1, job.flow, size_hw=job.video.size_hw)
     total = Advanced(0, 0, 0)
-    with _part(job, method, sampled) as entry, _computed(job, method, sampled, blocks) as computed:
+    with _part(job, method, sampled) as entry, flow_of_blocks(sampled, blocks, job.flow, method) as computed:
         for step in _appended(entry, computed, job):
             total = _sum(total, step)
             yield step
@@ -129,17 +129,18 @@ def _in_pieces(job: FlowJob, method: FlowMethod, sampled: SampledVideo) -> Itera
     """Compute the missing pieces, then join all of them."""
     pairs = len(sampled) - 1
     pieces = Pieces(job.parts.path, job.name, key=job.key)
-    spans = [_Span(start, min(start + PIECE_PAIRS, pairs)) for start in range(0, pairs, PIECE_PAIRS)]
+    spans = _pieces(pairs)
     total = Advanced(0, 0, 0)
-    missing: dict[int, list[_Span]] = {}
+    missing: dict[int, list[Span]] = {}
     for number, span in enumerate(spans):
         if pieces.has(number):
             step = Advanced(*(int(pieces.attributes(number)[field]) for field in Advanced._fields))
             total = _sum(total, step)
             yield step
         else:
-            missing[number] = _blocks(span, job)
-    with _computed(job, method, sampled, [block for blocks in missing.values() for block in blocks]) as computed:
+            missing[number] = _blocks(span, job.flow, job.video.size_hw)
+    every = [block for blocks in missing.values() for block in blocks]
+    with flow_of_blocks(sampled, every, job.flow, method) as computed:
         for number, blocks in missing.items():
             own = Advanced(0, 0, 0)
             with pieces.write(number) as entry:
@@ -164,34 +165,43 @@ def _part(job: FlowJob, method: FlowMethod, sampled: SampledVideo) -> Iterator[V
     }
     empty = np.zeros((0, method.channels, *job.video.size_hw), dtype=job.flow.code)
     with job.parts.video(job.name, key=job.key, stamps_s=sampled.stamps_s, attributes=attributes) as entry:
-        entry.append(_TRACK, empty, bound=_bound(job.flow))
+        entry.append(_TRACK, empty, bound=code_bound(job.flow))
         yield entry
 
 
-def _appended(entry: VideoEntry, computed: Iterable[_Coded], job: FlowJob) -> Iterator[Advanced]:
+def _appended(entry: VideoEntry, computed: Iterable[CodedFlow], job: FlowJob) -> Iterator[Advanced]:
     for block in computed:
-        entry.append(_TRACK, block.values, bound=_bound(job.flow))
+        entry.append(_TRACK, block.values, bound=code_bound(job.flow))
         yield Advanced(len(block.values), block.clipped, block.values.size)
 
 
-def _blocks(span: _Span, job: FlowJob) -> list[_Span]:
+def flow_blocks(pairs: int, flow: FlowSettings, *, size_hw: tuple[int, int]) -> list[Span]:
+    """The blocks in which the flow of a video of ``pairs`` frame pairs is computed, in stores and on the way alike."""
+    return [block for span in _pieces(pairs) for block in _blocks(span, flow, size_hw)]
+
+
+def _pieces(pairs: int) -> list[Span]:
+    return [Span(start, min(start + PIECE_PAIRS, pairs)) for start in range(0, pairs, PIECE_PAIRS)]
+
+
+def _blocks(span: Span, flow: FlowSettings, size_hw: tuple[int, int]) -> list[Span]:
     """Pairs that are computed at once; their starts depend only on the settings and the piece's own start."""
-    height, width = job.video.size_hw
-    wanted = max(_BLOCK_PAIRS, getattr(job.flow, "batch_pairs", 1))
+    height, width = size_hw
+    wanted = max(_BLOCK_PAIRS, getattr(flow, "batch_pairs", 1))
     size = max(1, min(wanted, _BLOCK_BYTES // (height * width * 3)))
-    return [_Span(start, min(start + size, span.stop)) for start in range(span.start, span.stop, size)]
+    return [Span(start, min(start + size, span.stop)) for start in range(span.start, span.stop, size)]
 
 
 @contextmanager
-def _computed(
-    job: FlowJob, method: FlowMethod, sampled: SampledVideo, blocks: Sequence[_Span]
-) -> Iterator[Iterator[_Coded]]:
+def flow_of_blocks(
+    sampled: SampledVideo, blocks: Sequence[Span], flow: FlowSettings, method: FlowMethod
+) -> Iterator[Iterator[CodedFlow]]:
     """Flow of ``blocks`` one by one, while the frames of the next blocks are decoded."""
     with read_ahead(_frames(sampled, blocks), depth=_BLOCKS_AHEAD) as decoded:
-        yield (_coded(job, method, frames, block) for block, frames in zip(blocks, decoded, strict=True))
+        yield (_coded(flow, method, frames, block) for block, frames in zip(blocks, decoded, strict=True))
 
 
-def _frames(sampled: SampledVideo, blocks: Iterable[_Span]) -> Iterator[UInt8[np.ndarray, "frames height width 3"]]:
+def _frames(sampled: SampledVideo, blocks: Iterable[Span]) -> Iterator[UInt8[np.ndarray, "frames height width 3"]]:
     """Frames of each block, one more than its pairs; a frame shared by two blocks is decoded once."""
     last, here = np.zeros((0, 0, 0, 3), dtype=np.uint8), -1
     for start, stop in blocks:
@@ -205,8 +215,8 @@ def _frames(sampled: SampledVideo, blocks: Iterable[_Span]) -> Iterator[UInt8[np
 
 @torch.inference_mode()
 def _coded(
-    job: FlowJob, method: FlowMethod, frames: UInt8[np.ndarray, "frames height width 3"], block: _Span
-) -> _Coded:
+    flow: FlowSettings, method: FlowMethod, frames: UInt8[np.ndarray, "frames height width 3"], block: Span
+) -> CodedFlow:
     try:
         motion = method(torch.from_numpy(frames))
     except torch.OutOfMemoryError as error:
@@ -215,14 +225,14 @@ def _coded(
         ) from error
     if not bool(torch.isfinite(motion).all()):
         raise TadkitError(f"flow is not finite near frame {block.start}; try another flow.method")
-    if job.flow.code == "int8":
-        values, share = encode(motion, job.flow.bound_px)
-        return _Coded(values, round(share * values.size))
+    if flow.code == "int8":
+        values, share = encode(motion, flow.bound_px)
+        return CodedFlow(values, round(share * values.size))
     half = motion.clamp(-_LARGEST_HALF, _LARGEST_HALF).half()
-    return _Coded(half.cpu().numpy(), int((motion.abs() > _LARGEST_HALF).sum()))
+    return CodedFlow(half.cpu().numpy(), int((motion.abs() > _LARGEST_HALF).sum()))
 
 
-def _bound(flow: FlowSettings) -> float | None:
+def code_bound(flow: FlowSettings) -> float | None:
     """The bound of the int8 code; None for float16, whose range flow never exceeds."""
     return flow.bound_px if flow.code == "int8" else None
 

@@ -11,8 +11,9 @@ import torch
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import ModelSettings, View
+from tadkit.extraction.motion_feature import motion_feature
 from tadkit.extraction.results import ExtractionResult
-from tadkit.flow.codec import read_stacks
+from tadkit.flow.codec import FlowTracks
 from tadkit.keys import teacher_outputs_key
 from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import build_teacher
@@ -23,10 +24,8 @@ from tadkit.runtime.devices import torch_device
 from tadkit.store import TrackReader, TrackStore, open_store, read_store
 from tadkit.store.streams import FeatureStream
 from tadkit.timeline import Timeline
-from tadkit.video import windows
 from tadkit.views import views_of
 
-_CORE_FRAMES = 256
 _CORE_STEPS = 4096
 
 
@@ -92,7 +91,7 @@ def _tracks_of_video(
 
 @torch.inference_mode()
 def teacher_outputs(
-    motion: TrackReader | FeatureStream,
+    flow: FlowTracks | FeatureStream,
     name: str,
     frames: int,
     *,
@@ -104,33 +103,14 @@ def teacher_outputs(
 
     Heads that read a window as a whole have no predictions here: they are computed from the feature when needed.
     """
-    device = next(model.parameters()).device
-    stride, align = model.backbone.stride, model.backbone.align_frames
-    parts = []
-    for window in windows(frames, core=max(1, _CORE_FRAMES // align) * align, halo=model.halo_frames):
-        seen = _seen(motion, name, window.start, window.stop, view=view, stack=model.stack)
-        mask = torch.ones(1, len(seen), dtype=torch.bool, device=device)
-        feature = model.features(seen[None].to(device), mask)
-        parts.append(feature[:, :, window.core_steps(stride)])
-        if advance is not None:
-            advance(window.core_stop - window.core_start)
-    feature = torch.cat(parts, dim=2)
+    feature = motion_feature(flow, name, frames, model=model, view=view, advance=advance)
     tracks = {"feature": feature[0].T.half().cpu().numpy()}
     if not model.head.settings.pyramid_levels:
         return tracks
-    mask = torch.ones(1, feature.shape[2], dtype=torch.bool, device=device)
+    mask = torch.ones(1, feature.shape[2], dtype=torch.bool, device=feature.device)
     predictions = predict_in_chunks(model.head, feature, mask, core_steps=_CORE_STEPS)
     assert isinstance(predictions, HeadPredictions)
     for level, (logits, offsets) in enumerate(zip(predictions.logits, predictions.offsets, strict=True)):
         tracks[f"logits_{level}"] = logits[0].half().cpu().numpy()
         tracks[f"offsets_{level}"] = offsets[0].half().cpu().numpy()
     return tracks
-
-
-def _seen(
-    motion: TrackReader | FeatureStream, name: str, start: int, stop: int, *, view: View, stack: int
-) -> torch.Tensor:
-    """What the teacher reads: flow in a view, or steps of features, which have the original view only."""
-    if isinstance(motion, FeatureStream):
-        return torch.from_numpy(motion.read(name, start, stop))
-    return read_stacks(motion, name, start, stop, view=view, stack=stack)

@@ -6,15 +6,14 @@ motion is exactly zero and mirroring is negation.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int8, Shaped
 from torch import Tensor
 
 from tadkit.config import View
-from tadkit.store import TrackReader
 from tadkit.views import view_motion
 
 STEPS = 127
@@ -69,9 +68,20 @@ def _check_bound(bound: float) -> None:
         raise ValueError(f"the bound of coded motion must be positive, got {bound}")
 
 
-def read_flow(
-    store: TrackReader, name: str, start: int, stop: int
-) -> Float[np.ndarray, "frames channels height width"]:
+class FlowTracks(Protocol):
+    """Coded flow of videos: a flow store, or one video's flow that is computed as it is read."""
+
+    def length(self, video: str, track: str) -> int:
+        """Flows of ``video``: one for each frame but the last."""
+
+    def bound(self, video: str, track: str) -> float | None:
+        """Value of the largest integer of the int8 code; None for float16."""
+
+    def read(self, video: str, track: str, start: int, stop: int) -> Shaped[np.ndarray, "flows channels height width"]:
+        """Flows ``start`` to ``stop``, half open, as coded."""
+
+
+def read_flow(store: FlowTracks, name: str, start: int, stop: int) -> Float[np.ndarray, "frames channels height width"]:
     """Motion of frames ``start`` to ``stop``; the last frame of a video, which has none, repeats the previous one."""
     count = store.length(name, "motion")
     bound = store.bound(name, "motion")
@@ -86,7 +96,7 @@ def read_flow(
 
 
 def read_stacks(
-    store: TrackReader, name: str, start: int, stop: int, *, view: View = "original", stack: int = 1
+    store: FlowTracks, name: str, start: int, stop: int, *, view: View = "original", stack: int = 1
 ) -> Float[Tensor, "frames stacked_channels height width"]:
     """The teacher's input at frames ``start`` to ``stop``: at each the flows around it, in a view.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,28 +12,41 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tadkit.checkpoint import Checkpoint, load_weights
-from tadkit.config import ModelSettings
+from tadkit.config import FusionSettings, ModelSettings
 from tadkit.config.loading import setting_name
 from tadkit.errors import WeightsError
-from tadkit.models.fusion import JointHead
+from tadkit.models.fusion import JointHead, LateHead
 from tadkit.models.heads import head_labels
 from tadkit.models.student import Student
-from tadkit.models.teacher import Teacher
+from tadkit.models.teacher import MotionStream, Teacher
 
 _UNSTATED_WINDOW_S = 25.6
 """The windows of model files that state none, as the first ones: the default of ``train.head.window_s``."""
 
 
 class DetectorNet(nn.Module):
-    """The student with its two branches, their fusion and the joint head: everything from frames to predictions."""
+    """The student with its two branches, their fusion and the joint head: everything from frames to predictions.
 
-    def __init__(self, settings: ModelSettings, *, labels: tuple[str, ...], student: Student, joint: JointHead) -> None:
-        """Combine a trained student and joint head."""
+    A two-stream detector has the teacher's motion stream, too, and the student's one branch is appearance.
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        *,
+        labels: tuple[str, ...],
+        student: Student,
+        joint: JointHead,
+        teacher: MotionStream | None = None,
+    ) -> None:
+        """Combine a trained student and joint head, and the stream that reads flow, if the settings have one."""
         super().__init__()
+        assert (teacher is not None) == settings.reads_flow, settings.streams
         self.settings = settings
         self.labels = head_labels(joint.head.settings, labels)
         self.student = student
         self.joint = joint
+        self.teacher = teacher
 
     @torch.inference_mode()
     def fused(
@@ -46,12 +60,14 @@ class DetectorNet(nn.Module):
     def context_s(self) -> float | None:
         """Seconds of video on either side that a candidate of the joint head depends on; None: the whole video.
 
-        Counted at the model's rate; a video of fewer frames a second has steps that are further apart.
+        Counted at the model's rate; a video of fewer frames a second has steps that are further apart. The last flow
+        that a step depends on leads to one frame more.
         """
         steps, stride = self.joint.context_steps, self.student.backbone.stride
         if steps is None:
             return None
-        return (self.student.halo_frames + (steps + 1) * stride) / self.settings.video.rate_hz
+        halo = max(self.student.halo_frames, 0 if self.teacher is None else self.teacher.halo_frames + 1)
+        return (halo + (steps + 1) * stride) / self.settings.video.rate_hz
 
 
 def new_student(
@@ -72,16 +88,30 @@ def new_student(
     )
 
 
-def new_joint_head(settings: ModelSettings, *, num_classes: int, trained_steps: int | None = None) -> JointHead:
-    """A joint head with initial weights, for windows of ``trained_steps`` feature steps, or the default windows."""
-    return JointHead(
-        fusion=settings.fusion,
+def new_joint_head(
+    settings: ModelSettings, *, num_classes: int, trained_steps: int | None = None, teacher_steps: int | None = None
+) -> JointHead:
+    """A joint head with initial weights.
+
+    Args:
+        settings: of the model; those of ``two-stream-late`` give a head for each stream.
+        num_classes: number of classes.
+        trained_steps: feature steps of a training window; None: those of the default windows.
+        teacher_steps: likewise of the teacher, whose head ``two-stream-late`` has.
+    """
+    late = settings.streams == "two-stream-late"
+    joint = JointHead(
+        fusion=FusionSettings(kind="late") if late else settings.fusion,
         head=settings.detector_head,
         dim=settings.distill.dim,
         num_classes=num_classes,
-        two_branches=settings.distill.two_branches,
+        two_branches=settings.two_tracks,
         trained_steps=trained_steps or _unstated_steps(settings, stride=settings.backbone.stride),
     )
+    if late:
+        assert isinstance(joint.head, LateHead)
+        joint.head.first.trained_steps = teacher_steps or joint.trained_steps
+    return joint
 
 
 def _unstated_steps(settings: ModelSettings, *, stride: int) -> int:
@@ -93,21 +123,11 @@ def new_teacher(
 ) -> Teacher:
     """A teacher with initial weights, for windows of ``trained_steps`` feature steps, or the default windows."""
     return Teacher(
-        backbone=settings.teacher_backbone,
+        **_stream_sizes(settings, pretrained),
         head=settings.head,
-        dim=settings.distill.dim,
-        motion_channels=_motion_channels(settings),
         num_classes=num_classes,
-        pretrained=settings.teacher_backbone.starts_trained if pretrained is None else pretrained,
         trained_steps=trained_steps or _unstated_steps(settings, stride=settings.teacher_backbone.stride),
-        stack=settings.flow.stack,
     )
-
-
-def _motion_channels(settings: ModelSettings) -> int:
-    if settings.features is not None:
-        return settings.features.flow_channels
-    return 3 if settings.flow.method == "temporal-gradient" else 2
 
 
 def refuse_features(settings: ModelSettings, *, path: Path | None) -> None:
@@ -121,6 +141,36 @@ def refuse_features(settings: ModelSettings, *, path: Path | None) -> None:
             f"{path}: reads features, not videos; import them with tadkit import features, and use "
             f"tadkit detect-features FEATURES --head {path}"
         )
+
+
+def _stream_sizes(settings: ModelSettings, pretrained: bool | None) -> dict[str, Any]:
+    return {
+        "backbone": settings.teacher_backbone,
+        "dim": settings.distill.dim,
+        "motion_channels": _motion_channels(settings),
+        "pretrained": settings.teacher_backbone.starts_trained if pretrained is None else pretrained,
+        "stack": settings.flow.stack,
+    }
+
+
+def _motion_channels(settings: ModelSettings) -> int:
+    if settings.features is not None:
+        return settings.features.flow_channels
+    return 3 if settings.flow.method == "temporal-gradient" else 2
+
+
+def new_motion_stream(settings: ModelSettings) -> MotionStream | None:
+    """The stream of a two-stream detector that reads flow, with initial weights; None for the others."""
+    return MotionStream(**_stream_sizes(settings, pretrained=False)) if settings.reads_flow else None
+
+
+def motion_stream_of(teacher: Teacher, settings: ModelSettings) -> MotionStream | None:
+    """The stream of a two-stream detector, with the weights of a trained teacher; None for the others."""
+    stream = new_motion_stream(settings)
+    if stream is not None:
+        names, weights = stream.state_dict().keys(), teacher.state_dict()
+        stream.load_state_dict({name: weights[name] for name in names})
+    return stream
 
 
 def model_settings(checkpoint: Checkpoint) -> ModelSettings:
@@ -154,7 +204,13 @@ def build_detector(checkpoint: Checkpoint) -> DetectorNet:
         settings,
         labels=checkpoint.labels,
         student=new_student(settings, num_classes=classes, pretrained=False),
-        joint=new_joint_head(settings, num_classes=classes, trained_steps=checkpoint.trained_steps),
+        joint=new_joint_head(
+            settings,
+            num_classes=classes,
+            trained_steps=checkpoint.trained_steps,
+            teacher_steps=checkpoint.teacher_steps,
+        ),
+        teacher=new_motion_stream(settings),
     )
     load_weights(detector, checkpoint)
     return detector.eval()

@@ -291,8 +291,10 @@ class LateHead(HeadOf[LatePredictions]):
 
     @property
     def window_steps(self) -> int | None:
-        """Those of both heads."""
-        return self.first.window_steps
+        """The longer of both: heads that were trained on windows of different lengths run in windows of their own."""
+        second: Head = self.branches[1]  # type: ignore[assignment]
+        own, other = self.first.window_steps, second.window_steps
+        return None if own is None or other is None else max(own, other)
 
     def parts(self, features: Float[Tensor, "batch in_channels time"]) -> list[tuple[Head, Tensor]]:
         """Each head with its half of the channels."""

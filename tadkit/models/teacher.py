@@ -20,31 +20,19 @@ class TeacherOutput(NamedTuple):
     predictions: Predictions
 
 
-class Teacher(nn.Module):
-    """Backbone, mapping and head on the motion modality (docs/method.md, section 2)."""
+class MotionStream(nn.Module):
+    """Backbone and mapping on the motion modality: a teacher without its head, which a two-stream detector reads."""
 
     def __init__(
-        self,
-        *,
-        backbone: BackboneSettings,
-        head: HeadSettings,
-        dim: int,
-        motion_channels: int,
-        num_classes: int,
-        pretrained: bool,
-        trained_steps: int | None = None,
-        stack: int = 1,
+        self, *, backbone: BackboneSettings, dim: int, motion_channels: int, pretrained: bool, stack: int = 1
     ) -> None:
-        """Build the teacher.
+        """Build the stream.
 
         Args:
             backbone: sizes of the backbone.
-            head: kind and sizes of the head.
             dim: width of f_T.
             motion_channels: 2 for flow, 3 for temporal gradient; of features as many as their flow stream has.
-            num_classes: number of classes.
             pretrained: start from ImageNet weights; the stem's filters are averaged over colours.
-            trained_steps: feature steps of a training window.
             stack: flows that it reads at each frame (:func:`tadkit.flow.codec.read_stacks`).
         """
         super().__init__()
@@ -53,7 +41,6 @@ class Teacher(nn.Module):
             backbone, in_channels=stack * motion_channels, pretrained=pretrained, stack=stack
         )
         self.mapping = BranchMapping(inputs=self.backbone.channels, outputs=dim)
-        self.head = build_head(head, in_channels=dim, num_classes=num_classes, trained_steps=trained_steps)
 
     @property
     def halo_frames(self) -> int:
@@ -72,6 +59,39 @@ class Teacher(nn.Module):
         x = self.backbone(motion, mask)
         mapped: Tensor = self.mapping(x, step_mask(mask, self.backbone.stride))
         return mapped
+
+
+class Teacher(MotionStream):
+    """The motion stream and a head (docs/method.md, section 2)."""
+
+    def __init__(
+        self,
+        *,
+        backbone: BackboneSettings,
+        head: HeadSettings,
+        dim: int,
+        motion_channels: int,
+        num_classes: int,
+        pretrained: bool,
+        trained_steps: int | None = None,
+        stack: int = 1,
+    ) -> None:
+        """Build the teacher: the arguments of :class:`MotionStream`, and those of the head.
+
+        Args:
+            backbone: sizes of the backbone.
+            head: kind and sizes of the head.
+            dim: width of f_T.
+            motion_channels: channels of one flow, or of a step of features.
+            num_classes: number of classes.
+            pretrained: start from ImageNet weights.
+            trained_steps: feature steps of a training window.
+            stack: flows at each frame.
+        """
+        super().__init__(
+            backbone=backbone, dim=dim, motion_channels=motion_channels, pretrained=pretrained, stack=stack
+        )
+        self.head = build_head(head, in_channels=dim, num_classes=num_classes, trained_steps=trained_steps)
 
     def forward(self, motion: Float[Tensor, "batch frames ..."], mask: Bool[Tensor, "batch frames"]) -> TeacherOutput:
         """Feature and predictions of a clip."""

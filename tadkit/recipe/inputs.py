@@ -11,9 +11,11 @@ from typing import Self
 
 from tadkit.checkpoint import Kind, read_provenance
 from tadkit.errors import StoreError, TadkitError, WeightsError
-from tadkit.files import digest_of_file
-from tadkit.keys import features_key, flow_key, student_key, teacher_key, teacher_outputs_key
+from tadkit.files import digest_of, digest_of_file
+from tadkit.keys import features_key, flow_key, head_key, student_key, teacher_key, teacher_outputs_key
 from tadkit.recipe.cross_fit import AlignedTracks, CrossFitted
+from tadkit.recipe.operating_points import points_key
+from tadkit.recipe.two_stream import TwoStreams
 from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks, read_store
@@ -38,6 +40,7 @@ class Inputs:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._opened = ExitStack()
+        self._head_features: dict[str, VideoTracks] = {}
 
     def __enter__(self) -> Self:
         """The inputs themselves."""
@@ -97,11 +100,19 @@ class Inputs:
         settings = recipe.model_settings
         return student_key(
             [item.source_key for item in training],
-            [self.teacher_outputs.key(item.name) for item in training] if settings.distill.taught else [],
+            self._taught_from(training) if settings.distill.taught else [],
             model=settings,
             train=recipe.train.student,
             truth=workspace.training_truth,
         )
+
+    def _taught_from(self, items: Sequence[Item]) -> list[str]:
+        """Keys of the teacher's outputs in the views of the students; the heads of two-stream rows may add others."""
+        store, views = self.teacher_outputs, self.workspace.student_views
+        if views == self.workspace.teacher_views:
+            return [store.key(item.name) for item in items]
+        teacher = digest_of_file(self.teacher)
+        return [teacher_outputs_key(self.flow.key(item.name), teacher=teacher, views=views) for item in items]
 
     def student(self, row: str) -> Path:
         """The checkpoint of the student of ``row``."""
@@ -115,10 +126,18 @@ class Inputs:
         """The branch features of every training video, as the joint head is trained on them.
 
         With cross-fitting, those of a video come from the student that was trained without the video's group, aligned
-        with those of the student of all training videos.
+        with those of the student of all training videos. A two-stream row reads the teacher's feature as motion, and is
+        not cross-fitted: its teacher was trained on all training videos.
         """
+        if row not in self._head_features:
+            self._head_features[row] = self._read_by_head(row)
+        return self._head_features[row]
+
+    def _read_by_head(self, row: str) -> VideoTracks:
         workspace = self.workspace
         own = self._features(row, workspace.training)
+        if workspace.of_row(row).reads_flow:
+            return TwoStreams(self.teacher_outputs, own)
         if not workspace.of_row(row).train.head.cross_fit or workspace.whole is not None:
             return own
         aligned: dict[str, AlignedTracks] = {}
@@ -127,6 +146,31 @@ class Inputs:
             tracks = AlignedTracks(store, own, [item.name for item in group.training])
             aligned |= {item.name: tracks for item in group.held_out}
         return CrossFitted(aligned)
+
+    def training_key(self, row: str) -> str:
+        """The key of an up-to-date joint head of ``row``."""
+        workspace, recipe = self.workspace, self.workspace.of_row(row)
+        features = self.head_features(row)
+        cross_fitted = bool(workspace.groups_of(row)) and recipe.train.head.cross_fit
+        return head_key(
+            [features.key(item.name) for item in workspace.training],
+            model=recipe.model_settings,
+            train=recipe.train.head,
+            truth=workspace.training_truth,
+            half=recipe.half_precision,
+            student=digest_of_file(self.student(row)) if cross_fitted else None,
+            teacher=digest_of_file(self.teacher) if recipe.reads_flow else None,
+        )
+
+    def detector_key(self, row: str) -> str:
+        """The key of an up-to-date detector of ``row``: that of its head, and what its operating points depend on."""
+        key, workspace = self.training_key(row), self.workspace
+        return digest_of([key, points_key(workspace, row)]) if workspace.groups_of(row) else key
+
+    def detector(self, row: str) -> Path:
+        """The checkpoint of the detector of ``row``, which is not one of ``two-stream-late``."""
+        path, what = self.workspace.detector(row), f"detector ({self.workspace.title(row)})"
+        return self._model(path, "detector", lambda: self.detector_key(row), what=what, command="train-head")
 
     def _features(self, row: str, items: Sequence[Item]) -> TrackReader:
         """The store of the features of the row's student, with those of ``items``."""

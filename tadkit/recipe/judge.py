@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,52 @@ import torch
 from jaxtyping import Float64
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config import HeadSettings, Recipe
+from tadkit.config import Branch, HeadSettings, Recipe
 from tadkit.detection.detect import detections_in_branches
 from tadkit.detection.detect_features import HeadFile, track_of
-from tadkit.detection.tail import detections_of, video_scores_for
-from tadkit.evaluation import Interval, bootstrap_map, mean_average_precision
+from tadkit.detection.tail import detections_in_features, detections_of, video_scores_for
+from tadkit.evaluation import Interval, bootstrap_map, mean_average_precision, paired_difference
+from tadkit.evaluation.bootstrap import Figure
 from tadkit.extraction.branch_features import BranchFeatures
 from tadkit.files import digest_of, digest_of_file, write_text
 from tadkit.models.decode.tracks import track_candidates
-from tadkit.models.detector import build_detector, build_teacher
+from tadkit.models.detector import build_detector, build_student, build_teacher
 from tadkit.models.head_file import load_head
 from tadkit.models.heads import AGNOSTIC_LABEL, Candidates, Head, HeadPredictions, head_labels
+from tadkit.recipe.two_stream import TwoStreams
 from tadkit.recipe.workspace import Workspace
 from tadkit.records import Annotation, Dataset, Detection, write_dataset, write_detections
 from tadkit.runtime.devices import torch_device
-from tadkit.store import TrackReader, read_store
+from tadkit.store import TrackReader, VideoTracks, read_store
 
-JUDGED_BY = 2
+JUDGED_BY = 3
 """Raised when a change of decoding or evaluation changes the figures of the same models."""
+_FIGURES: tuple[Figure, Figure] = ("map", "pooled")
+
+
+BASELINE = "rgb"
+"""The row that every other row is compared with, if the recipe compares it."""
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A row's mean mAP and mean pooled AP minus those of another row, over the same draws of the held-out videos.
+
+    Attributes:
+        baseline: name of the other row.
+        average_map: difference of the mean mAP.
+        map_interval: its 95 % interval.
+        average_pooled: difference of the mean pooled AP.
+        pooled_interval: its 95 % interval.
+        covers_zero: whether the interval of the mean mAP contains zero, so that either row may be the better one.
+    """
+
+    baseline: str
+    average_map: float
+    map_interval: tuple[float, float]
+    average_pooled: float
+    pooled_interval: tuple[float, float]
+    covers_zero: bool
 
 
 @dataclass(frozen=True)
@@ -38,12 +67,13 @@ class Row:
     """One row of the final table: a model's figures on the held-out videos, as fractions.
 
     Attributes:
-        name: ``teacher``, or the row of a detector.
+        name: ``teacher``, the row of a detector, or ``ROW: BRANCH``, a branch of its student alone.
         average_map: mean over classes and thresholds, with its interval over videos.
         map: class mean by threshold.
         average_pooled: all instances pooled into one ranking, mean over thresholds, with its interval.
         pooled: the same by threshold.
         per_class: average over thresholds of each class.
+        difference: to :data:`BASELINE`; None for that row itself, if it is not compared, or if it is judged otherwise.
     """
 
     name: str
@@ -54,13 +84,18 @@ class Row:
     map_interval: tuple[float, float]
     pooled_interval: tuple[float, float]
     per_class: Mapping[str, float]
+    difference: PairedDifference | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
         """The row that a report holds; JSON has text for thresholds, and lists for intervals."""
         by_threshold = {name: {float(at): value for at, value in values[name].items()} for name in ("map", "pooled")}
-        intervals = {name: tuple(values[name]) for name in ("map_interval", "pooled_interval")}
-        return cls(**{**values, **by_threshold, **intervals})
+        difference = None if values["difference"] is None else PairedDifference(**_with_intervals(values["difference"]))
+        return cls(**{**_with_intervals(values), **by_threshold, "difference": difference})
+
+
+def _with_intervals(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values, **{name: tuple(values[name]) for name in ("map_interval", "pooled_interval")}}
 
 
 def judged(workspace: Workspace, device: str) -> list[Row]:
@@ -68,11 +103,15 @@ def judged(workspace: Workspace, device: str) -> list[Row]:
     key = _key(workspace)
     rows = _rows_of_report(workspace.report, key)
     if rows is None:
-        rows = []
+        found: dict[str, dict[str, list[Detection]]] = {}
         for row in workspace.rows:
-            found = _found(workspace, row, device)
-            write_detections(workspace.detections(row), found, external=_external(workspace, row))
-            rows.append(_row(workspace, row, found))
+            found[row] = _found(workspace, row, device)
+            write_detections(workspace.detections(row), found[row], external=_external(workspace, row))
+            for branch, alone in _found_by_branches(workspace, row, device).items():
+                found[f"{row}: {branch}"] = alone
+                external = {"recipe": workspace.recipe.name, "row": row, "branch": branch}
+                write_detections(workspace.branch_detections(row, branch), alone, external=external)
+        rows = [_row(workspace, name, found) for name in found]
         truth = Dataset({item.name: item.record for item in workspace.held_out})
         write_dataset(workspace.held_out_annotations, truth)
         write_text(workspace.report, json.dumps({"key": key, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
@@ -83,11 +122,11 @@ def _key(workspace: Workspace) -> str:
     """What the figures depend on: model files, held-out features and ground truth, decoding and evaluation."""
     recipe, held_out = workspace.recipe, workspace.held_out
     models = {row: digest_of_file(workspace.model(row)) for row in workspace.rows}
-    stores = {row: workspace.judged_store(row) for row in workspace.rows}
-    tracks = {}
-    for row, path in stores.items():
-        with read_store(path, kind="features") as store:
-            tracks[row] = [store.key(item.name) for item in held_out]
+    tracks: dict[str, list[str]] = {}
+    for row in workspace.rows:
+        for path in workspace.judged_stores(row):
+            with read_store(path, kind="features") as store:
+                tracks.setdefault(row, []).extend(store.key(item.name) for item in held_out)
     scores = None if workspace.video_scores is None else digest_of_file(workspace.video_scores)
     settings = recipe.model_dump(mode="json", include={"labels", "evaluation"})
     decoding = {row: workspace.of_row(row).decode.model_dump(mode="json") for row in workspace.rows}
@@ -167,36 +206,73 @@ def _teacher_candidates(tracks: TrackReader, name: str, recipe: Recipe, head: He
 
 
 def found_by_detector(workspace: Workspace, row: str, device: str) -> dict[str, list[Detection]]:
-    """Detections of the held-out videos by a row's detector, from its stored features."""
-    decoding = workspace.of_row(row).decode
+    """Detections of the held-out videos by a row's detector, from stored features."""
+    recipe, decoding = workspace.of_row(row), workspace.of_row(row).decode
     detector = build_detector(load_checkpoint(workspace.detector(row), kind="detector")).to(torch_device(device))
     head, labels = detector.joint.head, detector.labels
     scores = video_scores_for(head, labels, path=workspace.video_scores, decoding=decoding)
     found: dict[str, list[Detection]] = {}
-    with read_store(workspace.features(row), kind="features") as store:
+    with ExitStack() as opened:
+        store = opened.enter_context(read_store(workspace.features(row), kind="features"))
+        tracks: VideoTracks = store
+        if recipe.reads_flow:
+            teacher = opened.enter_context(read_store(workspace.teacher_outputs, kind="features"))
+            tracks = TwoStreams(teacher, store)
         for item in workspace.held_out:
-            has_motion = "original/motion" in store.tracks(item.name)
-            features = BranchFeatures(
-                motion=store.read(item.name, "original/motion") if has_motion else None,
-                appearance=store.read(item.name, "original/appearance"),
-            )
+            motion = tracks.read(item.name, "original/motion").astype(np.float32) if recipe.two_tracks else None
+            features = BranchFeatures(motion=motion, appearance=tracks.read(item.name, "original/appearance"))
             found[item.name] = detections_in_branches(
                 detector, features, track_of(store, item.name), decoding=decoding, video_scores=scores
             )
     return found
 
 
-def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) -> Row:
-    recipe = workspace.recipe
-    truth = held_out_truth(workspace, recipe.head if name == "teacher" else workspace.of_row(name).detector_head)
+def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[Branch, dict[str, list[Detection]]]:
+    """Detections by each branch of a row's student alone, by the branch's head, from the stored features.
+
+    None for students with one branch, and for those that an earlier row has, too.
+    """
+    if row == "teacher" or workspace.recipe.head_alone or not workspace.of_row(row).distill.two_branches:
+        return {}
+    alike = [other for other in workspace.rows if other != "teacher" and _shares_student(workspace, other, row)]
+    if alike[0] != row:
+        return {}
+    recipe, decoding = workspace.of_row(row), workspace.of_row(row).decode
+    student = build_student(load_checkpoint(workspace.student(row), kind="student"))[1].to(torch_device(device))
+    labels = head_labels(recipe.head, recipe.labels)
+    scores = video_scores_for(student.head, labels, path=workspace.video_scores, decoding=decoding)
+    found: dict[Branch, dict[str, list[Detection]]] = {"motion": {}, "appearance": {}}
+    with read_store(workspace.features(row), kind="features") as store:
+        for branch, of_branch in found.items():
+            for item in workspace.held_out:
+                feature = torch.from_numpy(store.read(item.name, f"original/{branch}")).T[None].to(torch_device(device))
+                of_branch[item.name] = detections_in_features(
+                    student.branch_head(branch),
+                    feature,
+                    track_of(store, item.name),
+                    labels=labels,
+                    decoding=decoding,
+                    video_scores=scores,
+                )
+    return found
+
+
+def _shares_student(workspace: Workspace, one: str, other: str) -> bool:
+    return workspace.student_row(one) == workspace.student_row(other)
+
+
+def _row(workspace: Workspace, name: str, of_rows: Mapping[str, Mapping[str, list[Detection]]]) -> Row:
+    recipe, found = workspace.recipe, of_rows[name]
+    truth = held_out_truth(workspace, _head_of(workspace, name))
     tiou, protocol = recipe.evaluation.tiou, recipe.evaluation.protocol
     there = {action.label for actions in truth.values() for action in actions}
     labels = [label for label in dict.fromkeys((*recipe.labels, AGNOSTIC_LABEL)) if label in there]
-    judged = mean_average_precision(truth, found, labels=labels, tiou=tiou, protocol=protocol)
-    by_class, pooled = (
-        bootstrap_map(truth, found, tiou=tiou, labels=labels, seed=0, protocol=protocol, figure=figure)
-        for figure in ("map", "pooled")
-    )
+    rules: dict[str, Any] = {"tiou": tiou, "labels": labels, "protocol": protocol}
+    judged = mean_average_precision(truth, found, **rules)
+    by_class, pooled = (bootstrap_map(truth, found, seed=0, figure=figure, **rules) for figure in _FIGURES)
+    difference = None
+    if name != BASELINE and BASELINE in of_rows and held_out_truth(workspace, _head_of(workspace, BASELINE)) == truth:
+        difference = _difference(truth, found, of_rows[BASELINE], **rules)
     return Row(
         name=name,
         average_map=judged.average_map,
@@ -206,7 +282,32 @@ def _row(workspace: Workspace, name: str, found: Mapping[str, list[Detection]]) 
         map_interval=_ends(by_class),
         pooled_interval=_ends(pooled),
         per_class={label: float(np.mean(values)) for label, values in judged.per_class.items()},
+        difference=difference,
     )
+
+
+def _difference(
+    truth: Mapping[str, list[Annotation]],
+    found: Mapping[str, list[Detection]],
+    baseline: Mapping[str, list[Detection]],
+    **rules: Any,
+) -> PairedDifference:
+    by_class, pooled = (
+        paired_difference(truth, found, baseline, seed=0, figure=figure, **rules) for figure in _FIGURES
+    )
+    return PairedDifference(
+        baseline=BASELINE,
+        average_map=by_class.value,
+        map_interval=(by_class.low, by_class.high),
+        average_pooled=pooled.value,
+        pooled_interval=(pooled.low, pooled.high),
+        covers_zero=by_class.covers_zero,
+    )
+
+
+def _head_of(workspace: Workspace, name: str) -> HeadSettings:
+    """Settings of the head that a row of the table detects with: the teacher's, a student's or a detector's."""
+    return workspace.recipe.head if name == "teacher" or ": " in name else workspace.of_row(name).detector_head
 
 
 def held_out_truth(workspace: Workspace, head: HeadSettings) -> dict[str, list[Annotation]]:

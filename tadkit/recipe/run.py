@@ -78,5 +78,5 @@ def run(
             result.rows = judged(workspace, resources.first_device)
     if only is None and not workspace.recipe.head_alone:
         result.features = None if workspace.recipe.features is None else workspace.features_source
-        result.detector = workspace.detector(recipe.distill.method)
+        result.detector = workspace.detector(recipe.own_row)
     return result

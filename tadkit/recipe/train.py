@@ -13,24 +13,26 @@ from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, s
 from tadkit.config import ModelSettings, Recipe, TrainSettings
 from tadkit.config.loading import recipe_toml
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
-from tadkit.files import digest_of, digest_of_file, write_text
-from tadkit.keys import head_key
+from tadkit.files import digest_of_file, write_text
+from tadkit.keys import late_key
 from tadkit.models.backbones import Backbone
 from tadkit.models.detector import (
     DetectorNet,
+    build_detector,
     build_student,
     build_teacher,
+    motion_stream_of,
     new_joint_head,
     new_student,
     new_teacher,
 )
-from tadkit.models.fusion import JointHead
+from tadkit.models.fusion import JointHead, LateHead
 from tadkit.models.heads import Head
 from tadkit.models.student import Student
 from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
-from tadkit.recipe.operating_points import operating_points, points_key
+from tadkit.recipe.operating_points import operating_points
 from tadkit.recipe.streams import median_step_s
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks
@@ -117,7 +119,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         workspace,
         _below(trained.tensors, "model."),
         key=key,
-        trained=trained,
+        trained=trained.provenance,
         steps=steps,
     )
     return True
@@ -168,7 +170,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
             workspace,
             _below(trained.tensors, "joint."),
             key=key,
-            trained=trained,
+            trained=trained.provenance,
             steps=steps,
         )
     _save(
@@ -178,7 +180,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         workspace,
         _below(trained.tensors, "model."),
         key=key,
-        trained=trained,
+        trained=trained.provenance,
         steps=steps,
     )
     return True
@@ -245,43 +247,70 @@ def _reported(model: Net, progress: Progress) -> Net:
 def train_head(workspace: Workspace, row: str, *, device: torch.device, progress: Progress) -> bool:
     """Train fusion and joint head on cached features and write the detector; returns False if it was up to date.
 
-    The detectors of groups of the training videos, which are trained before, give the operating points.
+    The detectors of groups of the training videos, which are trained before, give the operating points. A row of
+    ``two-stream-late`` has the heads of its teacher and of an RGB row, so nothing is trained.
 
     Raises:
         StoreError: the features are missing or stale.
-        WeightsError: the student is missing or stale.
+        WeightsError: the student, or a two-stream row's teacher or RGB detector, is missing or stale.
     """
     recipe, groups = workspace.of_row(row), workspace.groups_of(row)
     settings = recipe.model_settings
+    if settings.streams == "two-stream-late":
+        return _join_late(workspace, row)
     with Inputs(workspace) as inputs:
-        student_path, features = inputs.student(row), inputs.head_features(row)
-        training_key = head_key(
-            [features.key(item.name) for item in workspace.training],
-            model=settings,
-            train=recipe.train.head,
-            truth=workspace.training_truth,
-            half=recipe.half_precision,
-            student=digest_of_file(student_path) if groups and recipe.train.head.cross_fit else None,
-        )
-        key = digest_of([training_key, points_key(workspace, row)]) if groups else training_key
+        student_path, features, key = inputs.student(row), inputs.head_features(row), inputs.detector_key(row)
         if is_up_to_date(workspace.detector(row), kind="detector", key=key):
             return False
         joint, window, trained = _trained_head(
-            workspace, row, features, key=training_key, device=device, progress=progress
+            workspace, row, features, key=inputs.training_key(row), device=device, progress=progress
         )
     _, student = build_student(load_checkpoint(student_path, kind="student"))
+    stream = None
+    if settings.reads_flow:
+        stream = motion_stream_of(build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1], settings)
     _save(
         workspace.detector(row),
         "detector",
         settings,
         workspace,
-        DetectorNet(settings, labels=recipe.labels, student=student, joint=joint).state_dict(),
+        DetectorNet(settings, labels=recipe.labels, student=student, joint=joint, teacher=stream).state_dict(),
         key=key,
-        trained=trained,
+        trained=trained.provenance,
         steps=window,
         half=recipe.half_precision,
         groups=groups,
         points=operating_points(workspace, row, device=str(device)) if groups else {},
+    )
+    return True
+
+
+def _join_late(workspace: Workspace, row: str) -> bool:
+    """Write the detector that averages the scores of the teacher and of an RGB row; False if it was up to date."""
+    recipe, rgb_row = workspace.of_row(row), workspace.rgb_row(row)
+    settings, path = recipe.model_settings, workspace.detector(row)
+    with Inputs(workspace) as inputs:
+        teacher_path, rgb_path = inputs.teacher, inputs.detector(rgb_row)
+    files = {"detector": digest_of_file(rgb_path), "teacher": digest_of_file(teacher_path)}
+    key = late_key(**files, half=recipe.half_precision)
+    if is_up_to_date(path, kind="detector", key=key):
+        return False
+    checkpoint = load_checkpoint(rgb_path, kind="detector")
+    rgb, (_, teacher) = build_detector(checkpoint), build_teacher(load_checkpoint(teacher_path, kind="teacher"))
+    joint = new_joint_head(settings, num_classes=len(recipe.labels))
+    joint.head = LateHead(teacher.head, rgb.joint.head)
+    stream = motion_stream_of(teacher, settings)
+    _save(
+        path,
+        "detector",
+        settings,
+        workspace,
+        DetectorNet(settings, labels=recipe.labels, student=rgb.student, joint=joint, teacher=stream).state_dict(),
+        key=key,
+        trained=checkpoint.provenance["trained"],
+        steps=checkpoint.trained_steps,
+        teacher_steps=teacher.head.trained_steps,
+        half=recipe.half_precision,
     )
     return True
 
@@ -302,7 +331,7 @@ def _trained_head(
     window, align = window_steps(recipe.detector_head, train, step_s=step_s)
     videos = training_videos(workspace, features, stride=1)
     plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
-    tracks = ("motion", "appearance") if settings.distill.two_branches else ("appearance",)
+    tracks = ("motion", "appearance") if settings.two_tracks else ("appearance",)
     joint = _joint_to_train(workspace, row, settings, steps=window)
     trained = fit(
         JointHeadObjective(joint),
@@ -319,10 +348,10 @@ def _trained_head(
 
 
 def _joint_to_train(workspace: Workspace, row: str, settings: ModelSettings, *, steps: int) -> JointHead:
-    """A new joint head, or the one trained together with the student."""
+    """A new joint head, or the one trained together with the student, which reads its branches."""
     torch.manual_seed(workspace.of_row(row).train.head.seed)
     joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels), trained_steps=steps)
-    if settings.distill.joint:
+    if settings.distill.joint and not settings.reads_flow:
         load_weights(joint, load_checkpoint(workspace.joint_head(row), kind="joint-head"))
     return joint
 
@@ -339,8 +368,9 @@ def _save(
     tensors: dict[str, torch.Tensor],
     *,
     key: str,
-    trained: TrainedWeights,
-    steps: int,
+    trained: Mapping[str, Any],
+    steps: int | None,
+    teacher_steps: int | None = None,
     half: bool = False,
     groups: Sequence[Workspace] = (),
     points: Mapping[str, float] = MappingProxyType({}),
@@ -350,7 +380,7 @@ def _save(
         "recipe": workspace.recipe.name,
         "training_videos": [item.name for item in workspace.training],
         "held_out_videos": [item.name for item in workspace.held_out],
-        "trained": trained.provenance,
+        "trained": dict(trained),
     }
     if groups:
         provenance["groups"] = [[item.name for item in group.held_out] for group in groups]
@@ -364,6 +394,7 @@ def _save(
             provenance=provenance,
             operating_points=points,
             trained_steps=steps,
+            teacher_steps=teacher_steps,
         ),
         half=half,
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 from filelock import FileLock, Timeout
 
-from tadkit.config import Recipe, View
+from tadkit.config import Branch, Recipe, View
+from tadkit.config.recipe import Streams
 from tadkit.errors import AnnotationError, SettingsError, StoreError
 from tadkit.files import canonical_json
 from tadkit.keys import TrainingTruth
@@ -114,6 +116,10 @@ class Workspace:
         """Detections of the held-out videos by one row of the final table."""
         return self.folder / "detections" / f"{row}.json"
 
+    def branch_detections(self, row: str, branch: Branch) -> Path:
+        """Detections of the held-out videos by one branch of a row's student; no row's name has a plus."""
+        return self.folder / "detections" / f"{row}+{branch}.json"
+
     @property
     def held_out_annotations(self) -> Path:
         """Annotations of the held-out videos, beside their detections."""
@@ -154,11 +160,13 @@ class Workspace:
             return self.features_head
         return self.teacher if row == "teacher" else self.detector(row)
 
-    def judged_store(self, row: str) -> Path:
-        """Store of what a row's model reads from, or has predicted for, the held-out videos."""
+    def judged_stores(self, row: str) -> tuple[Path, ...]:
+        """Stores of what a row's model reads from, or has predicted for, the held-out videos."""
         if self.recipe.head_alone:
-            return self.features_source
-        return self.teacher_outputs if row == "teacher" else self.features(row)
+            return (self.features_source,)
+        if row == "teacher":
+            return (self.teacher_outputs,)
+        return (self.features(row), *((self.teacher_outputs,) if self.of_row(row).reads_flow else ()))
 
     def stage(self, name: str) -> Path:
         """Folder where a training stage keeps its log and its state."""
@@ -179,11 +187,34 @@ class Workspace:
         """The ground truth that every training depends on."""
         return TrainingTruth([item.truth_digest for item in self.training], self.recipe.labels)
 
-    @property
+    @cached_property
     def detectors(self) -> tuple[str, ...]:
-        """Rows whose detectors the recipe trains: its own first, then those that it compares with."""
+        """Rows whose detectors the recipe trains: its own first, then those that it compares with.
+
+        Rows that read flow follow the RGB rows, whose students and heads they share.
+        """
         own = self.recipe.own_row
-        return (own, *(row for row in self.recipe.compare if row not in ("teacher", own)))
+        rows = (own, *(row for row in self.recipe.compare if row not in ("teacher", own)))
+        if "rgb" not in rows and any(
+            self.recipe.of_row(row).streams == "two-stream-late" and _rgb_row(self.recipe, row, rows) is None
+            for row in rows
+        ):
+            rows = (*rows, "rgb")
+        return tuple(sorted(rows, key=lambda row: get_args(Streams).index(self.recipe.of_row(row).streams)))
+
+    def rgb_row(self, row: str) -> str:
+        """The row of the RGB detector whose scores a row of ``two-stream-late`` averages with the teacher's.
+
+        Raises:
+            SettingsError: no row has its settings.
+        """
+        rgb = _rgb_row(self.recipe, row, self.detectors)
+        if rgb is None:
+            raise SettingsError(
+                f"compare: '{row}' averages the scores of an RGB detector with its settings, but no row is that one; "
+                "define it under variants, with distill.method = 'rgb', and add it to compare"
+            )
+        return rgb
 
     @cached_property
     def students(self) -> tuple[str, ...]:
@@ -205,15 +236,19 @@ class Workspace:
 
         The groups share the teacher of the run, which was trained on all of their videos.
         """
-        return self.groups if self.of_row(row).streams == "rgb" else ()
+        return () if self.of_row(row).reads_flow else self.groups
+
+    @property
+    def student_views(self) -> tuple[View, ...]:
+        """Views in which the students of all rows are trained."""
+        return views_of([view for row in self.detectors for view in self.of_row(row).train.student.views])
 
     @property
     def teacher_views(self) -> tuple[View, ...]:
-        """Views in which the teacher's outputs of the training videos are stored."""
+        """Views in which the teacher's outputs of the training videos are stored; heads that read flow add theirs."""
         rows = [self.of_row(row) for row in self.detectors]
-        read = [recipe.train.student.views for recipe in rows]
-        read += [recipe.train.head.views for recipe in rows if recipe.streams != "rgb"]
-        return views_of([view for views in read for view in views])
+        heads = [view for recipe in rows if recipe.reads_flow for view in recipe.train.head.views]
+        return views_of([*self.student_views, *heads])
 
     def views_of_head(self, student: str) -> tuple[View, ...]:
         """Views in which the heads of all rows with this student are trained."""
@@ -225,6 +260,20 @@ class Workspace:
 
     def _with_student(self, student: str) -> list[str]:
         return [row for row in self.detectors if self.student_row(row) == student]
+
+
+def _rgb_row(recipe: Recipe, row: str, rows: Sequence[str]) -> str | None:
+    """The first of ``rows`` that is trained like ``row`` but reads RGB alone."""
+    wanted = _head_part(recipe.of_row(row))
+    candidates = (other for other in rows if recipe.of_row(other).streams == "rgb")
+    return next((other for other in candidates if _head_part(recipe.of_row(other)) == wanted), None)
+
+
+def _head_part(recipe: Recipe) -> str:
+    """What the training of an RGB student's head, which has no fusion, depends on within a recipe, as text."""
+    train = recipe.train.head
+    own = train.model_dump(mode="json", exclude=set(train.without_effect))
+    return canonical_json([_student_part(recipe), own, recipe.detector_head.model_dump(mode="json")])
 
 
 def _student_part(recipe: Recipe) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from tadkit.errors import WeightsError
 
 _FOLDER = Path(__file__).parent
-_BUNDLED = "people-motion"
+BUNDLED = "people-motion"
+"""The model that ``tadkit detect`` runs without ``--model``."""
 
 
 def bundled_model() -> Path:
@@ -16,7 +17,7 @@ def bundled_model() -> Path:
     Raises:
         WeightsError: the package was built without it.
     """
-    path = _FOLDER / f"{_BUNDLED}.safetensors"
+    path = _FOLDER / f"{BUNDLED}.safetensors"
     if not path.is_file():
         raise WeightsError(
             f"{path}: this installation has no bundled model; give one with --model, or install tadkit again"
@@ -30,4 +31,4 @@ def model_path(name_or_path: str | Path | None) -> Path:
     Raises:
         WeightsError: the package was built without the bundled model.
     """
-    return bundled_model() if name_or_path is None or str(name_or_path) == _BUNDLED else Path(name_or_path)
+    return bundled_model() if name_or_path is None or str(name_or_path) == BUNDLED else Path(name_or_path)

@@ -83,7 +83,13 @@ def test_every_stage_of_a_recipe_runs_unchanged_but_for_its_size(name, others, t
     result = run(recipe, base=EXAMPLES, device="cpu", progress=Quiet())
     assert [state for _, state in result.stages] == [DONE] * len(result.stages)
     assert [stage for stage, _ in result.stages[:3]] == ["extract-flow", "train-teacher", "teacher's features"]
-    assert [row.name for row in result.rows] == ["teacher", "rgb", "decomposed"]
+    assert [row.name for row in result.rows] == [
+        "teacher",
+        "rgb",
+        "decomposed",
+        "decomposed: motion",
+        "decomposed: appearance",
+    ]
     held_out = {
         v.name for v in read_dataset(tmp_path / "data" / "annotations.json").videos.values() if v.subset != "training"
     }

@@ -29,4 +29,9 @@ def test_a_run_prints_its_figures_and_a_second_one_finds_all_up_to_date(tadkit, 
     first, second = json.loads(tadkit(*words).out), json.loads(tadkit(*words).out)
     assert {stage["state"] for stage in second["stages"]} == {"up to date"}
     assert second["rows"] == first["rows"]
-    assert [row["name"] for row in first["rows"]] == ["teacher", "decomposed"]
+    assert [row["name"] for row in first["rows"]] == [
+        "teacher",
+        "decomposed",
+        "decomposed: motion",
+        "decomposed: appearance",
+    ]

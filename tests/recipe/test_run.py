@@ -37,7 +37,8 @@ def redone(states: dict[str, str]) -> set[str]:
 def test_a_recipe_goes_through_all_stages_and_then_through_none(first_run: RunResult, undisturbed: Path) -> None:
     recipe, first = load_recipe(undisturbed), first_run
     assert first.stages == [(name, DONE) for name in stages_of("decomposed", "rgb")]
-    assert [row.name for row in first.rows] == ["teacher", "rgb", "decomposed"]
+    names = ["teacher", "rgb", "decomposed", "decomposed: motion", "decomposed: appearance"]
+    assert [row.name for row in first.rows] == names
     for row in first.rows:
         assert list(row.map) == list(row.pooled) == list(recipe.evaluation.tiou)
         assert row.average_map == pytest.approx(sum(row.map.values()) / len(row.map))
@@ -48,11 +49,7 @@ def test_a_recipe_goes_through_all_stages_and_then_through_none(first_run: RunRe
     again = run(recipe, base=undisturbed.parent, device="cpu", progress=Quiet())
     assert again.stages == [(name, UP_TO_DATE) for name in stages_of("decomposed", "rgb")]
     assert again.rows == first.rows
-    assert [row["name"] for row in json.loads((first.folder / "report.json").read_text())["rows"]] == [
-        "teacher",
-        "rgb",
-        "decomposed",
-    ]
+    assert [row["name"] for row in json.loads((first.folder / "report.json").read_text())["rows"]] == names
 
 
 def test_models_state_the_windows_that_they_were_trained_on(undisturbed: Path) -> None:
@@ -83,6 +80,25 @@ def test_flow_settings_redo_all_that_hears_flow(finished: Path, run_toy: RunToy)
     assert redone(states) == set(stages_of("decomposed"))
 
 
+def test_a_row_that_differs_in_its_fusion_shares_the_student(finished: Path, run_toy: RunToy) -> None:
+    rows = 'compare=["teacher","rgb","decomposed","no-fusion"]'
+    changed = ("variants.no-fusion.fusion.kind=concat", "variants.no-fusion.train.head.epochs=1")
+    assert redone(run_toy(finished, rows, *changed)) == {"train-head (no-fusion)"}
+    folder = finished.parent / "runs" / "toy"
+    model = load_checkpoint(folder / "detector-no-fusion.safetensors", kind="detector")
+    assert model.settings["fusion"]["kind"] == "concat"
+    report = json.loads((folder / "report.json").read_text())
+    branches = ["decomposed: motion", "decomposed: appearance"]  # of the student that no-fusion has, too
+    assert [row["name"] for row in report["rows"]] == ["teacher", "rgb", "decomposed", *branches, "no-fusion"]
+    assert not redone(run_toy(finished, rows, *changed))
+
+
+def test_a_row_that_is_trained_otherwise_has_a_student_of_its_own(finished: Path, run_toy: RunToy) -> None:
+    rows = 'compare=["decomposed","no-features"]'
+    states = run_toy(finished, rows, "variants.no-features.distill.feature_weight=0", only="distill")
+    assert states == {"distill (decomposed)": UP_TO_DATE, "distill (no-features)": DONE}
+
+
 @pytest.mark.slow
 def test_stacks_of_flow_redo_all_but_the_flow(finished: Path, run_toy: RunToy) -> None:
     overrides = ("flow.stack=4", "train.teacher.flow_jitter=0.2", 'compare=["teacher", "decomposed"]')
@@ -101,24 +117,6 @@ def test_every_fusion_trains_in_two_stages_and_in_one(finished: Path, run_toy: R
     joint = (*overrides, "distill.joint=true", "train.student.epochs=1")
     assert redone(run_toy(finished, *joint)) == set(stages_of("decomposed")) - set(FLOW_AND_TEACHER)
     assert any(read_detections(folder / "detections" / "decomposed.json").values())
-
-
-def test_a_row_that_differs_in_its_fusion_shares_the_student(finished: Path, run_toy: RunToy) -> None:
-    rows = 'compare=["teacher","rgb","decomposed","no-fusion"]'
-    changed = ("variants.no-fusion.fusion.kind=concat", "variants.no-fusion.train.head.epochs=1")
-    assert redone(run_toy(finished, rows, *changed)) == {"train-head (no-fusion)"}
-    folder = finished.parent / "runs" / "toy"
-    model = load_checkpoint(folder / "detector-no-fusion.safetensors", kind="detector")
-    assert model.settings["fusion"]["kind"] == "concat"
-    report = json.loads((folder / "report.json").read_text())
-    assert [row["name"] for row in report["rows"]] == ["teacher", "rgb", "decomposed", "no-fusion"]
-    assert not redone(run_toy(finished, rows, *changed))
-
-
-def test_a_row_that_is_trained_otherwise_has_a_student_of_its_own(finished: Path, run_toy: RunToy) -> None:
-    rows = 'compare=["decomposed","no-features"]'
-    states = run_toy(finished, rows, "variants.no-features.distill.feature_weight=0", only="distill")
-    assert states == {"distill (decomposed)": UP_TO_DATE, "distill (no-features)": DONE}
 
 
 def test_speed_and_decoding_settings_redo_nothing(finished: Path, run_toy: RunToy) -> None:

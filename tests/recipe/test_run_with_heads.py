@@ -36,7 +36,12 @@ def test_a_recipe_with_another_head_goes_through_all_stages(toy: Path, kind: str
     recipe = text[:before] + head + decoding + text[after:].replace("epochs = 2", "epochs = 1")
     toy.write_text(recipe.replace('"teacher", "rgb", "decomposed"', '"teacher", "decomposed"'))
     result = run(load_recipe(toy), base=toy.parent, device="cpu", progress=Quiet())
-    assert [row.name for row in result.rows] == ["teacher", "decomposed"]
+    assert [row.name for row in result.rows] == [
+        "teacher",
+        "decomposed",
+        "decomposed: motion",
+        "decomposed: appearance",
+    ]
     assert all(np.isfinite(row.average_map) for row in result.rows)
     with read_store(toy.parent / "runs" / "toy" / "teacher.h5", kind="features") as tracks:
         cached = [f"{what}_{level}" for what in ("logits", "offsets") for level in range(3)] if kind in PYRAMIDS else []

@@ -231,6 +231,78 @@ def evaluate(
 
 
 @bench.command(
+    short_help="Time the parts of detection.",
+    epilog=example(
+        "tadkit bench detect examples/room.mp4 --rounds 1",
+        "tadkit bench detect examples/room.mp4 --seconds 10 --rounds 1 --json",
+    ),
+)
+@click.argument("video", type=PATH)
+@click.option(
+    "--model", "models", multiple=True, metavar="PATH", help="Detector; by default the bundled one. May be repeated."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="How much of the video, from its start.",
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed passes of each model.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; by default all cores.")
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
+def detect(
+    video: Path,
+    models: tuple[str, ...],
+    seconds: float,
+    rounds: int,
+    threads: int | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Time decoding, flow, backbone, head and suppression of detectors on VIDEO.
+
+    Speed is relative to the first model, in the same run; models alternate in each round, and figures are medians. A
+    two-stream detector decodes the video twice and computes its flow.
+    """
+    from tadkit.bench.detect import PARTS, bench_detect, report_json
+    from tadkit.runtime.devices import torch_device
+    from tadkit.zoo import BUNDLED
+
+    with TerminalProgress() as progress:
+        result = bench_detect(
+            video,
+            models=models or (BUNDLED,),
+            seconds=seconds,
+            rounds=rounds,
+            threads=threads,
+            device=torch_device(device),
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(report_json(result), indent=1))
+        return
+    machine = result.machine
+    print_line(
+        f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}; "
+        f"{result.video}; {result.rounds} rounds"
+    )
+    rows = [
+        (
+            name,
+            str(it.frames),
+            f"{it.frames_per_s:.1f}",
+            f"{it.relative:.2f}",
+            *(f"{it.shares[part]:.1%}" for part in PARTS),
+        )
+        for name, it in result.models.items()
+    ]
+    headings = ("model", "frames", "frames/s", "times the first", *PARTS)
+    print_table(headings, rows, right=headings[1:])
+
+
+@bench.command(
     short_help="Time the detection heads.",
     epilog=example("tadkit bench heads --json", "tadkit bench heads --head actionformer --steps 256 --rounds 1"),
 )

@@ -15,6 +15,7 @@ from tadkit.cli.console import TerminalProgress, print_line, print_table
 from tadkit.cli.options import PATH, device_option, example, set_option, workers_options
 
 if TYPE_CHECKING:
+    from tadkit.recipe.judge import PairedDifference
     from tadkit.recipe.run import Row, RunResult
 
 
@@ -66,7 +67,13 @@ def _print_result(result: RunResult) -> None:
     if result.rows:
         figures = [f"mAP@{threshold:g}" for threshold in result.rows[0].map]
         headings = ["model", *figures, "mean mAP (95 %)", "pooled AP (95 %)"]
-        print_table(headings, [_cells(row) for row in result.rows], right=headings[1:])
+        differences = [row.difference for row in result.rows if row.difference is not None]
+        if differences:
+            headings.append(f"mAP - {differences[0].baseline} (95 %)")
+        cells = [_cells(row) + ([_difference(row.difference)] if differences else []) for row in result.rows]
+        print_table(headings, cells, right=headings[1:])
+        if any(difference.covers_zero for difference in differences):
+            print_line("A difference whose interval covers zero is no evidence that either model is better.")
     print_line(f"written to {result.folder}")
     if result.detector is not None:
         model = shlex.quote(str(result.detector))
@@ -79,13 +86,23 @@ def _print_result(result: RunResult) -> None:
 def _cells(row: Row) -> list[str]:
     """Figures in per cent."""
     means = _with_interval(row.average_map, row.map_interval), _with_interval(row.average_pooled, row.pooled_interval)
-    return [row.name, *(f"{100 * fraction:.1f}" for fraction in row.map.values()), *means]
+    name = f"  {row.name}" if ": " in row.name else row.name  # a branch of the row above
+    return [name, *(f"{100 * fraction:.1f}" for fraction in row.map.values()), *means]
 
 
 def _with_interval(mean: float, bounds: tuple[float, float]) -> str:
     """A figure with its interval, of which a single held-out video has none."""
     low, high = bounds
     return f"{100 * mean:.1f}" + (f" ({100 * low:.1f} to {100 * high:.1f})" if low < high else "")
+
+
+def _difference(difference: PairedDifference | None) -> str:
+    """A paired difference with its interval, in percentage points."""
+    if difference is None:
+        return ""
+    low, high = difference.map_interval
+    interval = f" ({100 * low:+.1f} to {100 * high:+.1f})" if low < high else ""
+    return f"{100 * difference.average_map:+.1f}{interval}" + (" covers zero" if difference.covers_zero else "")
 
 
 @click.command(

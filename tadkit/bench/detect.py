@@ -1,0 +1,225 @@
+"""``tadkit bench detect``: where detectors spend their time on a video, all in one run.
+
+The parts are measured one after the other, so their sum leaves out that ``tadkit detect`` decodes the frames of flow
+ahead in another thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, UInt8
+from torch import Tensor
+
+from tadkit.bench.timing import machine_json
+from tadkit.detection.detect import Detector, features_in_video, load_detector
+from tadkit.detection.tail import CORE_STEPS, Track, detections_of
+from tadkit.errors import UsageError
+from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures
+from tadkit.flow import FlowMethod
+from tadkit.models.decode.tracks import track_candidates
+from tadkit.models.heads import Candidates
+from tadkit.progress import Progress
+from tadkit.video import SampledVideo, open_sampled
+
+PARTS = ("decode", "flow", "backbone", "head", "suppression")
+"""What is measured apart; ``backbone`` is that of every stream with its branches, ``head`` the fusion and the head."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class DetectorFigures:
+    """What one detector cost.
+
+    Attributes:
+        frames: sampled frames of the video, or of its first seconds.
+        seconds: of each part, the median over the rounds.
+        frames_per_s: frames by the sum of the parts' seconds.
+        relative: frames per second as a multiple of the first model's: the median over the rounds.
+        shares: fraction of the sum that each part took.
+    """
+
+    frames: int
+    seconds: Mapping[str, float]
+    frames_per_s: float
+    relative: float
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class DetectBenchmark:
+    """What was measured, and on what.
+
+    Attributes:
+        models: figures by model, as given.
+        video: name of the file.
+        rounds: how often each model ran, in turn.
+        threads: threads of torch.
+        machine: see :func:`tadkit.bench.timing.machine_json`.
+    """
+
+    models: Mapping[str, DetectorFigures]
+    video: str
+    rounds: int
+    threads: int
+    machine: Mapping[str, Any]
+
+
+def bench_detect(
+    video: Path,
+    *,
+    models: Sequence[str],
+    seconds: float,
+    rounds: int,
+    threads: int | None,
+    device: torch.device,
+    progress: Progress,
+) -> DetectBenchmark:
+    """Measure models in turn, round after round, so that a drift in the machine's speed affects all of them.
+
+    Args:
+        video: the file; its frames are kept in memory once decoded.
+        models: names or files of detectors; the others' speed is relative to the first.
+        seconds: how much of the video, from its start.
+        rounds: timed passes of each model, after an untimed one.
+        threads: threads of torch; None does not change them.
+        device: where to run.
+        progress: advances with each pass.
+
+    Raises:
+        UsageError: a model is given twice.
+        VideoError: the video cannot be read.
+        WeightsError: a model cannot be loaded.
+    """
+    if len(set(models)) < len(models):
+        raise UsageError(f"--model {max(models, key=list(models).count)}: give each model once")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        detectors = {name: load_detector(name, device=str(device)) for name in models}
+        took: dict[str, list[tuple[int, Float64[np.ndarray, " parts"]]]] = {name: [] for name in models}
+        progress.start("detect", total=len(models) * (rounds + 1), unit="passes")
+        for _ in range(rounds + 1):
+            for name, detector in detectors.items():
+                took[name].append(_pass(detector, video, seconds))
+                progress.advance(note=name)
+        used = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    parts_s = {name: np.array([parts for _, parts in passes[1:]]) for name, passes in took.items()}
+    rates = {name: passes[0][0] / parts_s[name].sum(axis=1) for name, passes in took.items()}
+    figures = {
+        name: _figures(took[name][0][0], parts_s[name], float(np.median(rates[name] / rates[models[0]])))
+        for name in models
+    }
+    return DetectBenchmark(figures, video.name, rounds, used, machine_json(device))
+
+
+def report_json(result: DetectBenchmark) -> dict[str, Any]:
+    """The result as plain JSON values."""
+    return asdict(result)
+
+
+def _figures(frames: int, parts_s: Float64[np.ndarray, "rounds parts"], relative: float) -> DetectorFigures:
+    medians = np.median(parts_s, axis=0)
+    total = float(medians.sum())
+    seconds, shares = (dict(zip(PARTS, values.tolist(), strict=True)) for values in (medians, medians / total))
+    return DetectorFigures(frames, seconds, frames / total, relative, shares)
+
+
+def _pass(detector: Detector, path: Path, seconds: float) -> tuple[int, Float64[np.ndarray, " parts"]]:
+    """Sampled frames, and the seconds of each part of one pass over the video."""
+    net, device, decoding = detector.net, detector.device, detector.decoding
+    decoded, decode_s = _timed(lambda: _decoded(path, detector, seconds), device)
+    flow = None if detector.flow is None else _TimedFlow(detector.flow, device)
+    features, streams_s = _timed(lambda: features_in_video(net, decoded, flow=flow), device)
+    flow_s = 0.0 if flow is None else flow.took_s
+
+    @torch.inference_mode()
+    def candidates(found: BranchFeatures) -> Candidates:
+        motion, appearance = (None if x is None else torch.from_numpy(x).T.to(device) for x in found)
+        assert appearance is not None
+        fused = net.fused(motion, appearance)
+        mask = torch.ones(1, fused.shape[2], dtype=torch.bool, device=device)
+        least, limit = decoding.min_score, decoding.top_candidates
+        return track_candidates(net.joint.head, fused, mask, core_steps=CORE_STEPS, min_score=least, limit=limit)
+
+    found, head_s = _timed(lambda: candidates(features), device)
+    track = Track(path.stem, decoded.timeline.strided(net.student.backbone.stride), decoded.duration_s)
+    _, suppression_s = _timed(lambda: detections_of(found, track, labels=net.labels, decoding=decoding), device)
+    return len(decoded), np.array([decode_s, flow_s, streams_s - flow_s, head_s, suppression_s])
+
+
+def _timed(work: Callable[[], Result], device: torch.device) -> tuple[Result, float]:
+    """What ``work`` gives, and its seconds until the device has finished."""
+    start_s = time.perf_counter()
+    result = work()
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return result, time.perf_counter() - start_s
+
+
+def _decoded(path: Path, detector: Detector, seconds: float) -> SampledVideo:
+    """The first ``seconds`` of a video in memory, decoded as often as the detector does: for RGB, again for flow."""
+    with open_sampled(path, detector.video) as sampled:
+        count = max(1, int(np.searchsorted(sampled.stamps_s, seconds)))
+        for _ in range(1 if detector.flow is None else 2):
+            starts = range(0, count, CORE_FRAMES)
+            frames = np.concatenate([sampled.frames(at, min(at + CORE_FRAMES, count)) for at in starts])
+        stamps_s, duration_s = sampled.stamps_s[:count], min(sampled.duration_s, seconds)
+    return SampledVideo(FramesInMemory(path, frames, stamps_s, duration_s), np.arange(count))
+
+
+class FramesInMemory:
+    """A :class:`tadkit.video.reader.VideoReader` of frames that are decoded already."""
+
+    def __init__(
+        self,
+        path: Path,
+        frames: UInt8[np.ndarray, "frames height width 3"],
+        stamps_s: Float64[np.ndarray, " frames"],
+        duration_s: float,
+    ) -> None:
+        self.path, self.stamps_s, self.duration_s = path, stamps_s, duration_s
+        self.size_hw: tuple[int, int] = (frames.shape[1], frames.shape[2])
+        self._frames = frames
+
+    def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
+        """Copies of frames."""
+        return self._frames[list(indices)]
+
+    def close(self) -> None:
+        """Keep the frames."""
+
+    def __enter__(self) -> Self:
+        """The reader itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Keep the frames."""
+
+
+class _TimedFlow:
+    """A flow method that adds up the seconds of its calls."""
+
+    def __init__(self, method: FlowMethod, device: torch.device) -> None:
+        self.channels, self.took_s = method.channels, 0.0
+        self._method, self._device = method, device
+
+    def __call__(
+        self, frames: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"]
+    ) -> Float32[Tensor, "pairs channels height width"]:
+        """Motion of each frame to the next."""
+        motion, took_s = _timed(lambda: self._method(frames), self._device)
+        self.took_s += took_s
+        return motion
