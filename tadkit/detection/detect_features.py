@@ -1,6 +1,6 @@
 """``tadkit detect-features``: from features that others extracted to detections, by a head alone or a detector.
 
-A detector of features was trained on streams of RGB and flow; it reads the RGB stream alone.
+A detector of features was trained on streams of RGB and flow; it reads the RGB stream alone, a two-stream one both.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from tadkit.detection.detect import detections_in_branches
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import Track, detections_in_features, video_scores_for
 from tadkit.errors import WeightsError
-from tadkit.extraction.branch_features import branch_features
+from tadkit.extraction.branch_features import BranchFeatures, branch_features
 from tadkit.extraction.clips import StoredFeatures
+from tadkit.extraction.motion_feature import motion_feature, rounded
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector
 from tadkit.models.head_file import build_head_of
@@ -29,7 +30,7 @@ from tadkit.progress import Progress
 from tadkit.records import Detection
 from tadkit.runtime.devices import torch_device
 from tadkit.store import TrackReader, read_store
-from tadkit.store.streams import rgb_stream
+from tadkit.store.streams import flow_stream, rgb_stream
 from tadkit.timeline import Timeline
 
 
@@ -45,7 +46,7 @@ def detect_features(
     """Detect actions in every video of a feature store.
 
     Args:
-        features: feature store; a detector reads its RGB stream, and needs no other.
+        features: feature store; a detector reads its RGB stream, and needs no other unless it is a two-stream one.
         head: a head that was trained here or imported, or a detector that was trained on streams of features.
         decoding: all settings of decoding; or those that differ from the detector's own, or for a head, which has
             none, from the defaults.
@@ -137,7 +138,10 @@ class HeadFile(NamedTuple):
 
 
 class DetectorFile(NamedTuple):
-    """A detector that was trained on streams of features: a student that reads RGB, its fusion and joint head."""
+    """A detector that was trained on streams of features: a student that reads RGB, its fusion and joint head.
+
+    A two-stream detector has the teacher's motion stream, too, which reads flow.
+    """
 
     path: Path
     net: DetectorNet
@@ -170,7 +174,8 @@ class DetectorFile(NamedTuple):
     def context_steps(self) -> int | None:
         """Steps on either side that a candidate depends on; None: all."""
         steps = self.net.joint.context_steps
-        return None if steps is None else steps + self.net.student.halo_frames
+        halo = max(0 if self.net.teacher is None else self.net.teacher.halo_frames, self.net.student.halo_frames)
+        return None if steps is None else steps + halo
 
     def detections(
         self, store: TrackReader, track: Track, *, decoding: DecodeSettings, video_scores: VideoScoresFile | None
@@ -183,4 +188,8 @@ class DetectorFile(NamedTuple):
         stream = rgb_stream(store, track.video, self.streams, model=str(self.path))
         with StoredFeatures(stream, track.video).open() as (clip, _):
             features = branch_features(self.net.student, clip)["original"]
+        if self.net.teacher is not None:
+            flow = flow_stream(store, track.video, self.streams, model=str(self.path))
+            motion = motion_feature(flow, track.video, len(track.timeline), model=self.net.teacher)
+            features = BranchFeatures(motion=rounded(motion), appearance=features.appearance)
         return detections_in_branches(self.net, features, track, decoding=decoding, video_scores=video_scores)

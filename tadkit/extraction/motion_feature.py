@@ -75,6 +75,11 @@ def feature_of_video(
     """
     with _computed(video, flow, method) as tracks:
         feature = motion_feature(tracks, "", len(video), model=model, core_frames=core_frames, advance=advance)
+    return rounded(feature)
+
+
+def rounded(feature: Float[Tensor, "1 channels steps"]) -> Float32[np.ndarray, "steps channels"]:
+    """f_T as a store gives it back, which keeps float16."""
     return feature[0].T.half().float().cpu().numpy()
 
 

@@ -81,6 +81,21 @@ def rgb_stream(store: TrackReader, video: str, streams: FeatureStreams, *, model
     )
 
 
+def flow_stream(store: TrackReader, video: str, streams: FeatureStreams, *, model: str) -> FeatureStream:
+    """What a two-stream model reads of a stored video beside RGB, of features like those it was trained on.
+
+    Raises:
+        StoreError: the features are others, or RGB alone.
+    """
+    found, stream = store.feature_channels(video), FeatureStream(store, streams.flow)
+    if found == streams.channels and _has(stream, video, streams.flow_channels):
+        return stream
+    raise StoreError(
+        f"{store.path}: '{video}' has {found} channels, but {model}, a two-stream detector, reads flow "
+        f"({streams.flow}) beside RGB, {streams.channels} channels in all; import features like those it was trained on"
+    )
+
+
 def _has(stream: FeatureStream, video: str, channels: int) -> bool:
     """Whether a video has the track of a stream, with so many channels."""
     try:

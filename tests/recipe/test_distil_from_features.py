@@ -149,6 +149,22 @@ def test_other_features_and_videos_are_refused_in_one_line(finished: RunResult, 
         assert "tadkit detect-features" in told.err
 
 
+@pytest.mark.parametrize("row", ["two-stream", "two-stream-late"])
+def test_two_stream_rows_read_both_halves(row: str, tmp_path: Path) -> None:
+    result = ran(tmp_path, f'compare=["{row}"]', "distill.method=rgb", f"streams={row}", 'labels=["push", "box"]')
+    assert row in [found.name for found in result.rows]
+    assert result.features is not None
+    assert result.detector is not None
+    expected = read_detections(result.folder / "detections" / f"{row}.json")
+    found = detect_features(result.features, head=result.detector, decoding={}, device="cpu", progress=Quiet())
+    for video, detections in expected.items():
+        assert [d.label for d in found[video]] == [d.label for d in detections]
+        np.testing.assert_allclose([d.score for d in found[video]], [d.score for d in detections], atol=1e-5)
+    rgb = store_with(tmp_path / "rgb.h5", result.features, {"appearance": slice(0, 32)})
+    with pytest.raises(StoreError, match="a two-stream detector, reads flow"):
+        detect_features(rgb, head=result.detector, decoding={}, device="cpu", progress=Quiet())
+
+
 def test_a_detector_of_videos_is_refused_for_features(finished: RunResult, tiny_model: Path) -> None:
     assert finished.features is not None
     with pytest.raises(WeightsError, match="reads videos, not features; use tadkit detect"):
