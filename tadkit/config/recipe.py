@@ -184,7 +184,7 @@ class Recipe(ModelSettings):
         if self.train.head.cross_fit and self.distill.joint:
             raise ValueError("train.head.cross_fit needs distill.joint = false: the joint head is trained on features")
         if self.train.head.groups and self.head_alone:
-            raise ValueError("train.head.groups needs a student, but features without rgb and flow train none")
+            raise ValueError("train.head.groups needs videos, or features with rgb and flow; leave it at 0")
         if self.split.kind == "folds" and self.split.fold >= self.split.folds:
             raise ValueError(f"split.fold {self.split.fold} must be below split.folds {self.split.folds}")
         square = self.video.height_px == self.video.width_px

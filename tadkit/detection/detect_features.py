@@ -1,6 +1,6 @@
 """``tadkit detect-features``: from features that others extracted to detections, by a head alone or a detector.
 
-A detector of features was trained on streams of RGB and flow; it reads the RGB stream alone, but for a two-stream one.
+A detector of features was trained on streams of RGB and flow; it reads the RGB stream alone, a two-stream one both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tadkit.detection.detect import detections_in_branches
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import Track, detections_in_features, video_scores_for
 from tadkit.errors import WeightsError
-from tadkit.extraction.branch_features import branch_features
+from tadkit.extraction.branch_features import BranchFeatures, branch_features
 from tadkit.extraction.clips import StoredFeatures
 from tadkit.extraction.motion_feature import motion_feature, rounded
 from tadkit.models.decode.video_scores import VideoScoresFile
@@ -46,7 +46,7 @@ def detect_features(
     """Detect actions in every video of a feature store.
 
     Args:
-        features: feature store; a detector reads its RGB stream, and a two-stream one that of flow, too.
+        features: feature store; a detector reads its RGB stream, and needs no other unless it is a two-stream one.
         head: a head that was trained here or imported, or a detector that was trained on streams of features.
         decoding: all settings of decoding; or those that differ from the detector's own, or for a head, which has
             none, from the defaults.
@@ -138,7 +138,10 @@ class HeadFile(NamedTuple):
 
 
 class DetectorFile(NamedTuple):
-    """A detector that was trained on streams of features: a student that reads RGB, its fusion and joint head."""
+    """A detector that was trained on streams of features: a student that reads RGB, its fusion and joint head.
+
+    A two-stream detector has the teacher's motion stream, too, which reads flow.
+    """
 
     path: Path
     net: DetectorNet
@@ -170,8 +173,8 @@ class DetectorFile(NamedTuple):
     @property
     def context_steps(self) -> int | None:
         """Steps on either side that a candidate depends on; None: all."""
-        steps, teacher = self.net.joint.context_steps, self.net.teacher
-        halo = max(self.net.student.halo_frames, 0 if teacher is None else teacher.halo_frames)
+        steps = self.net.joint.context_steps
+        halo = max(0 if self.net.teacher is None else self.net.teacher.halo_frames, self.net.student.halo_frames)
         return None if steps is None else steps + halo
 
     def detections(
@@ -185,8 +188,8 @@ class DetectorFile(NamedTuple):
         stream = rgb_stream(store, track.video, self.streams, model=str(self.path))
         with StoredFeatures(stream, track.video).open() as (clip, _):
             features = branch_features(self.net.student, clip)["original"]
-            if self.net.teacher is not None:
-                flow = flow_stream(store, track.video, self.streams, model=str(self.path))
-                motion = motion_feature(flow, track.video, len(clip), model=self.net.teacher)
-                features = features._replace(motion=rounded(motion))
+        if self.net.teacher is not None:
+            flow = flow_stream(store, track.video, self.streams, model=str(self.path))
+            motion = motion_feature(flow, track.video, len(track.timeline), model=self.net.teacher)
+            features = BranchFeatures(motion=rounded(motion), appearance=features.appearance)
         return detections_in_branches(self.net, features, track, decoding=decoding, video_scores=video_scores)

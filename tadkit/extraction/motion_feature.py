@@ -79,7 +79,7 @@ def feature_of_video(
 
 
 def rounded(feature: Float[Tensor, "1 channels steps"]) -> Float32[np.ndarray, "steps channels"]:
-    """A feature as a store of the teacher's outputs gives it back."""
+    """f_T as a store gives it back, which keeps float16."""
     return feature[0].T.half().float().cpu().numpy()
 
 

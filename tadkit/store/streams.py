@@ -82,17 +82,17 @@ def rgb_stream(store: TrackReader, video: str, streams: FeatureStreams, *, model
 
 
 def flow_stream(store: TrackReader, video: str, streams: FeatureStreams, *, model: str) -> FeatureStream:
-    """What a two-stream model reads of a stored video beside RGB: the flow stream of features like those it knows.
+    """What a two-stream model reads of a stored video beside RGB, of features like those it was trained on.
 
     Raises:
         StoreError: the features are others, or RGB alone.
     """
-    stream = FeatureStream(store, streams.flow)
-    if store.feature_channels(video) == streams.channels and _has(stream, video, streams.flow_channels):
+    found, stream = store.feature_channels(video), FeatureStream(store, streams.flow)
+    if found == streams.channels and _has(stream, video, streams.flow_channels):
         return stream
     raise StoreError(
-        f"{store.path}: '{video}' has {store.feature_channels(video)} channels, but {model} is a two-stream detector "
-        f"and reads {streams.flow_channels} of flow ({streams.flow}) of {streams.channels}, too; import both"
+        f"{store.path}: '{video}' has {found} channels, but {model}, a two-stream detector, reads flow "
+        f"({streams.flow}) beside RGB, {streams.channels} channels in all; import features like those it was trained on"
     )
 
 

@@ -118,20 +118,6 @@ def test_the_detector_finds_in_rgb_alone_what_the_run_found(finished: RunResult,
         assert len(found) == 6
 
 
-@pytest.mark.parametrize("row", ["two-stream", "two-stream-late"])
-def test_a_two_stream_detector_reads_both_streams(finished: RunResult, row: str, tmp_path: Path) -> None:
-    shutil.copytree(finished.folder.parents[1], tmp_path / "copy")
-    both = ran(tmp_path / "copy", f"compare=['rgb', '{row}']")
-    expected = read_detections(both.folder / "detections" / f"{row}.json")
-    head = both.folder / f"detector-{row}.safetensors"
-    assert both.features is not None
-    found = detect_features(both.features, head=head, decoding={}, device="cpu", progress=Quiet())
-    assert {video: list(found[video]) for video in expected} == expected
-    rgb = store_with(tmp_path / "rgb.h5", both.features, {"appearance": slice(0, 32)})
-    with pytest.raises(StoreError, match=r"is a two-stream detector and reads 32 of flow \(motion\) of 64, too"):
-        detect_features(rgb, head=head, decoding={}, device="cpu", progress=Quiet())
-
-
 def test_the_command_line_detects_in_features_with_the_detector_and_its_own_decoding(
     finished: RunResult, tmp_path: Path, tadkit
 ) -> None:
@@ -161,6 +147,22 @@ def test_other_features_and_videos_are_refused_in_one_line(finished: RunResult, 
         assert told.code == WeightsError.exit_code
         assert "reads features, not videos" in told.err
         assert "tadkit detect-features" in told.err
+
+
+@pytest.mark.parametrize("row", ["two-stream", "two-stream-late"])
+def test_two_stream_rows_read_both_halves(row: str, tmp_path: Path) -> None:
+    result = ran(tmp_path, f'compare=["{row}"]', "distill.method=rgb", f"streams={row}", 'labels=["push", "box"]')
+    assert row in [found.name for found in result.rows]
+    assert result.features is not None
+    assert result.detector is not None
+    expected = read_detections(result.folder / "detections" / f"{row}.json")
+    found = detect_features(result.features, head=result.detector, decoding={}, device="cpu", progress=Quiet())
+    for video, detections in expected.items():
+        assert [d.label for d in found[video]] == [d.label for d in detections]
+        np.testing.assert_allclose([d.score for d in found[video]], [d.score for d in detections], atol=1e-5)
+    rgb = store_with(tmp_path / "rgb.h5", result.features, {"appearance": slice(0, 32)})
+    with pytest.raises(StoreError, match="a two-stream detector, reads flow"):
+        detect_features(rgb, head=result.detector, decoding={}, device="cpu", progress=Quiet())
 
 
 def test_a_detector_of_videos_is_refused_for_features(finished: RunResult, tiny_model: Path) -> None:
