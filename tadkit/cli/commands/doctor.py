@@ -14,7 +14,6 @@ import click
 from tadkit.cli.console import print_table
 from tadkit.cli.options import example
 from tadkit.errors import TadkitError
-from tadkit.runtime.plugins import load_plugin, plugins
 
 
 class _Part(NamedTuple):
@@ -55,6 +54,8 @@ def doctor(ctx: click.Context) -> None:
 
 def _plugin_rows() -> list[tuple[str, str, str]]:
     """Entry points of other packages: backbones, heads and flow methods."""
+    from tadkit.runtime.plugins import load_plugin, plugins
+
     rows = []
     for plugin in plugins():
         state, what = "ok", plugin.package
