@@ -48,6 +48,10 @@ _TRAITS: Mapping[Method, MethodTraits] = {
 }
 
 
+ADDED_TERMS = ("time_contrast_weight", "relation_weight", "boundary_weight")
+"""Weights of the terms that any method may have beside its own."""
+
+
 class DistillationTerms(NamedTuple):
     """The terms that compare a student with its teacher, as they are trained."""
 
@@ -95,8 +99,7 @@ class DistillSettings(Settings):
     @property
     def taught(self) -> bool:
         """Whether the student is trained on the teacher's outputs: by the method itself or by an added term."""
-        added = (self.time_contrast_weight, self.relation_weight, self.boundary_weight)
-        return _TRAITS[self.method].taught or any(weight > 0 for weight in added)
+        return _TRAITS[self.method].taught or any(getattr(self, weight) > 0 for weight in ADDED_TERMS)
 
     @property
     def compared(self) -> Branch:

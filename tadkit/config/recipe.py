@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from tadkit.config.backbones import BackboneSettings, TemporalEncoderSettings, TemporalShiftSettings
 from tadkit.config.base import Settings, added_later, merged
 from tadkit.config.decode import DecodeSettings
-from tadkit.config.distill import DistillSettings, FusionSettings, Method
+from tadkit.config.distill import ADDED_TERMS, DistillSettings, FusionSettings, Method
 from tadkit.config.flow import FlowSettings, Tvl1Settings
 from tadkit.config.heads import ActionFormerSettings, HeadSettings
 from tadkit.config.sources import FeaturesSource, FeatureStreams, MadeUpFeaturesSource, Source, SplitSettings
@@ -191,8 +191,11 @@ class Recipe(ModelSettings):
         for stage in (self.train.teacher, self.train.student, self.train.head):
             if not square and SQUARE_VIEWS.intersection(stage.views):
                 raise ValueError("views that turn the picture by 90 degrees need video.height_px = video.width_px")
-        if self.streams != "rgb" and self.distill.method != "rgb":
-            raise ValueError(f"streams = '{self.streams}' needs distill.method = 'rgb': its RGB stream has no teacher")
+        if self.streams != "rgb" and (self.distill.method != "rgb" or self.distill.taught):
+            raise ValueError(
+                f"streams = '{self.streams}' needs distill.method = 'rgb' without added terms: its RGB stream has no "
+                "teacher"
+            )
         if self.streams == "two-stream-late" and self.joint_head is not None:
             raise ValueError("streams = 'two-stream-late' averages the scores of two equal heads; leave out joint_head")
         return self
@@ -242,7 +245,7 @@ class Recipe(ModelSettings):
         if row in ("teacher", self.own_row) and row not in self.variants:
             return self
         if row in get_args(Streams):
-            changes: Mapping[str, Any] = {"streams": row, "distill": {"method": "rgb"}}
+            changes: Mapping[str, Any] = {"streams": row, "distill": {"method": "rgb", **dict.fromkeys(ADDED_TERMS, 0)}}
         else:
             changes = self.variants.get(row, {"streams": "rgb", "distill": {"method": row}})
         same = {name: getattr(self, name) for name in self.model_fields_set - {"variants", "compare", *changes}}

@@ -130,6 +130,7 @@ def test_labels_are_distinct():
         ({"variants": {"x": {"distill": {"dim": 1}}}}, "variants.x.distill.dim: must be greater than or equal to 8"),
         ({"variants": {"x": {"fusion": {"kind": "no"}}}}, r"variants.x.fusion.*kind"),
         ({"streams": "two-stream"}, "streams = 'two-stream' needs distill.method = 'rgb'"),
+        ({"streams": "two-stream", "distill": {"method": "rgb", "relation_weight": 1}}, "without added terms"),
     ],
 )
 def test_rows_that_cannot_be_are_refused(changes, said):
@@ -150,6 +151,7 @@ def test_a_row_has_the_settings_of_the_recipe_but_for_its_own():
     both = changed.of_row("two-stream")
     assert (both.streams, both.distill.method, both.own_row) == ("two-stream", "rgb", "two-stream")
     assert both.of_row("decomposed").streams == "rgb"
+    assert not recipe(distill={"relation_weight": 1}).of_row("two-stream").distill.taught
 
 
 def test_a_fold_lies_below_the_number_of_folds():
@@ -179,16 +181,18 @@ def test_paths_are_read_from_text():
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({}, {"checkpoint_s", "cache_mb", "log_every", "schedule", "milestones", "validate_every", "validation_share"}),
-        ({"validate_every": 2}, {"checkpoint_s", "cache_mb", "log_every", "schedule", "milestones"}),
+        ({}, {"schedule", "milestones", "validate_every", "validation_share", "colour_variants"}),
+        ({"validate_every": 2}, {"schedule", "milestones", "colour_variants"}),
+        ({"schedule": "actionformer-multistep"}, {"validate_every", "validation_share", "colour_variants"}),
+        ({"colour_variants": 2}, {"schedule", "milestones", "validate_every", "validation_share"}),
         (
-            {"schedule": "actionformer-multistep"},
-            {"checkpoint_s", "cache_mb", "log_every", "validate_every", "validation_share"},
+            {"colour_variants": 2, "colour_jitter": 0},
+            {"schedule", "milestones", "validate_every", "validation_share", "colour_variants"},
         ),
     ],
 )
 def test_settings_without_effect_on_the_weights_depend_on_the_others(changed, named):
-    assert TrainSettings.model_validate(changed).without_effect == named
+    assert TrainSettings.model_validate(changed).without_effect == {"checkpoint_s", "cache_mb", "log_every"} | named
 
 
 def test_a_net_without_published_weights_needs_no_setting_to_say_so():
