@@ -49,7 +49,7 @@ def test_a_part_that_detect_does_not_need_may_be_absent(module, part, remedy):
     assert module in what
     assert what.endswith(remedy)
     if part == "h5py":
-        assert rows["cv2"][1].endswith(remedy)  # tadkit.flow itself needs h5py
+        assert rows["cv2"][0] == "ok"  # flow can be computed, only not stored
 
 
 def test_an_opencv_without_contrib_modules_is_reported():
