@@ -1,4 +1,5 @@
-"""Every method, fusion, teacher and backbone goes from training to detections, on frames."""
+"""Every method, fusion, teacher and backbone goes from training to detections: on frames, and all but backbones and
+teachers on features, too."""
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ import tomli_w
 from toy_recipe import RECIPE
 
 from tadkit import load_detector
-from tadkit.config import FusionSettings, Method
-from tadkit.config.loading import load_recipe
+from tadkit.config import BackboneSettings, FusionSettings, Method, PluginBackboneSettings
+from tadkit.config.loading import load_recipe, parse_recipe
+from tadkit.detection.detect_features import detect_features
 from tadkit.progress import Quiet
-from tadkit.recipe.run import run
+from tadkit.recipe.run import RunResult, run
 from tadkit.records import read_detections
 
 METHODS = get_args(Method)
@@ -37,6 +39,42 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"distill": distill} for name, distill in ABLATIONS.items()},
 }
 ROWS = (*METHODS, "two-stream", "two-stream-late", *VARIANTS)
+
+
+MADE_UP = """
+name = "made-up"
+labels = ["box", "ball", "push", "pull", "open", "close"]
+sources = [{kind = "made-up-features", training_videos = 4, test_videos = 2}]
+split = {kind = "subset", held_out = ["testing"]}
+teacher_backbone = {width = 16}
+backbone = {width = 16}
+distill = {dim = 16}
+evaluation = {tiou = [0.3]}
+[head]
+dim = 16
+levels = 3
+attention_heads = 2
+stem_layers = 0
+head_layers = 1
+"""
+BACKBONES: dict[str, tuple[int, str]] = {
+    "efficientnet-lite0": (2, "temporal-gradient"),
+    "resnet18": (2, "temporal-gradient"),
+    "mobilenet-v3-small": (2, "temporal-gradient"),
+    "tsm-resnet18": (2, "opencv-dis"),
+    "tsm-resnet50": (2, "temporal-gradient"),
+    "tsm-resnet101": (2, "temporal-gradient"),
+    "i3d": (8, "opencv-dis"),
+    "slowfast-r50-4x16": (8, "temporal-gradient"),
+    "slowfast-r50-8x8": (4, "temporal-gradient"),
+    "r2plus1d-18": (8, "temporal-gradient"),
+    "s3d": (8, "opencv-dis"),
+    "mvit-v2-s": (2, "temporal-gradient"),
+    "swin3d-t": (2, "temporal-gradient"),
+    "videomae-s": (2, "opencv-dis"),
+    "videomae-b": (2, "temporal-gradient"),
+}
+"""Frames per feature step, and flow. All but the net of another package, which ``tests/test_plugins.py`` runs."""
 
 
 class Ran(NamedTuple):
@@ -83,10 +121,48 @@ def assert_detects_what_was_judged(ran: Ran, row: str) -> None:
         assert (one.score, one.start_s, one.end_s) == pytest.approx((other.score, other.start_s, other.end_s), abs=1e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_every_method_and_fusion_trains_and_detects(all_rows: Ran, row: str) -> None:
     assert_detects_what_was_judged(all_rows, row)
+
+
+@pytest.fixture(scope="module")
+def all_rows_of_features(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """One run with every method and fusion, on features."""
+    text = MADE_UP + tomli_w.dumps({"variants": VARIANTS})
+    quick = [f"train.{stage}.{name}" for stage in ("teacher", "student", "head") for name in ("epochs=1", "window_s=8")]
+    recipe = parse_recipe(text, name="made-up", overrides=[*quick, f"compare={list(ROWS)}"])
+    return run(recipe, base=tmp_path_factory.mktemp("made-up"), device="cpu", progress=Quiet())
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_method_and_fusion_trains_and_detects_on_features(all_rows_of_features: RunResult, row: str) -> None:
+    folder, features = all_rows_of_features.folder, all_rows_of_features.features
+    assert features is not None
+    judged = read_detections(folder / "detections" / f"{row}.json")
+    head = folder / f"detector-{row}.safetensors"
+    found = detect_features(features, head=head, decoding={}, device="cpu", progress=Quiet())
+    assert {video: list(found[video]) for video in judged} == judged
+    assert all(judged.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_is_teacher_and_student_and_detects(run_rows: Run, name: str) -> None:
+    stride, flow = BACKBONES[name]
+    nets = [
+        f"{net}.{setting}"
+        for net in ("teacher_backbone", "backbone")
+        for setting in (f"name={name}", "pretrained=false", f"stride={stride}")
+    ]
+    ran = run_rows(*nets, f"flow.method={flow}", "video.rate_hz=10", "head.levels=2", rows=("decomposed",), variants={})
+    assert_detects_what_was_judged(ran, "decomposed")
+
+
+def test_no_backbone_is_left_out() -> None:
+    kinds = (kind for kind in get_args(get_args(BackboneSettings)[0]) if kind is not PluginBackboneSettings)
+    names = {name for kind in kinds for name in get_args(kind.model_fields["name"].annotation)}
+    assert names == {*BACKBONES, "tiny", "temporal-encoder"}
 
 
 TEACHERS = {
