@@ -193,11 +193,14 @@ def _place(kind: Any, values: Any, location: Sequence[str | int]) -> tuple[list[
     """The keys of a mistake without the union tags that pydantic inserts, and the settings classes it may belong to."""
     keys: list[str] = []
     candidates, parents = _models(kind), list[type[BaseModel]]()
+    choosing = (
+        False  # whether a union was entered, so that its tag comes next, even if it is also the name of a setting
+    )
     for position, part in enumerate(location):
         last = position == len(location) - 1
         tagged = [m for m in candidates if part in _tags(m)]
-        if isinstance(part, str) and tagged and not (isinstance(values, Mapping) and part in values):
-            candidates = tagged
+        if choosing and isinstance(part, str) and tagged:
+            candidates, choosing = tagged, False
             continue
         keys.append(str(part))
         parents = candidates
@@ -208,6 +211,7 @@ def _place(kind: Any, values: Any, location: Sequence[str | int]) -> tuple[list[
         if not last:
             fields = [m.model_fields[part].annotation for m in candidates if part in m.model_fields]
             candidates = [m for annotation in fields for m in _models(annotation)]
+            choosing = len(candidates) > 1
     return keys, parents
 
 
