@@ -60,6 +60,9 @@ STORED = MADE_UP.replace(
 )
 
 
+NO_STREAMS = ("", "0-5", " 0:5", "0:5 ", "5", "0:", "a//b", "/a", "a/", "./a", "a/..", "a b")
+
+
 def ran(folder: Path, *overrides: str, text: str = MADE_UP) -> RunResult:
     recipe = parse_recipe(text, name="mine", overrides=overrides)
     return run(recipe, base=folder, device="cpu", progress=Quiet())
@@ -220,12 +223,24 @@ def test_videos_of_different_widths_are_refused(finished: RunResult, tmp_path: P
         ("train.student.colour_jitter=0.1", "train.student.colour_jitter needs videos"),
         ("backbone.kernel=4", "kernel 4 must be odd"),
         ("sources.0.flow='0:32'", "rgb and flow are both '0:32'"),
-        ("sources.0.rgb='9:9'", "must start before its end"),
+        ("sources.0.rgb='9:9'", r"sources\.0\.rgb: a range of channels must start before its end"),
+        ("sources.0.flow='31:64'", "rgb 0:32 and flow 31:64 have channels in common"),
+        *(
+            (f"sources.0.rgb='{s}'", r"sources\.0\.rgb: must be a track, such as appearance, or a range")
+            for s in NO_STREAMS
+        ),
     ],
 )
 def test_settings_that_features_do_not_have_are_refused(override: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         parse_recipe(STORED, name="mine", overrides=[override])
+
+
+@pytest.mark.parametrize("flow", ["original/appearance", "appearance"])
+@pytest.mark.parametrize("rgb", ["original/appearance", "appearance"])
+def test_the_student_is_not_given_the_track_of_the_teacher(rgb: str, flow: str) -> None:
+    with pytest.raises(SettingsError, match=r"^[^\n]*rgb and flow are both 'original/appearance'[^\n]*$"):
+        parse_recipe(STORED, name="mine", overrides=[f"sources.0.rgb={rgb}", f"sources.0.flow={flow}"])
 
 
 def test_a_backbone_of_videos_is_refused() -> None:
