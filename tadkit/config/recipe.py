@@ -162,7 +162,12 @@ class Recipe(ModelSettings):
         stages = {name: getattr(self.train, name) for name in StageTraining.model_fields}
         given = {f"train.{name}.views": stage.views != ("original",) for name, stage in stages.items()}
         given |= {f"train.{name}.colour_jitter": stage.colour_jitter > 0 for name, stage in stages.items()}
-        given |= {"train.teacher.flow_jitter": self.train.teacher.flow_jitter > 0, "flow.stack": self.flow.stack > 1}
+        given |= {f"train.{name}.colour_variants": stage.colour_variants > 0 for name, stage in stages.items()}
+        given |= {"train.teacher.flow_jitter": self.train.teacher.flow_jitter > 0}
+        standard = Tvl1Settings()
+        given |= {"flow.method": self.flow.method != standard.method}  # first: other methods have other defaults
+        given |= {f"flow.{key}": value != getattr(standard, key, None) for key, value in self.flow}
+        given |= {f"video.{key}": value != getattr(VideoSettings(), key) for key, value in self.video}
         if wrong := [setting for setting, is_given in given.items() if is_given]:
             raise ValueError(f"{wrong[0]} needs videos, but the source has features; leave it out")
 

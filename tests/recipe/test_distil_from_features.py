@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config.loading import parse_recipe
+from tadkit.config.loading import parse_recipe, recipe_toml
 from tadkit.detection.detect_features import detect_features
 from tadkit.errors import SettingsError, StoreError, WeightsError
 from tadkit.progress import Quiet
@@ -221,6 +221,12 @@ def test_videos_of_different_widths_are_refused(finished: RunResult, tmp_path: P
     [
         ('train.student.views=["mirror"]', "train.student.views needs videos, but the source has features"),
         ("train.student.colour_jitter=0.1", "train.student.colour_jitter needs videos"),
+        ("train.student.colour_variants=2", "train.student.colour_variants needs videos"),
+        ("flow.method=raft-small", "flow.method needs videos"),
+        ("flow.method=temporal-gradient", "flow.method needs videos"),
+        ("flow.stack=3", "flow.stack needs videos"),
+        ("flow.preset=reference", "flow.preset needs videos"),
+        ("video.rate_hz=5", "video.rate_hz needs videos"),
         ("backbone.kernel=4", "kernel 4 must be odd"),
         ("sources.0.flow='0:32'", "rgb and flow are both '0:32'"),
         ("sources.0.rgb='9:9'", r"sources\.0\.rgb: a range of channels must start before its end"),
@@ -241,6 +247,13 @@ def test_settings_that_features_do_not_have_are_refused(override: str, message: 
 def test_the_student_is_not_given_the_track_of_the_teacher(rgb: str, flow: str) -> None:
     with pytest.raises(SettingsError, match=r"^[^\n]*rgb and flow are both 'original/appearance'[^\n]*$"):
         parse_recipe(STORED, name="mine", overrides=[f"sources.0.rgb={rgb}", f"sources.0.flow={flow}"])
+
+
+def test_defaults_of_settings_that_features_do_not_have_are_accepted() -> None:
+    given = ["flow.method=tvl1", "video.rate_hz=10", "train.student.colour_variants=0"]
+    recipe = parse_recipe(STORED, name="mine", overrides=given)
+    assert recipe.model_dump() == parse_recipe(STORED, name="mine").model_dump()
+    assert parse_recipe(recipe_toml(recipe), name="mine") == recipe
 
 
 def test_a_backbone_of_videos_is_refused() -> None:
