@@ -16,6 +16,7 @@ from tadkit.detection.detect_features import detect_features
 from tadkit.errors import SettingsError, StoreError, WeightsError
 from tadkit.progress import Quiet
 from tadkit.recipe.run import DONE, UP_TO_DATE, RunResult, run
+from tadkit.recipe.workspace import open_workspace
 from tadkit.records import read_detections
 from tadkit.store import open_store, read_store
 
@@ -214,6 +215,30 @@ def test_videos_of_different_widths_are_refused(finished: RunResult, tmp_path: P
         entry.append("original/appearance", np.zeros((40, 64), np.float32))
     with pytest.raises(StoreError, match="has 40 channels and 'testing_00004' 64; import them together"):
         ran(tmp_path, "sources.0.flow='32:40'", text=STORED)
+
+
+@pytest.mark.parametrize(("rgb", "flow"), [("0:33", "motion"), ("31:64", "appearance"), ("appearance", "0:64")])
+def test_a_range_in_the_other_stream_s_track_is_refused(
+    finished: RunResult, tmp_path: Path, rgb: str, flow: str, tadkit
+) -> None:
+    assert finished.features is not None
+    shutil.copy(finished.features.with_name("annotations.json"), tmp_path / "annotations.json")
+    store_with(tmp_path / "features.h5", finished.features, {"appearance": slice(0, 32), "motion": slice(32, 64)})
+    (tmp_path / "mine.toml").write_text(STORED)
+    told = tadkit("run", tmp_path / "mine.toml", "--set", f"sources.0.rgb='{rgb}'", "--set", f"sources.0.flow='{flow}'")
+    assert told.code == SettingsError.exit_code
+    assert f"rgb {rgb} and flow {flow} have channels in common" in told.err
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_range_beside_the_other_stream_s_track_is_accepted(finished: RunResult, tmp_path: Path) -> None:
+    assert finished.features is not None
+    shutil.copy(finished.features.with_name("annotations.json"), tmp_path / "annotations.json")
+    store_with(tmp_path / "features.h5", finished.features, {"appearance": slice(0, 32), "motion": slice(32, 64)})
+    recipe = parse_recipe(STORED, name="mine", overrides=["sources.0.flow=motion"])
+    found = open_workspace(recipe, base=tmp_path, progress=Quiet()).recipe.features
+    assert found is not None
+    assert (found.rgb_channels, found.flow_channels, found.channels) == (32, 32, 64)
 
 
 @pytest.mark.parametrize(
