@@ -14,6 +14,7 @@ from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import ADDED_TERMS, DistillSettings, FusionSettings, Method
 from tadkit.config.flow import FlowSettings, Tvl1Settings
 from tadkit.config.heads import ActionFormerSettings, HeadSettings
+from tadkit.config.places import setting_name
 from tadkit.config.sources import FeaturesSource, FeatureStreams, MadeUpFeaturesSource, Source, SplitSettings
 from tadkit.config.training import StageTraining
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings
@@ -259,7 +260,7 @@ class Recipe(ModelSettings):
             return Recipe.model_validate(same | changed)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in ("variants", row, *first["loc"]))
+            where = ".".join(("variants", row, setting_name(Recipe, first["loc"]))).removesuffix(".")
             message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             raise ValueError(f"{where}: {message}") from None
 
