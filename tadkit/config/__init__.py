@@ -52,6 +52,8 @@ from tadkit.config.sources import (
     SplitSettings,
     SynthSource,
     channel_range,
+    full_track,
+    overlap,
 )
 from tadkit.config.training import HeadTrainSettings, StageTraining, TeacherTrainSettings, TrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
@@ -115,4 +117,6 @@ __all__ = [
     "View",
     "WholeWindowSettings",
     "channel_range",
+    "full_track",
+    "overlap",
 ]

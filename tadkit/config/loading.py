@@ -8,22 +8,20 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ValidationError, create_model
 
 from tadkit.config import Recipe, Settings
 from tadkit.config.base import merged
+from tadkit.config.places import TAGS, place, tags_of
 from tadkit.config.recipe import RowError
 from tadkit.errors import SettingsError
 
 Checked = TypeVar("Checked", bound=BaseModel)
-_TAGS = ("method", "kind", "name")
-"""Settings that choose the class of a table."""
 _BARE_WORD = re.compile(r"[A-Za-z0-9_./${}~+-]+")
 
 
@@ -124,18 +122,18 @@ def check_settings(kind: type[Checked], values: Mapping[str, Any], *, name: str)
     try:
         return kind.model_validate(_with_default_tags(kind, values))
     except ValidationError as cause:
-        raise SettingsError(*_lines(kind, values, cause, name)) from None
+        raise SettingsError(*_lines(kind, cause, name)) from None
 
 
-def _lines(kind: type[BaseModel], values: Mapping[str, Any], cause: ValidationError, name: str) -> list[str]:
+def _lines(kind: type[BaseModel], cause: ValidationError, name: str) -> list[str]:
     """One line for each mistake; those of a variant start with its name."""
     errors, lines = cause.errors(include_url=False), list[str]()
     for error in errors:
         inner = error.get("ctx", {}).get("error")
         if isinstance(inner, RowError):
-            lines += _lines(kind, inner.values, inner.cause, f"{name}: variants.{inner.row}")
+            lines += _lines(kind, inner.cause, f"{name}: variants.{inner.row}")
         elif not _follows(error["loc"], errors):
-            lines.append(_line(kind, values, dict(error), name))
+            lines.append(_line(kind, dict(error), name))
     return lines
 
 
@@ -154,13 +152,13 @@ def _with_default_tags(kind: type[BaseModel], values: Mapping[str, Any]) -> dict
     return filled
 
 
-def _line(kind: type[BaseModel], values: Any, error: dict[str, Any], name: str) -> str:
+def _line(kind: type[BaseModel], error: dict[str, Any], name: str) -> str:
     """One mistake in one line: where and what."""
-    keys, models = _place(kind, values, error["loc"])
+    keys, models = place(kind, error["loc"])
     given = error.get("input")
     if error["type"].startswith("union_tag") and isinstance(given, Mapping):
         named = error["ctx"]["discriminator"].strip("'")  # or a function, of heads
-        tag = named if named in _TAGS else "kind"
+        tag = named if named in TAGS else "kind"
         keys, given = [*keys, tag], given.get(tag)
     where = "".join(f"{'.'.join(keys)}: " for _ in [0] if keys)
     message = _words(error, keys, models)
@@ -182,7 +180,7 @@ def _words(error: dict[str, Any], keys: Sequence[str], models: Sequence[type[Bas
         case "union_tag_invalid":
             return f"must be one of {error['ctx']['expected_tags']}"
         case "union_tag_not_found" if isinstance(error["input"], Mapping):
-            return f"is missing; one of {', '.join(repr(tag) for model in models for tag in _tags(model))}"
+            return f"is missing; one of {', '.join(repr(tag) for model in models for tag in tags_of(model))}"
         case "union_tag_not_found" | "model_type" | "model_attributes_type":
             return "must be a table"
         case "dict_type":
@@ -195,45 +193,3 @@ def _words(error: dict[str, Any], keys: Sequence[str], models: Sequence[type[Bas
             return f"must have {error['ctx']['min_length']} or more, has {error['ctx']['actual_length']}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return re.sub("^Input should be", "must be", message[0].lower() + message[1:], flags=re.IGNORECASE)
-
-
-def setting_name(kind: type[BaseModel], values: Any, location: Sequence[str | int]) -> str:
-    """Dotted name of the setting at a pydantic error's location, without the union tags that pydantic inserts."""
-    return ".".join(_place(kind, values, location)[0])
-
-
-def _place(kind: Any, values: Any, location: Sequence[str | int]) -> tuple[list[str], list[type[BaseModel]]]:
-    """The keys of a mistake without the union tags that pydantic inserts, and the settings classes it may belong to."""
-    keys: list[str] = []
-    candidates, parents = _models(kind), list[type[BaseModel]]()
-    for position, part in enumerate(location):
-        last = position == len(location) - 1
-        tagged = [m for m in candidates if part in _tags(m)]
-        if isinstance(part, str) and tagged and not (isinstance(values, Mapping) and part in values):
-            candidates = tagged
-            continue
-        keys.append(str(part))
-        parents = candidates
-        if isinstance(part, int):
-            values = values[part] if isinstance(values, (list, tuple)) and part < len(values) else None
-            continue
-        values = values.get(part) if isinstance(values, Mapping) else None
-        if not last:
-            fields = [m.model_fields[part].annotation for m in candidates if part in m.model_fields]
-            candidates = [m for annotation in fields for m in _models(annotation)]
-    return keys, parents
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The settings classes inside an annotation: itself, a union's members, a tuple's items."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in (Annotated, Union, types.UnionType, tuple):
-        return [model for inner in get_args(annotation) for model in _models(inner)]
-    return []
-
-
-def _tags(model: type[BaseModel]) -> list[str]:
-    """The tag values that select ``model`` in a union."""
-    fields = [model.model_fields[tag] for tag in _TAGS if tag in model.model_fields]
-    return [str(value) for field in fields for value in get_args(field.annotation)]

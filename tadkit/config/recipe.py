@@ -14,6 +14,7 @@ from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import ADDED_TERMS, DistillSettings, FusionSettings, Method
 from tadkit.config.flow import FlowSettings, Tvl1Settings
 from tadkit.config.heads import ActionFormerSettings, HeadSettings
+from tadkit.config.places import setting_name
 from tadkit.config.sources import FeaturesSource, FeatureStreams, MadeUpFeaturesSource, Source, SplitSettings
 from tadkit.config.training import StageTraining
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings
@@ -163,7 +164,12 @@ class Recipe(ModelSettings):
         stages = {name: getattr(self.train, name) for name in StageTraining.model_fields}
         given = {f"train.{name}.views": stage.views != ("original",) for name, stage in stages.items()}
         given |= {f"train.{name}.colour_jitter": stage.colour_jitter > 0 for name, stage in stages.items()}
-        given |= {"train.teacher.flow_jitter": self.train.teacher.flow_jitter > 0, "flow.stack": self.flow.stack > 1}
+        given |= {f"train.{name}.colour_variants": stage.colour_variants > 0 for name, stage in stages.items()}
+        given |= {"train.teacher.flow_jitter": self.train.teacher.flow_jitter > 0}
+        standard = Tvl1Settings()
+        given |= {"flow.method": self.flow.method != standard.method}  # first: other methods have other defaults
+        given |= {f"flow.{key}": value != getattr(standard, key, None) for key, value in self.flow}
+        given |= {f"video.{key}": value != getattr(VideoSettings(), key) for key, value in self.video}
         if wrong := [setting for setting, is_given in given.items() if is_given]:
             raise ValueError(f"{wrong[0]} needs videos, but the source has features; leave it out")
 
@@ -260,7 +266,7 @@ class Recipe(ModelSettings):
         try:
             return Recipe.model_validate(values)
         except ValidationError as error:
-            raise RowError(row, values, error) from None
+            raise RowError(row, error) from None
 
 
 class RowError(ValueError):
@@ -268,14 +274,15 @@ class RowError(ValueError):
 
     Attributes:
         row: its name.
-        values: the recipe with its settings.
         cause: all mistakes in them.
     """
 
-    def __init__(self, row: str, values: Mapping[str, Any], cause: ValidationError) -> None:
+    def __init__(self, row: str, cause: ValidationError) -> None:
         first = cause.errors()[0]
-        super().__init__(f"variants.{'.'.join(str(part) for part in (row, *first['loc']))}: {first['msg']}")
-        self.row, self.values, self.cause = row, values, cause
+        where = ".".join(("variants", row, setting_name(Recipe, first["loc"]))).removesuffix(".")
+        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        super().__init__(f"{where}: {message}")
+        self.row, self.cause = row, cause
 
 
 def _has_streams(sources: Any) -> bool:

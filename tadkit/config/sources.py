@@ -9,6 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from tadkit.config.base import Settings, added_later
 
+_TRACK = r"(?=.*[A-Za-z])(\.*[A-Za-z0-9_-][A-Za-z0-9._-]*/)*\.*[A-Za-z0-9_-][A-Za-z0-9._-]*"
+"""Names with a letter, so that no mistyped range is one, and without empty or all-dot parts, so that each is unique."""
+
 
 class FilesSource(Settings):
     """Existing videos and annotations."""
@@ -50,9 +53,14 @@ class FeaturesSource(Settings):
 
     @field_validator("rgb", "flow")
     @classmethod
-    def _range_is_not_empty(cls, value: str | None) -> str | None:
-        if value is not None and (channels := channel_range(value)) is not None and not len(channels):
+    def _is_a_stream(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        channels = channel_range(value)
+        if channels is not None and not len(channels):
             raise ValueError("a range of channels must start before its end, such as 0:1024")
+        if channels is None and not re.fullmatch(_TRACK, value):
+            raise ValueError("must be a track, such as appearance, or a range of channels, such as 0:1024")
         return value
 
     @model_validator(mode="after")
@@ -60,8 +68,15 @@ class FeaturesSource(Settings):
         if (self.rgb is None) != (self.flow is None):
             given, other = ("rgb", "flow") if self.flow is None else ("flow", "rgb")
             raise ValueError(f"{given} needs {other}: the teacher reads flow and the student RGB")
-        if self.rgb is not None and self.rgb == self.flow:
-            raise ValueError(f"rgb and flow are both '{self.rgb}'; the student must not read flow")
+        if self.rgb is None or self.flow is None:
+            return self
+        if full_track(self.rgb) == full_track(self.flow):
+            raise ValueError(f"rgb and flow are both '{full_track(self.rgb)}'; the student must not read flow")
+        rgb, flow = channel_range(self.rgb), channel_range(self.flow)
+        if rgb is not None and flow is not None and overlap(rgb, flow):
+            raise ValueError(
+                f"rgb {self.rgb} and flow {self.flow} have channels in common; the student must not read flow"
+            )
         return self
 
     @property
@@ -72,8 +87,18 @@ class FeaturesSource(Settings):
 
 def channel_range(stream: str) -> range | None:
     """The channels of a stream such as ``0:1024`` (half open); None if it is the name of a track."""
-    found = re.fullmatch(r"(\d+):(\d+)", stream)
+    found = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", stream)
     return None if found is None else range(int(found[1]), int(found[2]))
+
+
+def full_track(stream: str) -> str:
+    """A stream by its full name in a store: a track without a view is that of the original; a range is itself."""
+    return stream if "/" in stream or channel_range(stream) is not None else f"original/{stream}"
+
+
+def overlap(a: range, b: range) -> bool:
+    """Whether two ranges of channels have any in common."""
+    return max(a.start, b.start) < min(a.stop, b.stop)
 
 
 class MadeUpFeaturesSource(Settings):

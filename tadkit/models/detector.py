@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tadkit.checkpoint import Checkpoint, load_weights
 from tadkit.config import FusionSettings, ModelSettings
-from tadkit.config.loading import setting_name
+from tadkit.config.places import setting_name
 from tadkit.errors import WeightsError
 from tadkit.models.fusion import JointHead, LateHead
 from tadkit.models.heads import head_labels
@@ -185,7 +185,7 @@ def model_settings(checkpoint: Checkpoint) -> ModelSettings:
     try:
         return ModelSettings.model_validate(known)
     except ValidationError as error:
-        wrong = ", ".join(sorted({setting_name(ModelSettings, known, e["loc"]) for e in error.errors()}))
+        wrong = ", ".join(sorted({setting_name(ModelSettings, e["loc"]) for e in error.errors()}))
         raise WeightsError(
             f"{checkpoint.path}: the header has settings that this tadkit does not know ({wrong}); "
             "use the version that wrote it"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tadkit.config import FeatureStreams, Recipe
+from tadkit.config import FeatureStreams, Recipe, overlap
 from tadkit.errors import SettingsError, StoreError
 from tadkit.recipe.videos import Item
 from tadkit.store import VideoTracks, read_store
@@ -20,7 +20,7 @@ def with_streams(recipe: Recipe, items: tuple[Item, ...]) -> tuple[Recipe, tuple
 
     Raises:
         StoreError: a video lacks a stream, or has another number of channels than the others.
-        SettingsError: the recipe states other widths.
+        SettingsError: the recipe states other widths, or a range that is part of the other stream's track.
     """
     source = recipe.stream_source
     assert source is not None
@@ -36,10 +36,20 @@ def with_streams(recipe: Recipe, items: tuple[Item, ...]) -> tuple[Recipe, tuple
             flow_channels=equal_channels(FeatureStream(store, source.flow).channels, names, where=where),
             channels=equal_channels(store.feature_channels, names, where=where),
         )
+        rgb, flow = (FeatureStream(store, name).range_in_features(names[0]) for name in (source.rgb, source.flow))
+        if rgb is not None and flow is not None and overlap(rgb, flow):
+            raise SettingsError(
+                f"sources: rgb {source.rgb} and flow {source.flow} have channels in common: they are channels "
+                f"{_words(rgb)} and {_words(flow)} of {where}; the student must not read flow"
+            )
         items = tuple(replace(item, stored_key=store.key(item.name)) for item in items)
     if recipe.features not in (None, found):
         raise SettingsError(f"features: a run fills this section in, and {where} has others; leave it out")
     return recipe.model_copy(update={"features": found}), items
+
+
+def _words(channels: range) -> str:
+    return f"{channels.start}:{channels.stop}"
 
 
 def equal_channels(channels_of: Callable[[str], int], videos: Sequence[str], *, where: str) -> int:

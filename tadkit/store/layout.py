@@ -33,7 +33,9 @@ KEY = "key"
 COMPLETE = "complete"
 _MADE_BY: Mapping[str, str] = {
     "flow": "tadkit extract-flow",
-    "features": "tadkit extract-features (a teacher's: tadkit extract-flow --teacher)",
+    "features": (
+        "tadkit extract-features (a teacher's: tadkit extract-flow --teacher; other projects': tadkit import features)"
+    ),
 }
 _FILE_NAME_CHARACTERS = 60
 _SPARE_BYTES = 4 << 20
@@ -58,9 +60,9 @@ class Index:
     places: Mapping[str, Place]
 
 
-def advice(kind: str) -> str:
-    """The command that makes a store of ``kind``."""
-    return f"make it with: {_MADE_BY[kind]}"
+def advice(kind: str, *, imported: bool = False) -> str:
+    """The command that makes a store of ``kind``, or of imported features."""
+    return "import it again with: tadkit import features" if imported else f"make it with: {_MADE_BY[kind]}"
 
 
 def quoted(name: str) -> str:

@@ -165,12 +165,34 @@ class TrackReader:
         """Channels of :meth:`features`."""
         return sum(self.channels(video, track) for track in self._streams(video))
 
+    def feature_range(self, video: str, track: str) -> range | None:
+        """Channels of :meth:`features` that come from ``track``; None if it is no part of them."""
+        streams = self._streams(video)
+        if track not in streams:
+            return None
+        start = sum(self.channels(video, before) for before in streams[: streams.index(track)])
+        return range(start, start + self.channels(video, track))
+
     def _streams(self, video: str) -> tuple[str, ...]:
         """Tracks of the features; those of a student's branches are joined by its fusion instead."""
         if video not in self._streams_of:
-            joined = self.settings.get("imported") is True and _MOTION in self.tracks(video)
+            present = self.tracks(video)
+            if _APPEARANCE not in present:
+                raise StoreError(
+                    f"{self._path}: '{video}' has no features of RGB, track '{_APPEARANCE}' (it has: "
+                    f"{', '.join(present) or 'none'}); import RGB features with: tadkit import features"
+                )
+            joined = self._imported and _MOTION in present
             self._streams_of[video] = (_APPEARANCE, _MOTION) if joined else (_APPEARANCE,)
         return self._streams_of[video]
+
+    @property
+    def _imported(self) -> bool:
+        return self.settings.get("imported") is True
+
+    @property
+    def _advice(self) -> str:
+        return advice(self._kind, imported=self._imported)
 
     @property
     def _index(self) -> Index:
@@ -186,18 +208,19 @@ class TrackReader:
     def _group(self, video: str) -> Iterator[h5py.Group]:
         place = self._index.places.get(video)
         if place is None:
-            raise StoreError(f"{self._path}: no video '{video}' among its {len(self.videos())}; {advice(self._kind)}")
+            raise StoreError(f"{self._path}: no video '{video}' among its {len(self.videos())}; {self._advice}")
         if not place.file.is_file():
+            folder = place.file.parent.name
             raise StoreError(
-                f"{self._path}: '{video}' is in {place.file}, which is missing; move a store together with its .parts "
-                f"folder, or {advice(self._kind)}"
+                f"{self._path}: '{video}' is in {place.file}, which is missing; {self._advice}, or copy "
+                f"{folder.removesuffix('.parts')} together with {folder}"
             )
         try:
             yield self._open(place.file)[place.group]
         except (OSError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise StoreError(
-                f"{place.file}: '{video}' is damaged ({reason}); delete this file and {advice(self._kind)}"
+                f"{place.file}: '{video}' is damaged ({reason}); delete this file and {self._advice}"
             ) from error
 
     @contextmanager
@@ -206,9 +229,7 @@ class TrackReader:
             dataset = group.get(track)
             if not isinstance(dataset, h5py.Dataset):
                 present = ", ".join(self.tracks(video)) or "none"
-                raise StoreError(
-                    f"{self._path}: '{video}' has no track '{track}' (it has: {present}); {advice(self._kind)}"
-                )
+                raise StoreError(f"{self._path}: '{video}' has no track '{track}' (it has: {present}); {self._advice}")
             yield dataset
 
     def _open(self, path: Path) -> h5py.File:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from tadkit.config import FeatureStreams, channel_range
+from tadkit.config import FeatureStreams, channel_range, full_track
 from tadkit.errors import StoreError
 from tadkit.store.reader import TrackReader
 
@@ -32,7 +32,7 @@ class FeatureStream:
         """
         chosen = channel_range(self.name)
         if chosen is None:
-            return self.store.read(video, self._track, start, stop).astype(np.float32)
+            return self.store.read(video, full_track(self.name), start, stop).astype(np.float32)
         self.channels(video)
         return self.store.features(video, start, stop)[:, chosen.start : chosen.stop].astype(np.float32)
 
@@ -44,7 +44,8 @@ class FeatureStream:
         """
         chosen = channel_range(self.name)
         if chosen is None:
-            return self.store.channels(video, self._track)
+            self._refuse_missing(video)
+            return self.store.channels(video, full_track(self.name))
         if (found := self.store.feature_channels(video)) < chosen.stop:
             raise StoreError(
                 f"{self.store.path}: '{video}' has {found} channels, so there are no channels {self.name}; "
@@ -52,9 +53,22 @@ class FeatureStream:
             )
         return len(chosen)
 
-    @property
-    def _track(self) -> str:
-        return self.name if "/" in self.name else f"original/{self.name}"
+    def range_in_features(self, video: str) -> range | None:
+        """Channels of all features of a video that the stream reads; None for a track that is no part of them.
+
+        Raises:
+            StoreError: the video has no features.
+        """
+        chosen = channel_range(self.name)
+        return self.store.feature_range(video, full_track(self.name)) if chosen is None else chosen
+
+    def _refuse_missing(self, video: str) -> None:
+        track, present = full_track(self.name), self.store.tracks(video)
+        if track not in present:
+            raise StoreError(
+                f"{self.store.path}: '{video}' has no track '{track}' (it has: {', '.join(present) or 'none'}); name "
+                "one of them in sources.rgb and sources.flow, or import the features with: tadkit import features"
+            )
 
 
 def rgb_stream(store: TrackReader, video: str, streams: FeatureStreams, *, model: str) -> FeatureStream:

@@ -78,6 +78,16 @@ def test_a_missing_setting_is_named_by_its_place():
     assert mistakes(SMALL.replace('videos = "v"', "")) == ["small.toml: sources.1.videos: is missing"]
 
 
+def test_a_setting_with_the_name_of_its_table_s_kind_is_named_once():
+    text = 'name = "x"\nlabels = ["a"]\n[[sources]]\nkind = "features"\nannotations = "a.json"\n'
+    assert mistakes(text) == ["small.toml: sources.0.features: is missing"]
+    assert mistakes(text, "sources.0.features=3") == [
+        "small.toml: sources.0.features: must be a valid string, got 3",
+    ]
+    (line,) = mistakes(text, "sources.0.features=f.h5", "sources.0.rgb='9:9'", "sources.0.flow=motion")
+    assert line.startswith("small.toml: sources.0.rgb: ")
+
+
 def test_settings_that_contradict_one_another_are_told():
     (line,) = mistakes(SMALL, "backbone.stride=4")
     assert line.startswith("small.toml: backbone.stride 4 differs from teacher_backbone.stride 2")

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config.loading import parse_recipe
+from tadkit.config.loading import parse_recipe, recipe_toml
 from tadkit.detection.detect_features import detect_features
 from tadkit.errors import SettingsError, StoreError, WeightsError
 from tadkit.progress import Quiet
 from tadkit.recipe.run import DONE, UP_TO_DATE, RunResult, run
+from tadkit.recipe.workspace import open_workspace
 from tadkit.records import read_detections
 from tadkit.store import open_store, read_store
 
@@ -58,6 +59,9 @@ STORED = MADE_UP.replace(
     'kind = "made-up-features"\ntraining_videos = 4\ntest_videos = 2\n',
     'kind = "features"\nannotations = "annotations.json"\nfeatures = "features.h5"\nrgb = "0:32"\nflow = "32:64"\n',
 )
+
+
+NO_STREAMS = ("", "0-5", " 0:5", "0:5 ", "5", "0:", "a//b", "/a", "a/", "./a", "a/..", "a b")
 
 
 def ran(folder: Path, *overrides: str, text: str = MADE_UP) -> RunResult:
@@ -213,19 +217,68 @@ def test_videos_of_different_widths_are_refused(finished: RunResult, tmp_path: P
         ran(tmp_path, "sources.0.flow='32:40'", text=STORED)
 
 
+@pytest.mark.parametrize(("rgb", "flow"), [("0:33", "motion"), ("31:64", "appearance"), ("appearance", "0:64")])
+def test_a_range_in_the_other_stream_s_track_is_refused(
+    finished: RunResult, tmp_path: Path, rgb: str, flow: str, tadkit
+) -> None:
+    assert finished.features is not None
+    shutil.copy(finished.features.with_name("annotations.json"), tmp_path / "annotations.json")
+    store_with(tmp_path / "features.h5", finished.features, {"appearance": slice(0, 32), "motion": slice(32, 64)})
+    (tmp_path / "mine.toml").write_text(STORED)
+    told = tadkit("run", tmp_path / "mine.toml", "--set", f"sources.0.rgb='{rgb}'", "--set", f"sources.0.flow='{flow}'")
+    assert told.code == SettingsError.exit_code
+    assert f"rgb {rgb} and flow {flow} have channels in common" in told.err
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_range_beside_the_other_stream_s_track_is_accepted(finished: RunResult, tmp_path: Path) -> None:
+    assert finished.features is not None
+    shutil.copy(finished.features.with_name("annotations.json"), tmp_path / "annotations.json")
+    store_with(tmp_path / "features.h5", finished.features, {"appearance": slice(0, 32), "motion": slice(32, 64)})
+    recipe = parse_recipe(STORED, name="mine", overrides=["sources.0.flow=motion"])
+    found = open_workspace(recipe, base=tmp_path, progress=Quiet()).recipe.features
+    assert found is not None
+    assert (found.rgb_channels, found.flow_channels, found.channels) == (32, 32, 64)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ('train.student.views=["mirror"]', "train.student.views needs videos, but the source has features"),
         ("train.student.colour_jitter=0.1", "train.student.colour_jitter needs videos"),
+        ("train.student.colour_variants=2", "train.student.colour_variants needs videos"),
+        ("flow.method=raft-small", "flow.method needs videos"),
+        ("flow.method=temporal-gradient", "flow.method needs videos"),
+        ("flow.stack=3", "flow.stack needs videos"),
+        ("flow.preset=reference", "flow.preset needs videos"),
+        ("video.rate_hz=5", "video.rate_hz needs videos"),
         ("backbone.kernel=4", "kernel 4 must be odd"),
         ("sources.0.flow='0:32'", "rgb and flow are both '0:32'"),
-        ("sources.0.rgb='9:9'", "must start before its end"),
+        ("sources.0.rgb='9:9'", r"sources\.0\.rgb: a range of channels must start before its end"),
+        ("sources.0.flow='31:64'", "rgb 0:32 and flow 31:64 have channels in common"),
+        *(
+            (f"sources.0.rgb='{s}'", r"sources\.0\.rgb: must be a track, such as appearance, or a range")
+            for s in NO_STREAMS
+        ),
     ],
 )
 def test_settings_that_features_do_not_have_are_refused(override: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         parse_recipe(STORED, name="mine", overrides=[override])
+
+
+@pytest.mark.parametrize("flow", ["original/appearance", "appearance"])
+@pytest.mark.parametrize("rgb", ["original/appearance", "appearance"])
+def test_the_student_is_not_given_the_track_of_the_teacher(rgb: str, flow: str) -> None:
+    with pytest.raises(SettingsError, match=r"^[^\n]*rgb and flow are both 'original/appearance'[^\n]*$"):
+        parse_recipe(STORED, name="mine", overrides=[f"sources.0.rgb={rgb}", f"sources.0.flow={flow}"])
+
+
+def test_defaults_of_settings_that_features_do_not_have_are_accepted() -> None:
+    given = ["flow.method=tvl1", "video.rate_hz=10", "train.student.colour_variants=0"]
+    recipe = parse_recipe(STORED, name="mine", overrides=given)
+    assert recipe.model_dump() == parse_recipe(STORED, name="mine").model_dump()
+    assert parse_recipe(recipe_toml(recipe), name="mine") == recipe
 
 
 def test_a_backbone_of_videos_is_refused() -> None:

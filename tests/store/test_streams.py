@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,41 @@ def test_a_track_goes_by_its_name_with_or_without_its_view(write: Write) -> None
             np.testing.assert_array_equal(FeatureStream(store, name).read("v"), FLOW)
         with pytest.raises(StoreError, match="has no track 'original/sound'"):
             FeatureStream(store, "sound").read("v")
+
+
+def test_a_missing_track_is_reported_with_those_there_are_and_the_settings_to_change(write: Write) -> None:
+    said = (
+        r"no track 'original/sound' \(it has: original/appearance, original/motion\); name one of them in sources.rgb"
+    )
+    with (
+        write(appearance=RGB, motion=FLOW) as store,
+        pytest.raises(StoreError, match=rf"^[^\n]*{said}[^\n]*$") as raised,
+    ):
+        FeatureStream(store, "sound").channels("v")
+    assert "extract-f" not in str(raised.value)
+
+
+def test_features_without_rgb_are_reported_with_the_command_that_imports_them(write: Write) -> None:
+    said = r"no features of RGB, track 'original/appearance' \(it has: original/motion\); .*tadkit import features$"
+    with write(motion=FLOW) as store:
+        for read in (store.features, store.feature_channels):
+            with pytest.raises(StoreError, match=said):
+                read("v")
+
+
+def test_a_missing_part_of_imported_features_is_imported_again_or_copied(write: Write, tmp_path: Path) -> None:
+    write(appearance=RGB).close()
+    (tmp_path / "elsewhere").mkdir()
+    copy = shutil.copy(tmp_path / "f.h5", tmp_path / "elsewhere" / "g.h5")
+    advice = "import it again with: tadkit import features, or copy f.h5 together with f.h5.parts"
+    with read_store(copy, kind="features") as store, pytest.raises(StoreError, match=f"which is missing; {advice}$"):
+        store.features("v")
+
+
+def test_streams_are_ranges_of_all_features(write: Write) -> None:
+    expected = {"appearance": range(4), "original/motion": range(4, 7), "2:6": range(2, 6), "sound": None}
+    with write(appearance=RGB, motion=FLOW, sound=RGB) as store:
+        assert {name: FeatureStream(store, name).range_in_features("v") for name in expected} == expected
 
 
 @pytest.mark.parametrize("streams", [RANGES, TRACKS], ids=["ranges", "tracks"])
