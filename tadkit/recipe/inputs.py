@@ -15,7 +15,7 @@ from tadkit.files import digest_of, digest_of_file
 from tadkit.keys import features_key, flow_key, head_key, student_key, teacher_key, teacher_outputs_key
 from tadkit.recipe.cross_fit import AlignedTracks, CrossFitted
 from tadkit.recipe.operating_points import points_key
-from tadkit.recipe.two_stream import TwoStreams
+from tadkit.recipe.streams import TwoStreams
 from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks, read_store

@@ -26,7 +26,7 @@ from tadkit.models.decode.tracks import track_candidates
 from tadkit.models.detector import build_detector, build_student, build_teacher
 from tadkit.models.head_file import load_head
 from tadkit.models.heads import AGNOSTIC_LABEL, Candidates, Head, HeadPredictions, head_labels
-from tadkit.recipe.two_stream import TwoStreams
+from tadkit.recipe.streams import TwoStreams
 from tadkit.recipe.workspace import Workspace
 from tadkit.records import Annotation, Dataset, Detection, write_dataset, write_detections
 from tadkit.runtime.devices import torch_device

@@ -1,4 +1,4 @@
-"""The streams of a recipe's features: found in the store, and their widths kept with the model's settings."""
+"""Streams of RGB and flow: of features, found in the store with their widths; and those of a two-stream row's head."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float64, Shaped
 
 from tadkit.config import FeatureStreams, Recipe, overlap
 from tadkit.errors import SettingsError, StoreError
+from tadkit.files import digest_of
 from tadkit.recipe.videos import Item
 from tadkit.store import VideoTracks, read_store
 from tadkit.store.streams import FeatureStream
@@ -71,3 +73,28 @@ def equal_channels(channels_of: Callable[[str], int], videos: Sequence[str], *, 
 def median_step_s(store: VideoTracks, videos: Sequence[str]) -> float:
     """Seconds from one step of the features to the next: the median over the videos."""
     return float(np.median([Timeline(store.stamps_s(video)).step_s for video in videos]))
+
+
+class TwoStreams:
+    """Reads a video's motion from the teacher's outputs, and its appearance from an RGB student's features."""
+
+    def __init__(self, teacher: VideoTracks, student: VideoTracks) -> None:
+        """Both have the same steps, because the strides of teacher and student are equal."""
+        self._teacher, self._student = teacher, student
+
+    def stamps_s(self, video: str) -> Float64[np.ndarray, " stamps"]:
+        """Seconds of the steps of ``video``."""
+        return self._student.stamps_s(video)
+
+    def key(self, video: str) -> str:
+        """Digest of everything that either feature depends on."""
+        return digest_of([self._teacher.key(video), self._student.key(video)])
+
+    def read(
+        self, video: str, track: str, start: int = 0, stop: int | None = None
+    ) -> Shaped[np.ndarray, "steps channels"]:
+        """Steps ``start`` to ``stop`` (half open; None is the end) of ``VIEW/motion`` or ``VIEW/appearance``."""
+        view, _, branch = track.rpartition("/")
+        if branch == "motion":
+            return self._teacher.read(video, f"{view}/feature", start, stop)
+        return self._student.read(video, track, start, stop)
