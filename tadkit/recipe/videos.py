@@ -1,13 +1,15 @@
-"""The videos of a recipe: found or synthesised, and split into training and held-out ones."""
+"""The files of a recipe: videos, found or synthesised and split into training and held-out ones, and weights."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from tadkit.config import (
     FeaturesSource,
     FilesSource,
     MadeUpFeaturesSource,
+    RaftSettings,
     Recipe,
     Source,
     SplitSettings,
@@ -24,7 +27,6 @@ from tadkit.config import (
 from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.files import digest_of
 from tadkit.progress import Progress
-from tadkit.recipe.paths import expanded
 from tadkit.records import VideoRecord, check_subset, read_dataset
 from tadkit.store import read_store
 from tadkit.synth import write_dataset as write_synth
@@ -118,6 +120,50 @@ def _check_ends(recipe: Recipe, records: Sequence[VideoRecord], progress: Progre
         named = ", ".join(f"'{name}' ({count})" for name, count in past.most_common(3))
         said = f"{past.total()} actions lie past the end of their videos: {named}"
         progress.warn(f"recipe '{recipe.name}': {said}; tadkit data check lists all")
+
+
+def expanded(text: str, *, base: Path) -> Path:
+    """A path of a recipe, relative to ``base``, with ``${NAME}`` replaced from the environment.
+
+    Raises:
+        SettingsError: a variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise SettingsError(f"'{text}': the environment variable {match[1]} is not set; export {match[1]}=FOLDER")
+        return os.environ[match[1]]
+
+    return base / re.sub(r"\$\{(\w+)\}", value, text)
+
+
+def with_weights_found(recipe: Recipe, *, base: Path) -> Recipe:
+    """The recipe with absolute paths of the weights files of its backbones, of its variants' and of RAFT.
+
+    Absolute, since a detector that computes flow reads RAFT's file again, from any folder.
+
+    Raises:
+        SettingsError: an environment variable is not set.
+    """
+
+    def found(path: object) -> Path:
+        return expanded(str(path), base=base).absolute()
+
+    nets = {name: getattr(recipe, name) for name in ("backbone", "teacher_backbone")}
+    nets |= {"flow": recipe.flow} if isinstance(recipe.flow, RaftSettings) else {}
+    changed: dict[str, Any] = {
+        name: net.model_copy(update={"weights": found(net.weights)})
+        for name, net in nets.items()
+        if net.weights is not None
+    }
+    variants = dict(recipe.variants)
+    for row, changes in recipe.variants.items():
+        net = changes.get("backbone")
+        if isinstance(net, Mapping) and net.get("weights") is not None:
+            variants[row] = {**changes, "backbone": {**net, "weights": str(found(net["weights"]))}}
+    if variants != recipe.variants:
+        changed["variants"] = variants
+    return recipe.model_copy(update=changed) if changed else recipe
 
 
 def _videos_of(

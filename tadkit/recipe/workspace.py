@@ -19,9 +19,8 @@ from tadkit.files import canonical_json
 from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
 from tadkit.recipe.cross_fit import groups_of
-from tadkit.recipe.paths import expanded, with_weights_found
 from tadkit.recipe.streams import with_streams
-from tadkit.recipe.videos import Item, videos_of
+from tadkit.recipe.videos import Item, expanded, videos_of, with_weights_found
 from tadkit.views import views_of
 
 FEATURES = "features"

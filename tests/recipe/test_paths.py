@@ -10,7 +10,7 @@ from tadkit.config import RaftSettings, TrainSettings
 from tadkit.config.loading import parse_recipe
 from tadkit.errors import SettingsError
 from tadkit.keys import TrainingTruth, flow_key, student_key
-from tadkit.recipe.paths import with_weights_found
+from tadkit.recipe.videos import with_weights_found
 
 TEXT = """
 name = "mine"
