@@ -97,8 +97,25 @@ def copy_with_operating_points(
         WeightsError: as :func:`load_checkpoint`.
     """
     known = {**read_provenance(source, kind="detector"), "operating_points": dict(provenance)}
+    _copy_with(source, out, {"provenance": canonical_json(known), "operating_points": canonical_json(points)})
+
+
+def restate_decoding(path: Path, decoding: Mapping[str, Any]) -> None:
+    """Write other settings of decoding into the detector ``path``, if it states others; its weights stay the same.
+
+    Raises:
+        WeightsError: as :func:`load_checkpoint`.
+    """
+    with _opened(path, "detector") as (_, header):
+        settings = json.loads(header["settings"])
+    if settings.get("decode") != decoding:
+        _copy_with(path, path, {"settings": canonical_json(settings | {"decode": dict(decoding)})})
+
+
+def _copy_with(source: Path, out: Path, changes: Mapping[str, str]) -> None:
+    """Copy a checkpoint with other entries in its header; both may be the same file."""
     entries, start = _header_entries(source)
-    header = entries["__metadata__"] | {"provenance": canonical_json(known), "operating_points": canonical_json(points)}
+    header = entries["__metadata__"] | changes
     text = _header_text(entries | {"__metadata__": dict(sorted(header.items()))})
     text = text.ljust(-(-len(text) // _ALIGN) * _ALIGN)
     with whole_file(out) as temporary, source.open("rb") as old, temporary.open("wb") as new:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from tadkit.config import Recipe, Settings
 from tadkit.config.base import merged
 from tadkit.config.places import TAGS, place, tags_of
+from tadkit.config.recipe import RowError
 from tadkit.errors import SettingsError
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -121,9 +122,19 @@ def check_settings(kind: type[Checked], values: Mapping[str, Any], *, name: str)
     try:
         return kind.model_validate(_with_default_tags(kind, values))
     except ValidationError as cause:
-        errors = cause.errors(include_url=False)
-        lines = [_line(kind, dict(error), name) for error in errors if not _follows(error["loc"], errors)]
-        raise SettingsError(*lines) from None
+        raise SettingsError(*_lines(kind, cause, name)) from None
+
+
+def _lines(kind: type[BaseModel], cause: ValidationError, name: str) -> list[str]:
+    """One line for each mistake; those of a variant start with its name."""
+    errors, lines = cause.errors(include_url=False), list[str]()
+    for error in errors:
+        inner = error.get("ctx", {}).get("error")
+        if isinstance(inner, RowError):
+            lines += _lines(kind, inner.cause, f"{name}: variants.{inner.row}")
+        elif not _follows(error["loc"], errors):
+            lines.append(_line(kind, dict(error), name))
+    return lines
 
 
 def _follows(location: tuple[int | str, ...], errors: Sequence[Any]) -> bool:
@@ -171,6 +182,8 @@ def _words(error: dict[str, Any], keys: Sequence[str], models: Sequence[type[Bas
         case "union_tag_not_found" if isinstance(error["input"], Mapping):
             return f"is missing; one of {', '.join(repr(tag) for model in models for tag in tags_of(model))}"
         case "union_tag_not_found" | "model_type" | "model_attributes_type":
+            return "must be a table"
+        case "dict_type":
             return "must be a table"
         case "tuple_type" if isinstance(error["input"], Mapping):
             return f"must be a list of tables; write [[{keys[-1]}]] with two brackets"

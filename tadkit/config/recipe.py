@@ -23,7 +23,8 @@ Protocol = Literal["activitynet", "thumos14"]
 """Whose rules of evaluation apply."""
 Streams = Literal["rgb", "two-stream", "two-stream-late"]
 """What a detector reads: RGB alone, or RGB and flow."""
-ROWS: tuple[str, ...] = ("teacher", *get_args(Method), *(name for name in get_args(Streams) if name != "rgb"))
+_READ_FLOW = tuple(name for name in get_args(Streams) if name != "rgb")
+ROWS: tuple[str, ...] = ("teacher", *get_args(Method), *_READ_FLOW)
 """Rows that a recipe may compare without defining them."""
 _OF_A_ROW = ("backbone", "joint_head", "distill", "fusion", "decode", "streams", "train")
 """Sections that differ between rows; all rows share the videos, the head and the teacher."""
@@ -111,7 +112,7 @@ class Recipe(ModelSettings):
     """How detections are evaluated."""
     video_scores: str | None = None
     """JSON file of video-level scores, {video: {label: score}}, that weight the detections of the final table."""
-    compare: tuple[str, ...] = ("teacher", "decomposed")
+    compare: tuple[str, ...] = Field(("teacher", "decomposed"), min_length=1)
     """Rows of the final table: teacher, methods (distill.method), two-stream, two-stream-late, or names of variants.
     Every model in it is trained. A recipe of features without rgb and flow has one row, its head."""
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -214,7 +215,13 @@ class Recipe(ModelSettings):
                 raise ValueError(f"variants: '{name}' {what}; choose another name")
             _check_variant(name, changes)
             self.of_row(name)
+        folded = [name.casefold() for name in (*ROWS, *self.variants)]
+        for name in self.variants:
+            if folded.count(name.casefold()) > 1:
+                raise ValueError(f"variants: '{name}' is the name of two rows but for its case; choose another name")
         for row in self.compare:
+            if self.compare.count(row) > 1:
+                raise ValueError(f"compare: '{row}' is there twice; name each row once")
             if row not in ROWS and row not in self.variants:
                 known = ", ".join((*ROWS, *self.variants))
                 raise ValueError(f"compare: no row is named '{row}'; define it under variants, or choose from {known}")
@@ -246,23 +253,34 @@ class Recipe(ModelSettings):
         """The recipe with the settings of a row: of a variant, or of a method with all else as in the recipe.
 
         Raises:
-            ValueError: the settings of a variant are wrong.
+            RowError: the settings of a variant are wrong.
         """
         if row in ("teacher", self.own_row) and row not in self.variants:
             return self
-        if row in get_args(Streams):
+        if row in _READ_FLOW:
             changes: Mapping[str, Any] = {"streams": row, "distill": {"method": "rgb", **dict.fromkeys(ADDED_TERMS, 0)}}
         else:
             changes = self.variants.get(row, {"streams": "rgb", "distill": {"method": row}})
         same = {name: getattr(self, name) for name in self.model_fields_set - {"variants", "compare", *changes}}
-        changed = {name: merged(_given(getattr(self, name)), value) for name, value in changes.items()}
+        values = same | {name: merged(_given(getattr(self, name)), value) for name, value in changes.items()}
         try:
-            return Recipe.model_validate(same | changed)
+            return Recipe.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(("variants", row, setting_name(Recipe, first["loc"]))).removesuffix(".")
-            message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-            raise ValueError(f"{where}: {message}") from None
+            raise RowError(row, error) from None
+
+
+class RowError(ValueError):
+    """The settings of a variant are wrong.
+
+    Attributes:
+        row: its name.
+        cause: all mistakes in them.
+    """
+
+    def __init__(self, row: str, cause: ValidationError) -> None:
+        first = cause.errors()[0]
+        super().__init__(f"variants.{row}.{setting_name(Recipe, first['loc'])}: {first['msg']}")
+        self.row, self.cause = row, cause
 
 
 def _has_streams(sources: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, save_checkpoint
+from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, restate_decoding, save_checkpoint
 from tadkit.config import ModelSettings, Recipe, TrainSettings
 from tadkit.config.loading import recipe_toml
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
@@ -260,7 +260,7 @@ def train_head(workspace: Workspace, row: str, *, device: torch.device, progress
         return _join_late(workspace, row)
     with Inputs(workspace) as inputs:
         student_path, features, key = inputs.student(row), inputs.head_features(row), inputs.detector_key(row)
-        if is_up_to_date(workspace.detector(row), kind="detector", key=key):
+        if _is_current_detector(workspace, row, key=key):
             return False
         joint, window, trained = _trained_head(
             workspace, row, features, key=inputs.training_key(row), device=device, progress=progress
@@ -285,6 +285,15 @@ def train_head(workspace: Workspace, row: str, *, device: torch.device, progress
     return True
 
 
+def _is_current_detector(workspace: Workspace, row: str, *, key: str) -> bool:
+    """Whether a row's detector has this key; decoding, which needs no training, is then stated as the recipe has it."""
+    path = workspace.detector(row)
+    current = is_up_to_date(path, kind="detector", key=key)
+    if current:
+        restate_decoding(path, workspace.of_row(row).decode.model_dump(mode="json"))
+    return current
+
+
 def _join_late(workspace: Workspace, row: str) -> bool:
     """Write the detector that averages the scores of the teacher and of an RGB row; False if it was up to date."""
     recipe, rgb_row = workspace.of_row(row), workspace.rgb_row(row)
@@ -293,7 +302,7 @@ def _join_late(workspace: Workspace, row: str) -> bool:
         teacher_path, rgb_path = inputs.teacher, inputs.detector(rgb_row)
     files = {"detector": digest_of_file(rgb_path), "teacher": digest_of_file(teacher_path)}
     key = late_key(**files, half=recipe.half_precision)
-    if is_up_to_date(path, kind="detector", key=key):
+    if _is_current_detector(workspace, row, key=key):
         return False
     checkpoint = load_checkpoint(rgb_path, kind="detector")
     rgb, (_, teacher) = build_detector(checkpoint), build_teacher(load_checkpoint(teacher_path, kind="teacher"))

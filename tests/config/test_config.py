@@ -122,16 +122,19 @@ def test_labels_are_distinct():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"compare": []}, "at least 1 item"),
+        ({"compare": ["rgb", "rgb"]}, "'rgb' is there twice; name each row once"),
+        ({"variants": {"RGB": {}}}, "'RGB' is the name of two rows but for its case"),
         ({"compare": ["teacher", "no-such"]}, "no row is named 'no-such'; define it under variants, or choose from"),
         ({"variants": {"rgb": {}}}, "'rgb' is the name of a built-in row"),
         ({"variants": {"a/b": {}}}, "'a/b' must have letters"),
         ({"variants": {"x": {"head": {"levels": 2}}}}, "variants.x: all rows of a recipe share head"),
         ({"variants": {"x": {"train": {"teacher": {"epochs": 1}}}}}, "share train.teacher"),
-        ({"variants": {"x": {"distill": {"dim": 1}}}}, "variants.x.distill.dim: must be greater than or equal to 8"),
+        ({"variants": {"x": {"distill": {"dim": 1}}}}, "variants.x.distill.dim: Input should be greater"),
         ({"variants": {"x": {"fusion": {"kind": "no"}}}}, r"variants.x.fusion.*kind"),
         (
             {"variants": {"x": {"joint_head": {"kind": "tridet", "levels": 0}}}},
-            r"variants\.x\.joint_head\.levels: must be",
+            r"variants\.x\.joint_head\.levels: Input should be",
         ),
         ({"streams": "two-stream"}, "streams = 'two-stream' needs distill.method = 'rgb'"),
         ({"streams": "two-stream", "distill": {"method": "rgb", "relation_weight": 1}}, "without added terms"),
@@ -155,7 +158,9 @@ def test_a_row_has_the_settings_of_the_recipe_but_for_its_own():
     both = changed.of_row("two-stream")
     assert (both.streams, both.distill.method, both.own_row) == ("two-stream", "rgb", "two-stream")
     assert both.of_row("decomposed").streams == "rgb"
-    assert not recipe(distill={"relation_weight": 1}).of_row("two-stream").distill.taught
+    added = recipe(distill={"relation_weight": 1})
+    assert not added.of_row("two-stream").distill.taught
+    assert added.of_row("rgb").distill.relation_weight == added.of_row("mars").distill.relation_weight == 1
 
 
 def test_a_fold_lies_below_the_number_of_folds():

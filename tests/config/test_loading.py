@@ -133,6 +133,26 @@ def test_a_choice_that_there_is_not_is_told_with_those_that_there_are(override, 
     assert mistakes(SMALL, override) == [f"small.toml: {line}"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (
+            ["variants.x.train.head.epoch=3", "variants.x.distill.dim=1"],
+            {
+                "variants.x: train.head.epoch: no such setting; did you mean epochs?",
+                "variants.x: distill.dim: must be greater than or equal to 8, got 1",
+            },
+        ),
+        (["variants.x.fusion=3"], {"variants.x: fusion: must be a table, got 3"}),
+        (["variants.x=3"], {"variants.x: must be a table, got 3"}),
+    ],
+)
+def test_mistakes_in_a_variant_are_reported_as_others_are(overrides, lines):
+    with pytest.raises(SettingsError) as caught:
+        parse_recipe(SMALL, name="mine", overrides=overrides)
+    assert set(str(caught.value).splitlines()) == {f"mine: {line}" for line in lines}
+
+
 def test_a_table_where_a_list_of_tables_belongs_is_told_its_second_bracket():
     with pytest.raises(SettingsError, match=re.escape("sources: must be a list of tables; write [[sources]] with two")):
         parse_recipe("name = 'k'\nlabels = ['pour']\n[sources]\nkind = 'synth'\n", name="k.toml", overrides=())

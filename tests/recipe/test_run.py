@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tadkit import load_detector
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config.loading import load_recipe
 from tadkit.errors import StoreError, TadkitError, UsageError, WeightsError
@@ -78,6 +79,21 @@ def test_a_setting_of_train_head_redoes_that_stage_alone(finished: Path, run_toy
 def test_flow_settings_redo_all_that_hears_flow(finished: Path, run_toy: RunToy) -> None:
     states = run_toy(finished, "flow.bound_px=100.0", 'compare=["teacher"]')
     assert redone(states) == set(stages_of("decomposed"))
+
+
+def test_other_decoding_is_that_of_the_detector_file_too_and_trains_nothing(finished: Path, run_toy: RunToy) -> None:
+    folder = finished.parent / "runs" / "toy"
+    before = load_checkpoint(folder / "detector-rgb.safetensors", kind="detector")
+    assert not redone(run_toy(finished, "decode.keep=3", "decode.min_score=0.02"))
+    after = load_checkpoint(folder / "detector-rgb.safetensors", kind="detector")
+    assert (after.settings["decode"]["keep"], after.settings["decode"]["min_score"]) == (3, 0.02)
+    assert {**after.settings, "decode": before.settings["decode"]} == before.settings
+    assert all(bool((after.tensors[name] == value).all()) for name, value in before.tensors.items())
+    for video, judged in read_detections(folder / "detections" / "rgb.json").items():
+        found = load_detector(folder / "detector-rgb.safetensors").detect(
+            finished.parent / "data" / "videos" / f"{video}.mp4"
+        )
+        assert [(one.label, one.start_s) for one in found] == [(one.label, one.start_s) for one in judged]
 
 
 def test_a_row_that_differs_in_its_fusion_shares_the_student(finished: Path, run_toy: RunToy) -> None:
