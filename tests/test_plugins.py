@@ -98,13 +98,18 @@ def test_doctor_says_why_an_entry_point_does_not_load_and_stays_healthy(install,
     ran = tadkit("doctor")
     (line,) = (line for line in ran.out.splitlines() if "tadkit.flow" in line)
     assert "broken" in line
-    assert "flow.entry_point 'mine' of bad-package 2.1 does not load (OSError: no library)" in line
+    assert (
+        "entry_point 'mine' (group tadkit.flow) of bad-package 2.1 does not load (OSError: no library); report it"
+        in line
+    )
     assert ran.code == 0
 
 
 def test_without_packages_there_are_no_plugins_and_a_name_is_refused_in_one_line() -> None:
     assert [plugin.name for plugin in plugins() if plugin.name == "mine"] == []
-    with pytest.raises(SettingsError, match=r"^backbone\.entry_point 'mine': no installed package has it .*$") as error:
+    with pytest.raises(
+        SettingsError, match=r"^entry_point 'mine' \(group tadkit\.backbones\): no installed package has it .*$"
+    ) as error:
         backbone_of()
     assert "\n" not in str(error.value)
 
@@ -125,7 +130,7 @@ def test_a_backbone_of_another_package_may_see_several_frames(install) -> None:
     install("net-package", code, backbones="net")
     net = backbone_of(stride=4)
     assert (net.halo_frames, net.align_frames) == (3, 8)
-    with pytest.raises(SettingsError, match=r"'mine' of net-package 2\.1 has stride 4; set backbone\.stride to that$"):
+    with pytest.raises(SettingsError, match=r"of net-package 2\.1 has stride 4; set stride = 4 beside entry_point$"):
         backbone_of()
 
 
@@ -140,9 +145,16 @@ def test_a_backbone_of_another_package_may_see_several_frames(install) -> None:
             "def net(in_channels): return Net()",
             "returned a Backbone without channels, halo_frames, align_frames",
         ),
-        ("def net(in_channels): return 1 / 0", "failed (ZeroDivisionError: division by zero)"),
+        (
+            "def net(in_channels): return 1 / 0",
+            "failed (ZeroDivisionError: division by zero) when called with in_channels; report it to the authors of "
+            "wrong-package",
+        ),
         ("def net(): return 1", "failed (TypeError: net() got an unexpected keyword argument 'in_channels')"),
-        ("import gone_module", "does not load (ModuleNotFoundError: No module named 'gone_module')"),
+        (
+            "import gone_module",
+            "No module named 'gone_module'); install that module, or report it to the authors of wrong-package",
+        ),
         ("net = 3", "is no function; wrong_package:net must be callable"),
         ("", "does not load (AttributeError"),
     ],
@@ -153,7 +165,7 @@ def test_a_package_that_does_not_keep_to_the_documentation_is_named_in_one_line(
     with pytest.raises(SettingsError) as error:
         backbone_of()
     message = str(error.value)
-    assert message.startswith("backbone.entry_point 'mine' of wrong-package 2.1 ")
+    assert message.startswith("entry_point 'mine' (group tadkit.backbones) of wrong-package 2.1 ")
     assert said in message
     assert "\n" not in message
 
@@ -175,7 +187,7 @@ def test_a_net_that_gives_other_channels_than_it_says_is_named(install) -> None:
 def test_two_packages_with_one_name_are_refused(install) -> None:
     install("one-package", "def net(in_channels): ...", backbones="net")
     install("other-package", "def net(in_channels): ...", backbones="net")
-    with pytest.raises(SettingsError, match=r"'mine': one-package 2\.1 and other-package 2\.1 both have it; uninstall"):
+    with pytest.raises(SettingsError, match=r"\): one-package 2\.1 and other-package 2\.1 both have it; uninstall"):
         backbone_of()
 
 
@@ -199,7 +211,9 @@ def test_a_flow_method_of_another_package(install) -> None:
 
 def test_what_is_no_flow_method_is_named(install) -> None:
     install("colour-package", "class Colour:\n    channels = 3\n    def __init__(self, device): ...", flow="Colour")
-    with pytest.raises(SettingsError, match=r"^flow\.entry_point 'mine' of colour-package 2\.1 is no flow method"):
+    with pytest.raises(
+        SettingsError, match=r"^entry_point 'mine' \(group tadkit\.flow\) of colour-package 2\.1 is no flow method"
+    ):
         build_flow(PluginFlowSettings(method="entry-point", entry_point="mine"), device=CPU)
 
 
@@ -226,7 +240,9 @@ def test_a_head_of_another_package(install) -> None:
 def test_what_is_no_head_is_named(install) -> None:
     code = "def head(*, in_channels, num_classes, window_steps, prior_probability): return None"
     install("none-package", code, heads="head")
-    with pytest.raises(SettingsError, match=r"^head\.entry_point 'mine' of none-package 2\.1 returned NoneType"):
+    with pytest.raises(
+        SettingsError, match=r"^entry_point 'mine' \(group tadkit\.heads\) of none-package 2\.1 returned NoneType"
+    ):
         build_head(PluginHeadSettings(entry_point="mine"), in_channels=6, num_classes=3)
 
 
@@ -258,7 +274,9 @@ def test_a_model_of_another_packages_net_is_rebuilt_only_where_it_is_installed(
     checkpoint = load_checkpoint(path, kind="student")
     assert build_student(checkpoint)[0] == settings
     monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder != str(built)])
-    with pytest.raises(SettingsError, match=r"^backbone\.entry_point 'example-net': no installed package has it"):
+    with pytest.raises(
+        SettingsError, match=r"^entry_point 'example-net' \(group tadkit\.backbones\): no installed package has it"
+    ):
         build_student(checkpoint)
 
 

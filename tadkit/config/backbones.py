@@ -19,7 +19,7 @@ class BackboneKindSettings(Settings):
     pretrained: bool = True
     """Start from published weights."""
     weights: Path | None = Field(None, exclude_if=lambda value: value is None)
-    """File to start from instead: of tadkit, torchvision or the project that published the net (docs/backbones.md)."""
+    """File to start from instead (docs/backbones.md), relative to the recipe's folder, also with --set."""
     frozen_blocks: int = Field(0, ge=0, le=1000)
     """Number of blocks, counted from the input, whose weights are not trained."""
     stride: int = Field(2, ge=1, le=16)

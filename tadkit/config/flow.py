@@ -155,7 +155,8 @@ class RaftSettings(FlowMethodSettings):
 
     method: Literal["raft-small", "raft-large"]
     weights: Path | None = None
-    """State-dict file; by default torchvision downloads its weights."""
+    """State-dict file, relative to the recipe's folder, also with --set, or without a recipe to the current folder; by
+    default torchvision downloads its weights."""
     iterations: int = Field(12, ge=1, le=64)
     """Refinement steps."""
     precision: Literal["no", "bf16", "fp16"] = "no"

@@ -279,7 +279,9 @@ class RowError(ValueError):
 
     def __init__(self, row: str, cause: ValidationError) -> None:
         first = cause.errors()[0]
-        super().__init__(f"variants.{row}.{setting_name(Recipe, first['loc'])}: {first['msg']}")
+        where = ".".join(("variants", row, setting_name(Recipe, first["loc"]))).removesuffix(".")
+        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        super().__init__(f"{where}: {message}")
         self.row, self.cause = row, cause
 
 

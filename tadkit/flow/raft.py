@@ -151,6 +151,10 @@ def _load_net(settings: RaftSettings) -> nn.Module:
             f"flow.weights {settings.weights}: not a state dict of torchvision's {settings.method}; "
             "name the right file, or set flow.method to the net that these weights belong to"
         ) from error
+    if settings.weights is not None and (broken := [n for n, x in net.state_dict().items() if not x.isfinite().all()]):
+        raise WeightsError(
+            f"flow.weights {settings.weights}: NaN or infinity in {broken[0]}; the file is damaged, name another one"
+        )
     return net
 
 

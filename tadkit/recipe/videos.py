@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from tadkit.config import (
 from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.files import digest_of
 from tadkit.progress import Progress
+from tadkit.recipe.paths import expanded
 from tadkit.records import VideoRecord, check_subset, read_dataset
 from tadkit.store import read_store
 from tadkit.synth import write_dataset as write_synth
@@ -119,21 +118,6 @@ def _check_ends(recipe: Recipe, records: Sequence[VideoRecord], progress: Progre
         named = ", ".join(f"'{name}' ({count})" for name, count in past.most_common(3))
         said = f"{past.total()} actions lie past the end of their videos: {named}"
         progress.warn(f"recipe '{recipe.name}': {said}; tadkit data check lists all")
-
-
-def expanded(text: str, *, base: Path) -> Path:
-    """A path of a recipe, relative to ``base``, with ``${NAME}`` replaced from the environment.
-
-    Raises:
-        SettingsError: a variable is not set.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise SettingsError(f"'{text}': the environment variable {match[1]} is not set; export {match[1]}=FOLDER")
-        return os.environ[match[1]]
-
-    return base / re.sub(r"\$\{(\w+)\}", value, text)
 
 
 def _videos_of(

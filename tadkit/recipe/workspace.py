@@ -19,8 +19,9 @@ from tadkit.files import canonical_json
 from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
 from tadkit.recipe.cross_fit import groups_of
+from tadkit.recipe.paths import expanded, with_weights_found
 from tadkit.recipe.streams import with_streams
-from tadkit.recipe.videos import Item, expanded, videos_of
+from tadkit.recipe.videos import Item, videos_of
 from tadkit.views import views_of
 
 FEATURES = "features"
@@ -32,7 +33,7 @@ class Workspace:
     """A run folder and the recipe that fills it.
 
     Attributes:
-        recipe: as it was written.
+        recipe: as it was written, with absolute paths of weights files.
         folder: the run folder.
         items: the videos.
         video_scores: file of scores of whole videos, where the recipe names one.
@@ -323,6 +324,7 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
         AnnotationError: annotations or scores of videos are missing, or two sources share a video name.
         VideoError: a video of the annotations is missing.
     """
+    recipe = with_weights_found(recipe, base=base)
     folder = Path(os.path.normpath(base / recipe.out / recipe.name))
     folder.mkdir(parents=True, exist_ok=True)
     items = videos_of(recipe, base=base, folder=folder, progress=progress)

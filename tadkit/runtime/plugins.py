@@ -8,18 +8,13 @@ A package names them in its ``pyproject.toml`` (docs/plugins.md)::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, NamedTuple, get_args
 
 from tadkit.errors import SettingsError, TadkitError
 
 Group = Literal["tadkit.backbones", "tadkit.heads", "tadkit.flow"]
-_SETTINGS: Mapping[Group, str] = {
-    "tadkit.backbones": "backbone.entry_point",
-    "tadkit.heads": "head.entry_point",
-    "tadkit.flow": "flow.entry_point",
-}
 
 
 class Plugin(NamedTuple):
@@ -54,9 +49,7 @@ def load_plugin(group: Group, name: str) -> Callable[..., Any]:
     try:
         function: Callable[..., Any] = entry.load()
     except Exception as error:  # of the other package's code
-        raise SettingsError(
-            f"{_said(plugin)} does not load ({_reason(error)}); install {plugin.package} again"
-        ) from error
+        raise SettingsError(f"{_said(plugin)} does not load ({_reason(error)}); {_remedy(plugin, error)}") from error
     if not callable(function):
         raise SettingsError(f"{_said(plugin)} is no function; {plugin.place} must be callable")
     return function
@@ -74,8 +67,9 @@ def made_by_plugin(group: Group, name: str, **arguments: Any) -> Any:
     except TadkitError:
         raise
     except Exception as error:  # of the other package's code
-        said = _said(_described(group, _entry(group, name)))
-        raise SettingsError(f"{said} failed ({_reason(error)}); it was called with {', '.join(arguments)}") from error
+        plugin = _described(group, _entry(group, name))
+        called = f"{_said(plugin)} failed ({_reason(error)}) when called with {', '.join(arguments)}"
+        raise SettingsError(f"{called}; {_remedy(plugin, error)}") from error
 
 
 def wrong_plugin(group: Group, name: str, problem: str) -> SettingsError:
@@ -102,12 +96,11 @@ def _entry(group: Group, name: str) -> EntryPoint:
     found = [entry for entry in _entries(group) if entry.name == name]
     if len(found) > 1:
         packages = " and ".join(_package(entry) for entry in found)
-        raise SettingsError(f"{_SETTINGS[group]} '{name}': {packages} both have it; uninstall one of them")
+        raise SettingsError(f"{_named(group, name)}: {packages} both have it; uninstall one of them")
     if not found:
         known = ", ".join(f"'{entry.name}'" for entry in _entries(group)) or "none"
         raise SettingsError(
-            f"{_SETTINGS[group]} '{name}': no installed package has it in its entry points of {group} "
-            f"(installed: {known}); install the package that has it"
+            f"{_named(group, name)}: no installed package has it (installed: {known}); install the package that has it"
         )
     return found[0]
 
@@ -121,7 +114,18 @@ def _package(entry: EntryPoint) -> str:
 
 
 def _said(plugin: Plugin) -> str:
-    return f"{_SETTINGS[plugin.group]} '{plugin.name}' of {plugin.package}"
+    return f"{_named(plugin.group, plugin.name)} of {plugin.package}"
+
+
+def _named(group: Group, name: str) -> str:
+    """The value of the setting; several sections have one for the same group, such as those of teacher and student."""
+    return f"entry_point '{name}' (group {group})"
+
+
+def _remedy(plugin: Plugin, error: Exception) -> str:
+    """What to do about an exception inside a package: only a module that it lacks can be installed."""
+    report = f"report it to the authors of {plugin.package.partition(' ')[0]}"
+    return f"install that module, or {report}" if isinstance(error, ModuleNotFoundError) else report
 
 
 def _reason(error: Exception) -> str:

@@ -49,7 +49,8 @@ def test_the_table_lists_every_method_with_dashes_for_what_was_not_compared(tadk
     assert rows["temporal-gradient"][:6] == ["-"] * 6
     assert all(heading in ran.out for heading in ("0-1 px", "1-3 px", "3-10 px", "10 px on"))
     assert f"{truth}: 1 pairs of 24x20 px" in ran.out
-    assert "1 threads, torch" in ran.out
+    assert "1 thread, torch" in ran.out
+    assert ran.out.splitlines()[0].endswith("; 1 round")
 
 
 def test_a_video_has_a_table_of_its_own(tadkit, truth):

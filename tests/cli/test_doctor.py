@@ -3,11 +3,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import torch
 
 from tadkit import __version__
+from tadkit.config import RaftSettings, TorchvisionClipSettings, TorchvisionConvolutionalSettings, TsmResnetSettings
 
 
 def rows_of(table: str) -> dict[str, list[str]]:
@@ -22,6 +24,13 @@ def doctor_without(preparation: str) -> tuple[int, dict[str, list[str]]]:
     return ran.returncode, rows_of(ran.stdout)
 
 
+def needing_torchvision() -> set[str]:
+    """Names of the nets that torchvision is needed for."""
+    nets = (TsmResnetSettings, TorchvisionConvolutionalSettings, TorchvisionClipSettings)
+    names = {name for kind in nets for name in get_args(kind.model_fields["name"].annotation)}
+    return {*names, *get_args(RaftSettings.model_fields["method"].annotation), "resnet18", "mobilenet-v3-small"}
+
+
 def test_an_installation_with_everything_is_healthy(tadkit):
     ran = tadkit("doctor")
     assert (ran.code, ran.err) == (0, "")
@@ -29,6 +38,7 @@ def test_an_installation_with_everything_is_healthy(tadkit):
     assert rows["tadkit"] == ["ok", __version__]
     assert torch.__version__ in rows["torch"][1]
     assert rows["bundled models"][1] == "people-motion.safetensors (research use)"
+    assert needing_torchvision() <= set(re.findall(r"[a-z0-9-]+", rows["torchvision"][1]))
     parts = {"python", "device", "PyAV", "h5py", "cv2", "cv2.optflow", "torchvision", "bundled models"}
     assert parts <= {name for name, (state, _) in rows.items() if state == "ok"}
 
@@ -37,7 +47,6 @@ def test_an_installation_with_everything_is_healthy(tadkit):
     ("module", "part", "remedy"),
     [
         ("decord", "decord", "only for video.reader=decord (PyAV is the default): pip install decord"),
-        ("h5py", "h5py", "needed for flow and feature files (.h5): pip install h5py"),
         ("cv2", "cv2", "needed for flow and tadkit data synth: pip install opencv-contrib-python"),
         ("torchvision", "torchvision", "pip install torchvision"),
     ],
@@ -48,8 +57,8 @@ def test_a_part_that_detect_does_not_need_may_be_absent(module, part, remedy):
     assert (code, state) == (0, "absent")
     assert module in what
     assert what.endswith(remedy)
-    if part == "h5py":
-        assert rows["cv2"][0] == "ok"  # flow can be computed, only not stored
+    if part == "torchvision":
+        assert needing_torchvision() <= set(re.findall(r"[a-z0-9-]+", what))
 
 
 def test_an_opencv_without_contrib_modules_is_reported():
@@ -63,6 +72,12 @@ def test_an_opencv_without_contrib_modules_is_reported():
     ("module", "part", "remedy"),
     [
         ("av", "PyAV", "pip install av"),
+        (
+            "h5py",
+            "h5py",
+            "needed for tadkit detect, tadkit run and all other commands that read videos, flow or features "
+            "(.h5): pip install h5py",
+        ),
         ("torch", "torch", "pip install torch"),
         ("einops", "packages", "pip install . in tadkit's source folder"),
     ],
@@ -72,6 +87,8 @@ def test_without_a_part_that_detect_needs_the_exit_code_is_1(module, part, remed
     state, what = rows[part]
     assert (code, state) == (1, "missing")
     assert what.endswith(remedy)
+    if part == "h5py":
+        assert rows["cv2"][0] == "ok"  # flow can be computed, only not stored
 
 
 def test_without_a_bundled_model_the_exit_code_is_1_and_model_is_the_remedy(tmp_path):

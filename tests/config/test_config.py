@@ -130,11 +130,11 @@ def test_labels_are_distinct():
         ({"variants": {"a/b": {}}}, "'a/b' must have letters"),
         ({"variants": {"x": {"head": {"levels": 2}}}}, "variants.x: all rows of a recipe share head"),
         ({"variants": {"x": {"train": {"teacher": {"epochs": 1}}}}}, "share train.teacher"),
-        ({"variants": {"x": {"distill": {"dim": 1}}}}, "variants.x.distill.dim: Input should be greater"),
+        ({"variants": {"x": {"distill": {"dim": 1}}}}, "variants.x.distill.dim: must be greater than or equal to 8"),
         ({"variants": {"x": {"fusion": {"kind": "no"}}}}, r"variants.x.fusion.*kind"),
         (
             {"variants": {"x": {"joint_head": {"kind": "tridet", "levels": 0}}}},
-            r"variants\.x\.joint_head\.levels: Input should be",
+            r"variants\.x\.joint_head\.levels: must be",
         ),
         ({"streams": "two-stream"}, "streams = 'two-stream' needs distill.method = 'rgb'"),
         ({"streams": "two-stream", "distill": {"method": "rgb", "relation_weight": 1}}, "without added terms"),

@@ -117,12 +117,23 @@ def test_one_frame_has_no_flow(weights: Path) -> None:
 
 def test_flow_that_is_not_finite_is_refused(net: torch.nn.Module, tmp_path: Path) -> None:
     state = {
-        name: value * torch.nan if value.is_floating_point() else value for name, value in net.state_dict().items()
+        name: torch.full_like(value, 1e30) if value.ndim > 1 else value for name, value in net.state_dict().items()
     }
-    torch.save(state, tmp_path / "nan.pth")
-    settings = RaftSettings(method="raft-small", weights=tmp_path / "nan.pth", iterations=1)
+    torch.save(state, tmp_path / "huge.pth")
+    settings = RaftSettings(method="raft-small", weights=tmp_path / "huge.pth", iterations=1)
     with pytest.raises(WeightsError, match="raft-small returned flow that is not finite"):
         build_flow(settings, device=CPU)(pictures(2, 128, 128))
+
+
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_weights_that_are_not_finite_are_refused_before_any_flow(
+    net: torch.nn.Module, value: float, tmp_path: Path
+) -> None:
+    state = net.state_dict()
+    last = next(name for name in reversed(state) if state[name].is_floating_point())
+    torch.save(state | {last: torch.full_like(state[last], value)}, tmp_path / "nan.pth")
+    with pytest.raises(WeightsError, match=rf"^flow\.weights .*nan\.pth: NaN or infinity in {last}; "):
+        build_flow(RaftSettings(method="raft-small", weights=tmp_path / "nan.pth"), device=CPU)
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:

@@ -129,8 +129,8 @@ def flow(
 def _print_flow(result: FlowBenchmark) -> None:
     machine = result.machine
     print_line(
-        f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}, OpenCV "
-        f"{machine['opencv']}, compiler {machine['compiler'] or 'none'}; {result.rounds} rounds"
+        f"{machine['cpu']}, {machine['device']}, {_counted(result.threads, 'thread')}, torch {machine['torch']}, "
+        f"OpenCV {machine['opencv']}, compiler {machine['compiler'] or 'none'}; {_counted(result.rounds, 'round')}"
     )
     sizes = ", ".join(f"{width}x{height}" for height, width in result.sizes_hw)
     print_line()
@@ -211,7 +211,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(report_json(result), indent=1))
         return
-    print_line(f"{result.machine['cpu']}, {result.threads} threads of torch; {rounds} rounds")
+    print_line(f"{result.machine['cpu']}, {_counted(result.threads, 'thread')} of torch; {_counted(rounds, 'round')}")
     named = {
         f"evaluator: {videos} videos x {detections} detections, {classes} classes": result.evaluator,
         f"soft-NMS: {candidates} candidates in {classes} classes": result.suppression,
@@ -285,8 +285,8 @@ def detect(
         return
     machine = result.machine
     print_line(
-        f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}; "
-        f"{result.video}; {result.rounds} rounds"
+        f"{machine['cpu']}, {machine['device']}, {_counted(result.threads, 'thread')}, torch {machine['torch']}; "
+        f"{result.video}; {_counted(result.rounds, 'round')}"
     )
     rows = [
         (
@@ -333,8 +333,9 @@ def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, 
         return
     machine = result.machine
     print_line(
-        f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}; windows of "
-        f"{result.steps} steps, {result.batch} per training step; {result.rounds} rounds"
+        f"{machine['cpu']}, {machine['device']}, {_counted(result.threads, 'thread')}, torch {machine['torch']}; "
+        f"windows of {_counted(result.steps, 'step')}, {result.batch} per training step; "
+        f"{_counted(result.rounds, 'round')}"
     )
     rows = [
         (
@@ -382,8 +383,8 @@ def training(steps: int, rounds: int, threads: int | None, device: str, as_json:
         return
     machine, planning = result.machine, result.planning
     print_line(
-        f"{machine['cpu']}, {machine['device']}, {result.threads} threads, torch {machine['torch']}; "
-        f"{result.steps} steps per round, {result.rounds} rounds"
+        f"{machine['cpu']}, {machine['device']}, {_counted(result.threads, 'thread')}, torch {machine['torch']}; "
+        f"{_counted(result.steps, 'step')} per round, {_counted(result.rounds, 'round')}"
     )
     rows = [
         (
@@ -400,3 +401,8 @@ def training(steps: int, rounds: int, threads: int | None, device: str, as_json:
     print_line(f"planning: {planning.ms_per_step:.4f} ms per step with {planning.videos:,} videos")
     if result.peak_memory_mb is not None:
         print_line(f"peak memory: {result.peak_memory_mb:,.0f} MiB")
+
+
+def _counted(count: int, noun: str) -> str:
+    """``1 round``, ``3 rounds``."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")

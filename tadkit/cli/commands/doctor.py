@@ -122,7 +122,7 @@ def _optflow() -> str:
 def _torchvision() -> str:
     from tadkit.runtime.devices import import_torchvision
 
-    return f"{import_torchvision().__version__}, for flow.method raft-small and raft-large"
+    return f"{import_torchvision().__version__}, for {_NEED_TORCHVISION}"
 
 
 def _models() -> str:
@@ -141,6 +141,12 @@ def _terms(folder: Traversable, model: str) -> str:
 
 _ALWAYS_NEEDED = ("einops", "jaxtyping", "numpy", "pydantic", "rich", "safetensors", "scipy.optimize", "tomli_w")
 
+_NEED_TORCHVISION = (
+    "flow.method raft-small and raft-large, and the backbones resnet18, mobilenet-v3-small, tsm-resnet18, "
+    "tsm-resnet50, tsm-resnet101, r2plus1d-18, s3d, mvit-v2-s and swin3d-t"
+)
+_NEED_H5PY = "tadkit detect, tadkit run and all other commands that read videos, flow or features (.h5)"
+
 _PARTS = (
     _Part("python", True, "", "install Python 3.11 or newer", _python),
     _Part("tadkit", True, "tadkit", "pip install . in its source folder", lambda: version("tadkit")),
@@ -155,7 +161,13 @@ _PARTS = (
         lambda: _module("decord"),
     ),
     _Part("PyAV", True, "av", "pip install av", lambda: _module("av")),
-    _Part("h5py", False, "h5py", "needed for flow and feature files (.h5): pip install h5py", lambda: _module("h5py")),
+    _Part(
+        "h5py",
+        True,
+        "h5py",
+        f"needed for {_NEED_H5PY}: pip install h5py",
+        lambda: f"{_module('h5py')}, for {_NEED_H5PY}",
+    ),
     _Part("cv2", False, "cv2", "needed for flow and tadkit data synth: pip install opencv-contrib-python", _opencv),
     _Part(
         "cv2.optflow",
@@ -168,7 +180,7 @@ _PARTS = (
         "torchvision",
         False,
         "torchvision",
-        "needed for RAFT and for the backbones resnet18 and mobilenet-v3-small: pip install torchvision",
+        f"needed for {_NEED_TORCHVISION}: pip install torchvision",
         _torchvision,
     ),
     _Part("bundled models", True, "", "install tadkit again, or name a detector with tadkit detect --model", _models),

@@ -63,7 +63,9 @@ def plugin_backbone(settings: PluginBackboneSettings, *, in_channels: int) -> Ba
         if lacking := [name for name in _STATED if not isinstance(getattr(net, name, None), int)]:
             raise wrong_plugin(GROUP, settings.entry_point, f"returned a Backbone without {', '.join(lacking)}")
         if net.stride != settings.stride:
-            raise wrong_plugin(GROUP, settings.entry_point, f"has stride {net.stride}; set backbone.stride to that")
+            raise wrong_plugin(
+                GROUP, settings.entry_point, f"has stride {net.stride}; set stride = {net.stride} beside entry_point"
+            )
         return net
     if not isinstance(net, nn.Module):
         raise wrong_plugin(

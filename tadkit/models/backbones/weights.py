@@ -25,6 +25,12 @@ _WRAPPERS = ("state_dict", "model_state", "model", "module", "net")
 _OUTER = re.compile(r"^(?:module|model|student|backbone)\.")
 """Names of what holds the backbone, in files of tadkit and of other projects."""
 _COUNTERS = ("num_batches_tracked", "n_averaged")
+_HEADS = re.compile(
+    r"^[^.]*(?<![a-z])(?:fc|heads?|classifier|logits|projector|projection|predictor|decoder|mask_token)(?![a-z])"
+)
+"""Names of a file, below those of what holds the net, of parts that only its own training needed."""
+_LARGEST_UNUSED = 0.25
+"""Largest fraction of a file's parameters, heads apart, that may be of no use; ResNet-152 for a ResNet-101 has 0.27."""
 
 
 def load_weights_file(net: Backbone, path: Path) -> WeightsReport:
@@ -35,12 +41,14 @@ def load_weights_file(net: Backbone, path: Path) -> WeightsReport:
         path: safetensors, or a state dict saved by ``torch.save``, alone or with other values beside it.
 
     Raises:
-        WeightsError: the file cannot be read, shapes differ, or less than half of the backbone's tensors are in it.
+        WeightsError: the file cannot be read, shapes differ, less than half of the backbone's tensors are in it, they
+            are not finite, or more than a quarter of the file's parameters has no place in the backbone.
     """
     own = {name: value for name, value in net.state_dict().items() if not name.endswith(_COUNTERS)}
+    state = _state_of(path)
     found, averaged, left_over = dict[str, Tensor](), list[str](), list[str]()
     wrong: list[str] = []
-    for published, value in _state_of(path).items():
+    for published, value in state.items():
         name = _own_name(net, own, published)
         if name is None or name in found:
             left_over += [published] if not published.endswith(_COUNTERS) else []
@@ -52,13 +60,56 @@ def load_weights_file(net: Backbone, path: Path) -> WeightsReport:
         found[name] = fitted
         averaged += [name] if fitted.shape != value.shape else []
     missing = tuple(name for name in own if name not in found)
-    report = WeightsReport(path, tuple(found), tuple(averaged), missing, tuple(left_over))
     if wrong:
-        raise WeightsError(f"weights file {path}: {len(wrong)} tensors have another shape: {listed(wrong)}")
-    if 2 * len(report.matched) < len(own):
-        raise WeightsError(f"weights file {report}: too few; name a file of this net")
+        have = "tensor has" if len(wrong) == 1 else "tensors have"
+        raise WeightsError(f"weights file {path}: {len(wrong)} {have} another shape ({listed(wrong)})")
+    if 2 * len(found) < len(own):
+        raise WeightsError(
+            f"weights file {path}: only {len(found)} of the backbone's {len(own)} tensors are in it; "
+            "name a file of this net"
+        )
+    _check_finite(found, path)
+    _check_used(net, own, state, path)
     net.load_state_dict({**net.state_dict(), **found})
-    return report
+    return WeightsReport(path, tuple(found), tuple(averaged), missing, tuple(left_over))
+
+
+def _check_finite(found: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse NaN and infinity, which training would only report as a loss."""
+    if broken := [name for name, value in found.items() if not value.isfinite().all()]:
+        raise WeightsError(
+            f"weights file {path}: NaN or infinity in {listed(broken)}; "
+            "the file is damaged, or the training that wrote it diverged; name another file"
+        )
+
+
+def _check_used(net: Backbone, own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse the file of a larger net, in which all tensors of a smaller one may be found.
+
+    What lies beside the net in the file, such as the head of a detector beside ``student.backbone.``, does not count.
+    """
+    names = {published: _own_name(net, own, published) for published in state if not published.endswith(_COUNTERS)}
+    holders = {_holder(published) for published, name in names.items() if name is not None}
+    unused = [
+        published
+        for published, name in names.items()
+        if name is None and (holder := _holder(published)) in holders and not _HEADS.match(published[len(holder) :])
+    ]
+    used = sum(state[published].numel() for published, name in names.items() if name is not None)
+    rest = sum(state[published].numel() for published in unused)
+    if rest > _LARGEST_UNUSED * (used + rest):
+        raise WeightsError(
+            f"weights file {path}: the backbone has no place for {rest / (used + rest):.0%} of its parameters "
+            f"({listed(unused)}), so it is of a larger net; name a file of this net"
+        )
+
+
+def _holder(published: str) -> str:
+    """What holds the net, in a name of the file: ``student.backbone.`` of ``student.backbone.conv1.weight``."""
+    inner = published
+    while _OUTER.match(inner):
+        inner = _OUTER.sub("", inner)
+    return published[: len(published) - len(inner)]
 
 
 def _state_of(path: Path) -> dict[str, Tensor]:

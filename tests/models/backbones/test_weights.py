@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -112,13 +114,79 @@ def test_names_of_what_held_the_backbone_do_not_matter(outer: str, tmp_path: Pat
 
 def test_a_file_of_another_net_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tiny_file(tmp_path / "tiny.pth")
-    with pytest.raises(WeightsError, match=r"^weights file .*tiny.pth: 0 of \d+ .*too few; name a file of this net$"):
+    with pytest.raises(
+        WeightsError, match=r"tiny\.pth: only 0 of the backbone's \d+ tensors are in it; name a file of this net$"
+    ):
         build(TsmResnetSettings(name="tsm-resnet18", weights=path))
 
 
 def test_another_shape_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tiny_file(tmp_path / "net.pth", **{"blocks.2.0.weight": torch.zeros(64, 32, 5, 5)})
-    with pytest.raises(WeightsError, match=r"another shape: blocks.2.0.weight \(64, 32, 5, 5\), expected \(64, 32, 3"):
+    with pytest.raises(
+        WeightsError, match=r"1 tensor has another shape \(blocks.2.0.weight \(64, 32, 5, 5\), expected \(64, 32, 3"
+    ):
+        build(TemporalShiftSettings(name="tiny", weights=path))
+
+
+@pytest.mark.parametrize("settings", [TsmResnetSettings, TemporalShiftSettings])
+def test_a_larger_net_of_the_same_family_is_refused(settings: type[Any], tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    state = import_torchvision("torchvision.models").resnet34(weights=None).state_dict()
+    path = file_of(tmp_path / "resnet34.pth", {f"module.{name}": value for name, value in state.items()})
+    name = "tsm-resnet18" if settings is TsmResnetSettings else "resnet18"
+    said = r"resnet34\.pth: the backbone has no place for 47% of its parameters \(module\.layer1\.2\.conv1\.weight, "
+    with pytest.raises(WeightsError, match=said):
+        build(settings(name=name, weights=path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fc.weight",
+        "new_fc.weight",
+        "_conv_head.weight",
+        "head.projection.weight",
+        "logits.conv3d.weight",
+        "classifier.3.weight",
+        "projection_head.0.weight",
+        "decoder.blocks.0.attn.qkv.weight",
+        "encoder_to_decoder.weight",
+        "mask_token",
+    ],
+)
+def test_heads_and_decoders_may_be_larger_than_the_net(name: str, tmp_path: Path) -> None:
+    path = tiny_file(tmp_path / "net.pth", **{name: torch.zeros(1_000_000)})
+    report = build(TemporalShiftSettings(name="tiny", weights=path)).weights_report
+    assert report is not None
+    assert report.left_over == (name,)
+
+
+def test_what_lies_beside_the_net_in_a_detector_does_not_count_but_what_lies_in_it_does(tmp_path: Path) -> None:
+    state = torch.load(tiny_file(tmp_path / "net.pth"), weights_only=True)
+    state = {f"student.backbone.{name}": value for name, value in state.items()}
+    chosen = TemporalShiftSettings(name="tiny", weights=tmp_path / "net.pth")
+    file_of(tmp_path / "net.pth", state | {"student.motion.weight": torch.zeros(1_000_000)})
+    assert build(chosen).weights_report is not None
+    file_of(tmp_path / "net.pth", state | {"student.backbone.blocks.4.0.weight": torch.zeros(1_000_000)})
+    with pytest.raises(WeightsError, match="no place for"):
+        build(chosen)
+
+
+@pytest.mark.parametrize(("used", "refused"), [(0.24, False), (0.26, True)])
+def test_a_quarter_of_the_files_parameters_may_be_of_no_use(used: float, refused: bool, tmp_path: Path) -> None:
+    state = torch.load(tiny_file(tmp_path / "net.pth"), weights_only=True)
+    own = sum(value.numel() for value in state.values())
+    path = file_of(tmp_path / "net.pth", state | {"extra": torch.zeros(round(own * used / (1 - used)))})
+    with pytest.raises(WeightsError, match="26%") if refused else nullcontext():
+        build(TemporalShiftSettings(name="tiny", weights=path))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_values_that_are_not_finite_are_refused_naming_the_file(value: float, tmp_path: Path) -> None:
+    bias = torch.zeros(64, dtype=torch.float64)
+    bias[3] = value
+    path = tiny_file(tmp_path / "net.pth", **{"blocks.2.1.bias": bias})
+    with pytest.raises(WeightsError, match=r"^weights file .*net\.pth: NaN or infinity in blocks\.2\.1\.bias; "):
         build(TemporalShiftSettings(name="tiny", weights=path))
 
 
