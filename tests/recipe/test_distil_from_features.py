@@ -144,6 +144,10 @@ def test_other_features_and_videos_are_refused_in_one_line(finished: RunResult, 
     wrong = store_with(tmp_path / "wrong.h5", finished.features, {"appearance": slice(0, 30)})
     with pytest.raises(StoreError, match=r"has 30 channels, but .* reads 32 of RGB \(appearance\) of 64"):
         detect_features(wrong, head=finished.detector, decoding={}, device="cpu", progress=Quiet())
+    flow = store_with(tmp_path / "flow.h5", finished.features, {"motion": slice(32, 64)})
+    told = tadkit("detect-features", flow, "--head", finished.detector, "--out", tmp_path / "dets.json")
+    assert told.code == StoreError.exit_code
+    assert "(it has: original/motion); import RGB features with: tadkit import features" in told.err
     video = Path(__file__).parents[2] / "examples" / "room.mp4"
     for command in (("detect", video, "--model", finished.detector), ("extract-features", video, "--model")):
         words = command if command[0] == "detect" else (*command, finished.detector, "--out", tmp_path / "out.h5")
