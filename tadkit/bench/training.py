@@ -296,7 +296,7 @@ def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
             paths=paths,
             teacher_outputs=outputs,
             strides=MODEL.head.strides,
-            prefix=PrefixCache(backbone, cache) if backbone.has_prefix else None,
+            prefix=PrefixCache.of(backbone, cache),
         )
         yield name, _Stage(student, frames, train, frames.plan)
 

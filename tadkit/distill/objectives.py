@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tadkit.config import DistillSettings
 from tadkit.distill.batch import Batch
 from tadkit.distill.methods import Comparison, Losses, detection_loss, method_losses
-from tadkit.models.backbones import step_mask
+from tadkit.models.backbones import PrefixedBackbone, step_mask
 from tadkit.models.branches import jitter_colour, jitter_flow
 from tadkit.models.fusion import JointHead
 from tadkit.models.student import Student, StudentFeatures
@@ -79,6 +79,7 @@ class StudentObjective(nn.Module):
     def _features(self, batch: Batch) -> StudentFeatures:
         """Branch features of frames, whose colours are changed here; or of the activations of frames."""
         if "activations" in batch.inputs:
+            assert isinstance(self.model.backbone, PrefixedBackbone), "only such a backbone has activations to keep"
             x = self.model.backbone.suffix(batch.inputs["activations"], batch.mask)
             return self.model.branches(x, batch.mask)
         frames = batch.inputs["frames"]

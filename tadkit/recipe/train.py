@@ -214,7 +214,7 @@ def _rgb_batches(
         teacher_outputs=tracks,
         strides=recipe.head.strides,
         teacher_head=teacher_head,
-        prefix=PrefixCache(backbone, cache) if backbone.has_prefix else None,
+        prefix=PrefixCache.of(backbone, cache),
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from tadkit.config import VideoSettings, View
 from tadkit.distill import Batch, TeacherTargets, Truth
 from tadkit.flow.codec import read_stacks
-from tadkit.models.backbones import Backbone, step_mask
+from tadkit.models.backbones import Backbone, PrefixedBackbone, step_mask
 from tadkit.models.branches import vary_colour
 from tadkit.models.heads import Head, HeadPredictions
 from tadkit.store import TrackReader, VideoTracks
@@ -125,11 +125,16 @@ class PrefixCache:
     activations are the same to the bit, whatever is kept.
     """
 
-    def __init__(self, backbone: Backbone, frames: FrameCache) -> None:
+    def __init__(self, backbone: PrefixedBackbone, frames: FrameCache) -> None:
         """Share the limit of ``frames``; ``backbone`` has a prefix."""
         self.backbone = backbone
         self.frames = frames
         self.chunks: dict[tuple[str, View, int, int], Tensor] = {}
+
+    @classmethod
+    def of(cls, backbone: Backbone, frames: FrameCache) -> PrefixCache | None:
+        """The cache of a backbone that has a prefix; None for the others."""
+        return cls(backbone, frames) if isinstance(backbone, PrefixedBackbone) and backbone.has_prefix else None
 
     @torch.no_grad()
     def read(

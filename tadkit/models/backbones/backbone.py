@@ -66,8 +66,6 @@ class Backbone(nn.Module, ABC):
         gradient_unit: difference of grey levels that the net reads as 1.
         stack: flows, or gradients, that make one frame of motion.
         frozen_norm: whether batch norm keeps its statistics in training.
-        has_prefix: whether the first layers are not trained and see one frame at a time, so that training may keep
-            their activations: see :meth:`prefix`.
         weights_report: how the file fitted that the net started from, if it did.
     """
 
@@ -81,7 +79,6 @@ class Backbone(nn.Module, ABC):
     gradient_unit: float = 32.0
     stack: int = 1
     frozen_norm: bool = False
-    has_prefix: bool = False
     weights_report: WeightsReport | None = None
 
     @abstractmethod
@@ -95,20 +92,6 @@ class Backbone(nn.Module, ABC):
                 their steps (batch, steps, channels).
             mask: false at padding, which does not reach the features of real frames. Steps of padding are zero.
         """
-
-    def prefix(self, inputs: Shaped[Tensor, "frames ..."]) -> Float[Tensor, "frames height width depth"]:
-        """With ``has_prefix``: activations behind the first layers. They stay the same during training.
-
-        Args:
-            inputs: frames or motion as in :meth:`forward`, of any clips.
-        """
-        raise NotImplementedError
-
-    def suffix(
-        self, activations: Float[Tensor, "batch frames height width depth"], mask: Bool[Tensor, "batch frames"]
-    ) -> Float[Tensor, "batch channels steps"]:
-        """With ``has_prefix``: what :meth:`forward` returns for the inputs that have this :meth:`prefix`."""
-        raise NotImplementedError
 
     def prepare(
         self, inputs: Shaped[Tensor, "batch frames ..."]
@@ -135,6 +118,31 @@ class Backbone(nn.Module, ABC):
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
+
+
+class PrefixedBackbone(Backbone):
+    """A backbone that can be cut behind its first layers.
+
+    Attributes:
+        has_prefix: whether the first layers are not trained and see one frame at a time, so that training may keep
+            their activations.
+    """
+
+    has_prefix: bool = False
+
+    @abstractmethod
+    def prefix(self, inputs: Shaped[Tensor, "frames ..."]) -> Float[Tensor, "frames height width depth"]:
+        """With ``has_prefix``: activations behind the first layers. They stay the same during training.
+
+        Args:
+            inputs: frames or motion as in :meth:`forward`, of any clips.
+        """
+
+    @abstractmethod
+    def suffix(
+        self, activations: Float[Tensor, "batch frames height width depth"], mask: Bool[Tensor, "batch frames"]
+    ) -> Float[Tensor, "batch channels steps"]:
+        """With ``has_prefix``: what :meth:`forward` returns for the inputs that have this :meth:`prefix`."""
 
 
 def step_mask(mask: Bool[Tensor, "batch frames"], stride: int) -> Bool[Tensor, "batch steps"]:

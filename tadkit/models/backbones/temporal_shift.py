@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from tadkit.config import TemporalShiftSettings
 from tadkit.errors import SettingsError
 from tadkit.models.backbones import efficientnet_lite
-from tadkit.models.backbones.backbone import Backbone, average_steps
+from tadkit.models.backbones.backbone import PrefixedBackbone, average_steps
 from tadkit.runtime.devices import import_torchvision
 
 _TINY_CHANNELS = (16, 32, 64, 128)
 _RESNET18_BLOCK = re.compile(r"layer([1-4])\.([01])\.(.+)")
 
 
-class TemporalShiftBackbone(Backbone):
+class TemporalShiftBackbone(PrefixedBackbone):
     """A 2-D net on every frame, whose deepest blocks read channels of the neighbouring frames."""
 
     def __init__(self, settings: TemporalShiftSettings, *, in_channels: int, pretrained: bool) -> None:
