@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tadkit.annotations.durations import completed, read_durations, with_durations
 from tadkit.annotations.formats import (
-    MOST_LOSSES,
     Format,
     Known,
     SourceVideo,
     Tool,
+    first_losses,
     guess,
     read_annotations,
     read_classes,
@@ -147,7 +147,7 @@ def convert(
     kept, outside, late = inside(kept, form, source)
     remarks, losses = [*remarks, *late], [*losses, *outside]
     if not kept:
-        raise AnnotationError("; ".join((f"{source}: no labelled video", *losses[:MOST_LOSSES])))
+        raise AnnotationError("; ".join((f"{source}: no labelled video", *first_losses(losses))))
     if to is None:
         kept = _without_ambiguous_only(kept, source, remarks)
         kept = with_durations(kept, source, videos, losses)

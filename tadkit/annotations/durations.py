@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tadkit.annotations.formats import (
-    MOST_LOSSES,
     Format,
     FrameTimes,
     Known,
     SourceVideo,
+    first_losses,
     guess,
     read_annotations,
     read_table,
@@ -103,7 +103,7 @@ def with_durations(
         first = unknown[0].name
         raise AnnotationError(
             "; ".join(
-                (f"{source}: '{first}'{others} has no duration; {_way_out(first, folder)}", *losses[:MOST_LOSSES])
+                (f"{source}: '{first}'{others} has no duration; {_way_out(first, folder)}", *first_losses(losses))
             )
         )
     losses += [

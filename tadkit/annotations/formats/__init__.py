@@ -30,13 +30,13 @@ from tadkit.annotations.forms import Format, Tool
 from tadkit.errors import AnnotationError
 
 __all__ = [
-    "MOST_LOSSES",
     "Format",
     "FrameTimes",
     "Known",
     "Source",
     "SourceVideo",
     "Tool",
+    "first_losses",
     "guess",
     "read_annotations",
     "read_classes",
@@ -45,8 +45,7 @@ __all__ = [
 ]
 
 
-MOST_LOSSES = 5
-"""Losses that an error names."""
+_MOST_LOSSES = 5
 _PUBLISHED_REVERSED: dict[Format, int] = {"charades": 7}
 """Segments that end before they start in datasets as published."""
 
@@ -69,11 +68,17 @@ def read_annotations(path: Path, form: Format, known: Known) -> Source:
     except MALFORMED as cause:
         raise malformed(path, form, cause) from cause
     if source.losses and not source.videos:
-        raise AnnotationError("; ".join((*source.losses[:MOST_LOSSES], *source.remarks)))
+        raise AnnotationError("; ".join((*first_losses(source.losses), *source.remarks)))
     names = Counter(video.name for video in source.videos)
     if twice := [name for name, count in names.items() if count > 1]:
         raise AnnotationError(f"{path}: the video '{twice[0]}' is listed twice; keep one of its files or entries")
     return forward(source, path, published=_PUBLISHED_REVERSED.get(form, 0))
+
+
+def first_losses(losses: Sequence[str]) -> tuple[str, ...]:
+    """The losses that an error names; if there are more, their count and that nothing is left."""
+    more = len(losses) - _MOST_LOSSES
+    return (*losses[:_MOST_LOSSES], *([f"and {more} more, so that no labelled video is left"] if more > 0 else []))
 
 
 def _read(path: Path, form: Format, known: Known) -> Source:

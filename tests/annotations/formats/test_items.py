@@ -69,6 +69,7 @@ def test_where_nothing_can_be_read_the_first_reasons_are_the_error(tmp_path):
     with pytest.raises(AnnotationError) as caught:
         read_annotations(path, "activitynet", Known())
     assert str(caught.value).startswith(f"{path}: 'v0' end is 'x'; expected a number of seconds; ")
+    assert str(caught.value).endswith("; and 13 more, so that no labelled video is left")
     assert len(str(caught.value)) < 1000
 
 
