@@ -15,6 +15,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """Settings, or whole sections, that have no effect beside the others, each with what it needs."""
+        return {}
+
 
 def added_later(default: Any, **limits: Any) -> Any:
     """Field that is written only if it is not the default, so that the keys of earlier runs do not change."""

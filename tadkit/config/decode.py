@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -41,3 +42,15 @@ class DecodeSettings(Settings):
     stretch_s: float = Field(60.0, ge=0, le=1_000_000)
     """Seconds from centre to centre within which top_candidates and keep count: no stretch of this length has more than
     keep detections, in a video of any length. 0: they count in the whole file, as in other projects."""
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """Settings of the suppression and of the voting that are not chosen."""
+        unused: dict[str, str] = {}
+        if self.method != "soft-gaussian":
+            unused["sigma"] = "method = 'soft-gaussian'"
+        if self.method not in ("soft-linear", "hard"):
+            unused["iou"] = "method = 'hard' or 'soft-linear'"
+        if self.voting == "none":
+            unused["voting_iou"] = "voting = 'score-iou' or 'score'"
+        return unused

@@ -48,6 +48,8 @@ _TRAITS: Mapping[Method, MethodTraits] = {
 }
 
 
+TWO_BRANCHES = f"a method with two branches ({', '.join(name for name, of in _TRAITS.items() if of.two_branches)})"
+"""What some settings need, in words."""
 ADDED_TERMS = ("time_contrast_weight", "relation_weight", "boundary_weight")
 """Weights of the terms that any method may have beside its own."""
 
@@ -131,6 +133,27 @@ class DistillSettings(Settings):
             weight(self.feature_weight, own.feature_weight),
             weight(self.prediction_weight, own.prediction_weight),
         )
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """Settings of terms, branches and a joint loss that there are not."""
+        unused: dict[str, str] = {}
+        own, terms = _TRAITS[self.method], self.terms
+        if not own.taught or own.feature_weight == 0:
+            unused["feature_weight"] = "a method with a feature term"
+        if "feature_weight" in unused or terms.feature_weight == 0:
+            unused["feature_loss"] = "a method with a feature term, whose weight is above 0"
+        if not own.taught or own.prediction_weight == 0:
+            unused["prediction_weight"] = "a method with a prediction term"
+        if self.time_contrast_weight == 0:
+            unused["time_contrast_temperature"] = "time_contrast_weight above 0"
+        if not self.two_branches:
+            unused["shared_head"] = TWO_BRANCHES
+        if not self.joint:
+            unused["stop_gradient"] = "joint = true"
+        elif self.joint_trains == self.model_copy(update={"stop_gradient": "none"}).joint_trains:
+            unused["stop_gradient"] = "a method whose joint loss trains that branch"
+        return unused
 
     @property
     def stated(self) -> DistillSettings:

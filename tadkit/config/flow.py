@@ -92,6 +92,11 @@ class Tvl1Settings(FlowMethodSettings):
                 return given
 
     @property
+    def unused(self) -> Mapping[str, str]:
+        """The coupling of the other solver's energy."""
+        return {} if self.solver == "zach" else {"theta": "solver = 'zach'"}
+
+    @property
     def as_in_0_1_0(self) -> Mapping[str, Any]:
         """Values of the newer settings with which the flow is that of files which do not state them."""
         return _as_in_0_1_0(self.warps, self.inner_steps)

@@ -131,7 +131,7 @@ def _lines(kind: type[BaseModel], cause: ValidationError, name: str) -> list[str
     for error in errors:
         inner = error.get("ctx", {}).get("error")
         if isinstance(inner, RowError):
-            lines += _lines(kind, inner.cause, f"{name}: variants.{inner.row}")
+            lines += _lines(kind, inner.cause, f"{name}: {inner.where}")
         elif not _follows(error["loc"], errors):
             lines.append(_line(kind, dict(error), name))
     return lines

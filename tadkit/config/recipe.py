@@ -6,15 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from tadkit.config.backbones import BackboneSettings, TemporalEncoderSettings, TemporalShiftSettings
 from tadkit.config.base import Settings, added_later, merged
 from tadkit.config.decode import DecodeSettings
-from tadkit.config.distill import ADDED_TERMS, DistillSettings, FusionSettings, Method
+from tadkit.config.distill import ADDED_TERMS, TWO_BRANCHES, DistillSettings, FusionSettings, Method
 from tadkit.config.flow import FlowSettings, Tvl1Settings
 from tadkit.config.heads import ActionFormerSettings, HeadSettings
-from tadkit.config.places import setting_name
+from tadkit.config.places import TAGS, setting_name
 from tadkit.config.sources import FeaturesSource, FeatureStreams, MadeUpFeaturesSource, Source, SplitSettings
 from tadkit.config.training import StageTraining
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings
@@ -29,6 +29,8 @@ ROWS: tuple[str, ...] = ("teacher", *get_args(Method), *_READ_FLOW)
 _OF_A_ROW = ("backbone", "joint_head", "distill", "fusion", "decode", "streams", "train")
 """Sections that differ between rows; all rows share the videos, the head and the teacher."""
 _FEATURES = (FeaturesSource, MadeUpFeaturesSource)
+_A_ROW = "row"
+"""Context in which the settings of one row are checked: rows share settings, some of which change other rows."""
 _NAME = r"[A-Za-z0-9._-]+"
 
 
@@ -74,6 +76,12 @@ class ModelSettings(Settings):
         if self.fusion.kind == "cross-attention" and dim % heads:
             raise ValueError(f"distill.dim {dim} must be a multiple of fusion.attention_heads {heads}")
         return self
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """The fusion, if there is nothing to fuse or the scores are averaged."""
+        fuses = self.two_tracks and self.streams != "two-stream-late"
+        return {} if fuses else {"fusion": f"{TWO_BRANCHES}, or streams = 'two-stream'"}
 
     @property
     def reads_flow(self) -> bool:
@@ -227,6 +235,39 @@ class Recipe(ModelSettings):
                 raise ValueError(f"compare: no row is named '{row}'; define it under variants, or choose from {known}")
         return self
 
+    @model_validator(mode="after")
+    def _has_an_effect(self, info: ValidationInfo) -> Recipe:
+        """Refuse settings that were given but change no row, and those of a variant that do not change that variant.
+
+        Rows share settings, so a setting may be without effect on some of them.
+        """
+        if info.context is _A_ROW:
+            return self
+        names = dict.fromkeys(row for row in (self.own_row, *self.compare, *self.variants) if row != "teacher")
+        rows = {row: self.of_row(row) for row in names}
+        unused = {row: _all_unused(recipe) for row, recipe in rows.items()}
+        for name in _stated(self):
+            needs = [_need(name, of_row) for of_row in unused.values()]
+            if all(needs):
+                where = " on any row of the recipe" if len(needs) > 1 and not self.head_alone else ""
+                raise ValueError(f"{name} has no effect{where}: it needs {needs[0]}; leave it out")
+        for row, changes in self.variants.items():
+            for name in _dotted(changes) & _stated(rows[row]).keys():
+                if need := _need(name, unused[row]):
+                    raise ValueError(f"variants.{row}.{name} has no effect: it needs {need}; leave it out")
+        return self
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """As for a model; and where one head reads features as they are, all that is not the head's."""
+        if not self.head_alone:
+            return super().unused
+        frames = ("video", "flow") if self.train.head.views == ("original",) else ("video", "flow", "train.head.views")
+        nets = ("backbone", "teacher_backbone", "distill", "fusion", "streams", "train.teacher", "train.student")
+        unused = dict.fromkeys(frames, "videos, but the source has features")
+        rest = (*nets, "half_precision", "compare", "variants")
+        return unused | dict.fromkeys(rest, "videos, or features with rgb and flow")
+
     @property
     def model_settings(self) -> ModelSettings:
         """The sections that define a model, with the values of the method's terms stated."""
@@ -253,7 +294,7 @@ class Recipe(ModelSettings):
         """The recipe with the settings of a row: of a variant, or of a method with all else as in the recipe.
 
         Raises:
-            RowError: the settings of a variant are wrong.
+            RowError: the settings of the row are wrong.
         """
         if row in ("teacher", self.own_row) and row not in self.variants:
             return self
@@ -264,25 +305,25 @@ class Recipe(ModelSettings):
         same = {name: getattr(self, name) for name in self.model_fields_set - {"variants", "compare", *changes}}
         values = same | {name: merged(_given(getattr(self, name)), value) for name, value in changes.items()}
         try:
-            return Recipe.model_validate(values)
+            return Recipe.model_validate(values, context=_A_ROW)
         except ValidationError as error:
-            raise RowError(row, error) from None
+            raise RowError(f"variants.{row}" if row in self.variants else f"compare: {row}", error) from None
 
 
 class RowError(ValueError):
-    """The settings of a variant are wrong.
+    """The settings of a row are wrong.
 
     Attributes:
-        row: its name.
+        where: the row's place in the recipe, such as ``variants.wide``.
         cause: all mistakes in them.
     """
 
-    def __init__(self, row: str, cause: ValidationError) -> None:
+    def __init__(self, where: str, cause: ValidationError) -> None:
         first = cause.errors()[0]
-        where = ".".join(("variants", row, setting_name(Recipe, first["loc"]))).removesuffix(".")
+        self.where, self.cause = where, cause
+        where = ".".join((where, setting_name(Recipe, first["loc"]))).removesuffix(".")
         message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         super().__init__(f"{where}: {message}")
-        self.row, self.cause = row, cause
 
 
 def _has_streams(sources: Any) -> bool:
@@ -300,6 +341,42 @@ def _defaults_of_stages(train: Any) -> Any:
     stages = {stage: train.get(stage, {}) for stage in StageTraining.model_fields}
     unchanged = {"views": ("original",), "colour_jitter": 0.0}
     return {**train, **{name: unchanged | dict(stage) for name, stage in stages.items() if isinstance(stage, Mapping)}}
+
+
+def _all_unused(settings: Settings, prefix: str = "") -> dict[str, str]:
+    """What the settings and their sections have no use for, by dotted names, each with what it needs."""
+    found = {f"{prefix}{name}": need for name, need in settings.unused.items()}
+    for name, value in settings:
+        if isinstance(value, Settings):
+            found |= _all_unused(value, f"{prefix}{name}.")
+    return found
+
+
+def _need(name: str, unused: Mapping[str, str]) -> str | None:
+    """What a setting needs to have an effect; None if it has one."""
+    return next((need for place, need in unused.items() if f"{name}.".startswith(f"{place}.")), None)
+
+
+def _stated(settings: Settings, usual: Settings | None = None, prefix: str = "") -> dict[str, Any]:
+    """Values that were given and are not the default, by dotted names; that which chooses a class comes first."""
+    found: dict[str, Any] = {}
+    fields, other_class = type(settings).model_fields, usual is not None and type(settings) is not type(usual)
+    for name in sorted(fields, key=lambda name: name not in TAGS):
+        value, default = getattr(settings, name), fields[name].get_default(call_default_factory=True)
+        if not (other_class and name in TAGS) and (name not in settings.model_fields_set or value == default):
+            continue
+        if isinstance(value, Settings):
+            found |= _stated(value, default, f"{prefix}{name}.")
+        else:
+            found |= {f"{prefix}{name}": value}
+    return found
+
+
+def _dotted(table: Mapping[str, Any], prefix: str = "") -> set[str]:
+    """Names of the settings in a table of tables."""
+    parts = ((f"{prefix}{name}", value) for name, value in table.items())
+    found = (_dotted(value, f"{name}.") if isinstance(value, Mapping) else {name} for name, value in parts)
+    return set().union(*found)
 
 
 def _given(section: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -182,3 +183,15 @@ class SplitSettings(Settings):
     """With subset: names of the training subsets, by default all that are not held out; others are ignored."""
     seed: int = Field(0, ge=0, le=2_147_483_647)
     """With folds: seed of the split."""
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """Settings of the other kinds."""
+        unused: dict[str, str] = {}
+        if self.kind != "folds":
+            unused |= dict.fromkeys(("folds", "fold", "seed"), "kind = 'folds'")
+        if self.kind not in ("subset", "group"):
+            unused["held_out"] = "kind = 'subset' or 'group'"
+        if self.kind != "subset":
+            unused["training"] = "kind = 'subset'"
+        return unused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -57,6 +58,24 @@ class TrainSettings(Settings):
     """Memory for caching decoded training frames, and activations of layers that are not trained, in MiB."""
 
     @property
+    def unused(self) -> Mapping[str, str]:
+        """Settings of what is off, and of another schedule."""
+        unused: dict[str, str] = {}
+        if self.schedule != "actionformer-multistep":
+            unused["milestones"] = "schedule = 'actionformer-multistep'"
+        if self.validate_every == 0:
+            unused["validation_share"] = "validate_every above 0"
+        if self.colour_jitter == 0:
+            unused["colour_variants"] = "colour_jitter above 0"
+        return unused
+
+    @property
+    def _of_frames(self) -> Mapping[str, str]:
+        """Settings of RGB frames that are on."""
+        given = {"colour_jitter": self.colour_jitter, "colour_variants": self.colour_variants}
+        return {name: "RGB frames, which train.student alone reads" for name, value in given.items() if value > 0}
+
+    @property
     def without_effect(self) -> frozenset[str]:
         """Names of the settings that do not affect the trained weights, given the others."""
         names = {"checkpoint_s", "cache_mb", "log_every"}
@@ -74,6 +93,11 @@ class TeacherTrainSettings(TrainSettings):
 
     flow_jitter: float = Field(0.0, ge=0, lt=1)
     """Each training window's flow is multiplied by a random number between 1 - flow_jitter and 1 + flow_jitter."""
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """As for other stages, and those of RGB frames."""
+        return {**super().unused, **self._of_frames}
 
     @property
     def without_effect(self) -> frozenset[str]:
@@ -95,6 +119,12 @@ class HeadTrainSettings(TrainSettings):
         if value == 1:
             raise ValueError("needs two groups or more; 0 chooses no operating points")
         return value
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """As for other stages, and those of RGB frames and of a backbone."""
+        backbone = "a backbone, which this stage does not train"
+        return {**super().unused, **self._of_frames, "backbone_lr": backbone}
 
     @property
     def without_effect(self) -> frozenset[str]:

@@ -209,3 +209,112 @@ def test_a_net_without_published_weights_needs_no_setting_to_say_so():
     assert config.TemporalShiftSettings().pretrained is True
     with pytest.raises(SettingsError, match=r"teacher_backbone: there are no ImageNet weights for 'tiny'"):
         check_settings(config.ModelSettings, {"teacher_backbone": {"name": "tiny", "pretrained": True}}, name="r")
+
+
+ONE_STREAM = ("direct", "rgb", "mars", "mers", "logits")
+TWO_BRANCHES = "a method with two branches (decomposed, rgb-matched, hallucination)"
+ALONE = {"sources": [{"kind": "features", "annotations": "a.json", "features": "f.h5"}]}
+
+
+def rows_of(method: str) -> dict[str, object]:
+    """Changes of a recipe whose only detector is that of a method."""
+    return {"compare": ["teacher", method]}
+
+
+@pytest.mark.parametrize("method", ONE_STREAM)
+@pytest.mark.parametrize(
+    ("section", "given", "needs"),
+    [
+        ("fusion", {"kind": "concat"}, f"{TWO_BRANCHES}, or streams = 'two-stream'"),
+        ("fusion", {"directions": "motion"}, f"{TWO_BRANCHES}, or streams = 'two-stream'"),
+        ("distill", {"shared_head": False}, TWO_BRANCHES),
+        ("distill", {"stop_gradient": "motion", "joint": True}, "a method whose joint loss trains that branch"),
+        ("distill", {"stop_gradient": "both"}, "joint = true"),
+        ("distill", {"time_contrast_temperature": 0.5}, "time_contrast_weight above 0"),
+    ],
+)
+def test_a_setting_that_a_method_of_one_stream_does_not_have_is_refused(method, section, given, needs):
+    (name,) = given.keys() - {"joint"}
+    changes = {**rows_of(method), "distill": {"method": method}}
+    recipe(**changes)
+    changes[section] = {**changes.get(section, {}), **given}
+    with pytest.raises(ValidationError) as refused:
+        recipe(**changes)
+    assert f"{section}.{name} has no effect: it needs {needs}; leave it out" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"distill": {"method": "mers", "joint": True, "stop_gradient": "both"}}, "distill.stop_gradient"),
+        ({"distill": {"stop_gradient": "motion"}}, "distill.stop_gradient"),
+        ({"distill": {"method": "rgb", "feature_weight": 2}}, "distill.feature_weight"),
+        ({"distill": {"method": "rgb-matched", "prediction_weight": 2}}, "distill.prediction_weight"),
+        ({"distill": {"method": "mars", "prediction_weight": 2}}, "distill.prediction_weight"),
+        ({"distill": {"method": "logits", "feature_weight": 2}}, "distill.feature_weight"),
+        ({"distill": {"method": "logits", "feature_loss": "mse"}}, "distill.feature_loss"),
+        ({"distill": {"feature_weight": 0, "feature_loss": "mse"}}, "distill.feature_loss"),
+        ({"streams": "two-stream-late", "distill": {"method": "rgb"}, "fusion": {"kind": "sum"}}, "fusion.kind"),
+        ({"decode": {"iou": 0.4}}, "decode.iou"),
+        ({"decode": {"method": "hard", "sigma": 0.4}}, "decode.sigma"),
+        ({"decode": {"voting_iou": 0.4}}, "decode.voting_iou"),
+        ({"split": {"kind": "all", "fold": 1}}, "split.fold"),
+        ({"split": {"kind": "group", "training": ["a"], "held_out": ["b"]}}, "split.training"),
+        ({"split": {"held_out": ["b"]}}, "split.held_out"),
+        ({"train": {"student": {"milestones": [0.3]}}}, "train.student.milestones"),
+        ({"train": {"teacher": {"validation_share": 0.3}}}, "train.teacher.validation_share"),
+        ({"train": {"student": {"colour_variants": 3, "colour_jitter": 0}}}, "train.student.colour_variants"),
+        ({"train": {"teacher": {"colour_jitter": 0.2}}}, "train.teacher.colour_jitter"),
+        ({"train": {"head": {"colour_jitter": 0.2}}}, "train.head.colour_jitter"),
+        ({"train": {"head": {"colour_variants": 2}}}, "train.head.colour_variants"),
+        ({"train": {"head": {"backbone_lr": 0.2}}}, "train.head.backbone_lr"),
+        ({"flow": {"method": "tvl1", "theta": 0.2}}, "flow.theta"),
+        ({**ALONE, "flow": {"method": "temporal-gradient"}}, "flow.method"),
+        ({**ALONE, "video": {"rate_hz": 5}}, "video.rate_hz"),
+        ({**ALONE, "train": {"head": {"views": ["original", "flip"]}}}, "train.head.views"),
+        ({**ALONE, "train": {"student": {"epochs": 3}}}, "train.student.epochs"),
+        ({**ALONE, "distill": {"dim": 64}}, "distill.dim"),
+        ({**ALONE, "fusion": {"kind": "sum"}}, "fusion.kind"),
+        ({**ALONE, "backbone": {"name": "tiny"}}, "backbone.name"),
+        ({**ALONE, "half_precision": True}, "half_precision"),
+        ({**ALONE, "compare": ["rgb"]}, "compare"),
+        ({**ALONE, "variants": {"x": {"decode": {"keep": 3}}}}, "variants"),
+    ],
+)
+def test_a_setting_that_changes_no_row_is_refused(changes, named):
+    own = changes.get("streams", changes.get("distill", {}).get("method", "decomposed"))
+    alone = {} if "sources" in changes else rows_of(own)
+    with pytest.raises(ValidationError, match=f"Value error, {named} has no effect: it needs .*; leave it out"):
+        recipe(**{**alone, **changes})
+
+
+def test_a_setting_that_changes_any_row_is_accepted():
+    for compare in (["rgb", "decomposed"], ["rgb", "two-stream"], ["rgb", "hallucination"]):
+        assert recipe(compare=compare, distill={"method": "rgb"}, fusion={"kind": "concat"}).own_row == "rgb"
+    contrast = {"time_contrast_weight": 1, "time_contrast_temperature": 0.5}
+    own = recipe(distill=contrast, variants={"plain": {"distill": {"time_contrast_weight": 0}}})
+    assert own.of_row("plain").distill.time_contrast_temperature == 0.5
+    assert recipe(distill={"method": "direct", "joint": True, "stop_gradient": "both"}).distill.joint_trains == ()
+    with pytest.raises(ValidationError, match=r"fusion\.kind has no effect on any row of the recipe: it needs"):
+        recipe(compare=["rgb", "mars"], distill={"method": "rgb"}, fusion={"kind": "concat"})
+
+
+def test_a_setting_of_a_variant_changes_that_variant():
+    variants = {"x": {"distill": {"method": "mars"}, "fusion": {"kind": "concat"}}}
+    with pytest.raises(ValidationError, match=r"variants\.x\.fusion\.kind has no effect: it needs a method with two"):
+        recipe(variants=variants)
+    assert recipe(variants={"y": {"fusion": {"kind": "concat"}}}).of_row("y").fusion.kind == "concat"
+
+
+def test_a_default_may_be_stated_though_it_has_no_effect():
+    stated = {"fusion": {"kind": "local-attentive"}, "distill": {"method": "rgb", "stop_gradient": "none"}}
+    assert recipe(**rows_of("rgb"), **stated).distill.method == "rgb"
+    assert recipe(train={"teacher": {"colour_jitter": 0}}).train.teacher.colour_jitter == 0
+    assert recipe(**ALONE, train={"head": {"views": ["original"]}}).head_alone
+
+
+def test_a_comparison_that_cannot_be_is_refused_by_the_name_of_its_row():
+    changes = {"joint_head": {"levels": 2}, "compare": ["decomposed", "two-stream-late"]}
+    values = {"name": "x", "labels": ["a"], "sources": [{"kind": "synth"}], **changes}
+    with pytest.raises(SettingsError, match=r"r: compare: two-stream-late: .* leave out joint_head$"):
+        check_settings(Recipe, values, name="r")
