@@ -13,6 +13,7 @@ from tadkit.config import (
     BackboneKindSettings,
     FlowSettings,
     FusionSettings,
+    HeadSettings,
     ModelSettings,
     RaftSettings,
     TrainSettings,
@@ -161,6 +162,12 @@ def _backbone(settings: BackboneKindSettings, section: str) -> dict[str, Any]:
     return settings.model_dump(mode="json") | weights
 
 
+def _clips(backbone: BackboneKindSettings, head: HeadSettings) -> dict[str, Any]:
+    """Where training windows start, if the backbone's clips decide; they once started at whole steps of the head."""
+    coarsest = (head.strides or (1,))[-1] * backbone.stride
+    return {"windows": "whole clips"} if coarsest % backbone.align_frames else {}
+
+
 def _weights(path: Path, section: str) -> str:
     """Digest of a weights file.
 
@@ -180,7 +187,7 @@ def _shape(settings: ModelSettings, *sections: str) -> dict[str, Any]:
     stated = settings.model_copy(update={"distill": settings.distill.stated})
     shape = stated.model_dump(mode="json", include=set(sections), exclude={"video": _without_effect(settings.video)})
     nets = {"teacher_backbone": settings.teacher_backbone, "backbone": settings.backbone}
-    shape |= {name: _backbone(net, name) for name, net in nets.items() if name in sections}
+    shape |= {name: _backbone(net, name) | _clips(net, settings.head) for name, net in nets.items() if name in sections}
     newer = {"flow": _teacher_input(settings.flow), "fusion": _fusion(settings.fusion)}
     shape |= {name: values for name, values in newer.items() if name in sections}
     return {name: _with_package(name, section) for name, section in shape.items()}

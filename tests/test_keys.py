@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tadkit.config import (
+    ActionFormerSettings,
     DistillSettings,
     FlowSettings,
     FusionSettings,
@@ -21,6 +22,7 @@ from tadkit.config import (
     TemporalShiftSettings,
     TrainSettings,
     Tvl1Settings,
+    VideoMaeSettings,
     VideoSettings,
 )
 from tadkit.errors import WeightsError
@@ -211,3 +213,23 @@ def test_settings_without_effect_on_the_result_do_not_change_a_key() -> None:
     assert teacher_key(STORED, train=quick, **rest) == KEYS["teacher"]
     longer = TRAIN.model_copy(update={"epochs": 99})
     assert teacher_key(STORED, train=longer, **rest) != KEYS["teacher"]
+
+
+def test_models_whose_windows_started_inside_clips_are_trained_again() -> None:
+    net = VideoMaeSettings(name="videomae-s")
+
+    def keys(levels: int) -> list[str]:
+        changes = {"backbone": net, "teacher_backbone": net, "head": ActionFormerSettings(levels=levels)}
+        model = MODEL.model_copy(update=changes)
+        rest = {"model": model, "train": TRAIN, "truth": TRUTH}
+        return [teacher_key(STORED, **rest), student_key(SOURCES, STORED, **rest)]
+
+    # Of the version before: 4 levels of stride 2 make 16 frames, a clip, and 3 levels make half of one.
+    assert not {*keys(3)} & {
+        "198ce0d6442605920ab3f72ffa93f51f727ab5871037b5cb12033f4dcedcf26c",
+        "dbc8479fe08acae19b3793525cc373a7c4b7cb59c217e46795440e217eede406",
+    }
+    assert keys(4) == [
+        "094c68a579d4e27c47addcf200cbc49e94dfec3c300c781dd03aa64c31a3d042",
+        "d365f05e61c6037e5776363a77a775d21da1a3d623ed4ccf9b43573e1c432e5e",
+    ]

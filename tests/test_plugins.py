@@ -134,6 +134,37 @@ def test_a_backbone_of_another_package_may_see_several_frames(install) -> None:
         backbone_of()
 
 
+def test_training_windows_hold_whole_clips_of_a_backbone_of_another_package(install, toy: Path, run_toy) -> None:
+    code = """
+        import torch
+        from tadkit.models.backbones import Backbone
+
+        class Net(Backbone):
+            channels, stride, halo_frames, align_frames = 1, 4, 12, 16
+
+            def __init__(self):
+                super().__init__()
+                self.scale = torch.nn.Parameter(torch.ones(()))
+
+            def forward(self, inputs, mask):
+                x = self.prepare(inputs).mean(dim=(2, 3, 4)) * mask
+                return self.scale * torch.nn.functional.avg_pool1d(x[:, None], 4, ceil_mode=True)
+
+        def net(in_channels):
+            return Net()
+    """
+    install("clip-package", code, backbones="net")
+    toy.write_text(toy.read_text().replace('name = "tiny"\npretrained = false', 'name = "entry-point"\nstride = 4'))
+    entries = [f"{part}.entry_point=mine" for part in ("backbone", "teacher_backbone")]
+    short = [f"train.{stage}.{name}" for stage in ("teacher", "student") for name in ("epochs=1", "window_s=4.0")]
+    changes = (*entries, *short, "head.levels=1", "distill.method=rgb", 'compare=["teacher", "rgb"]')
+    for stage in ("extract-flow", "train-teacher", "distill"):
+        run_toy(toy, *changes, only=stage)
+    folder = toy.parent / "runs" / "toy"
+    for kind, name in (("teacher", "teacher"), ("student", "student-rgb")):  # 4 s are 20 frames: two clips of 16
+        assert load_checkpoint(folder / f"{name}.safetensors", kind=kind).trained_steps == 32 // 4
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

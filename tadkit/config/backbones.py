@@ -26,6 +26,11 @@ class BackboneKindSettings(Settings):
     """Frames averaged into one feature step."""
 
     @property
+    def align_frames(self) -> int:
+        """Frames at multiples of which a window must start; a net of another package has its own."""
+        return self.stride
+
+    @property
     def starts_trained(self) -> bool:
         """Whether training starts from weights of others, whose batch norm it keeps."""
         return self.pretrained or self.weights is not None
@@ -143,6 +148,11 @@ class VideoMaeSettings(WeightsFileSettings):
     stride: Literal[2, 4, 8, 16] = 2
     """Frames per feature step, averaged over the net's steps of 2 frames."""
 
+    @property
+    def align_frames(self) -> int:
+        """Length of a clip."""
+        return 16
+
 
 class TorchvisionConvolutionalSettings(BackboneKindSettings):
     """R(2+1)D-18 (Tran et al., CVPR 2018) or S3D (Xie et al., ECCV 2018), both through torchvision."""
@@ -164,6 +174,11 @@ class TorchvisionClipSettings(BackboneKindSettings):
     """Start from Kinetics-400 weights, which torchvision downloads."""
     stride: Literal[2, 4, 8, 16] = 2
     """Frames per feature step, averaged over the net's steps of 2 frames."""
+
+    @property
+    def align_frames(self) -> int:
+        """Length of a clip."""
+        return 16 if self.name == "mvit-v2-s" else 32
 
 
 class PluginBackboneSettings(BackboneKindSettings):

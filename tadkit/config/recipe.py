@@ -192,6 +192,13 @@ class Recipe(ModelSettings):
                 f"backbone.stride {self.backbone.stride} differs from teacher_backbone.stride "
                 f"{self.teacher_backbone.stride}: the student must see the teacher's features at the same steps"
             )
+        for part, backbone in (("teacher_backbone", self.teacher_backbone), ("backbone", self.backbone)):
+            steps, clip_steps = self.head.fixed_window_steps, backbone.align_frames // backbone.stride
+            if steps is not None and steps % clip_steps:
+                raise ValueError(
+                    f"head.window_steps {steps} must be a multiple of {clip_steps}, the steps of a clip of {part}.name "
+                    f"'{backbone.name}', so that training cuts no clip short"
+                )
         if self.distill.joint and self.joint_head is not None:
             raise ValueError("joint_head needs distill.joint = false: with distill.joint = true the joint head is head")
         if self.train.head.cross_fit and not self.train.head.groups:

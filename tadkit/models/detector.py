@@ -15,6 +15,7 @@ from tadkit.checkpoint import Checkpoint, load_weights
 from tadkit.config import FusionSettings, ModelSettings
 from tadkit.config.places import setting_name
 from tadkit.errors import WeightsError
+from tadkit.models.backbones import align_frames_of
 from tadkit.models.fusion import JointHead, LateHead
 from tadkit.models.heads import head_labels
 from tadkit.models.student import Student
@@ -84,7 +85,7 @@ def new_student(
         num_classes=num_classes,
         pretrained=settings.backbone.starts_trained if pretrained is None else pretrained,
         trained_steps=trained_steps or _unstated_steps(settings, stride=settings.backbone.stride),
-        in_channels=3 if settings.features is None else settings.features.rgb_channels,
+        in_channels=_rgb_channels(settings),
     )
 
 
@@ -130,6 +131,17 @@ def new_teacher(
     )
 
 
+def student_align_frames(settings: ModelSettings) -> int:
+    """Frames at multiples of which windows of the student start."""
+    return align_frames_of(settings.backbone, in_channels=_rgb_channels(settings))
+
+
+def teacher_align_frames(settings: ModelSettings) -> int:
+    """Frames at multiples of which windows of the teacher start."""
+    channels = settings.flow.stack * _motion_channels(settings)
+    return align_frames_of(settings.teacher_backbone, in_channels=channels)
+
+
 def refuse_features(settings: ModelSettings, *, path: Path | None) -> None:
     """Refuse a model that reads features, where videos are read.
 
@@ -151,6 +163,10 @@ def _stream_sizes(settings: ModelSettings, pretrained: bool | None) -> dict[str,
         "pretrained": settings.teacher_backbone.starts_trained if pretrained is None else pretrained,
         "stack": settings.flow.stack,
     }
+
+
+def _rgb_channels(settings: ModelSettings) -> int:
+    return 3 if settings.features is None else settings.features.rgb_channels
 
 
 def _motion_channels(settings: ModelSettings) -> int:

@@ -25,6 +25,8 @@ from tadkit.models.detector import (
     new_joint_head,
     new_student,
     new_teacher,
+    student_align_frames,
+    teacher_align_frames,
 )
 from tadkit.models.fusion import JointHead, LateHead
 from tadkit.models.heads import Head
@@ -61,10 +63,19 @@ def stage_folder(workspace: Workspace, name: str) -> Path:
     return folder
 
 
-def _frame_plan(workspace: Workspace, store: VideoTracks, train: TrainSettings, *, stride: int) -> WindowPlan:
-    """Windows of the frames that ``store`` has stamps of; ``stride`` frames are one feature step."""
+def frame_plan(
+    workspace: Workspace, store: VideoTracks, train: TrainSettings, *, stride: int, align_frames: int
+) -> WindowPlan:
+    """Windows of the frames that ``store`` has stamps of; ``stride`` frames are one feature step.
+
+    A window starts at a multiple of ``align_frames`` and holds whole steps of the head's coarsest level.
+
+    Raises:
+        SettingsError: the head's fixed window is no multiple of ``align_frames``.
+    """
     videos = training_videos(workspace, store, stride=stride)
-    steps, align = window_steps(workspace.recipe.head, train, step_s=_step_s(workspace, store, stride=stride))
+    step_s = _step_s(workspace, store, stride=stride)
+    steps, align = window_steps(workspace.recipe.head, train, step_s=step_s, align_steps=align_frames // stride)
     return WindowPlan(videos, train, window_frames=steps * stride, align_frames=align * stride)
 
 
@@ -96,7 +107,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
         flow, key = inputs.flow, inputs.teacher_key
         if is_up_to_date(workspace.teacher, kind="teacher", key=key):
             return False
-        plan = _frame_plan(workspace, flow, train, stride=stride)
+        plan = frame_plan(workspace, flow, train, stride=stride, align_frames=teacher_align_frames(settings))
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         trained = fit(
@@ -147,7 +158,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         if is_up_to_date(workspace.student(row), kind="student", key=key):
             return False
         stride = recipe.backbone.stride
-        plan = _frame_plan(workspace, flow, train, stride=stride)
+        plan = frame_plan(workspace, flow, train, stride=stride, align_frames=student_align_frames(settings))
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         objective = _student_objective(settings, recipe, steps=steps, progress=progress)

@@ -64,17 +64,26 @@ def training_video(
     )
 
 
-def window_steps(head: HeadSettings, train: TrainSettings, *, step_s: float) -> tuple[int, int]:
+def window_steps(head: HeadSettings, train: TrainSettings, *, step_s: float, align_steps: int = 1) -> tuple[int, int]:
     """Feature steps of a training window, and the number of steps that windows start at multiples of.
 
     A window is at least ``train.window_s`` long and holds whole steps of the coarsest pyramid level; a head that sees a
-    fixed window is trained on just that.
+    fixed window is trained on just that. Both are multiples of ``align_steps``, those of a backbone's
+    ``align_frames``, so that the clips of a window are the ones that the whole video has there.
+
+    Raises:
+        SettingsError: the fixed window is not such a multiple.
     """
     fixed = head.fixed_window_steps
-    if fixed is not None:
-        return fixed, 1
-    align = head.strides[-1]
-    return max(1, math.ceil(train.window_s / step_s / align - 1e-9)) * align, align
+    if fixed is None:
+        align = math.lcm(head.strides[-1], align_steps)
+        return max(1, math.ceil(train.window_s / step_s / align - 1e-9)) * align, align
+    if fixed % align_steps:
+        raise SettingsError(
+            f"head.window_steps {fixed} must be a multiple of {align_steps}, the steps of a clip of the backbone, so "
+            "that training cuts no clip short"
+        )
+    return fixed, align_steps
 
 
 class _Epoch(NamedTuple):

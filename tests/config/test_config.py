@@ -318,3 +318,12 @@ def test_a_comparison_that_cannot_be_is_refused_by_the_name_of_its_row():
     values = {"name": "x", "labels": ["a"], "sources": [{"kind": "synth"}], **changes}
     with pytest.raises(SettingsError, match=r"r: compare: two-stream-late: .* leave out joint_head$"):
         check_settings(Recipe, values, name="r")
+
+
+def test_a_head_of_fixed_windows_reads_whole_clips_of_the_backbone():
+    nets = {part: {"name": "swin3d-t", "stride": 4} for part in ("backbone", "teacher_backbone")}
+    assert recipe(head={"kind": "tadtr", "window_steps": 104}, **nets).head.fixed_window_steps == 104
+    with pytest.raises(
+        ValidationError, match=r"head\.window_steps 100 must be a multiple of 8, the steps of a clip of"
+    ):
+        recipe(head={"kind": "tadtr", "window_steps": 100}, **nets)

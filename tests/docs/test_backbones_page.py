@@ -35,6 +35,7 @@ def test_a_row_says_what_is_built(name):
         net = build_backbone(settings, in_channels=3, pretrained=False)
     assert (str(net.channels), str(net.halo_frames)) == (channels, halo)
     assert stride.split(",")[0] == str(net.stride)
+    assert net.align_frames == settings.align_frames
     assert str(net.align_frames) == (str(net.stride) if align == "stride" else align)
     assert (weights == "none") == (not settings.pretrained)
     parameters = sum(parameter.numel() for parameter in net.parameters()) / 1e6

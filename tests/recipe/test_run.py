@@ -141,7 +141,6 @@ def test_speed_and_decoding_settings_redo_nothing(finished: Path, run_toy: RunTo
         "decode.keep=5",
         "train.head.checkpoint_s=9",
         "train.teacher.log_every=3",
-        "train.head.validation_share=0.5",
         "train.student.cache_mb=0",
         "video.reader=pyav",
     )

@@ -10,14 +10,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tadkit.config import TrainSettings
+from tadkit.config import ActionFormerSettings, TadtrSettings, TrainSettings, VideoMaeSettings
 from tadkit.errors import SettingsError
+from tadkit.models.backbones import build_backbone
 from tadkit.records import Annotation, VideoRecord
 from tadkit.timeline import Timeline
-from tadkit.training.windows import TrainingVideo, Window, WindowPlan, set_aside, training_video, window_truth
+from tadkit.training.windows import (
+    TrainingVideo,
+    Window,
+    WindowPlan,
+    set_aside,
+    training_video,
+    window_steps,
+    window_truth,
+)
 
 
 def video(frames: int, segments: list[tuple[float, float]] | None = None, *, name: str = "v") -> TrainingVideo:
@@ -203,3 +213,31 @@ def test_a_video_without_annotations_trains_as_background() -> None:
     segments, labels = window_truth(found, Window(0, 0, 5, "original"), stride=2)
     assert segments.shape == (0, 2)
     assert labels.shape == (0,)
+
+
+@torch.no_grad()
+def test_features_of_a_training_window_of_clips_are_those_of_one_pass_over_the_video() -> None:
+    torch.manual_seed(0)
+    backbone = VideoMaeSettings(name="videomae-s", stride=4)
+    net = build_backbone(backbone, in_channels=3, pretrained=False).eval()
+    frames = torch.randint(0, 256, (1, 61, 16, 16, 3), dtype=torch.uint8)
+    whole = net(frames, torch.ones(1, 61, dtype=torch.bool))
+    train = TrainSettings(window_s=5.0, batch_windows=1)
+    steps, align = window_steps(ActionFormerSettings(levels=2), train, step_s=0.5, align_steps=net.align_frames // 4)
+    assert (steps, align) == (12, 4)
+    plan = WindowPlan([video(61)], train, window_frames=4 * steps, align_frames=4 * align)
+    starts = set()
+    for step in range(3 * plan.steps_per_epoch):
+        (window,) = plan.windows(step)
+        part = net(frames[:, window.start : window.stop], torch.ones(1, window.stop - window.start, dtype=torch.bool))
+        torch.testing.assert_close(part, whole[:, :, window.start // 4 : -(-window.stop // 4)], rtol=1e-4, atol=1e-4)
+        starts.add(window.start)
+    assert starts == {0, 16}
+
+
+def test_a_window_of_fixed_length_holds_whole_clips() -> None:
+    settings = TrainSettings()
+    assert window_steps(TadtrSettings(window_steps=96), settings, step_s=1, align_steps=8) == (96, 8)
+    assert window_steps(TadtrSettings(window_steps=100), settings, step_s=1) == (100, 1)
+    with pytest.raises(SettingsError, match=r"head\.window_steps 100 must be a multiple of 8, the steps of a clip"):
+        window_steps(TadtrSettings(window_steps=100), settings, step_s=1, align_steps=8)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
+import torch
+
 from tadkit.config import (
     BackboneSettings,
     I3DSettings,
@@ -71,3 +73,15 @@ def _new_backbone(settings: BackboneSettings, *, in_channels: int, pretrained: b
             return plugin_backbone(settings, in_channels=in_channels)
         case _:
             assert_never(settings)
+
+
+def align_frames_of(settings: BackboneSettings, *, in_channels: int) -> int:
+    """``align_frames`` of the backbone that the settings name, without building it unless another package has it.
+
+    Raises:
+        SettingsError: an entry point does not work.
+    """
+    if not isinstance(settings, PluginBackboneSettings):
+        return settings.align_frames
+    with torch.random.fork_rng(devices=()):
+        return plugin_backbone(settings, in_channels=in_channels).align_frames

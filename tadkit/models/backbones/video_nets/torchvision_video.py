@@ -145,7 +145,7 @@ class TorchvisionAttention(AttentionNet):
         self.net = _build(self, settings, in_channels=in_channels, pretrained=pretrained)
         self.channels = 768
         self.multiscale = settings.name == "mvit-v2-s"
-        self._place(clip_frames=16 if self.multiscale else 32, net_stride=2, stride=settings.stride)
+        self._place(clip_frames=settings.align_frames, net_stride=2, stride=settings.stride)
         self._freeze(settings.frozen_blocks)
 
     def own_name(self, published: str) -> str:
