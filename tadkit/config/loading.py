@@ -125,6 +125,17 @@ def check_settings(kind: type[Checked], values: Mapping[str, Any], *, name: str)
         raise SettingsError(*_lines(kind, cause, name)) from None
 
 
+def refuse_unused(section: Settings, own: Settings, *, name: str) -> None:
+    """Refuse changes of a section that change nothing, where ``own`` is the section without them.
+
+    Raises:
+        SettingsError: a changed setting has no effect; its name starts with ``name``.
+    """
+    for setting, need in section.unused.items():
+        if getattr(section, setting) != getattr(own, setting):
+            raise SettingsError(f"{name}{setting} has no effect: it needs {need}; leave it out")
+
+
 def _lines(kind: type[BaseModel], cause: ValidationError, name: str) -> list[str]:
     """One line for each mistake; those of a variant start with its name."""
     errors, lines = cause.errors(include_url=False), list[str]()

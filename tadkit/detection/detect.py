@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.config.base import merged
-from tadkit.config.loading import check_settings
+from tadkit.config.loading import check_settings, refuse_unused
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, reach_s, video_scores_for
 from tadkit.errors import SettingsError, TadkitError, UsageError, VideoError
@@ -216,6 +216,7 @@ def _overridden(detector: DetectorNet, overrides: Mapping[str, Any]) -> tuple[Vi
         )
     own = detector.settings.model_dump(mode="json")
     changed = check_settings(ModelSettings, merged(own, overrides), name="--set")
+    refuse_unused(changed.decode, detector.settings.decode, name="--set decode.")
     return changed.video, changed.decode
 
 

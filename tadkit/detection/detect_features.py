@@ -14,7 +14,7 @@ import torch
 from tadkit.checkpoint import Checkpoint, load_checkpoint, read_kind
 from tadkit.config import DecodeSettings, FeatureStreams
 from tadkit.config.base import merged
-from tadkit.config.loading import check_settings
+from tadkit.config.loading import check_settings, refuse_unused
 from tadkit.detection.detect import detections_in_branches
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.tail import Track, detections_in_features, video_scores_for
@@ -65,6 +65,7 @@ def detect_features(
     if not isinstance(decoding, DecodeSettings):
         base = model.net.settings.decode if isinstance(model, DetectorFile) else DecodeSettings()
         decoding = check_settings(DecodeSettings, merged(base.model_dump(mode="json"), decoding), name="--set decode")
+        refuse_unused(decoding, base, name="--set decode.")
     scores = video_scores_for(model.head, model.labels, path=video_scores, decoding=decoding)
     points = checkpoint.operating_points if scores is None else {}
     origin = {

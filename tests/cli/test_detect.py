@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tadkit import load_detector
 from tadkit.cli.commands.detect import _print_detections
 from tadkit.records import Detection
 
@@ -42,6 +43,14 @@ def test_each_label_is_shown_from_its_operating_point(capsys):
     assert shown == [["fall", "0.15"], ["sit", "0.35"]]
     _print_detections({"a": mixed}, points={"fall": 0.4}, otherwise=0.5, file=None)
     assert capsys.readouterr().out.startswith("no detection scores 0.4 (fall), 0.5 or more; the best scores 0.35 ")
+
+
+def test_an_override_that_changes_nothing_is_refused(tadkit, tmp_path, tiny_model):
+    ran = tadkit("detect", "v.mp4", "--model", tiny_model, "--out", tmp_path / "d.json", "--set", "decode.iou=0.4")
+    assert ran.code == 2
+    assert "--set decode.iou has no effect: it needs method = 'hard' or 'soft-linear'; leave it out" in ran.err
+    kept = load_detector(tiny_model, overrides={"decode": {"iou": 0.5, "sigma": 0.3}})  # iou is that of the model
+    assert kept.decoding.sigma == 0.3
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,9 @@ def test_a_head_finds_actions_in_imported_features(tadkit, tmp_path):
     found = json.loads(out.read_text())["results"]["v"]
     assert {d["label"] for d in found} == {"walk"}
     assert all(0 <= d["segment"][0] < d["segment"][1] <= 8.0 for d in found)
+    idle = tadkit("detect-features", store, "--head", path, "--out", out, "--set", "decode.voting_iou=0.4")
+    assert idle.code == 2
+    assert "--set decode.voting_iou has no effect: it needs voting = 'score-iou' or 'score'" in idle.err
 
 
 def test_settings_of_other_sections_are_refused(tadkit, tmp_path):
