@@ -26,8 +26,9 @@ class RunResult:
         folder: the run folder.
         stages: name of each stage and ``done`` or ``up to date``.
         rows: figures on the held-out videos, if all stages ran and videos are held out.
-        detector: the recipe's detector, if all stages ran and it has one.
-        features: the feature store that the detector reads its stream of; None if it reads videos.
+        detector: the recipe's detector, which is trained whatever the recipe compares, if all stages ran; of features
+            without rgb and flow, its head.
+        features: the feature store that the detector or head reads; None if it reads videos.
     """
 
     folder: Path
@@ -76,7 +77,8 @@ def run(
                 result.stages.append((stage.name, DONE if stage.run() else UP_TO_DATE))
         if only is None and workspace.held_out:
             result.rows = judged(workspace, resources.first_device)
-    if only is None and not workspace.recipe.head_alone:
-        result.features = None if workspace.recipe.features is None else workspace.features_source
-        result.detector = workspace.detector(recipe.own_row)
+    if only is None:
+        alone = workspace.recipe.head_alone
+        result.features = workspace.features_source if alone or workspace.recipe.features is not None else None
+        result.detector = workspace.features_head if alone else workspace.detector(recipe.own_row)
     return result

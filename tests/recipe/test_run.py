@@ -135,6 +135,14 @@ def test_every_fusion_trains_in_two_stages_and_in_one(finished: Path, run_toy: R
     assert any(read_detections(folder / "detections" / "decomposed.json").values())
 
 
+def test_the_detector_that_a_run_names_is_there_whatever_it_compares(finished: Path) -> None:
+    recipe = load_recipe(finished, overrides=('compare=["teacher"]',))
+    result = run(recipe, base=finished.parent, device="cpu", progress=Quiet())
+    assert [row.name for row in result.rows] == ["teacher"]
+    assert result.detector == result.folder / "detector-decomposed.safetensors"
+    assert result.detector.is_file()
+
+
 def test_speed_and_decoding_settings_redo_nothing(finished: Path, run_toy: RunToy) -> None:
     states = run_toy(
         finished,

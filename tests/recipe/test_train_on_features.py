@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tadkit.cli.commands.stages import _print_result
 from tadkit.config import DecodeSettings
 from tadkit.config.loading import parse_recipe
 from tadkit.detection.detect_features import detect_features
@@ -90,6 +92,15 @@ def test_the_head_finds_the_actions_of_held_out_videos(finished):
     ((row),) = result.rows
     assert row.name == "features"
     assert row.map[0.5] >= 0.9
+
+
+def test_the_run_ends_with_a_command_that_tries_its_head(finished, tadkit, capsys, tmp_path, monkeypatch):
+    _, result = finished
+    _print_result(result)
+    (tried,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("try it: tadkit ")]
+    monkeypatch.chdir(tmp_path)
+    assert tadkit(*shlex.split(tried)[3:]).code == 0
+    assert len(read_detections(tmp_path / "dets.json")) == 10
 
 
 def test_its_detections_are_judged_the_same_by_evaluate(finished, tadkit):
