@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tadkit.checkpoint import Checkpoint, load_checkpoint, read_kind
-from tadkit.config import VideoSettings, View
-from tadkit.errors import UsageError, VideoError
+from tadkit.config import FlowSettings, ModelSettings, VideoSettings, View
+from tadkit.errors import VideoError
 from tadkit.extraction.branch_features import branch_features
 from tadkit.extraction.clips import Source, VideoFile
+from tadkit.extraction.motion_feature import feature_of_video
 from tadkit.extraction.results import ExtractionResult
-from tadkit.keys import features_key
+from tadkit.files import digest_of
+from tadkit.flow import FlowMethod, build_flow
+from tadkit.keys import features_key, flow_key
 from tadkit.models.detector import build_detector, build_student, refuse_features
 from tadkit.models.student import Student
+from tadkit.models.teacher import MotionStream
 from tadkit.progress import Progress, VideoProgress
 from tadkit.runtime.devices import torch_device
 from tadkit.store import TrackStore, open_store
+from tadkit.video import SampledVideo
 from tadkit.video.discovery import named
 from tadkit.zoo import bundled_model
 
@@ -24,41 +30,58 @@ from tadkit.zoo import bundled_model
 def extract_features(
     videos: Sequence[Path], out: Path, *, model: Path | None, device: str, progress: Progress
 ) -> ExtractionResult:
-    """Write branch features of ``videos`` to the store ``out``, by a student, a detector's student, or the bundled one.
+    """Write branch features of ``videos`` to the store ``out``, by a student, a detector, or the bundled one.
+
+    They are what the detector's joint head reads: the motion of a two-stream detector is its teacher's feature, of flow
+    that is computed on the way.
 
     Raises:
         WeightsError: the model cannot be loaded.
-        UsageError: the model is a two-stream detector.
+        SettingsError: OpenCV lacks the flow method of a two-stream detector.
         StoreError: ``out`` is something else, or cannot be written.
     """
-    checkpoint, student, video = _student_of(model or bundled_model())
+    path = model or bundled_model()
+    flow: FlowStream | None = None
+    if read_kind(path) == "student":
+        checkpoint = load_checkpoint(path, kind="student")
+        settings, student = build_student(checkpoint)
+    else:
+        checkpoint = load_checkpoint(path, kind="detector")
+        detector = build_detector(checkpoint)
+        settings, student = detector.settings, detector.student
+        if detector.teacher is not None and settings.features is None:
+            flow = FlowStream.of(detector.teacher, settings, device=device)
+    refuse_features(settings, path=path)
     return extract_features_of(
-        {name: VideoFile(path, video) for name, path in named(videos).items()},
+        {name: VideoFile(video, settings.video) for name, video in named(videos).items()},
         out,
         student=student,
-        video=video,
+        video=settings.video,
         checkpoint=checkpoint,
         views=("original",),
         device=device,
         progress=progress,
+        flow=flow,
     )
 
 
-def _student_of(path: Path) -> tuple[Checkpoint, Student, VideoSettings]:
-    if read_kind(path) == "student":
-        checkpoint = load_checkpoint(path, kind="student")
-        settings, student = build_student(checkpoint)
-        refuse_features(settings, path=path)
-        return checkpoint, student, settings.video
-    checkpoint = load_checkpoint(path, kind="detector")
-    detector = build_detector(checkpoint)
-    refuse_features(detector.settings, path=path)
-    if detector.teacher is not None:
-        raise UsageError(
-            f"{path}: a two-stream detector, whose motion feature is that of flow and not of a student; "
-            "name a student, or a detector that reads RGB alone"
-        )
-    return checkpoint, detector.student, detector.settings.video
+class FlowStream(NamedTuple):
+    """The motion of a two-stream detector: its teacher's stream, and the flow that it reads."""
+
+    model: MotionStream
+    settings: FlowSettings
+    method: FlowMethod
+
+    @classmethod
+    def of(cls, model: MotionStream, settings: ModelSettings, *, device: str) -> FlowStream:
+        """On a device.
+
+        Raises:
+            SettingsError: OpenCV lacks the method.
+            WeightsError: the method's weights are missing or damaged.
+        """
+        target = torch_device(device)
+        return cls(model.to(target).eval(), settings.flow, build_flow(settings.flow, device=target))
 
 
 def extract_features_of(
@@ -71,10 +94,12 @@ def extract_features_of(
     views: Sequence[View],
     device: str,
     progress: Progress,
+    flow: FlowStream | None = None,
 ) -> ExtractionResult:
     """Write branch features of videos, or of their stored features, given by name, to the store ``out``.
 
-    In every view; ``video`` is how a student of videos reads frames.
+    In every view; ``video`` is how a student of videos reads frames. With ``flow``, motion is that of a two-stream
+    detector, of video files in the original view.
     """
     result = ExtractionResult()
     student = student.to(torch_device(device)).eval()
@@ -84,10 +109,14 @@ def extract_features_of(
         for name, source in items.items():
             try:
                 key = features_key(source.key, model=checkpoint.digest, video=video, views=views)
+                if flow is not None:
+                    key = digest_of([key, flow_key(source.key, flow.settings, video)])
                 if store.has(name, key):
                     result.reused.append(name)
                 else:
-                    _features_of_video(store, name, source, key=key, student=student, views=views, progress=advances)
+                    _features_of_video(
+                        store, name, source, key=key, student=student, views=views, flow=flow, progress=advances
+                    )
                     result.done.append(name)
             except VideoError as error:
                 result.failed[name] = error
@@ -103,13 +132,21 @@ def _features_of_video(
     key: str,
     student: Student,
     views: Sequence[View],
+    flow: FlowStream | None,
     progress: VideoProgress,
 ) -> None:
     with source.open() as (clip, attributes):
-        progress.begin(name, frames=len(clip))
+        progress.begin(name, frames=len(clip) * (1 if flow is None else 2))  # RGB and flow: once each
         steps = clip.timeline.strided(student.backbone.stride).centres_s
         with store.video(name, key=key, stamps_s=steps, attributes=attributes) as entry:
             for view, tracks in branch_features(student, clip, views=views, advance=progress.advance).items():
                 entry.append(f"{view}/appearance", tracks.appearance)
                 if tracks.motion is not None:
                     entry.append(f"{view}/motion", tracks.motion)
+            if flow is not None:
+                assert isinstance(clip, SampledVideo), "flow is computed from frames"
+                assert tuple(views) == ("original",), views
+                motion = feature_of_video(
+                    flow.model, clip, flow=flow.settings, method=flow.method, advance=progress.advance
+                )
+                entry.append("original/motion", motion)

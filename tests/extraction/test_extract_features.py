@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tadkit.checkpoint import Checkpoint, save_checkpoint
+from tadkit.config import ModelSettings
+from tadkit.detection.detect import features_in_video, flow_method_of
 from tadkit.errors import VideoError, WeightsError
 from tadkit.extraction.branch_features import branch_features
 from tadkit.extraction.extract_features import extract_features
 from tadkit.extraction.results import ExtractionResult
-from tadkit.models.detector import DetectorNet
+from tadkit.models.detector import DetectorNet, new_joint_head, new_motion_stream, new_student
 from tadkit.progress import Quiet
 from tadkit.store import read_store
 from tadkit.video import open_sampled
@@ -42,6 +45,30 @@ def test_features_are_those_of_the_models_student_at_the_centres_of_its_steps(
         assert store.labels == ("slide", "rest")
         assert store.attributes("v")["duration_s"] == sampled.duration_s
     assert extracted([video], tmp_path / "f.h5", tiny_model).reused == ["v"]
+
+
+@pytest.mark.parametrize("streams", ["two-stream", "two-stream-late"])
+def test_of_a_two_stream_detector_motion_is_the_teachers_feature_as_detect_computes_it(
+    tmp_path: Path, write_squares: WriteSquares, tiny_settings: ModelSettings, streams: str
+) -> None:
+    video, model = write_squares(tmp_path / "v.mp4", 47), tmp_path / "two.safetensors"
+    stated = tiny_settings.model_dump(mode="json") | {"streams": streams, "distill": {"method": "rgb", "dim": 16}}
+    settings = ModelSettings.model_validate(stated)
+    torch.manual_seed(3)
+    student, joint = (make(settings, num_classes=2) for make in (new_student, new_joint_head))
+    net = DetectorNet(
+        settings, labels=("slide", "rest"), student=student, joint=joint, teacher=new_motion_stream(settings)
+    ).eval()
+    save_checkpoint(model, Checkpoint("detector", stated, net.labels, net.state_dict()))
+    assert extracted([video], tmp_path / "f.h5", model).done == ["v"]
+    with read_store(tmp_path / "f.h5", kind="features") as store, open_sampled(video, settings.video) as sampled:
+        expected = features_in_video(net, sampled, flow=flow_method_of(net))
+        assert store.tracks("v") == ["original/appearance", "original/motion"]
+        assert expected.motion is not None
+        assert expected.motion.std() > 0.01
+        np.testing.assert_array_equal(store.read("v", "original/motion"), expected.motion)
+        np.testing.assert_allclose(store.read("v", "original/appearance"), expected.appearance, atol=1e-5)
+    assert extracted([video], tmp_path / "f.h5", model).reused == ["v"]
 
 
 def test_a_student_file_gives_what_its_detector_gives(

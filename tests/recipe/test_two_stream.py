@@ -14,7 +14,7 @@ import torch
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config.loading import load_recipe
 from tadkit.detection.detect import Detector, detections_in_video, load_detector
-from tadkit.errors import SettingsError, UsageError
+from tadkit.errors import SettingsError
 from tadkit.extraction.extract_features import extract_features
 from tadkit.models.detector import build_detector, build_teacher
 from tadkit.models.fusion import LateHead
@@ -22,6 +22,7 @@ from tadkit.progress import Quiet
 from tadkit.recipe.run import DONE, RunResult, run
 from tadkit.recipe.workspace import Workspace, open_workspace
 from tadkit.records import Detection, read_dataset, read_detections
+from tadkit.store import read_store
 from tadkit.video import open_sampled
 
 RunToy = Callable[..., dict[str, str]]
@@ -150,13 +151,19 @@ def test_a_new_teacher_or_rgb_head_makes_both_rows_anew(compared: RunResult, tmp
     assert redone(run_toy(recipe, ROWS, "train.head.epochs=1")) == {"train-head (rgb)"}  # it is the same file again
 
 
-def test_features_of_a_two_stream_detector_and_changes_of_its_flow_are_refused(
+def test_extracted_motion_is_what_the_run_stored_and_changes_of_its_flow_are_refused(
     compared: RunResult, tmp_path: Path
 ) -> None:
     model = compared.folder / "detector-two-stream.safetensors"
-    with pytest.raises(UsageError, match="a two-stream detector"):
-        extract_features(held_out(compared), tmp_path / "f.h5", model=model, device="cpu", progress=Quiet())
-    assert not (tmp_path / "f.h5").exists()
+    videos = held_out(compared)
+    extract_features(videos, tmp_path / "f.h5", model=model, device="cpu", progress=Quiet())
+    with (
+        read_store(tmp_path / "f.h5", kind="features") as store,
+        read_store(compared.folder / "teacher.h5", kind="features") as teacher,
+    ):
+        for video in videos:
+            stored = teacher.read(video.stem, "original/feature")
+            np.testing.assert_array_equal(store.read(video.stem, "original/motion"), stored)
     with pytest.raises(SettingsError, match="--set flow: fixed when the model was trained"):
         load_detector(model, device="cpu", overrides={"flow": {"bound_px": 9.0}})
 
