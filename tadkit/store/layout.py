@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 from urllib.parse import quote, unquote
 
@@ -60,9 +61,18 @@ class Index:
     places: Mapping[str, Place]
 
 
-def advice(kind: str, *, imported: bool = False) -> str:
-    """The command that makes a store of ``kind``, or of imported features."""
-    return "import it again with: tadkit import features" if imported else f"make it with: {_MADE_BY[kind]}"
+def advice(kind: Kind, settings: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The command that makes a store of ``kind`` with these settings, as far as they say which one."""
+    if kind == "features":
+        if "made_up" in settings:
+            return "make it with: tadkit run RECIPE"
+        if settings.get("imported") is True:
+            return "import it again with: tadkit import features"
+        if "teacher" in settings:
+            return "make it with: tadkit extract-flow, of its recipe or with --teacher"
+        if "model" in settings:
+            return "make it with: tadkit extract-features"
+    return f"make it with: {_MADE_BY[kind]}"
 
 
 def quoted(name: str) -> str:
@@ -143,8 +153,8 @@ def attributes_of(item: h5py.HLObject, *, leave_out: Sequence[str] = ()) -> dict
     }
 
 
-def open_file(path: Path, *, kind: Kind) -> h5py.File:
-    """Open an HDF5 file for reading.
+def open_file(path: Path, *, kind: Kind, settings: Mapping[str, Any] = MappingProxyType({})) -> h5py.File:
+    """Open an HDF5 file for reading; ``settings`` are those of the store that it is part of, if known.
 
     Raises:
         StoreError: the file is missing, not HDF5 or truncated.
@@ -152,13 +162,14 @@ def open_file(path: Path, *, kind: Kind) -> h5py.File:
     if path.is_dir():
         raise StoreError(f"{path}: a folder, not a {kind} store; name the .h5 file")
     if not path.is_file():
-        raise StoreError(f"{path}: no such {kind} store; {advice(kind)}")
+        raise StoreError(f"{path}: no such {kind} store; {advice(kind, settings)}")
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         reason = " ".join(str(error).split())
         raise StoreError(
-            f"{path}: not an HDF5 file, or damaged ({reason}); name another file, or delete it and {advice(kind)}"
+            f"{path}: not an HDF5 file, or damaged ({reason}); name another file, or delete it and "
+            f"{advice(kind, settings)}"
         ) from error
 
 

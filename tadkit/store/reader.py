@@ -147,7 +147,7 @@ class TrackReader:
             if not 0 <= start <= end <= length:
                 raise StoreError(
                     f"{self._path}: '{video}' track '{track}' has {length} steps, requested {start} to {end}; "
-                    f"extract it again, or request steps within it"
+                    f"{self._advice}, or request steps within it"
                 )
             values: np.ndarray = dataset[start:end]
             return values
@@ -192,7 +192,7 @@ class TrackReader:
 
     @property
     def _advice(self) -> str:
-        return advice(self._kind, imported=self._imported)
+        return advice(self._kind, self.settings)
 
     @property
     def _index(self) -> Index:
@@ -236,7 +236,7 @@ class TrackReader:
         if path not in self._files:
             if len(self._files) >= _OPEN_FILES:
                 self._files.pop(next(iter(self._files))).close()
-            self._files[path] = open_file(path, kind=self._kind)
+            self._files[path] = open_file(path, kind=self._kind, settings=self.settings)
         return self._files[path]
 
 

@@ -164,7 +164,9 @@ def open_store(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"{folder}: cannot be created ({error.strerror}); {advice(kind)} in another folder") from error
+        raise StoreError(
+            f"{folder}: cannot be created ({error.strerror}); {advice(kind, settings)} in another folder"
+        ) from error
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)

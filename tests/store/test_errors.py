@@ -11,6 +11,7 @@ import pytest
 
 from tadkit.errors import StoreError
 from tadkit.store import TrackReader, open_store, read_store
+from tadkit.store.layout import Kind
 
 
 @pytest.fixture
@@ -116,6 +117,39 @@ def test_part_cut_short(store_path: Path) -> None:
     part = the_part(store_path)
     part.write_bytes(part.read_bytes()[:-4000])
     assert str(part) in message(lambda: read_store(store_path, kind="flow").read("a", "motion"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "command"),
+    [
+        ("flow", {"flow": {}, "video": {}}, "make it with: tadkit extract-flow"),
+        ("features", {"model": "digest", "video": {}}, "make it with: tadkit extract-features"),
+        ("features", {"teacher": "digest", "model": {}}, "make it with: tadkit extract-flow, of its recipe or with"),
+        ("features", {"imported": True, "track": "t"}, "import it again with: tadkit import features"),
+        ("features", {"imported": True, "track": "t", "made_up": "motion"}, "make it with: tadkit run RECIPE"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["cut short", "missing", "without its video"])
+def test_a_damaged_part_is_made_again_by_the_command_that_made_the_store(
+    tmp_path: Path, kind: Kind, settings: dict[str, object], command: str, damage: str
+) -> None:
+    path = tmp_path / "tracks.h5"
+    with (
+        open_store(path, kind=kind, settings=settings) as store,
+        store.video("a", key="k", stamps_s=np.arange(4.0), attributes={}) as entry,
+    ):
+        entry.append("original/appearance", np.ones((4, 2), np.float32))
+    part = the_part(path)
+    if damage == "missing":
+        part.unlink()
+    elif damage == "cut short":
+        part.write_bytes(part.read_bytes()[:-1000])
+    else:
+        with h5py.File(part, "a") as file:
+            del file["videos/a"]
+    text = message(lambda: read_store(path, kind=kind).key("a"))
+    assert command in text
+    assert sum(text.count(other) for other in ("tadkit extract", "tadkit import", "tadkit run")) == 1
 
 
 def test_a_flipped_bit_in_the_values_is_noticed(store_path: Path) -> None:

@@ -154,7 +154,8 @@ def write_feature_tracks(folder: Path, settings: MadeUpFeaturesSource, *, progre
     store_path, total = folder / "features.h5", settings.training_videos + settings.test_videos
     records: dict[str, VideoRecord] = {}
     progress.start("made-up features", total=total, unit="videos")
-    with open_store(store_path, kind="features", settings={"imported": True, "track": "original/appearance"}) as store:
+    described = {"imported": True, "track": "original/appearance", "made_up": settings.world}
+    with open_store(store_path, kind="features", settings=described) as store:
         for number in range(total):
             subset = "training" if number < settings.training_videos else "testing"
             name, track = f"{subset}_{number:05d}", make_feature_track(number, settings)
