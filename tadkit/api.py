@@ -9,14 +9,12 @@ from typing import overload
 from tadkit.config.loading import load_recipe
 from tadkit.detection.detect import OnError, load_detector
 from tadkit.detection.detections import Detections, VideoDetections
-from tadkit.evaluation import MeanAveragePrecision, Protocol, mean_average_precision
-from tadkit.evaluation.evaluate import refuse_unrelated, tiou_of
+from tadkit.evaluation import MeanAveragePrecision, Protocol
+from tadkit.evaluation.evaluate import AnnotationsByVideo, precision_of, tiou_of
 from tadkit.progress import LogWarnings, Progress
 from tadkit.recipe.run import RunResult
 from tadkit.recipe.run import run as run_recipe
-from tadkit.records import THUMOS14_TIOU, Annotation, Dataset, Detection, check_subset, read_dataset, read_detections
-
-Actions = Mapping[str, Sequence[Annotation]]
+from tadkit.records import THUMOS14_TIOU, Dataset, Detection, read_dataset
 
 
 @overload
@@ -63,7 +61,7 @@ def detect(
 
 def evaluate(
     detections: str | Path | Mapping[str, Sequence[Detection]] | Detections,
-    annotations: str | Path | Dataset | Actions,
+    annotations: str | Path | Dataset | AnnotationsByVideo,
     *,
     tiou: float | Sequence[float] | str = THUMOS14_TIOU,
     protocol: Protocol = "activitynet",
@@ -85,31 +83,18 @@ def evaluate(
 
     Raises:
         AnnotationError: a file cannot be read, there is no such subset, or no video is in both.
-        UsageError: ``tiou`` is not distinct thresholds from 0 to 1.
+        UsageError: ``tiou`` is not distinct thresholds from 0 to 1, or a mapping of annotations has no subsets.
     """
-    found: Mapping[str, Sequence[Detection]]
+    found: Path | Mapping[str, Sequence[Detection]]
     match detections:
-        case str() | Path():
-            found = read_detections(Path(detections))
+        case str():
+            found = Path(detections)
         case Detections():
             found = {detections.video: detections}
         case _:
             found = detections
-    dataset = read_dataset(Path(annotations)) if isinstance(annotations, str | Path) else annotations
-    truth = _truth(dataset, subset, _named(annotations, "annotations")) if isinstance(dataset, Dataset) else dataset
-    refuse_unrelated(_named(detections, "detections"), found, _named(annotations, "annotations"), truth)
-    return mean_average_precision(truth, found, labels=labels, tiou=tiou_of(tiou), protocol=protocol)
-
-
-def _named(value: object, kind: str) -> str:
-    """What an error calls a value: the file's path, or what sort of value it is."""
-    return str(value) if isinstance(value, str | Path) else kind
-
-
-def _truth(dataset: Dataset, subset: str | None, where: str) -> Actions:
-    if subset is not None:
-        check_subset(subset, [video.subset for video in dataset.videos.values()], where=where)
-    return {name: video.annotations for name, video in dataset.videos.items() if subset in (None, video.subset)}
+    truth = Path(annotations) if isinstance(annotations, str) else annotations
+    return precision_of(found, truth, protocol=protocol, tiou=tiou_of(tiou), subset=subset, labels=labels)
 
 
 def read_annotations(path: str | Path) -> Dataset:

@@ -175,8 +175,10 @@ def test_evaluation_takes_values_and_files(tmp_path: Path):
     assert tadkit.evaluate(detections(), tadkit.read_annotations(path), tiou=[0.5]).average_map == 1.0
     with pytest.raises(tadkit.TadkitError, match=r"no subset 'two'.*'one'"):
         tadkit.evaluate(detections(), path, subset="two")
-    with pytest.raises(tadkit.TadkitError, match=r"none of its videos"):
+    with pytest.raises(tadkit.TadkitError, match=r"^detections: none of its videos"):
         tadkit.evaluate({"w": FOUND}, truth)
+    with pytest.raises(tadkit.TadkitError, match=r"subset 'one': a mapping of annotations has no subsets"):
+        tadkit.evaluate({"v": FOUND}, truth, subset="one")
 
 
 def test_a_recipe_runs_from_python(toy: Path):

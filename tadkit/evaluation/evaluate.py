@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -25,7 +25,9 @@ from tadkit.evaluation import (
     proposal_recall,
     recall_at_multiples,
 )
-from tadkit.records import Annotation, Detection, check_subset, read_dataset, read_detections
+from tadkit.records import Annotation, Dataset, DetectionsByVideo, check_subset, read_dataset, read_detections
+
+AnnotationsByVideo = Mapping[str, Sequence[Annotation]]
 
 MULTIPLES = (1, 5)
 """Recall@kx is reported for these k (Ego4D)."""
@@ -106,15 +108,12 @@ def evaluate(
         AnnotationError: a file cannot be read, the subset does not exist or has no action of the labels, or two of the
             files share no video.
     """
-    truth, durations_s = _truth(annotations_path, subset)
-    found = _detections(detections_path, annotations_path, truth)
-    try:
-        precision = mean_average_precision(truth, found, labels=labels, tiou=tiou, protocol=protocol)
-    except AnnotationError as error:
-        raise AnnotationError(f"{annotations_path}: {error}") from error
+    truth, durations_s, _ = judged = _judged(annotations_path, subset)
+    found = _detections(detections_path, judged)
+    precision = _precision(judged, found, labels=labels, tiou=tiou, protocol=protocol)
     comparison = None
     if compare is not None:
-        other = _detections(compare, annotations_path, truth)
+        other = _detections(compare, judged)
         comparison = Comparison(
             compare,
             mean_average_precision(truth, other, labels=labels, tiou=tiou, protocol=protocol).average_map,
@@ -138,40 +137,76 @@ def evaluate(
     )
 
 
-def _truth(path: Path, subset: str | None) -> tuple[dict[str, tuple[Annotation, ...]], dict[str, float]]:
-    """Annotations and duration in seconds of each evaluated video."""
-    videos = read_dataset(path).videos.values()
-    if subset is not None:
-        check_subset(subset, [video.subset for video in videos], where=str(path))
-    judged = [video for video in videos if subset in (None, video.subset)]
-    return {video.name: video.annotations for video in judged}, {video.name: video.duration_s for video in judged}
-
-
-def _detections(
-    path: Path, annotations_path: Path, truth: Mapping[str, Sequence[Annotation]]
-) -> dict[str, list[Detection]]:
-    detections = read_detections(path)
-    refuse_unrelated(path, detections, annotations_path, truth)
-    return detections
-
-
-def refuse_unrelated(
-    detections_path: Path | str,
-    detections: Mapping[str, Sequence[Detection]],
-    annotations_path: Path | str,
-    truth: Mapping[str, Sequence[Annotation]],
-) -> None:
-    """Refuse detections and annotations without a video in common: a score of zero would hide it.
+def precision_of(
+    detections: Path | DetectionsByVideo,
+    annotations: Path | Dataset | AnnotationsByVideo,
+    *,
+    protocol: Protocol,
+    tiou: Sequence[float],
+    subset: str | None,
+    labels: Sequence[str] | None,
+) -> MeanAveragePrecision:
+    """The precision of :func:`evaluate` alone, of files or of values.
 
     Raises:
-        AnnotationError: no video with detections is annotated.
+        AnnotationError: see :func:`evaluate`.
+        UsageError: ``subset`` is given with annotations that have none.
     """
-    found = [video for video, items in detections.items() if items]
-    if found and truth and not any(video in truth for video in found):
+    judged = _judged(annotations, subset)
+    return _precision(judged, _detections(detections, judged), labels=labels, tiou=tiou, protocol=protocol)
+
+
+class _Judged(NamedTuple):
+    """The evaluated videos: their annotations, their durations in seconds if known, and what errors call them."""
+
+    truth: AnnotationsByVideo
+    durations_s: Mapping[str, float]
+    where: str
+
+
+def _judged(annotations: Path | Dataset | AnnotationsByVideo, subset: str | None) -> _Judged:
+    where = str(annotations) if isinstance(annotations, Path) else "annotations"
+    dataset = read_dataset(annotations) if isinstance(annotations, Path) else annotations
+    if not isinstance(dataset, Dataset):
+        if subset is not None:
+            raise UsageError(f"subset '{subset}': a mapping of annotations has no subsets; give a file or a Dataset")
+        return _Judged(dataset, {}, where)
+    videos = dataset.videos
+    if subset is not None:
+        check_subset(subset, [video.subset for video in videos.values()], where=where)
+    chosen = {name: video for name, video in videos.items() if subset in (None, video.subset)}
+    return _Judged(
+        {name: video.annotations for name, video in chosen.items()},
+        {name: video.duration_s for name, video in chosen.items()},
+        where,
+    )
+
+
+def _precision(
+    judged: _Judged,
+    found: DetectionsByVideo,
+    *,
+    labels: Sequence[str] | None,
+    tiou: Sequence[float],
+    protocol: Protocol,
+) -> MeanAveragePrecision:
+    try:
+        return mean_average_precision(judged.truth, found, labels=labels, tiou=tiou, protocol=protocol)
+    except AnnotationError as error:
+        raise AnnotationError(f"{judged.where}: {error}") from error
+
+
+def _detections(detections: Path | DetectionsByVideo, judged: _Judged) -> DetectionsByVideo:
+    """Detections, refused if none of their videos is annotated: a score of zero would hide it."""
+    found = read_detections(detections) if isinstance(detections, Path) else detections
+    videos = [video for video, items in found.items() if items]
+    if videos and judged.truth and not any(video in judged.truth for video in videos):
+        where = detections if isinstance(detections, Path) else "detections"
         raise AnnotationError(
-            f"{detections_path}: none of its videos (such as '{found[0]}') is among those evaluated in "
-            f"{annotations_path} (such as '{next(iter(truth))}'); check the subset and the names"
+            f"{where}: none of its videos (such as '{videos[0]}') is among those evaluated in {judged.where} (such as "
+            f"'{next(iter(judged.truth))}'); check the subset and the names"
         )
+    return found
 
 
 def report_json(result: Evaluation) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tadkit import evaluate
+from tadkit.errors import AnnotationError
 from tadkit.records import Annotation, Dataset, Detection, VideoRecord, write_dataset, write_detections
 
 
@@ -43,6 +45,18 @@ def test_json_is_all_that_stdout_holds(tadkit, files):
     content = json.loads(tadkit("evaluate", *files, "--tiou", "0.5", "--json", "--subset", "test").out)
     assert content["average_map"] == 0.5
     assert content["per_class"] == {"sit": {"0.5": 1.0}, "walk": {"0.5": 0.0}}
+
+
+def test_python_gives_the_same_figures_and_the_same_errors(tadkit, files):
+    content = json.loads(tadkit("evaluate", *files, "--protocol", "thumos14", "--json", "--subset", "test").out)
+    mine = evaluate(*files, protocol="thumos14", subset="test")
+    assert list(content["map"].values()) == mine.map.tolist()
+    assert content["average_pooled"] == mine.average_pooled > 0
+    write_detections(files[0], {"w": [Detection(1.0, 2.0, "sit", 0.9)]}, external={})
+    with pytest.raises(AnnotationError) as error:
+        evaluate(*files, subset="train")
+    assert str(error.value).startswith(f"{files[1]}: ")
+    assert f"tadkit: error: {error.value}\n" == tadkit("evaluate", *files, "--subset", "train").err
 
 
 def test_the_protocol_is_heard(tadkit, files):
