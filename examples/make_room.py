@@ -1,4 +1,4 @@
-"""Makes examples/room.mp4 and its truth examples/room.json: a made-up room seen from the ceiling."""
+"""Makes examples/room.mp4 and its truth examples/room.json: a synthetic room seen from the ceiling."""
 
 from pathlib import Path
 

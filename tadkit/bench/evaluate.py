@@ -20,7 +20,7 @@ from tadkit.records import Annotation, Detection
 
 TIOU = tuple(float(value) for value in np.linspace(0.5, 0.95, 10).round(2))
 ACTIONS = 10
-"""Actions in a made-up video."""
+"""Actions in a synthetic video."""
 _VIDEO_S = 180.0
 _SIGMA, _MIN_SCORE, _KEEP = 0.5, 0.001, 200
 
@@ -49,7 +49,7 @@ class EvaluateBenchmark:
     Attributes:
         evaluator: average precision at ten tIoUs under the activitynet protocol.
         suppression: Gaussian soft-NMS class by class.
-        videos: number of made-up videos for the evaluator.
+        videos: number of synthetic videos for the evaluator.
         detections: detections per video.
         classes: classes of both data sets.
         candidates: candidates that suppression starts from; it keeps 200.
@@ -72,7 +72,7 @@ class EvaluateBenchmark:
 def bench_evaluate(
     *, videos: int, detections: int, classes: int, candidates: int, rounds: int, seed: int, progress: Progress
 ) -> EvaluateBenchmark:
-    """Time evaluator and suppression on made-up data; in a round, both implementations run in turn.
+    """Time evaluator and suppression on synthetic data; in a round, both implementations run in turn.
 
     Args:
         videos: number of videos for the evaluator, each with :data:`ACTIONS` actions.

@@ -48,7 +48,7 @@ WEIGHTLESS: Mapping[str, FlowSettings] = {
 RaftName = Literal["raft-small", "raft-large"]
 RAFT: tuple[RaftName, ...] = ("raft-small", "raft-large")
 RANDOM = "random"
-MADE_UP = "made-up pairs, on which no setting was chosen"
+MADE_UP = "synthetic pairs, on which no setting was chosen"
 
 Frames = UInt8[np.ndarray, "frames height width 3"]
 Flow = Float32[np.ndarray, "pairs channels height width"]
@@ -145,8 +145,8 @@ def bench_flow(
     """Measure flow methods in turn, round after round, so that a drift in the machine's speed affects all of them.
 
     Args:
-        truth: folder that :func:`tadkit.flow.truth.read_truth` reads, or None for made-up pairs; each pair is one call
-            with two frames.
+        truth: folder that :func:`tadkit.flow.truth.read_truth` reads, or None for synthetic pairs; each pair is one
+            call with two frames.
         video: also measure on adjacent frames from the middle of this video, all in one call.
         methods: names; by default all methods without weights.
         with_raft: add both RAFT nets.

@@ -168,7 +168,7 @@ def _forward(head: Head, steps: int) -> Callable[[], None]:
 
 
 def _training_step(head: Head, steps: int) -> Callable[[], None]:
-    """Forward, losses and backward of a batch of made-up tracks."""
+    """Forward, losses and backward of a batch of synthetic tracks."""
     device, (batch, length) = next(head.parameters()).device, _windows(head, steps, BATCH)
     tracks = [make_track(seed, length, CHANNELS, CLASSES) for seed in range(batch)]
     features = torch.stack([torch.from_numpy(track.features.T) for track in tracks]).to(device)

@@ -1,4 +1,4 @@
-"""``tadkit bench training``: steps per second of each training stage on made-up data of the room's size."""
+"""``tadkit bench training``: steps per second of each training stage on synthetic data of the room's size."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def bench_training(
 ) -> TrainingBenchmark:
     """Run a few steps of each stage, round after round, so that a drift in the machine's speed affects all of them.
 
-    Videos and stores are made up. Frames are decoded before the timing starts, as they are after a run's first epoch.
+    Videos and stores are synthetic. Frames are decoded before the timing starts, as they are after a run's first epoch.
 
     Args:
         steps: timed steps of a stage in a round, after one that is not timed; ten times as many for the head.
@@ -174,7 +174,7 @@ def report_json(result: TrainingBenchmark) -> dict[str, Any]:
 
 
 def planning(*, steps: int | None = None) -> PlanningFigures:
-    """Cost of the windows of ``steps`` steps, by default of a whole epoch, of 10,000 made-up videos."""
+    """Cost of the windows of ``steps`` steps, by default of a whole epoch, of 10,000 synthetic videos."""
     frames = np.random.default_rng(0).integers(*_PLANNED_FRAMES, _PLANNED_VIDEOS)
     videos = [_annotated(str(number), int(count), actions=0) for number, count in enumerate(frames)]
     plan = WindowPlan(videos, TRAIN.student, window_frames=128, align_frames=_align())
@@ -266,7 +266,7 @@ def _align() -> int:
 
 
 def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
-    """The stages on data made up in ``folder``; their stores are closed by ``stores``."""
+    """The stages on synthetic data in ``folder``; their stores are closed by ``stores``."""
     names = [f"video {number}" for number in range(_VIDEOS)]
     videos = [_annotated(name, _FRAMES, actions=_ACTIONS, seed=seed) for seed, name in enumerate(names)]
     torch.manual_seed(0)

@@ -103,7 +103,7 @@ def overlap(a: range, b: range) -> bool:
 
 
 class MadeUpFeaturesSource(Settings):
-    """Made-up features of RGB and flow, to try when a teacher of motion helps (``synth/tracks/rgb_and_flow.py``)."""
+    """Synthetic features of RGB and flow, to try when a teacher of motion helps (``synth/tracks/rgb_and_flow.py``)."""
 
     kind: Literal["made-up-features"] = "made-up-features"
     world: Literal["motion", "appearance"] = "motion"
@@ -134,7 +134,7 @@ class MadeUpFeaturesSource(Settings):
 
 
 class SynthSource(Settings):
-    """Made-up people whose actions are known exactly (``tadkit data synth``)."""
+    """Synthetic people whose actions are known exactly (``tadkit data synth``)."""
 
     kind: Literal["synth"] = "synth"
     count: int = Field(20, ge=1, le=100_000)

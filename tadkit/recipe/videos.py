@@ -66,8 +66,8 @@ def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -
     Args:
         recipe: its sources and split are used.
         base: folder that relative paths of the recipe start from.
-        folder: run folder, where made-up videos are kept.
-        progress: counts made-up videos.
+        folder: run folder, where synthetic videos are kept.
+        progress: counts synthetic videos.
 
     Raises:
         SettingsError: an environment variable is not set, or no video is left to train on.

@@ -315,7 +315,7 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
     Args:
         recipe: what to run.
         base: folder that relative paths of the recipe start from.
-        progress: counts made-up videos.
+        progress: counts synthetic videos.
 
     Raises:
         SettingsError: an environment variable is not set, or no video is left to train on.

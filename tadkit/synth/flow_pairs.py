@@ -1,4 +1,4 @@
-"""Made-up pairs of pictures whose flow is known exactly, from a tenth of a pixel to thirty.
+"""Synthetic pairs of pictures whose flow is known exactly, from a tenth of a pixel to thirty.
 
 A scene is a background and two objects that cover each other, each with a texture of its own and an affine motion. Both
 pictures are samples of one continuous texture, so no picture is a resampled copy of the other. Textures are "dead

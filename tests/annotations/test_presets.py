@@ -1,4 +1,4 @@
-"""The recipes of published datasets: every stage runs on made-up videos with that dataset's names and labels."""
+"""The recipes of published datasets: every stage runs on synthetic videos with that dataset's names and labels."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ def rows_in_features(detector: Detector, features: BranchFeatures) -> np.ndarray
 
 @pytest.mark.slow
 def test_the_last_minutes_of_three_hours_of_video_are_found_as_well_as_the_first(tmp_path: Path) -> None:
-    """The example's made-up scene over and over, at five frames a second, in multiples of the coarsest step."""
+    """The example's synthetic scene over and over, at five frames a second, in multiples of the coarsest step."""
     examples, rounds, round_s = Path(__file__).parents[2] / "examples", 242, 44.8
     with open_sampled(examples / "room.mp4", VideoSettings(rate_hz=5.0)) as scene:
         frames = list(scene.frames(0, len(scene)))

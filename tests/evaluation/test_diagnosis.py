@@ -83,7 +83,7 @@ def test_without_detections_everything_is_missed():
 
 
 def crowd(seed, count):
-    """Ends and labels of made-up segments: one in three has the label x."""
+    """Ends and labels of synthetic segments: one in three has the label x."""
     rng = np.random.default_rng(seed)
     start_s = rng.uniform(0, 900, count)
     return np.stack((start_s, start_s + rng.uniform(1, 9, count)), axis=1), np.where(

@@ -1,4 +1,4 @@
-"""Matching and ranking by made-up cases: equal to the rules walked one by one, and true to their properties."""
+"""Matching and ranking by synthetic cases: equal to the rules walked one by one, and true to their properties."""
 
 import numpy as np
 from hypothesis import given, settings

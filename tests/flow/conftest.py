@@ -1,4 +1,4 @@
-"""A made-up texture that can be seen under any affine motion, exactly."""
+"""A synthetic texture that can be seen under any affine motion, exactly."""
 
 from __future__ import annotations
 

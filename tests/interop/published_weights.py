@@ -1,4 +1,4 @@
-"""Options and made-up weights of other projects' anchor-free heads, under their names."""
+"""Options and synthetic weights of other projects' anchor-free heads, under their names."""
 
 from __future__ import annotations
 

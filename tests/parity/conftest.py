@@ -215,7 +215,7 @@ def needed() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def evaluators() -> Files:
-    """Made-up truths and detections, and the results of other projects' evaluators."""
+    """Synthetic truths and detections, and the results of other projects' evaluators."""
     for place in (FIXTURES / "evaluation", FIXTURES / "evaluation.zip"):
         if place.exists():
             return Files(place)

@@ -1,4 +1,4 @@
-"""Made-up pairs have the flow that they state, in the bands that they cover."""
+"""Synthetic pairs have the flow that they state, in the bands that they cover."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the halves of made-up features show, which is what they are for."""
+"""What the halves of synthetic features show, which is what they are for."""
 
 from __future__ import annotations
 

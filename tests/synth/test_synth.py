@@ -1,4 +1,4 @@
-"""Made-up videos keep their promises: repeatable, plausible, and with the flow that they state."""
+"""Synthetic videos keep their promises: repeatable, plausible, and with the flow that they state."""
 
 import itertools
 import json

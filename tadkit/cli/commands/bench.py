@@ -51,7 +51,7 @@ class _Size(click.ParamType[tuple[int, int]]):
     type=PATH,
     metavar="DIR",
     help="Folder of frame pairs <id>_img1.ppm, <id>_img2.ppm (or .png, .jpg) with ground truth <id>_flow.flo. By "
-    "default 48 made-up pairs are measured, on which no setting was chosen.",
+    "default 48 synthetic pairs are measured, on which no setting was chosen.",
 )
 @click.option(
     "--video", type=PATH, metavar="PATH", help="Also measure on adjacent frames from the middle of this video."
@@ -180,19 +180,21 @@ def _print_methods(
     short_help="Time the evaluation and suppression.",
     epilog=example("tadkit bench evaluate --videos 20 --rounds 1 --json"),
 )
-@click.option("--videos", type=click.IntRange(min=1), default=200, show_default=True, help="Number of made-up videos.")
+@click.option(
+    "--videos", type=click.IntRange(min=1), default=200, show_default=True, help="Number of synthetic videos."
+)
 @click.option("--detections", type=click.IntRange(min=1), default=200, show_default=True, help="Detections per video.")
 @click.option("--classes", type=click.IntRange(min=1), default=20, show_default=True, help="Number of classes.")
 @click.option(
     "--candidates", type=click.IntRange(min=1), default=2000, show_default=True, help="Candidates for suppression."
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed runs of each.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the made-up data.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the synthetic data.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
 def evaluate(
     videos: int, detections: int, classes: int, candidates: int, rounds: int, seed: int, as_json: bool
 ) -> None:
-    """Time average precision and soft-NMS against plain loops with the same rules, on made-up data.
+    """Time average precision and soft-NMS against plain loops with the same rules, on synthetic data.
 
     The results are also checked against those of the loops. Both alternate in each round; figures are medians.
     """
@@ -365,7 +367,7 @@ def heads(names: tuple[str, ...], steps: int, rounds: int, threads: int | None, 
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
 def training(steps: int, rounds: int, threads: int | None, device: str, as_json: bool) -> None:
-    """Time training steps of teacher, student and head at the sizes of examples/room.toml, on made-up data.
+    """Time training steps of teacher, student and head at the sizes of examples/room.toml, on synthetic data.
 
     Also measures the fraction of the time spent waiting for data, and the cost of choosing the windows of a step from
     10,000 videos. Stages alternate in each round; figures are medians. student-kept is the student with

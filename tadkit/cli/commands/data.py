@@ -1,4 +1,4 @@
-"""``tadkit data``: existing annotations, and made-up datasets whose ground truth is exact."""
+"""``tadkit data``: existing annotations, and synthetic datasets whose ground truth is exact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tadkit.cli.options import PATH, InOrder, SettingChoice, SettingOption, exam
 @click.group(
     short_help="Convert, check and create annotated data.",
     cls=InOrder,
-    epilog=example("tadkit data synth made-up --count 4 --duration 20"),
+    epilog=example("tadkit data synth people --count 4 --duration 20"),
 )
 def data() -> None:
     """Convert and check annotations, or create datasets with exact ground truth."""
@@ -31,8 +31,8 @@ def _option(flag: str, setting: str, kind: Any, metavar: str | None = None) -> S
 
 
 @data.command(
-    short_help="Create videos of made-up people.",
-    epilog=example("tadkit data synth made-up --count 4 --duration 20"),
+    short_help="Create videos of synthetic people.",
+    epilog=example("tadkit data synth people --count 4 --duration 20"),
     params=[
         click.Argument(["folder"], type=PATH),
         _option("--count", "SynthSource.count", click.INT, "N"),
@@ -42,7 +42,7 @@ def _option(flag: str, setting: str, kind: Any, metavar: str | None = None) -> S
     ],
 )
 def synth(folder: Path, **values: object) -> None:
-    """Create videos of made-up people in FOLDER, with annotations.
+    """Create videos of synthetic people in FOLDER, with annotations.
 
     Prints the path of the annotations.
     """

@@ -1,4 +1,4 @@
-"""Made-up feature tracks with exactly known actions: one stream, or RGB and flow."""
+"""Synthetic feature tracks with exactly known actions: one stream, or RGB and flow."""
 
 from tadkit.synth.tracks.one_stream import Track, make_track
 

@@ -1,4 +1,4 @@
-"""Made-up RGB and flow features with exactly known actions: can a teacher of motion help a student of RGB, and when?
+"""Synthetic RGB and flow features with exactly known actions: can a teacher of motion help a student of RGB, and when?
 
 Two worlds. In both, six things move through a video, each with an angle that turns by a velocity at every step. The
 velocities wander; an action that is a motion holds one of two of them at a value: *push* and *pull* turn the first
@@ -64,7 +64,7 @@ _MAPS_SEED = 20231
 
 
 class MadeUpTrack(NamedTuple):
-    """Features of one made-up video and its actions.
+    """Features of one synthetic video and its actions.
 
     Attributes:
         rgb: (steps, channels).
@@ -153,7 +153,7 @@ def write_feature_tracks(folder: Path, settings: MadeUpFeaturesSource, *, progre
     folder.mkdir(parents=True, exist_ok=True)
     store_path, total = folder / "features.h5", settings.training_videos + settings.test_videos
     records: dict[str, VideoRecord] = {}
-    progress.start("made-up features", total=total, unit="videos")
+    progress.start("synthetic features", total=total, unit="videos")
     described = {"imported": True, "track": "original/appearance", "made_up": settings.world}
     with open_store(store_path, kind="features", settings=described) as store:
         for number in range(total):
