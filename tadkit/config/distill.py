@@ -136,7 +136,7 @@ class DistillSettings(Settings):
 
     @property
     def unused(self) -> Mapping[str, str]:
-        """Settings of terms, branches and a joint loss that there are not."""
+        """Settings of terms and branches that the method lacks, and of a joint loss that is off."""
         unused: dict[str, str] = {}
         own, terms = _TRAITS[self.method], self.terms
         if not own.taught or own.feature_weight == 0:
