@@ -26,8 +26,8 @@ class RunResult:
         folder: the run folder.
         stages: name of each stage and ``done`` or ``up to date``.
         rows: figures on the held-out videos, if all stages ran and videos are held out.
-        detector: the recipe's own detector, which every run trains, if all stages ran; of features without rgb and flow,
-            the head.
+        detector: the recipe's own detector, which every run trains, or its head on features without rgb and flow, if
+            all stages ran.
         features: the feature store that the detector or head reads; None if it reads videos.
     """
 
