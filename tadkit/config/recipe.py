@@ -307,10 +307,11 @@ class RowError(ValueError):
 
 def _has_streams(sources: Any) -> bool:
     """Whether the source has features with a stream for teacher and student each; it may be wrong otherwise."""
-    labelled = [source for source in sources if _is_labelled(source)] if isinstance(sources, Sequence) else []
-    first = labelled[0] if labelled else None
+    given = list(sources) if isinstance(sources, Sequence) else []
+    first = next((source for source in given if _is_labelled(source)), next(iter(given), None))
     if isinstance(first, Mapping):
-        return first.get("kind") == "made-up-features" or (first.get("kind") == "features" and "rgb" in first)
+        streams = "rgb" in first or not _is_labelled(first)  # unlabelled features need streams
+        return first.get("kind") == "made-up-features" or (first.get("kind") == "features" and streams)
     return isinstance(first, _FEATURES) and first.has_streams
 
 
