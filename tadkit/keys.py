@@ -92,10 +92,7 @@ def student_key(
     train: TrainSettings,
     truth: TrainingTruth,
 ) -> str:
-    """Key of a student; ``sources`` are digests of the videos, ``teacher_outputs`` keys (none without a teacher).
-
-    The videos with annotations come first; ``truth``, which has theirs alone, says how many these are.
-    """
+    """Key of a student; ``sources`` are digests of the videos, ``teacher_outputs`` keys (none without a teacher)."""
     fusion = ("fusion",) if model.distill.joint else ()
     shape = _shape(model, "video", "features", "backbone", "head", "distill", *fusion)
     return _trained({"teacher": list(teacher_outputs), "sources": list(sources)}, shape, train, truth)

@@ -40,7 +40,6 @@ class Inputs:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._opened = ExitStack()
-        self._has_unlabelled = False
         self._head_features: dict[str, VideoTracks] = {}
 
     def __enter__(self) -> Self:
@@ -101,22 +100,25 @@ class Inputs:
 
     def unlabelled(self, row: str) -> tuple[Item, ...]:
         """The videos without labels that the student of ``row`` is trained on, with flow and outputs of the teacher."""
-        items = self.workspace.unlabelled_of(row)
-        if items and not self._has_unlabelled:
-            if self.workspace.recipe.features is None:
-                _refuse_stale(self.flow, self._flow_of(items), "extract-flow")
-            _refuse_stale(self.teacher_outputs, self._outputs_of(items), "extract-flow")
-            self._has_unlabelled = True
+        return self._unlabelled if self.workspace.unlabelled_of(row) else ()
+
+    @cached_property
+    def _unlabelled(self) -> tuple[Item, ...]:
+        items = self.workspace.unlabelled
+        if self.workspace.recipe.features is None:
+            _refuse_stale(self.flow, self._flow_of(items), "extract-flow")
+        _refuse_stale(self.teacher_outputs, self._outputs_of(items), "extract-flow")
         return items
 
     def student_key(self, row: str) -> str:
         """The key of an up-to-date student of ``row``."""
         workspace = self.workspace
         recipe, unlabelled = workspace.of_row(workspace.student_row(row)), self.unlabelled(row)
-        settings, train, videos = recipe.model_settings, recipe.train.student, (*workspace.training, *unlabelled)
+        settings, train, training = recipe.model_settings, recipe.train.student, workspace.training
+        named = [digest_of([item.name, item.source_key]) for item in unlabelled]  # names of others are in the truth
         return student_key(
-            [item.source_key for item in videos],
-            self._taught_from(videos) if settings.distill.taught else [],
+            [*(item.source_key for item in training), *named],
+            self._taught_from((*training, *unlabelled)) if settings.distill.taught else [],
             model=settings,
             train=train if unlabelled else train.model_copy(update={"unlabelled_windows": None}),
             truth=workspace.training_truth,
