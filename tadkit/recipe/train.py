@@ -36,6 +36,7 @@ from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
 from tadkit.recipe.operating_points import operating_points
 from tadkit.recipe.streams import median_step_s
+from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.store.streams import FeatureStream
@@ -51,7 +52,7 @@ from tadkit.training.batches import (
     TaughtBatches,
     WindowBatches,
 )
-from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
+from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, unlabelled_video, window_steps
 
 Net = TypeVar("Net", Teacher, Student)
 
@@ -64,11 +65,19 @@ def stage_folder(workspace: Workspace, name: str) -> Path:
 
 
 def frame_plan(
-    workspace: Workspace, store: VideoTracks, train: TrainSettings, *, stride: int, align_frames: int
+    workspace: Workspace,
+    store: VideoTracks,
+    train: TrainSettings,
+    *,
+    stride: int,
+    align_frames: int,
+    unlabelled: Sequence[Item] = (),
+    unlabelled_windows: int | None = None,
 ) -> WindowPlan:
     """Windows of the frames that ``store`` has stamps of; ``stride`` frames are one feature step.
 
-    A window starts at a multiple of ``align_frames`` and holds whole steps of the head's coarsest level.
+    A window starts at a multiple of ``align_frames`` and holds whole steps of the head's coarsest level. Each step also
+    has ``unlabelled_windows`` of the videos without labels, by default as many as of the others.
 
     Raises:
         SettingsError: the head's fixed window is no multiple of ``align_frames``.
@@ -76,7 +85,14 @@ def frame_plan(
     videos = training_videos(workspace, store, stride=stride)
     step_s = _step_s(workspace, store, stride=stride)
     steps, align = window_steps(workspace.recipe.head, train, step_s=step_s, align_steps=align_frames // stride)
-    return WindowPlan(videos, train, window_frames=steps * stride, align_frames=align * stride)
+    window, multiple = steps * stride, align * stride
+    added = None
+    if unlabelled:
+        others = [unlabelled_video(item.name, Timeline(store.stamps_s(item.name))) for item in unlabelled]
+        count = train.batch_windows if unlabelled_windows is None else unlabelled_windows
+        settings = train.model_copy(update={"batch_windows": count, "validate_every": 0})
+        added = WindowPlan(others, settings, window_frames=window, align_frames=multiple)
+    return WindowPlan(videos, train, window_frames=window, align_frames=multiple, unlabelled=added)
 
 
 def _step_s(workspace: Workspace, store: VideoTracks, *, stride: int) -> float:
@@ -157,8 +173,18 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         flow, key = inputs.flow, inputs.student_key(row)
         if is_up_to_date(workspace.student(row), kind="student", key=key):
             return False
-        stride = recipe.backbone.stride
-        plan = frame_plan(workspace, flow, train, stride=stride, align_frames=student_align_frames(settings))
+        stride, unlabelled = recipe.backbone.stride, inputs.unlabelled(row)
+        if workspace.unlabelled and not unlabelled:
+            progress.warn(f"{workspace.title(row)}: has no teacher, so it is trained on the labelled videos alone")
+        plan = frame_plan(
+            workspace,
+            flow,
+            train,
+            stride=stride,
+            align_frames=student_align_frames(settings),
+            unlabelled=unlabelled,
+            unlabelled_windows=train.unlabelled_windows,
+        )
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         objective = _student_objective(settings, recipe, steps=steps, progress=progress)
@@ -183,6 +209,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
             key=key,
             trained=trained.provenance,
             steps=steps,
+            unlabelled=unlabelled,
         )
     _save(
         workspace.student(row),
@@ -193,6 +220,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         key=key,
         trained=trained.provenance,
         steps=steps,
+        unlabelled=unlabelled,
     )
     return True
 
@@ -221,7 +249,7 @@ def _rgb_batches(
         plan,
         stride=recipe.backbone.stride,
         cache=cache,
-        paths={item.name: item.path for item in workspace.training},
+        paths={item.name: item.path for item in (*workspace.training, *workspace.unlabelled)},
         teacher_outputs=tracks,
         strides=recipe.head.strides,
         teacher_head=teacher_head,
@@ -392,6 +420,7 @@ def _save(
     steps: int | None,
     teacher_steps: int | None = None,
     half: bool = False,
+    unlabelled: Sequence[Item] = (),
     groups: Sequence[Workspace] = (),
     points: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
@@ -402,6 +431,8 @@ def _save(
         "held_out_videos": [item.name for item in workspace.held_out],
         "trained": dict(trained),
     }
+    if unlabelled:
+        provenance["unlabelled_videos"] = [item.name for item in unlabelled]
     if groups:
         provenance["groups"] = [[item.name for item in group.held_out] for group in groups]
     save_checkpoint(

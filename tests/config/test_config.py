@@ -14,6 +14,7 @@ from tadkit.config import (
     Settings,
     SplitSettings,
     StageTraining,
+    StudentTrainSettings,
     SynthSource,
     TadtrSettings,
     TrainSettings,
@@ -169,7 +170,7 @@ def test_a_fold_lies_below_the_number_of_folds():
 
 
 def test_views_that_turn_by_90_degrees_need_square_frames():
-    train = StageTraining(student=TrainSettings(views=("original", "turn90")))
+    train = StageTraining(student=StudentTrainSettings(views=("original", "turn90")))
     assert recipe(train=train).train.student.views == ("original", "turn90")
     with pytest.raises(ValidationError, match="90 degrees"):
         recipe(train=train, video=VideoSettings(height_px=96, width_px=128))
@@ -269,6 +270,15 @@ def test_a_setting_that_a_method_of_one_stream_does_not_have_is_refused(method, 
         ({"train": {"head": {"colour_variants": 2}}}, "train.head.colour_variants"),
         ({"train": {"head": {"backbone_lr": 0.2}}}, "train.head.backbone_lr"),
         ({"flow": {"method": "tvl1", "theta": 0.2}}, "flow.theta"),
+        (
+            {
+                "distill": {"method": "rgb"},
+                "compare": ["rgb"],
+                "sources": [SynthSource(), {"kind": "files", "labelled": False, "videos": "v"}],
+                "train": {"student": {"unlabelled_windows": 3}},
+            },
+            "train.student.unlabelled_windows",
+        ),
         ({**ALONE, "flow": {"method": "temporal-gradient"}}, "flow.method"),
         ({**ALONE, "video": {"rate_hz": 5}}, "video.rate_hz"),
         ({**ALONE, "train": {"head": {"views": ["original", "flip"]}}}, "train.head.views"),

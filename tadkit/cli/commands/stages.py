@@ -159,7 +159,7 @@ def train_teacher(recipe: Path, device: str, overrides: tuple[str, ...]) -> None
 def distill(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
     """Train the student of RECIPE, which sees RGB only, on the teacher's outputs.
 
-    Needs the videos and the teacher from tadkit train-teacher.
+    Needs the videos and the teacher from tadkit train-teacher. Sources with labelled = false are used here, too.
     """
     run_recipe(recipe, only="distill", device=device, overrides=overrides)
 
