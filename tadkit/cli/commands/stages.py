@@ -86,7 +86,7 @@ def _print_result(result: RunResult) -> None:
 def _cells(row: Row) -> list[str]:
     """Figures in per cent."""
     means = _with_interval(row.average_map, row.map_interval), _with_interval(row.average_pooled, row.pooled_interval)
-    name = f"  {row.name}" if ": " in row.name else row.name  # a branch of the row above
+    name = f"  {row.name}" if ": " in row.name else row.name  # a branch of the row above, or a further teacher
     return [name, *(f"{100 * fraction:.1f}" for fraction in row.map.values()), *means]
 
 
