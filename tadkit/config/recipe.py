@@ -455,7 +455,7 @@ def _filled_in(teacher: Any, recipe: Mapping[str, Any]) -> Any:
 
 
 def _table(section: Any) -> dict[str, Any]:
-    """What was given of a section; what is no table is refused elsewhere."""
+    """What was given of a section; anything but a table is refused elsewhere."""
     given = _given(section)
     return dict(given) if isinstance(given, Mapping) else {}
 

@@ -143,7 +143,7 @@ def run(
 @device_option
 @set_option
 def train_teacher(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
-    """Train the teacher of RECIPE, a detector that sees motion only.
+    """Train the teacher of RECIPE, a detector that sees motion only, and its further teachers.
 
     Needs the flow from tadkit extract-flow.
     """
@@ -159,7 +159,8 @@ def train_teacher(recipe: Path, device: str, overrides: tuple[str, ...]) -> None
 def distill(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
     """Train the student of RECIPE, which sees RGB only, on the teacher's outputs.
 
-    Needs the videos and the teacher from tadkit train-teacher.
+    Needs the videos and the teacher from tadkit train-teacher. Of a recipe with several teachers it is trained on all,
+    unless distill.teachers names others.
     """
     run_recipe(recipe, only="distill", device=device, overrides=overrides)
 
