@@ -84,14 +84,15 @@ class Workspace:
         )
 
     def of_teacher(self, name: str) -> Workspace:
-        """The workspace in which a teacher of this name is trained."""
-        whole = None if self.whole is None else self.whole.of_teacher(name)
-        return replace(self, teacher_name=name, whole=whole)
+        """The workspace in which the teacher of this name is trained."""
+        return next(teacher for teacher in self.teachers if teacher.teacher_name == name)
 
-    @property
+    @cached_property
     def teachers(self) -> tuple[Workspace, ...]:
         """The workspaces of all teachers, the recipe's own first."""
-        return tuple(self.of_teacher(name) for name in self.recipe.teacher_names)
+        names, whole = self.recipe.teacher_names, self.whole
+        wholes = [None] * len(names) if whole is None else whole.teachers
+        return tuple(replace(self, teacher_name=name, whole=own) for name, own in zip(names, wholes, strict=True))
 
     @cached_property
     def teacher_recipe(self) -> Recipe:
