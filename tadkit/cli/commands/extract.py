@@ -51,8 +51,8 @@ def _refuse(with_recipe: dict[str, Path | None], *, recursive: bool) -> None:
 def _one_teacher(teachers: tuple[Path, ...]) -> Path | None:
     if len(teachers) > 1:
         raise UsageError(
-            f"--teacher {teachers[1]}: a store has the outputs of one teacher; run tadkit extract-flow for each, or list "
-            "the teachers in a recipe"
+            f"--teacher {teachers[1]}: a store has the outputs of one teacher; run tadkit extract-flow for each, or "
+            "list the teachers in a recipe"
         )
     return next(iter(teachers), None)
 
