@@ -19,6 +19,7 @@ from tadkit.config import (
     HeadTrainSettings,
     ModelSettings,
     StageTraining,
+    StudentTrainSettings,
     TeacherTrainSettings,
     TemporalShiftSettings,
     TrainSettings,
@@ -44,7 +45,7 @@ _EIGHT: tuple[View, ...] = ("original", "mirror", "flip", "turn180", "turn90", "
 _FOUR: tuple[View, ...] = ("original", "mirror", "turn90", "turn270")
 TRAIN = StageTraining(
     teacher=TeacherTrainSettings(epochs=10, views=_EIGHT),
-    student=TrainSettings(epochs=8, views=_FOUR),
+    student=StudentTrainSettings(epochs=8, views=_FOUR),
     head=HeadTrainSettings(epochs=40, window_s=76.8, views=_FOUR),
 )
 """Sizes and schedules of ``examples/room.toml``."""

@@ -64,7 +64,13 @@ from tadkit.config.sources import (
     full_track,
     overlap,
 )
-from tadkit.config.training import HeadTrainSettings, StageTraining, TeacherTrainSettings, TrainSettings
+from tadkit.config.training import (
+    HeadTrainSettings,
+    StageTraining,
+    StudentTrainSettings,
+    TeacherTrainSettings,
+    TrainSettings,
+)
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
 
 __all__ = [
@@ -108,6 +114,7 @@ __all__ = [
     "SplitSettings",
     "StageTraining",
     "Streams",
+    "StudentTrainSettings",
     "SynthSource",
     "TadtrSettings",
     "TagsSettings",

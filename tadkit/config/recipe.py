@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tadkit.config.backbones import BackboneSettings, TemporalEncoderSettings, TemporalShiftSettings
 from tadkit.config.base import Settings, added_later, merged
@@ -15,7 +15,14 @@ from tadkit.config.distill import ADDED_TERMS, DistillSettings, FusionSettings, 
 from tadkit.config.flow import FlowSettings, Tvl1Settings
 from tadkit.config.heads import ActionFormerSettings, HeadSettings, TadtrSettings
 from tadkit.config.places import setting_name
-from tadkit.config.sources import FeaturesSource, FeatureStreams, MadeUpFeaturesSource, Source, SplitSettings
+from tadkit.config.sources import (
+    FeaturesSource,
+    FeatureStreams,
+    MadeUpFeaturesSource,
+    Source,
+    SplitSettings,
+    check_unlabelled,
+)
 from tadkit.config.training import StageTraining, TeacherTrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings
 
@@ -149,6 +156,12 @@ class Recipe(ModelSettings):
     """Further rows by name, each a table of the settings in which it differs, as in ``[variants.no-fusion]`` with
     ``fusion.kind = "concat"``."""
 
+    @field_validator("sources")
+    @classmethod
+    def _unlabelled_sources_fit(cls, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        check_unlabelled(sources)
+        return sources
+
     @model_validator(mode="before")
     @classmethod
     def _video_scores_has_moved(cls, values: Any) -> Any:
@@ -209,8 +222,11 @@ class Recipe(ModelSettings):
     def _fits_together(self) -> Recipe:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels are not distinct: {', '.join(self.labels)}")
-        if len(self.sources) > 1 and any(isinstance(source, _FEATURES) for source in self.sources):
+        labelled = [source for source in self.sources if source.labelled]
+        if len(labelled) > 1 and any(isinstance(source, _FEATURES) for source in labelled):
             raise ValueError("a source of features must be the only source; import all features into one store")
+        if self.train.student.unlabelled_windows is not None and len(labelled) == len(self.sources):
+            raise ValueError("train.student.unlabelled_windows needs a source with labelled = false")
         if self.backbone.stride != self.teacher_backbone.stride:
             raise ValueError(
                 f"backbone.stride {self.backbone.stride} differs from teacher_backbone.stride "
@@ -364,19 +380,24 @@ class Recipe(ModelSettings):
             raise ValueError(
                 f"teachers: '{teacher.name}': stream needs a source of kind features with rgb and flow; leave it out"
             )
-        sources = ({**source.model_dump(), "flow": teacher.stream},)
+        own = {**source.model_dump(), "flow": teacher.stream}
+        sources = tuple(own if other is source else other for other in self.sources)
         return {"sources": sources, "features": teacher.features}
 
     @property
     def stream_source(self) -> FeaturesSource | MadeUpFeaturesSource | None:
         """The source, if it has features of RGB and flow, each of which a model is trained on."""
-        first = self.sources[0]
+        first = self._first_labelled
         return first if isinstance(first, _FEATURES) and first.has_streams else None
 
     @property
     def head_alone(self) -> bool:
         """Whether the source has features that one head reads as they are, so that nothing else is trained."""
-        return isinstance(self.sources[0], _FEATURES) and self.stream_source is None
+        return isinstance(self._first_labelled, _FEATURES) and self.stream_source is None
+
+    @property
+    def _first_labelled(self) -> Source:
+        return next(source for source in self.sources if source.labelled)
 
     @property
     def own_row(self) -> str:
@@ -421,10 +442,18 @@ class RowError(ValueError):
 
 def _has_streams(sources: Any) -> bool:
     """Whether the source has features with a stream for teacher and student each; it may be wrong otherwise."""
-    first = sources[0] if isinstance(sources, Sequence) and sources else None
+    given = list(sources) if isinstance(sources, Sequence) else []
+    first = next((source for source in given if _is_labelled(source)), next(iter(given), None))
     if isinstance(first, Mapping):
-        return first.get("kind") == "made-up-features" or (first.get("kind") == "features" and "rgb" in first)
+        streams = "rgb" in first or not _is_labelled(first)  # unlabelled features need streams
+        return first.get("kind") == "made-up-features" or (first.get("kind") == "features" and streams)
     return isinstance(first, _FEATURES) and first.has_streams
+
+
+def _is_labelled(source: Any) -> bool:
+    """Whether a source, plain or checked, has annotations."""
+    given = source.get("labelled") if isinstance(source, Mapping) else getattr(source, "labelled", True)
+    return given is not False
 
 
 def _defaults_of_stages(train: Any) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tadkit.config.base import Settings, added_later
 
@@ -13,14 +14,29 @@ _TRACK = r"(?=.*[A-Za-z])(\.*[A-Za-z0-9_-][A-Za-z0-9._-]*/)*\.*[A-Za-z0-9_-][A-Z
 """Names with a letter, so that no mistyped range is one, and without empty or all-dot parts, so that each is unique."""
 
 
+def _only_where_labelled(annotations: str | None, info: ValidationInfo) -> str | None:
+    """Annotations are there exactly where ``labelled`` says so."""
+    labelled = info.data.get("labelled", True)
+    if labelled and annotations is None:
+        raise ValueError("is missing; videos without annotations need labelled = false")
+    if not labelled and annotations is not None:
+        raise ValueError("must be left out with labelled = false, whose videos are trained on without ground truth")
+    return annotations
+
+
 class FilesSource(Settings):
-    """Existing videos and annotations."""
+    """Existing videos, with annotations or without."""
 
     kind: Literal["files"] = "files"
-    annotations: str
-    """ActivityNet-style JSON; ``${NAME}`` is read from the environment."""
+    labelled: bool = added_later(True)
+    """false: videos without annotations, which train students on the teacher's outputs and are never evaluated on."""
+    annotations: str | None = Field(None, validate_default=True)
+    """ActivityNet-style JSON, required if labelled; ``${NAME}`` is read from the environment."""
     videos: str
-    """Folder of the videos; file names are their keys in the annotations."""
+    """Folder of the videos; file names are their keys in the annotations. With labelled = false: those videos in it and
+    its sub-folders that no annotations of the recipe name."""
+
+    _annotated = field_validator("annotations")(_only_where_labelled)
 
 
 class FeatureStreams(Settings):
@@ -42,14 +58,19 @@ class FeaturesSource(Settings):
     """Existing features (``tadkit import features``), read by teacher and student, or by one head; no video is read."""
 
     kind: Literal["features"] = "features"
-    annotations: str
-    """ActivityNet-style JSON; ``${NAME}`` is read from the environment."""
+    labelled: bool = added_later(True)
+    """false: the videos of the labelled source's store that its annotations do not name; they train students on the
+    teacher's outputs and are never evaluated on."""
+    annotations: str | None = Field(None, validate_default=True)
+    """ActivityNet-style JSON, required if labelled; ``${NAME}`` is read from the environment."""
     features: str
     """Feature store of the videos."""
     rgb: str | None = added_later(None)
     """What the student reads: a track of the store, such as appearance, or a range of channels, such as 0:1024."""
     flow: str | None = added_later(None)
     """What the teacher reads, such as motion or 1024:2048; without rgb and flow one head reads all channels."""
+
+    _annotated = field_validator("annotations")(_only_where_labelled)
 
     @field_validator("rgb", "flow")
     @classmethod
@@ -65,6 +86,8 @@ class FeaturesSource(Settings):
 
     @model_validator(mode="after")
     def _both_or_none(self) -> FeaturesSource:
+        if not self.labelled and (self.rgb, self.flow) != (None, None):
+            raise ValueError("rgb and flow are those of the labelled source; leave them out with labelled = false")
         if (self.rgb is None) != (self.flow is None):
             given, other = ("rgb", "flow") if self.flow is None else ("flow", "rgb")
             raise ValueError(f"{given} needs {other}: the teacher reads flow and the student RGB")
@@ -105,6 +128,8 @@ class MadeUpFeaturesSource(Settings):
     """Made-up features of RGB and flow, to try when a teacher of motion helps (``synth/tracks/rgb_and_flow.py``)."""
 
     kind: Literal["made-up-features"] = "made-up-features"
+    labelled: bool = added_later(True)
+    """false: training videos without annotations, beside those of a labelled source."""
     world: Literal["motion", "appearance"] = "motion"
     """In motion, the RGB half shows motions only as differences between steps; in appearance, it shows all actions."""
     training_videos: int = Field(200, ge=1, le=100_000)
@@ -115,6 +140,12 @@ class MadeUpFeaturesSource(Settings):
     """How strongly the RGB half shows where things are, beside noise of 0.5 a channel."""
     seed: int = Field(0, ge=0, le=2_147_483_647)
     """Seed of the videos; the world is the same with all seeds."""
+
+    @model_validator(mode="after")
+    def _is_trained_on(self) -> MadeUpFeaturesSource:
+        if not self.labelled and self.test_videos != type(self).model_fields["test_videos"].default:
+            raise ValueError("test_videos must be left out with labelled = false, which has training videos alone")
+        return self
 
     @property
     def rgb(self) -> str:
@@ -135,6 +166,7 @@ class MadeUpFeaturesSource(Settings):
 class SynthSource(Settings):
     """Made-up people whose actions are known exactly (``tadkit data synth``)."""
 
+    labelled: ClassVar[bool] = True
     kind: Literal["synth"] = "synth"
     count: int = Field(20, ge=1, le=100_000)
     """Number of videos."""
@@ -149,6 +181,7 @@ class SynthSource(Settings):
 class ComposeSource(Settings):
     """Streams composed of trimmed clips (``tadkit data compose``)."""
 
+    labelled: ClassVar[bool] = True
     kind: Literal["compose"] = "compose"
     clips: str
     """``.npz`` of uint8 clips keyed ``<subject>_<action>_<take>``; ``${NAME}`` is read from the environment."""
@@ -165,6 +198,42 @@ class ComposeSource(Settings):
 Source = Annotated[
     FilesSource | FeaturesSource | MadeUpFeaturesSource | SynthSource | ComposeSource, Field(discriminator="kind")
 ]
+
+
+def check_unlabelled(sources: Sequence[Source]) -> None:
+    """Refuse unlabelled sources that no labelled one goes with.
+
+    All features of a recipe are in one store: unlabelled ones are of the labelled source's kind, and in its store.
+
+    Raises:
+        ValueError: they do not go together.
+    """
+    unlabelled = [source for source in sources if not source.labelled]
+    labelled = [source for source in sources if source.labelled]
+    if unlabelled and not labelled:
+        raise ValueError("all sources are unlabelled; the teacher is trained on one with annotations")
+    kinds = (FeaturesSource, MadeUpFeaturesSource)
+    if not any(isinstance(source, kinds) for source in (*labelled[:1], *unlabelled)):
+        return
+    first = labelled[0]
+    if any(source.kind != first.kind for source in unlabelled):
+        raise ValueError(f"the labelled source is of kind '{first.kind}', so unlabelled ones must be, too")
+    if isinstance(first, FeaturesSource):
+        _check_store(first, [source for source in unlabelled if isinstance(source, FeaturesSource)])
+    made = [source.seed for source in sources if isinstance(source, MadeUpFeaturesSource)]
+    if unlabelled and len(set(made)) < len(made):
+        raise ValueError("two sources of made-up features have the same seed and thus the same videos; change one")
+
+
+def _check_store(first: FeaturesSource, unlabelled: Sequence[FeaturesSource]) -> None:
+    if unlabelled and not first.has_streams:
+        raise ValueError("labelled = false needs rgb and flow in the labelled source: one head alone has no teacher")
+    if any(source.features != first.features for source in unlabelled):
+        raise ValueError("unlabelled features must be in the store of the labelled source; import all into one store")
+    if len(unlabelled) > 1:
+        raise ValueError(
+            "one source with labelled = false has all unlabelled videos of the store; leave out the others"
+        )
 
 
 class SplitSettings(Settings):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from tadkit.config.base import Settings
+from tadkit.config.base import Settings, added_later
 from tadkit.config.video import View
 
 
@@ -81,6 +81,13 @@ class TeacherTrainSettings(TrainSettings):
         return super().without_effect | (frozenset() if self.flow_jitter else {"flow_jitter"})
 
 
+class StudentTrainSettings(TrainSettings):
+    """How the student is trained."""
+
+    unlabelled_windows: int | None = added_later(None, ge=1, le=4096)
+    """Windows of unlabelled videos per training step, beside batch_windows of labelled ones; by default as many."""
+
+
 class HeadTrainSettings(TrainSettings):
     """How the joint head is trained."""
 
@@ -107,7 +114,7 @@ class StageTraining(Settings):
 
     teacher: TeacherTrainSettings = TeacherTrainSettings()
     """``tadkit train-teacher``"""
-    student: TrainSettings = TrainSettings()
+    student: StudentTrainSettings = StudentTrainSettings()
     """``tadkit distill``"""
     head: HeadTrainSettings = HeadTrainSettings()
     """``tadkit train-head``"""

@@ -13,15 +13,19 @@ from tadkit.models.heads import Predictions
 
 @dataclass(frozen=True)
 class Truth:
-    """Annotations of a batch of windows.
+    """Annotations of a batch of windows; those of unlabelled videos have none, and come last in the batch.
 
     Attributes:
-        segments: for each window (n, 2), start and end as fractional positions on the window's feature steps.
-        labels: for each window (n,), int64.
+        segments: for each labelled window (n, 2), start and end as fractional positions on the window's feature steps.
+        labels: for each labelled window (n,), int64.
     """
 
     segments: list[Tensor]
     labels: list[Tensor]
+
+    def __len__(self) -> int:
+        """Number of labelled windows."""
+        return len(self.segments)
 
     def to(self, device: torch.device) -> Truth:
         """Copy to another device."""

@@ -8,6 +8,9 @@ In the docstrings, "stream" is backbone and mapping, and H is the student's head
 the motion branch has its own head in place of H. A student of several teachers is compared with f_T through its
 adapter, which the same losses train. With ``distill.joint`` the ground truth also trains fusion and joint
 head J, and through them the streams in ``DistillSettings.joint_trains``. No loss has a gradient for the teacher.
+
+Losses against the ground truth read the labelled windows of a batch alone, and are what they are without unlabelled
+ones. The terms that compare with the teacher are means over the windows of both kinds.
 """
 
 from __future__ import annotations
@@ -47,6 +50,11 @@ class Comparison:
             self._made[branch] = self._student.branch_predictions(branch, feature, self._mask)
         return self._made[branch]
 
+    def _predictions_with_truth(self, branch: Branch, feature: Tensor) -> Predictions:
+        """Predictions for the windows that have ground truth; the unlabelled ones after them get no gradient."""
+        count = len(self._batch.truth)
+        return self._student.branch_predictions(branch, feature[:count], self._mask[:count])
+
     @property
     def _teacher(self) -> TeacherTargets:
         assert self._batch.teacher is not None, "distillation needs the teacher's outputs"
@@ -54,12 +62,15 @@ class Comparison:
 
     def truth(self, branch: Branch) -> Losses:
         """Detection loss of a branch's predictions: trains its head and its stream."""
-        return {branch: detection_loss(self._student.branch_head(branch), self._predictions(branch), self._batch)}
+        if len(self._batch.truth) == len(self._mask):
+            predictions = self._predictions(branch)
+        else:
+            predictions = self._predictions_with_truth(branch, self._features.of(branch))
+        return {branch: detection_loss(self._student.branch_head(branch), predictions, self._batch)}
 
     def truth_for_head(self, branch: Branch) -> Losses:
         """Detection loss of a branch's predictions that stops at its feature: trains its head alone."""
-        feature = self._features.of(branch).detach()
-        predictions = self._student.branch_predictions(branch, feature, self._mask)
+        predictions = self._predictions_with_truth(branch, self._features.of(branch).detach())
         return {branch: detection_loss(self._student.branch_head(branch), predictions, self._batch)}
 
     def feature(self) -> Losses:

@@ -94,7 +94,9 @@ class StudentObjective(nn.Module):
             motion = motion.detach()
         if "appearance" not in self.distill.joint_trains:
             appearance = appearance.detach()
-        return detection_loss(joint.head, joint(motion, appearance, mask), batch)
+        count = len(batch.truth)  # windows of unlabelled videos follow those
+        motion = None if motion is None else motion[:count]
+        return detection_loss(joint.head, joint(motion, appearance[:count], mask[:count]), batch)
 
 
 class JointHeadObjective(nn.Module):

@@ -60,11 +60,13 @@ class Inputs:
             return self._opened.enter_context(read_store(self.workspace.flow, kind="features"))
         what = self.workspace.teacher_title("flow")
         store = self._store(self.workspace.flow, "flow", what=what, command="extract-flow")
-        expected = {
-            item.name: flow_key(item.source_key, recipe.flow, recipe.video) for item in self.workspace.shared.training
-        }
-        _refuse_stale(store, expected, "extract-flow")
+        _refuse_stale(store, self._flow_of(self.workspace.shared.training), "extract-flow")
         return store
+
+    def _flow_of(self, items: Sequence[Item]) -> dict[str, str]:
+        """Keys of up-to-date flow."""
+        recipe = self.workspace.teacher_recipe
+        return {item.name: flow_key(item.source_key, recipe.flow, recipe.video) for item in items}
 
     @cached_property
     def teacher_key(self) -> str:
@@ -86,14 +88,9 @@ class Inputs:
     @cached_property
     def teacher_outputs(self) -> TrackReader:
         """The store of the teacher's features and predictions, with every training video."""
-        path, views = self.workspace.teacher_outputs, self.workspace.teacher_views
-        teacher = digest_of_file(self.teacher)  # a stale teacher is reported before its outputs
-        what = self.workspace.teacher_title("features of the teacher")
+        expected = self._outputs_of(self.workspace.training)  # a stale teacher is reported before its outputs
+        path, what = self.workspace.teacher_outputs, self.workspace.teacher_title("features of the teacher")
         store = self._store(path, "features", what=what, command="extract-flow")
-        expected = {
-            item.name: teacher_outputs_key(self.flow.key(item.name), teacher=teacher, views=views)
-            for item in self.workspace.training
-        }
         _refuse_stale(store, expected, "extract-flow")
         return store
 
@@ -110,16 +107,41 @@ class Inputs:
         stores = [self.of_teacher(name).teacher_outputs for name in self.workspace.of_row(row).taught_by]
         return EnsembleTracks(stores) if len(stores) > 1 else next(iter(stores), None)
 
+    def _outputs_of(self, items: Sequence[Item]) -> dict[str, str]:
+        """Keys of up-to-date outputs of the teacher."""
+        teacher, views = digest_of_file(self.teacher), self.workspace.teacher_views
+        return {
+            item.name: teacher_outputs_key(self.flow.key(item.name), teacher=teacher, views=views) for item in items
+        }
+
+    def unlabelled(self, row: str) -> tuple[Item, ...]:
+        """The videos without labels that the student of ``row`` is trained on, with outputs of every teacher."""
+        items = self.workspace.unlabelled_of(row)
+        if items:
+            for name in self.workspace.of_row(row).taught_by:
+                items = self.of_teacher(name)._unlabelled
+        return items
+
+    @cached_property
+    def _unlabelled(self) -> tuple[Item, ...]:
+        """The videos without labels, with flow and outputs of this teacher."""
+        items = self.workspace.unlabelled
+        if self.workspace.recipe.features is None:
+            _refuse_stale(self.flow, self._flow_of(items), "extract-flow")
+        _refuse_stale(self.teacher_outputs, self._outputs_of(items), "extract-flow")
+        return items
+
     def student_key(self, row: str) -> str:
         """The key of an up-to-date student of ``row``."""
         workspace = self.workspace
-        recipe, training = workspace.of_row(workspace.student_row(row)), workspace.training
-        settings = recipe.model_settings
+        recipe, unlabelled = workspace.of_row(workspace.student_row(row)), self.unlabelled(row)
+        settings, train, training = recipe.model_settings, recipe.train.student, workspace.training
+        named = [digest_of([item.name, item.source_key]) for item in unlabelled]  # names of others are in the truth
         return student_key(
-            [item.source_key for item in training],
-            [key for name in recipe.taught_by for key in self.of_teacher(name)._taught_from(training)],
+            [*(item.source_key for item in training), *named],
+            [key for name in recipe.taught_by for key in self.of_teacher(name)._taught_from((*training, *unlabelled))],
             model=settings,
-            train=recipe.train.student,
+            train=train if unlabelled else train.model_copy(update={"unlabelled_windows": None}),
             truth=workspace.training_truth,
         )
 

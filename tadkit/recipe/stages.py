@@ -144,7 +144,7 @@ def _did_something(result: ExtractionResult) -> bool:
 def _flow(workspace: Workspace, resources: Resources) -> bool:
     recipe = workspace.teacher_recipe
     result = extract_flow_of(
-        {item.name: item.path for item in workspace.items},
+        {item.name: item.path for item in (*workspace.items, *workspace.unlabelled)},
         workspace.flow,
         flow=recipe.flow,
         video=recipe.video,
@@ -163,7 +163,10 @@ def _flow(workspace: Workspace, resources: Resources) -> bool:
 
 def _teacher_outputs(workspace: Workspace, resources: Resources) -> bool:
     did = False
-    for items, views in _needed(workspace, workspace.teacher_views):
+    needed = _needed(workspace, workspace.teacher_views)
+    if workspace.unlabelled:
+        needed.append((workspace.unlabelled, views_of(workspace.teacher_views)))
+    for items, views in needed:
         did |= _did_something(
             extract_teacher_outputs(
                 [item.name for item in items],

@@ -34,6 +34,7 @@ from tadkit.progress import Progress
 from tadkit.recipe.inputs import Inputs, is_up_to_date
 from tadkit.recipe.operating_points import operating_points
 from tadkit.recipe.streams import median_step_s
+from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.store.streams import FeatureStream
@@ -50,7 +51,7 @@ from tadkit.training.batches import (
     TeacherHead,
     WindowBatches,
 )
-from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, window_steps
+from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, unlabelled_video, window_steps
 
 Net = TypeVar("Net", Teacher, Student)
 
@@ -62,11 +63,29 @@ def stage_folder(workspace: Workspace, name: str) -> Path:
     return folder
 
 
-def _frame_plan(workspace: Workspace, store: VideoTracks, train: TrainSettings, *, stride: int) -> WindowPlan:
-    """Windows of the frames that ``store`` has stamps of; ``stride`` frames are one feature step."""
+def _frame_plan(
+    workspace: Workspace,
+    store: VideoTracks,
+    train: TrainSettings,
+    *,
+    stride: int,
+    unlabelled: Sequence[Item] = (),
+    unlabelled_windows: int | None = None,
+) -> WindowPlan:
+    """Windows of the frames that ``store`` has stamps of; ``stride`` frames are one feature step.
+
+    Each step also has ``unlabelled_windows`` of the videos without labels, by default as many as of the others.
+    """
     videos = training_videos(workspace, store, stride=stride)
     steps, align = window_steps(workspace.recipe.head, train, step_s=_step_s(workspace, store, stride=stride))
-    return WindowPlan(videos, train, window_frames=steps * stride, align_frames=align * stride)
+    window, multiple = steps * stride, align * stride
+    added = None
+    if unlabelled:
+        others = [unlabelled_video(item.name, Timeline(store.stamps_s(item.name))) for item in unlabelled]
+        count = train.batch_windows if unlabelled_windows is None else unlabelled_windows
+        settings = train.model_copy(update={"batch_windows": count, "validate_every": 0})
+        added = WindowPlan(others, settings, window_frames=window, align_frames=multiple)
+    return WindowPlan(videos, train, window_frames=window, align_frames=multiple, unlabelled=added)
 
 
 def _step_s(workspace: Workspace, store: VideoTracks, *, stride: int) -> float:
@@ -147,8 +166,17 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         flow, key = inputs.flow, inputs.student_key(row)
         if is_up_to_date(workspace.student(row), kind="student", key=key):
             return False
-        stride = recipe.backbone.stride
-        plan = _frame_plan(workspace, flow, train, stride=stride)
+        stride, unlabelled = recipe.backbone.stride, inputs.unlabelled(row)
+        if workspace.unlabelled and not unlabelled:
+            progress.warn(f"{workspace.title(row)}: has no teacher, so it is trained on the labelled videos alone")
+        plan = _frame_plan(
+            workspace,
+            flow,
+            train,
+            stride=stride,
+            unlabelled=unlabelled,
+            unlabelled_windows=train.unlabelled_windows,
+        )
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         objective = _student_objective(settings, recipe, steps=steps, progress=progress)
@@ -172,6 +200,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
             key=key,
             trained=trained.provenance,
             steps=steps,
+            unlabelled=unlabelled,
         )
     _save(
         workspace.student(row),
@@ -182,6 +211,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         key=key,
         trained=trained.provenance,
         steps=steps,
+        unlabelled=unlabelled,
     )
     return True
 
@@ -210,7 +240,7 @@ def _rgb_batches(
         plan,
         stride=recipe.backbone.stride,
         cache=cache,
-        paths={item.name: item.path for item in workspace.training},
+        paths={item.name: item.path for item in (*workspace.training, *workspace.unlabelled)},
         teacher_outputs=tracks,
         strides=recipe.head.strides,
         teacher_head=teacher_head,
@@ -383,6 +413,7 @@ def _save(
     steps: int | None,
     teacher_steps: int | None = None,
     half: bool = False,
+    unlabelled: Sequence[Item] = (),
     groups: Sequence[Workspace] = (),
     points: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
@@ -393,6 +424,8 @@ def _save(
         "held_out_videos": [item.name for item in workspace.held_out],
         "trained": dict(trained),
     }
+    if unlabelled:
+        provenance["unlabelled_videos"] = [item.name for item in unlabelled]
     if groups:
         provenance["groups"] = [[item.name for item in group.held_out] for group in groups]
     save_checkpoint(

@@ -33,16 +33,17 @@ from tadkit.records import VideoRecord, check_subset, read_dataset
 from tadkit.store import read_store
 from tadkit.synth import write_dataset as write_synth
 from tadkit.synth.compose import compose_streams
-from tadkit.synth.tracks.rgb_and_flow import write_feature_tracks
+from tadkit.synth.tracks.rgb_and_flow import write_feature_tracks, write_unlabelled_tracks
 from tadkit.video.digests import source_key
-from tadkit.video.discovery import find_video
+from tadkit.video.discovery import find_video, named, videos_in
 
 
 @dataclass(frozen=True)
 class Item:
-    """One annotated video of a recipe; ``path`` is its file, or the feature store that replaces it.
+    """One video of a recipe; ``path`` is its file, or the feature store that replaces it.
 
-    ``stored_key`` is the key of its features in that store, where teacher and student read them.
+    The record of a video without labels has no annotations. ``stored_key`` is the key of its features in that store,
+    where teacher and student read them.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Item:
 
 
 def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -> tuple[Item, ...]:
-    """The videos of all sources of a recipe, by name.
+    """The videos of all labelled sources of a recipe, by name.
 
     Args:
         recipe: its sources and split are used.
@@ -78,11 +79,10 @@ def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -
     """
     found: list[tuple[VideoRecord, Path]] = []
     for number, source in enumerate(recipe.sources):
-        made = folder / "data" / f"{number}-{source.kind}"
-        found += _videos_of(source, recipe.split, base=base, folder=made, progress=progress)
-    counts = Counter(record.name for record, _ in found)
-    if twice := sorted(name for name, count in counts.items() if count > 1):
-        raise AnnotationError(f"recipe '{recipe.name}': two sources have a video named '{twice[0]}'; rename one")
+        if source.labelled:
+            made = _made(folder, number, source)
+            found += _videos_of(source, recipe.split, base=base, folder=made, progress=progress)
+    _refuse_same_names(recipe, [record.name for record, _ in found])
     _check_labels(recipe, [record for record, _ in found], progress)
     _check_ends(recipe, [record for record, _ in found], progress)
     held_out = _held_out([record for record, _ in found], recipe.split)
@@ -93,8 +93,89 @@ def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -
     items = tuple(Item(record.name, path, record, record.name in held_out) for record, path in in_order)
     if all(item.held_out for item in items):
         count = len(items)
-        raise SettingsError(f"recipe '{recipe.name}': the split holds out all {count} videos; none is left to train on")
+        what = "videos" if all(source.labelled for source in recipe.sources) else "labelled videos"
+        raise SettingsError(f"recipe '{recipe.name}': the split holds out all {count} {what}; none is left to train on")
     return items
+
+
+def unlabelled_videos_of(
+    recipe: Recipe, labelled: Sequence[Item], *, base: Path, folder: Path, progress: Progress
+) -> tuple[Item, ...]:
+    """The videos of all unlabelled sources of a recipe, by name; videos that any annotations name are none of them.
+
+    Args:
+        recipe: its sources are used.
+        labelled: what :func:`videos_of` found.
+        base: folder that relative paths of the recipe start from.
+        folder: run folder, where made-up videos are kept.
+        progress: counts made-up videos.
+
+    Raises:
+        SettingsError: an environment variable is not set, or a source has no video without annotations.
+        AnnotationError: two videos have the same name.
+        VideoError: a folder has no videos.
+    """
+    found: list[tuple[str, Path]] = []
+    for source in recipe.sources:
+        if not source.labelled:
+            found += _unlabelled_videos_of(source, recipe, base=base, folder=folder, progress=progress)
+    _refuse_same_names(recipe, [*(item.name for item in labelled), *(name for name, _ in found)])
+    return tuple(Item(name, path, VideoRecord(name, 0.0, "", ()), held_out=False) for name, path in sorted(found))
+
+
+def _unlabelled_videos_of(
+    source: Source, recipe: Recipe, *, base: Path, folder: Path, progress: Progress
+) -> list[tuple[str, Path]]:
+    match source:
+        case FilesSource():
+            place = expanded(source.videos, base=base)
+            if not place.is_dir():
+                raise VideoError(f"{place}: no such folder; sources.videos names one, relative to the recipe")
+            annotated = _annotated_files(recipe, base=base)
+            videos = named([path for path in videos_in([place], recursive=True) if path.resolve() not in annotated])
+        case FeaturesSource():
+            place = expanded(source.features, base=base)
+            names = _annotated_names(recipe, base=base)
+            with read_store(place, kind="features") as reader:
+                videos = {name: place for name in reader.videos() if name not in names}
+        case MadeUpFeaturesSource():
+            number, first = next((n, other) for n, other in enumerate(recipe.sources) if other.labelled)
+            made, place = write_unlabelled_tracks(_made(folder, number, first), source, progress=progress)
+            videos = dict.fromkeys(made, place)
+        case SynthSource() | ComposeSource():
+            raise AssertionError("such a source is labelled")
+        case _:
+            assert_never(source)
+    if not videos:
+        raise SettingsError(f"{place}: all videos are annotated, so there is none for the source with labelled = false")
+    return list(videos.items())
+
+
+def _annotated_names(recipe: Recipe, *, base: Path) -> set[str]:
+    """Names of all videos that the annotations of sources of features name, whichever subsets the split uses."""
+    sources = [source for source in recipe.sources if isinstance(source, FeaturesSource) and source.labelled]
+    return {name for source in sources for name in read_dataset(_annotations_of(source, base=base)).videos}
+
+
+def _annotated_files(recipe: Recipe, *, base: Path) -> set[Path]:
+    """Files of all videos that the annotations of sources of files name, whichever subsets the split uses."""
+    sources = [source for source in recipe.sources if isinstance(source, FilesSource) and source.labelled]
+    files = [
+        find_video(name, expanded(source.videos, base=base))
+        for source in sources
+        for name in read_dataset(_annotations_of(source, base=base)).videos
+    ]
+    return {path.resolve() for path in files if path is not None}
+
+
+def _made(folder: Path, number: int, source: Source) -> Path:
+    """Folder of the made-up videos of the source with this number in the recipe."""
+    return folder / "data" / f"{number}-{source.kind}"
+
+
+def _refuse_same_names(recipe: Recipe, names: Sequence[str]) -> None:
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise AnnotationError(f"recipe '{recipe.name}': two sources have a video named '{twice[0]}'; rename one")
 
 
 def _check_labels(recipe: Recipe, records: Sequence[VideoRecord], progress: Progress) -> None:
@@ -206,6 +287,7 @@ def _videos_of(
 
 
 def _annotations_of(source: FilesSource | FeaturesSource, *, base: Path) -> Path:
+    assert source.annotations is not None, "labelled sources have annotations"
     path = expanded(source.annotations, base=base)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"

@@ -20,7 +20,7 @@ from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
 from tadkit.recipe.cross_fit import groups_of
 from tadkit.recipe.streams import with_streams
-from tadkit.recipe.videos import Item, expanded, videos_of, with_weights_found
+from tadkit.recipe.videos import Item, expanded, unlabelled_videos_of, videos_of, with_weights_found
 from tadkit.views import views_of
 
 FEATURES = "features"
@@ -34,11 +34,12 @@ class Workspace:
     Attributes:
         recipe: as it was written, with absolute paths of weights files.
         folder: the run folder.
-        items: the videos.
+        items: the videos with annotations.
         video_scores: file of scores of whole videos, where the recipe names one.
         whole: the run's workspace, if this is that of a group of its training videos.
         group: which group that is, such as ``1 of 3``.
         teacher_name: the teacher that ``flow``, ``teacher`` and ``teacher_outputs`` are those of.
+        unlabelled: videos that students are trained on without ground truth; they are in no split.
     """
 
     recipe: Recipe
@@ -48,6 +49,7 @@ class Workspace:
     whole: Workspace | None = None
     group: str = ""
     teacher_name: str = TEACHER
+    unlabelled: tuple[Item, ...] = ()
 
     @property
     def training(self) -> tuple[Item, ...]:
@@ -275,6 +277,10 @@ class Workspace:
         """
         return () if self.of_row(row).reads_flow else self.groups
 
+    def unlabelled_of(self, row: str) -> tuple[Item, ...]:
+        """Videos without labels that the student of a row is trained on: none, if it has no teacher."""
+        return self.unlabelled if self.of_row(row).distill.taught else ()
+
     @property
     def student_views(self) -> tuple[View, ...]:
         """Views in which the students of all rows are trained."""
@@ -369,11 +375,19 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
     folder = Path(os.path.normpath(base / recipe.out / recipe.name))
     folder.mkdir(parents=True, exist_ok=True)
     items = videos_of(recipe, base=base, folder=folder, progress=progress)
+    unlabelled = unlabelled_videos_of(recipe, items, base=base, folder=folder, progress=progress)
     scores = None if recipe.video_scores is None else expanded(recipe.video_scores, base=base)
     if scores is not None and not scores.is_file():
         raise AnnotationError(f"{scores}: no such file; video_scores names it, relative to the recipe")
     if recipe.stream_source is not None:
-        recipe, items = with_streams(recipe, items)
+        recipe, stored = with_streams(recipe, (*items, *unlabelled))
+        items, unlabelled = stored[: len(items)], stored[len(items) :]
     elif recipe.features is not None:
         raise SettingsError("features: a run fills this section in; give sources.rgb and sources.flow instead")
-    return Workspace(recipe, folder, items, scores)
+    workspace = Workspace(recipe, folder, items, scores, unlabelled=unlabelled)
+    if unlabelled and not any(workspace.unlabelled_of(row) for row in workspace.detectors):
+        raise SettingsError(
+            f"recipe '{recipe.name}': no row has a student with a teacher, which unlabelled videos train; "
+            "leave out the sources with labelled = false, or compare decomposed"
+        )
+    return workspace

@@ -66,7 +66,8 @@ class WindowBatches(ABC):
         windows = self.plan.windows(step)
         videos = [self.plan.videos[window.video] for window in windows]
         parts = [self.inputs(*pair) for pair in zip(videos, windows, strict=True)]
-        truths = [window_truth(*pair, stride=self.stride) for pair in zip(videos, windows, strict=True)]
+        labelled = self.plan.labelled_windows(step)
+        truths = [window_truth(self.plan.videos[window.video], window, stride=self.stride) for window in labelled]
         return Batch(
             inputs={name: torch.stack([part[name] for part in parts]) for name in parts[0]},
             mask=torch.stack([self.mask(window) for window in windows]),

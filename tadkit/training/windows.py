@@ -64,6 +64,11 @@ def training_video(
     )
 
 
+def unlabelled_video(name: str, frame_timeline: Timeline) -> TrainingVideo:
+    """A video without annotations; no loss against the ground truth reads its windows."""
+    return TrainingVideo(name, len(frame_timeline), np.zeros((0, 2)), np.zeros(0, dtype=np.int64))
+
+
 def window_steps(head: HeadSettings, train: TrainSettings, *, step_s: float) -> tuple[int, int]:
     """Feature steps of a training window, and the number of steps that windows start at multiples of.
 
@@ -89,13 +94,24 @@ class _Epoch(NamedTuple):
 class WindowPlan:
     """Windows of every step: each epoch covers every video once, at jittered places, in shuffled order.
 
+    Windows of unlabelled videos come on top, after the others of a step. So the labelled windows, their order and the
+    number of steps are what they are without, however many hours of unlabelled videos there are. Those go round in
+    epochs of their own.
+
     Attributes:
-        videos: those to train on.
+        videos: those to train on, unlabelled ones last.
+        unlabelled: plan of the unlabelled videos; None without.
         validation: plan of the videos that are set aside, in the original view; None without validation.
     """
 
     def __init__(
-        self, videos: Sequence[TrainingVideo], settings: TrainSettings, *, window_frames: int, align_frames: int
+        self,
+        videos: Sequence[TrainingVideo],
+        settings: TrainSettings,
+        *,
+        window_frames: int,
+        align_frames: int,
+        unlabelled: WindowPlan | None = None,
     ) -> None:
         """``window_frames`` and all starts are multiples of ``align_frames``.
 
@@ -108,7 +124,9 @@ class WindowPlan:
         self.validation: WindowPlan | None = (
             WindowPlan(aside, unchanged, window_frames=window_frames, align_frames=align_frames) if aside else None
         )
-        self.videos = videos
+        self.unlabelled = unlabelled
+        self._labelled = len(videos)
+        self.videos: list[TrainingVideo] = videos if unlabelled is None else [*videos, *unlabelled.videos]
         self.settings = settings
         self.window_frames = window_frames
         self.align_frames = align_frames
@@ -119,6 +137,11 @@ class WindowPlan:
 
     def windows(self, step: int) -> list[Window]:
         """The windows of one step, counted over all epochs; safe to call from several threads."""
+        added = [] if self.unlabelled is None else self.unlabelled.windows(step)
+        return self.labelled_windows(step) + [window._replace(video=self._labelled + window.video) for window in added]
+
+    def labelled_windows(self, step: int) -> list[Window]:
+        """Those of :meth:`windows` that have ground truth, which come first."""
         number, within = divmod(step, self.steps_per_epoch)
         epoch = self._planned
         if epoch is None or epoch.number != number:
@@ -143,7 +166,7 @@ class WindowPlan:
         choices, total = len(self.settings.views), int(self._counts.sum())
         drawn = [(generator.random(), generator.integers(choices)) for _ in range(total)]
         jitter, views = np.array([place for place, _ in drawn]), np.array([view for _, view in drawn])
-        videos = np.repeat(np.arange(len(self.videos)), self._counts)
+        videos = np.repeat(np.arange(self._labelled), self._counts)
         first = np.cumsum(self._counts) - self._counts
         within = np.arange(total) - first[videos]
         slack = np.maximum(0, self._frames - self.window_frames)[videos]

@@ -14,6 +14,7 @@ from tadkit.config import (
     Settings,
     SplitSettings,
     StageTraining,
+    StudentTrainSettings,
     SynthSource,
     TadtrSettings,
     TrainSettings,
@@ -169,7 +170,7 @@ def test_a_fold_lies_below_the_number_of_folds():
 
 
 def test_views_that_turn_by_90_degrees_need_square_frames():
-    train = StageTraining(student=TrainSettings(views=("original", "turn90")))
+    train = StageTraining(student=StudentTrainSettings(views=("original", "turn90")))
     assert recipe(train=train).train.student.views == ("original", "turn90")
     with pytest.raises(ValidationError, match="90 degrees"):
         recipe(train=train, video=VideoSettings(height_px=96, width_px=128))

@@ -243,6 +243,19 @@ def test_each_teacher_reads_its_own_stream_of_a_feature_store(on_features: RunRe
         )
 
 
+def test_videos_without_labels_are_taught_by_every_teacher(tmp_path: Path) -> None:
+    more = '{kind = "made-up-features", labelled = false, training_videos = 2}'
+    text = MADE_UP.replace("test_videos = 1}]", f"test_videos = 1}}, {more}]").split("[variants")[0]
+    quick = (*SHORT, 'compare=["decomposed"]')
+    result = run(parse_recipe(text, name="mine", overrides=quick), base=tmp_path, device="cpu", progress=Quiet())
+    path = result.folder / "student-decomposed.safetensors"
+    unlabelled = load_checkpoint(path, kind="student").provenance["unlabelled_videos"]
+    assert len(unlabelled) == 2
+    for teacher in ("teacher", "teacher-wide"):
+        with read_store(result.folder / f"{teacher}.h5", kind="features") as store:
+            assert set(unlabelled) < set(store.videos())
+
+
 @pytest.mark.slow  # heads that see a window as a whole take seconds a step
 @pytest.mark.parametrize("head", ["bmn", "tags", "tadtr"])
 def test_heads_without_stored_predictions_have_several_teachers_too(head: str, tmp_path: Path) -> None:

@@ -428,3 +428,28 @@ def test_padding_adds_zeros_and_never_cuts() -> None:
     assert pad_time(x, 5).tolist() == [[1, 1]] * 3 + [[0, 0]] * 2
     with pytest.raises(AssertionError):
         pad_time(x, 2)
+
+
+def test_a_batch_has_the_labelled_windows_that_it_has_without_unlabelled_videos_and_the_teacher_of_all(
+    world: World,
+) -> None:
+    train = TrainSettings(views=("original", "mirror"), batch_windows=2)
+    labelled, other = [TrainingVideo("long", 37, np.array([[1.0, 4.0]]), np.array([1]))], world.videos[1:2]
+
+    def plan(unlabelled: WindowPlan | None) -> WindowPlan:
+        return WindowPlan(labelled, train, window_frames=WINDOW, align_frames=ALIGN, unlabelled=unlabelled)
+
+    added = WindowPlan(other, train, window_frames=WINDOW, align_frames=ALIGN)
+    without, mixed = frame_batches(world, plan(None)), frame_batches(world, plan(added))
+    for step in range(4):
+        alone, both = without.batch(step), mixed.batch(step)
+        assert len(alone.truth) == len(alone.mask) == len(both.truth) == 2
+        assert len(both.mask) == 4
+        assert torch.equal(both.inputs["frames"][:2], alone.inputs["frames"])
+        assert torch.equal(both.mask[:2], alone.mask)
+        assert all(torch.equal(a, b) for a, b in zip(both.truth.segments, alone.truth.segments, strict=True))
+        assert both.teacher is not None
+        assert alone.teacher is not None
+        assert torch.equal(both.teacher.feature[:2], alone.teacher.feature)
+        steps = LENGTHS["short"] // STRIDE
+        assert torch.equal(both.teacher.feature[2:, 0, :steps].abs(), torch.arange(1.0, steps + 1).expand(2, -1))

@@ -203,3 +203,31 @@ def test_a_video_without_annotations_trains_as_background() -> None:
     segments, labels = window_truth(found, Window(0, 0, 5, "original"), stride=2)
     assert segments.shape == (0, 2)
     assert labels.shape == (0,)
+
+
+@given(lengths=LENGTHS, others=LENGTHS, batch=st.integers(1, 3), count=st.integers(1, 5))
+@settings(max_examples=40)
+def test_unlabelled_windows_come_on_top_of_the_same_labelled_ones(
+    lengths: list[int], others: list[int], batch: int, count: int
+) -> None:
+    without, added = plan_of(lengths, batch=batch), plan_of(others, batch=count, seed=5)
+    train = TrainSettings(batch_windows=batch)
+    labelled = [video(n) for n in lengths]
+    plan = WindowPlan(labelled, train, window_frames=16, align_frames=4, unlabelled=added)
+    assert plan.steps_per_epoch == without.steps_per_epoch
+    assert [video.frames for video in plan.videos] == [*lengths, *others]
+    read: set[int] = set()
+    for step in range(added.steps_per_epoch):
+        windows = plan.windows(step)
+        assert windows[:batch] == plan.labelled_windows(step) == without.windows(step)
+        assert [w._replace(video=w.video - len(lengths)) for w in windows[batch:]] == added.windows(step)
+        read |= {window.video for window in windows[batch:]}
+    assert read == set(range(len(lengths), len(plan.videos)))  # all unlabelled videos in an epoch of their own
+
+
+def test_no_unlabelled_video_is_validated_on() -> None:
+    train = TrainSettings(validate_every=1, validation_share=0.5)
+    plan = WindowPlan([video(20)] * 4, train, window_frames=16, align_frames=4, unlabelled=plan_of([30, 30]))
+    assert plan.validation is not None
+    assert [video.frames for video in plan.validation.videos] == [20, 20]
+    assert [video.frames for video in plan.videos] == [20, 20, 30, 30]

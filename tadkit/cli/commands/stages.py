@@ -160,7 +160,7 @@ def distill(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
     """Train the student of RECIPE, which sees RGB only, on the teacher's outputs.
 
     Needs the videos and the teacher from tadkit train-teacher. Of a recipe with several teachers it is trained on all,
-    unless distill.teachers names others.
+    unless distill.teachers names others. Sources with labelled = false are used here, too.
     """
     run_recipe(recipe, only="distill", device=device, overrides=overrides)
 

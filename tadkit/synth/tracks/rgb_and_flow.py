@@ -26,6 +26,7 @@ the test videos are exact. Nothing here was chosen by which method wins.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,13 +151,41 @@ def write_feature_tracks(folder: Path, settings: MadeUpFeaturesSource, *, progre
     Returns:
         Paths of annotations and store.
     """
+    total = settings.training_videos + settings.test_videos
+    subsets = ["training" if number < settings.training_videos else "testing" for number in range(total)]
+    store_path, records = _write_tracks(folder, settings, subsets, progress)
+    write_dataset(folder / "annotations.json", Dataset(records))
+    return folder / "annotations.json", store_path
+
+
+def write_unlabelled_tracks(
+    folder: Path, settings: MadeUpFeaturesSource, *, progress: Progress
+) -> tuple[tuple[str, ...], Path]:
+    """Add the training videos of a source without labels to the store that :func:`write_feature_tracks` wrote.
+
+    Args:
+        folder: that of the labelled source.
+        settings: of the unlabelled source, with a seed of its own.
+        progress: reports each video.
+
+    Returns:
+        Names of the videos, which say the seed, and path of the store.
+    """
+    subset = f"unlabelled-{settings.seed}"
+    store_path, records = _write_tracks(folder, settings, [subset] * settings.training_videos, progress)
+    return tuple(records), store_path
+
+
+def _write_tracks(
+    folder: Path, settings: MadeUpFeaturesSource, subsets: Sequence[str], progress: Progress
+) -> tuple[Path, dict[str, VideoRecord]]:
+    """Write a video of each subset, named by subset and number; returns the store and the annotations."""
     folder.mkdir(parents=True, exist_ok=True)
-    store_path, total = folder / "features.h5", settings.training_videos + settings.test_videos
+    store_path = folder / "features.h5"
     records: dict[str, VideoRecord] = {}
-    progress.start("made-up features", total=total, unit="videos")
+    progress.start("made-up features", total=len(subsets), unit="videos")
     with open_store(store_path, kind="features", settings={"imported": True, "track": "original/appearance"}) as store:
-        for number in range(total):
-            subset = "training" if number < settings.training_videos else "testing"
+        for number, subset in enumerate(subsets):
             name, track = f"{subset}_{number:05d}", make_feature_track(number, settings)
             records[name] = _record(name, subset, track, number, settings)
             made_from = settings.model_dump(mode="json", include={"world", "strength", "seed"})
@@ -173,8 +202,7 @@ def write_feature_tracks(folder: Path, settings: MadeUpFeaturesSource, *, progre
                     entry.append("original/motion", track.flow)
             progress.advance(note=name)
         store.link(*records)
-    write_dataset(folder / "annotations.json", Dataset(records))
-    return folder / "annotations.json", store_path
+    return store_path, records
 
 
 def _record(name: str, subset: str, track: MadeUpTrack, number: int, settings: MadeUpFeaturesSource) -> VideoRecord:
