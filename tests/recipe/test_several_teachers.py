@@ -244,7 +244,7 @@ def test_each_teacher_reads_its_own_stream_of_a_feature_store(on_features: RunRe
 
 
 def test_videos_without_labels_are_taught_by_every_teacher(tmp_path: Path) -> None:
-    more = '{kind = "made-up-features", labelled = false, training_videos = 2}'
+    more = '{kind = "made-up-features", labelled = false, training_videos = 2, seed = 7}'
     text = MADE_UP.replace("test_videos = 1}]", f"test_videos = 1}}, {more}]").split("[variants")[0]
     quick = (*SHORT, 'compare=["decomposed"]')
     result = run(parse_recipe(text, name="mine", overrides=quick), base=tmp_path, device="cpu", progress=Quiet())
