@@ -76,7 +76,10 @@ def test_the_settings_of_one_teacher_are_a_recipe_of_its_own() -> None:
     own = recipe.of_teacher("gradient")
     assert (own.flow, own.teachers) == (TemporalGradientSettings(), ())
     assert recipe.of_teacher("seed").train.teacher.seed == 4
-    assert recipe_of(FEATURES + STREAM).of_teacher("pose").stream_source.flow == "64:96"
+    more = '[[sources]]\nkind = "features"\nfeatures = "f.h5"\nlabelled = false\n'
+    pose = recipe_of(FEATURES + STREAM + more).of_teacher("pose")
+    assert pose.stream_source.flow == "64:96"
+    assert [source.labelled for source in pose.sources] == [True, False]
 
 
 @pytest.mark.parametrize(
