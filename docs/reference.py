@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tadkit.cli import app
-from tadkit.config import Recipe
+from tadkit.config import Recipe, TeacherSettings
 
 WIDTH = 88
 
@@ -61,6 +61,9 @@ def _choice_in_order(model: type[BaseModel], tag: str) -> list[tuple[str, FieldI
 
 def _sections(name: str, field: FieldInfo, models: Sequence[type[BaseModel]]) -> Iterator[str]:
     """Tables of the settings classes in a field, one for each member of a union."""
+    if models == (TeacherSettings,):  # its tables are sections of their own
+        yield _table(name, str(field.description), _required_first(TeacherSettings), tables="the recipe's")
+        return
     for model in models:
         nested = [(key, inner) for key, inner in model.model_fields.items() if list(_models(inner.annotation))]
         if nested:
@@ -79,8 +82,12 @@ def _sections(name: str, field: FieldInfo, models: Sequence[type[BaseModel]]) ->
         yield _table(title, " ".join(dict.fromkeys([str(field.description), about])), fields)
 
 
-def _table(title: str, about: str, fields: Sequence[tuple[str, FieldInfo]]) -> str:
-    rows = [f"| `{name}` | {_values(field)} | {_default(field)} | {_meaning(name, field)} |" for name, field in fields]
+def _table(title: str, about: str, fields: Sequence[tuple[str, FieldInfo]], *, tables: str = "see below") -> str:
+    """A table of settings; ``tables`` is the default of those that are tables themselves."""
+    rows = [
+        f"| `{name}` | {_values(field)} | {_default(field, tables)} | {_meaning(name, field)} |"
+        for name, field in fields
+    ]
     head = [f"## {title}", *([about] if about else [])]
     return "\n\n".join([*head, "\n".join(["| setting | values | default | meaning |", "|---|---|---|---|", *rows])])
 
@@ -138,11 +145,11 @@ def _kind(annotation: Any) -> str:
     raise TypeError(f"{annotation}: no words for this kind of setting; add them here")
 
 
-def _default(field: FieldInfo) -> str:
+def _default(field: FieldInfo, tables: str) -> str:
     if field.is_required():
         return "required"
     if isinstance(field.default, BaseModel) or list(_models(field.annotation)):
-        return "see below"
+        return tables
     if field.default is None or field.default_factory is not None:
         return "none"
     value = list(field.default) if isinstance(field.default, tuple) else field.default

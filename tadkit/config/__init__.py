@@ -41,7 +41,16 @@ from tadkit.config.heads import (
     TriDetSettings,
     WholeWindowSettings,
 )
-from tadkit.config.recipe import ROWS, EvaluationSettings, ModelSettings, Protocol, Recipe, Streams
+from tadkit.config.recipe import (
+    ROWS,
+    TEACHER,
+    EvaluationSettings,
+    ModelSettings,
+    Protocol,
+    Recipe,
+    Streams,
+    TeacherSettings,
+)
 from tadkit.config.sources import (
     ComposeSource,
     FeaturesSource,
@@ -67,6 +76,7 @@ from tadkit.config.video import SQUARE_VIEWS, VideoSettings, View
 __all__ = [
     "ROWS",
     "SQUARE_VIEWS",
+    "TEACHER",
     "ActionFormerSettings",
     "AnchorFreeSettings",
     "BackboneKindSettings",
@@ -108,6 +118,7 @@ __all__ = [
     "SynthSource",
     "TadtrSettings",
     "TagsSettings",
+    "TeacherSettings",
     "TeacherTrainSettings",
     "TemporalEncoderSettings",
     "TemporalGradientSettings",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tadkit.config.base import Settings, added_later
 
@@ -86,6 +86,9 @@ class DistillSettings(Settings):
     """Weight of the relation term, for any method: similarities between steps are the teacher's."""
     boundary_weight: float = added_later(0.0, ge=0, le=1000)
     """Weight of the boundary term, for any method: features change over time where the teacher's change."""
+    teachers: tuple[Annotated[str, Field(min_length=1)], ...] = added_later(())
+    """Names of the teachers that the student is trained on, in the order of their features: teacher is the recipe's
+    own, the others are those of [[teachers]]. By default all, the recipe's own first."""
     shared_head: bool = added_later(True)
     """Both branches share one head, as in the paper; false gives each branch a head of its own."""
     joint: bool = False
@@ -109,6 +112,12 @@ class DistillSettings(Settings):
         return "motion" if self.two_branches else "appearance"
 
     @property
+    def adapted_to(self) -> int:
+        """Teachers to whose features, side by side, an adapter widens the compared branch's; 0: there is no adapter."""
+        compares = self.terms.feature_weight > 0 or any(getattr(self, weight) > 0 for weight in ADDED_TERMS)
+        return len(self.teachers) if len(self.teachers) > 1 and self.taught and compares else 0
+
+    @property
     def own_heads(self) -> bool:
         """Whether the motion branch has a head of its own."""
         return self.two_branches and not self.shared_head
@@ -119,6 +128,14 @@ class DistillSettings(Settings):
         if not _TRAITS[self.method].truth_trains_stream or self.stop_gradient == "both":
             return ()
         return ("appearance",) if self.stop_gradient == "motion" or not self.two_branches else ("motion", "appearance")
+
+    @field_validator("teachers")
+    @classmethod
+    def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if value.count(name) > 1:
+                raise ValueError(f"'{name}' is there twice; name each teacher once")
+        return value
 
     @property
     def terms(self) -> DistillationTerms:

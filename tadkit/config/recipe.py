@@ -13,7 +13,7 @@ from tadkit.config.base import Settings, added_later, merged
 from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import ADDED_TERMS, TWO_BRANCHES, DistillSettings, FusionSettings, Method
 from tadkit.config.flow import FlowSettings, Tvl1Settings
-from tadkit.config.heads import ActionFormerSettings, HeadSettings
+from tadkit.config.heads import ActionFormerSettings, HeadSettings, TadtrSettings
 from tadkit.config.places import TAGS, setting_name
 from tadkit.config.sources import (
     FeaturesSource,
@@ -23,15 +23,17 @@ from tadkit.config.sources import (
     SplitSettings,
     check_unlabelled,
 )
-from tadkit.config.training import StageTraining
+from tadkit.config.training import StageTraining, TeacherTrainSettings
 from tadkit.config.video import SQUARE_VIEWS, VideoSettings
 
 Protocol = Literal["activitynet", "thumos14"]
 """Whose rules of evaluation apply."""
 Streams = Literal["rgb", "two-stream", "two-stream-late"]
 """What a detector reads: RGB alone, or RGB and flow."""
+TEACHER = "teacher"
+"""Name of the recipe's own teacher, beside those of ``teachers``."""
 _READ_FLOW = tuple(name for name in get_args(Streams) if name != "rgb")
-ROWS: tuple[str, ...] = ("teacher", *get_args(Method), *_READ_FLOW)
+ROWS: tuple[str, ...] = (TEACHER, *get_args(Method), *_READ_FLOW)
 """Rows that a recipe may compare without defining them."""
 _OF_A_ROW = ("backbone", "joint_head", "distill", "fusion", "decode", "streams", "train")
 """Sections that differ between rows; all rows share the videos, the head and the teacher."""
@@ -48,6 +50,32 @@ class EvaluationSettings(Settings):
     """Rules of evaluation: activitynet follows the official ActivityNet evaluator, thumos14 the THUMOS14 kit."""
     tiou: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((0.1, 0.2, 0.3, 0.4, 0.5), min_length=1)
     """Thresholds of temporal intersection over union."""
+
+
+class TeacherSettings(Settings):
+    """A further teacher, which differs from the recipe's own in what it reads or in how it is trained.
+
+    A recipe fills in what is left out of ``flow``, ``backbone`` and ``train`` (:meth:`Recipe.with_defaults`).
+    """
+
+    name: str = Field(pattern=f"^{_NAME}$")
+    """Name of its files and of its row."""
+    flow: FlowSettings = Tvl1Settings()
+    """Its input, by default as in [flow]; of another method, that method's defaults."""
+    backbone: BackboneSettings = TemporalShiftSettings()
+    """Its backbone, by default as in [teacher_backbone]; of another name, that backbone's defaults."""
+    stream: str | None = added_later(None)
+    """With a source of features: the track or range of channels that it reads, by default sources.flow."""
+    train: TeacherTrainSettings = TeacherTrainSettings()
+    """How it is trained; what is left out is as in [train.teacher]."""
+    features: FeatureStreams | None = added_later(None)
+    """With stream, what it reads; a run fills this section in."""
+
+    @model_validator(mode="after")
+    def _has_found_its_stream(self) -> TeacherSettings:
+        if self.features is not None and self.stream is None:
+            raise ValueError("features: a run fills this section in; leave it out")
+        return self
 
 
 class ModelSettings(Settings):
@@ -76,6 +104,8 @@ class ModelSettings(Settings):
     """From predictions to detections."""
     features: FeatureStreams | None = added_later(None)
     """Streams of stored features that teacher and student read instead of videos; a run fills it in from sources."""
+    teachers: tuple[TeacherSettings, ...] = added_later(())
+    """Further teachers, each written as [[teachers]]; the student is trained on all of them (distill.teachers)."""
 
     @model_validator(mode="after")
     def _attention_fits(self) -> ModelSettings:
@@ -155,16 +185,18 @@ class Recipe(ModelSettings):
 
     @classmethod
     def with_defaults(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Plain values with the defaults that depend on the source.
+        """Plain values with the defaults that depend on the source, or of further teachers on the recipe's own.
 
         Streams of features are read by temporal encoders, and have one view and no colours.
         """
-        if not _has_streams(values.get("sources")):
-            return dict(values)
-        filled = {**values, "train": _defaults_of_stages(values.get("train", {}))}
-        for part in ("backbone", "teacher_backbone"):
-            section = values.get(part, {})
-            filled[part] = {"name": "temporal-encoder", **section} if isinstance(section, Mapping) else section
+        filled = dict(values)
+        if _has_streams(values.get("sources")):
+            filled["train"] = _defaults_of_stages(values.get("train", {}))
+            for part in ("backbone", "teacher_backbone"):
+                section = values.get(part, {})
+                filled[part] = {"name": "temporal-encoder", **section} if isinstance(section, Mapping) else section
+        if isinstance(teachers := values.get("teachers"), list | tuple):
+            filled["teachers"] = [_filled_in(teacher, filled) for teacher in teachers]
         return filled
 
     @model_validator(mode="after")
@@ -239,6 +271,58 @@ class Recipe(ModelSettings):
         return self
 
     @model_validator(mode="after")
+    def _teachers_fit(self) -> Recipe:
+        names = self.teacher_names
+        if unknown := [name for name in self.distill.teachers if name not in names]:
+            raise ValueError(f"distill.teachers: no teacher is named '{unknown[0]}'; choose from {', '.join(names)}")
+        if not self.teachers:
+            return self
+        if self.head_alone:
+            raise ValueError("teachers needs videos, or features with rgb and flow; leave it out")
+        folded = [name.casefold() for name in names]
+        for name in names[1:]:
+            if folded.count(name.casefold()) > 1:
+                what = f"'{TEACHER}' is the recipe's own" if name.casefold() == TEACHER else f"'{name}' is there twice"
+                raise ValueError(f"teachers: {what}; choose another name")
+        parts = {name: self._teacher_part(name) for name in names}
+        for number, name in enumerate(names):
+            if alike := [other for other in names[:number] if parts[other] == parts[name]]:
+                raise ValueError(
+                    f"teachers: '{name}' is trained exactly like '{alike[0]}'; change its flow, backbone or train"
+                )
+        if reading := [row for row in (self.streams, *self.compare) if row in _READ_FLOW]:
+            raise ValueError(
+                f"teachers: '{reading[0]}' joins appearance with the feature of one teacher, which is as wide, but the "
+                f"recipe has {len(names)} teachers; leave out '{reading[0]}', or teachers"
+            )
+        self._refuse_queries()
+        return self
+
+    def _teacher_part(self, name: str) -> tuple[Any, ...]:
+        """What the training of a teacher depends on within a recipe."""
+        try:
+            own = self.of_teacher(name)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"teachers: '{name}': {message}") from None
+        train = own.train.teacher
+        stream = None if own.stream_source is None else own.stream_source.flow
+        return own.flow, own.teacher_backbone, stream, train.model_dump(exclude=set(train.without_effect))
+
+    def _refuse_queries(self) -> None:
+        """Refuse to average predictions that have no partners; variants are rows of their own."""
+        methods = [row for row in (self.distill.method, *self.compare) if row in get_args(Method)]
+        for row in methods:
+            distill = self.distill.model_copy(update={"method": row})
+            several = distill.taught and len(distill.teachers or self.teacher_names) > 1
+            if several and distill.terms.prediction_weight > 0 and isinstance(self.head, TadtrSettings):
+                raise ValueError(
+                    f"teachers: '{row}' is trained on their average predictions, but queries of tadtr have no partners "
+                    "in another teacher; set distill.prediction_weight = 0, name one teacher in distill.teachers, or "
+                    "choose another head"
+                )
+
+    @model_validator(mode="after")
     def _rows_exist(self) -> Recipe:
         for name, changes in self.variants.items():
             if name in ROWS or not re.fullmatch(_NAME, name):
@@ -294,9 +378,60 @@ class Recipe(ModelSettings):
 
     @property
     def model_settings(self) -> ModelSettings:
-        """The sections that define a model, with the values of the method's terms stated."""
+        """The sections that define a model, with the values of the method's terms stated.
+
+        Of teachers, those that the student is trained on; the recipe's own alone goes without saying.
+        """
         sections = {name: getattr(self, name) for name in ModelSettings.model_fields}
-        return ModelSettings.model_validate(sections | {"distill": self.distill.stated})
+        names = () if self.taught_by == (TEACHER,) else self.taught_by
+        stated = self.distill.stated.model_copy(update={"teachers": names})
+        teachers = tuple(teacher for teacher in self.teachers if teacher.name in names)
+        return ModelSettings.model_validate(sections | {"distill": stated, "teachers": teachers})
+
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """Names of all teachers, the recipe's own first."""
+        return (TEACHER, *(teacher.name for teacher in self.teachers))
+
+    @property
+    def taught_by(self) -> tuple[str, ...]:
+        """Names of the teachers that the student is trained on, in order; none without distillation."""
+        return (self.distill.teachers or self.teacher_names) if self.distill.taught else ()
+
+    def flow_of(self, teacher: str) -> FlowSettings:
+        """The input of a teacher."""
+        return next((own.flow for own in self.teachers if own.name == teacher), self.flow)
+
+    def of_teacher(self, name: str) -> Recipe:
+        """The recipe as if one of its teachers were the only one; it has no rows but that.
+
+        Raises:
+            ValidationError: that teacher does not fit the rest of the recipe.
+        """
+        if not self.teachers:
+            return self
+        alone = {"teachers": (), "variants": {}, "compare": (TEACHER,)}
+        changes: dict[str, Any] = {**alone, "distill": self.distill.model_copy(update={"teachers": ()})}
+        for teacher in self.teachers:
+            if teacher.name == name:
+                changes |= {"flow": teacher.flow, "teacher_backbone": teacher.backbone}
+                changes["train"] = self.train.model_copy(update={"teacher": teacher.train})
+                changes |= self._of_stream(teacher)
+        same = {field: getattr(self, field) for field in self.model_fields_set - set(changes)}
+        return Recipe.model_validate(same | changes, context=_A_ROW)
+
+    def _of_stream(self, teacher: TeacherSettings) -> dict[str, Any]:
+        """Source and features as a teacher reads them."""
+        if teacher.stream is None:
+            return {}
+        source = self.stream_source
+        if not isinstance(source, FeaturesSource):
+            raise ValueError(
+                f"teachers: '{teacher.name}': stream needs a source of kind features with rgb and flow; leave it out"
+            )
+        own = {**source.model_dump(), "flow": teacher.stream}
+        sources = tuple(own if other is source else other for other in self.sources)
+        return {"sources": sources, "features": teacher.features}
 
     @property
     def stream_source(self) -> FeaturesSource | MadeUpFeaturesSource | None:
@@ -333,7 +468,9 @@ class Recipe(ModelSettings):
         same = {name: getattr(self, name) for name in self.model_fields_set - {"variants", "compare", *changes}}
         values = same | {name: merged(_given(getattr(self, name)), value) for name, value in changes.items()}
         try:
-            return Recipe.model_validate(values, context=_A_ROW)
+            return Recipe.model_validate(
+                values | {"compare": (TEACHER,)}, context=_A_ROW
+            )  # a row has no rows of its own
         except ValidationError as error:
             raise RowError(f"variants.{row}" if row in self.variants else f"compare: {row}", error) from None
 
@@ -413,6 +550,30 @@ def _dotted(table: Mapping[str, Any], prefix: str = "") -> set[str]:
     parts = ((f"{prefix}{name}", value) for name, value in table.items())
     found = (_dotted(value, f"{name}.") if isinstance(value, Mapping) else {name} for name, value in parts)
     return set().union(*found)
+
+
+def _filled_in(teacher: Any, recipe: Mapping[str, Any]) -> Any:
+    """A further teacher with what it leaves out as in the recipe's own; another method or backbone has its defaults."""
+    if not isinstance(teacher, Mapping):
+        return teacher
+    train = _given(recipe.get("train", {}))
+    own = {
+        "flow": {"method": Tvl1Settings().method} | _table(recipe.get("flow")),
+        "backbone": {"name": TemporalShiftSettings().name} | _table(recipe.get("teacher_backbone")),
+        "train": _table(train.get("teacher") if isinstance(train, Mapping) else None),
+    }
+    filled = {part: merged(own[part], _given(teacher.get(part, {}))) for part in own}
+    for part, tag in (("flow", "method"), ("backbone", "name")):
+        section = filled[part]
+        if isinstance(section, Mapping) and section[tag] != own[part][tag]:
+            filled[part] = teacher[part]
+    return {**teacher, **filled}
+
+
+def _table(section: Any) -> dict[str, Any]:
+    """What was given of a section; anything but a table is refused elsewhere."""
+    given = _given(section)
+    return dict(given) if isinstance(given, Mapping) else {}
 
 
 def _given(section: Any) -> Any:

@@ -34,7 +34,10 @@ class Truth:
 
 @dataclass(frozen=True)
 class TeacherTargets:
-    """Cached outputs of the frozen teacher for the same windows: f_T (batch, channels, steps) and y_T."""
+    """Cached outputs of the frozen teacher for the same windows: f_T (batch, channels, steps) and y_T.
+
+    Of several teachers, f_T has the channels of all, and y_T is their average (``models/ensemble.py``).
+    """
 
     feature: Tensor
     predictions: Predictions

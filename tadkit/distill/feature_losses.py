@@ -3,8 +3,8 @@
 Source of D_feat: docs/method.md, section "What the text leaves open". The three others are named in the abstract of
 AugRGB (Dai, Das, Bremond, ICCV 2021, arXiv 2108.03619): a contrastive loss, contextual relations and boundary
 saliency. Its formulas could not be read; those here are our reading, as docs/method.md describes it. All of them ignore
-padded steps, and none reads the ground truth. The teacher's feature has as many channels as the student's
-(``distill.dim``), so no adapter is needed.
+padded steps, and none reads the ground truth. One teacher's feature has as many channels as the student's
+(``distill.dim``); to those of several teachers the student's adapter widens its own (``models/student.py``).
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ teacher, weights) is in ``config/distill.py``. The streams share backbone, mappi
 distillation, so that each is one setting away. A paper's cross entropy is the head's detection loss here.
 
 In the docstrings, "stream" is backbone and mapping, and H is the student's head. With ``distill.shared_head = false``
-the motion branch has its own head in place of H. With ``distill.joint`` the ground truth also trains fusion and joint
+the motion branch has its own head in place of H. A student of several teachers is compared with f_T through its
+adapter, which the same losses train. With ``distill.joint`` the ground truth also trains fusion and joint
 head J, and through them the streams in ``DistillSettings.joint_trains``. No loss has a gradient for the teacher.
 
 Losses against the ground truth read the labelled windows of a batch alone, and are what they are without unlabelled
@@ -102,8 +103,9 @@ class Comparison:
 
     @property
     def _pair(self) -> tuple[Tensor, Tensor]:
-        """Feature of the compared branch, and f_T."""
-        return self._features.of(self.distill.compared), self._teacher.feature.detach()
+        """Feature of the compared branch, as wide as f_T, and f_T."""
+        feature = self._student.adapted(self._features.of(self.distill.compared))
+        return feature, self._teacher.feature.detach()
 
 
 def method_losses(compared: Comparison) -> Losses:

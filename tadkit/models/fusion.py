@@ -327,9 +327,9 @@ class LateHead(HeadOf[LatePredictions]):
         """Those of the average of both predictions."""
         return self.first.candidates(self.first.average(*predictions), min_score=min_score, limit=limit)
 
-    def average(self, first: LatePredictions, second: LatePredictions) -> LatePredictions:
+    def average(self, *predictions: LatePredictions) -> LatePredictions:
         """Average of each head's."""
-        return LatePredictions(*(self.first.average(*own) for own in zip(first, second, strict=True)))
+        return LatePredictions(*(self.first.average(*own) for own in zip(*predictions, strict=True)))
 
     def distil(self, student: LatePredictions, teacher: LatePredictions) -> PredictionDistillation:
         """Mean of the distances of both heads."""

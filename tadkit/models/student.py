@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
@@ -32,7 +33,8 @@ class StudentFeatures(NamedTuple):
 class Student(nn.Module):
     """Backbone, the mappings phi_m and phi_a, and the one head H that both branches share (docs/method.md).
 
-    With ``distill.shared_head = false`` the motion branch has a head of its own, ``motion_head``.
+    With ``distill.shared_head = false`` the motion branch has a head of its own, ``motion_head``. A student that is
+    compared with the features of several teachers side by side has an ``adapter``, which is used in training only.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Student(nn.Module):
 
         self.head = new_head()
         self.motion_head = new_head() if distill.own_heads else None
+        self.adapter = _adapter(distill.dim, teachers=distill.adapted_to) if distill.adapted_to else None
 
     @property
     def halo_frames(self) -> int:
@@ -85,6 +88,10 @@ class Student(nn.Module):
             motion=self.motion(x, steps) if self.motion is not None else None, appearance=self.appearance(x, steps)
         )
 
+    def adapted(self, feature: Float[Tensor, "batch dim steps"]) -> Float[Tensor, "batch channels steps"]:
+        """A branch's feature as wide as those of all teachers side by side; of one teacher, the feature itself."""
+        return feature if self.adapter is None else self.adapter(feature)
+
     def branch_head(self, branch: Branch) -> Head:
         """Head of a branch: the shared one, unless the motion branch has its own."""
         return self.head if branch == "appearance" or self.motion_head is None else self.motion_head
@@ -95,3 +102,12 @@ class Student(nn.Module):
         """Predictions of a branch's head for the branch's feature."""
         predictions: Predictions = self.branch_head(branch)(feature, mask)
         return predictions
+
+
+def _adapter(dim: int, *, teachers: int) -> nn.Conv1d:
+    """A 1x1 convolution that repeats the feature for every teacher, until it is trained."""
+    adapter = nn.Conv1d(dim, teachers * dim, 1)
+    nn.init.zeros_(adapter.bias)  # type: ignore[arg-type]
+    with torch.no_grad():
+        adapter.weight.copy_(torch.eye(dim).repeat(teachers, 1)[..., None])
+    return adapter

@@ -13,6 +13,7 @@ from tadkit.checkpoint import Kind, read_provenance
 from tadkit.errors import StoreError, TadkitError, WeightsError
 from tadkit.files import digest_of, digest_of_file
 from tadkit.keys import features_key, flow_key, head_key, student_key, teacher_key, teacher_outputs_key
+from tadkit.models.ensemble import EnsembleTracks
 from tadkit.recipe.cross_fit import AlignedTracks, CrossFitted
 from tadkit.recipe.operating_points import points_key
 from tadkit.recipe.streams import TwoStreams
@@ -41,6 +42,7 @@ class Inputs:
         self.workspace = workspace
         self._opened = ExitStack()
         self._head_features: dict[str, VideoTracks] = {}
+        self._teachers: dict[str, Inputs] = {}
 
     def __enter__(self) -> Self:
         """The inputs themselves."""
@@ -53,16 +55,17 @@ class Inputs:
     @cached_property
     def flow(self) -> TrackReader:
         """The flow store, with every training video of the run; or the source's feature store, which has them all."""
-        recipe = self.workspace.recipe
+        recipe = self.workspace.teacher_recipe
         if recipe.features is not None:
             return self._opened.enter_context(read_store(self.workspace.flow, kind="features"))
-        store = self._store(self.workspace.flow, "flow", what="flow", command="extract-flow")
+        what = self.workspace.teacher_title("flow")
+        store = self._store(self.workspace.flow, "flow", what=what, command="extract-flow")
         _refuse_stale(store, self._flow_of(self.workspace.shared.training), "extract-flow")
         return store
 
     def _flow_of(self, items: Sequence[Item]) -> dict[str, str]:
         """Keys of up-to-date flow."""
-        recipe = self.workspace.recipe
+        recipe = self.workspace.teacher_recipe
         return {item.name: flow_key(item.source_key, recipe.flow, recipe.video) for item in items}
 
     @cached_property
@@ -71,25 +74,38 @@ class Inputs:
         workspace = self.workspace.shared
         return teacher_key(
             [self.flow.key(item.name) for item in workspace.training],
-            model=workspace.recipe.model_settings,
-            train=workspace.recipe.train.teacher,
+            model=workspace.teacher_recipe.model_settings,
+            train=workspace.teacher_recipe.train.teacher,
             truth=workspace.training_truth,
         )
 
     @cached_property
     def teacher(self) -> Path:
         """The teacher's checkpoint."""
-        path = self.workspace.teacher
-        return self._model(path, "teacher", lambda: self.teacher_key, what="teacher", command="train-teacher")
+        path, what = self.workspace.teacher, self.workspace.teacher_title("teacher")
+        return self._model(path, "teacher", lambda: self.teacher_key, what=what, command="train-teacher")
 
     @cached_property
     def teacher_outputs(self) -> TrackReader:
         """The store of the teacher's features and predictions, with every training video."""
         expected = self._outputs_of(self.workspace.training)  # a stale teacher is reported before its outputs
-        path = self.workspace.teacher_outputs
-        store = self._store(path, "features", what="features of the teacher", command="extract-flow")
+        path, what = self.workspace.teacher_outputs, self.workspace.teacher_title("features of the teacher")
+        store = self._store(path, "features", what=what, command="extract-flow")
         _refuse_stale(store, expected, "extract-flow")
         return store
+
+    def of_teacher(self, name: str) -> Inputs:
+        """The inputs of what reads another of the recipe's teachers."""
+        if name == self.workspace.teacher_name:
+            return self
+        if name not in self._teachers:
+            self._teachers[name] = self._opened.enter_context(Inputs(self.workspace.of_teacher(name)))
+        return self._teachers[name]
+
+    def taught_by(self, row: str) -> VideoTracks | None:
+        """What the student of ``row`` is trained on: the outputs of its teachers as those of one, None without any."""
+        stores = [self.of_teacher(name).teacher_outputs for name in self.workspace.of_row(row).taught_by]
+        return EnsembleTracks(stores) if len(stores) > 1 else next(iter(stores), None)
 
     def _outputs_of(self, items: Sequence[Item]) -> dict[str, str]:
         """Keys of up-to-date outputs of the teacher."""
@@ -99,11 +115,16 @@ class Inputs:
         }
 
     def unlabelled(self, row: str) -> tuple[Item, ...]:
-        """The videos without labels that the student of ``row`` is trained on, with flow and outputs of the teacher."""
-        return self._unlabelled if self.workspace.unlabelled_of(row) else ()
+        """The videos without labels that the student of ``row`` is trained on, with outputs of every teacher."""
+        items = self.workspace.unlabelled_of(row)
+        if items:
+            for name in self.workspace.of_row(row).taught_by:
+                items = self.of_teacher(name)._unlabelled
+        return items
 
     @cached_property
     def _unlabelled(self) -> tuple[Item, ...]:
+        """The videos without labels, with flow and outputs of this teacher."""
         items = self.workspace.unlabelled
         if self.workspace.recipe.features is None:
             _refuse_stale(self.flow, self._flow_of(items), "extract-flow")
@@ -118,7 +139,7 @@ class Inputs:
         named = [digest_of([item.name, item.source_key]) for item in unlabelled]  # names of others are in the truth
         return student_key(
             [*(item.source_key for item in training), *named],
-            self._taught_from((*training, *unlabelled)) if settings.distill.taught else [],
+            [key for name in recipe.taught_by for key in self.of_teacher(name)._taught_from((*training, *unlabelled))],
             model=settings,
             train=train if unlabelled else train.model_copy(update={"unlabelled_windows": None}),
             truth=workspace.training_truth,

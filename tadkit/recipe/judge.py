@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config import Branch, HeadSettings, Recipe
+from tadkit.config import TEACHER, Branch, HeadSettings, Recipe
 from tadkit.detection.detect import detections_in_branches
 from tadkit.detection.detect_features import HeadFile, track_of
 from tadkit.detection.tail import detections_in_features, detections_of, video_scores_for
@@ -67,7 +67,8 @@ class Row:
     """One row of the final table: a model's figures on the held-out videos, as fractions.
 
     Attributes:
-        name: ``teacher``, the row of a detector, or ``ROW: BRANCH``, a branch of its student alone.
+        name: ``teacher``, the row of a detector, ``ROW: BRANCH``, a branch of its student alone, or ``teacher: NAME``,
+            a further teacher.
         average_map: mean over classes and thresholds, with its interval over videos.
         map: class mean by threshold.
         average_pooled: all instances pooled into one ranking, mean over thresholds, with its interval.
@@ -107,10 +108,11 @@ def judged(workspace: Workspace, device: str) -> list[Row]:
         for row in workspace.rows:
             found[row] = _found(workspace, row, device)
             write_detections(workspace.detections(row), found[row], external=_external(workspace, row))
-            for branch, alone in _found_by_branches(workspace, row, device).items():
-                found[f"{row}: {branch}"] = alone
-                external = {"recipe": workspace.recipe.name, "row": row, "branch": branch}
-                write_detections(workspace.branch_detections(row, branch), alone, external=external)
+            kind, parts = _found_by_parts(workspace, row, device)
+            for part, alone in parts.items():
+                found[f"{row}: {part}"] = alone
+                external = {"recipe": workspace.recipe.name, "row": row, kind: part}
+                write_detections(workspace.part_detections(row, part), alone, external=external)
         rows = [_row(workspace, name, found) for name in found]
         truth = Dataset({item.name: item.record for item in workspace.held_out})
         write_dataset(workspace.held_out_annotations, truth)
@@ -121,10 +123,13 @@ def judged(workspace: Workspace, device: str) -> list[Row]:
 def _key(workspace: Workspace) -> str:
     """What the figures depend on: model files, held-out features and ground truth, decoding and evaluation."""
     recipe, held_out = workspace.recipe, workspace.held_out
-    models = {row: digest_of_file(workspace.model(row)) for row in workspace.rows}
+    files = {row: (workspace.model(row), workspace.judged_stores(row)) for row in workspace.rows}
+    for further in workspace.teachers[1:] if TEACHER in files else ():
+        files[f"{TEACHER}: {further.teacher_name}"] = further.model(TEACHER), further.judged_stores(TEACHER)
+    models = {row: digest_of_file(model) for row, (model, _) in files.items()}
     tracks: dict[str, list[str]] = {}
-    for row in workspace.rows:
-        for path in workspace.judged_stores(row):
+    for row, (_, stores) in files.items():
+        for path in stores:
             with read_store(path, kind="features") as store:
                 tracks.setdefault(row, []).extend(store.key(item.name) for item in held_out)
     scores = None if workspace.video_scores is None else digest_of_file(workspace.video_scores)
@@ -155,7 +160,7 @@ def _rows_of_report(path: Path, key: str) -> list[Row] | None:
 def _found(workspace: Workspace, row: str, device: str) -> dict[str, list[Detection]]:
     if workspace.recipe.head_alone:
         return _by_head(workspace, device)
-    return _by_teacher(workspace) if row == "teacher" else found_by_detector(workspace, row, device)
+    return _by_teacher(workspace) if row == TEACHER else found_by_detector(workspace, row, device)
 
 
 def _by_head(workspace: Workspace, device: str) -> dict[str, list[Detection]]:
@@ -227,12 +232,21 @@ def found_by_detector(workspace: Workspace, row: str, device: str) -> dict[str, 
     return found
 
 
-def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[Branch, dict[str, list[Detection]]]:
+def _found_by_parts(
+    workspace: Workspace, row: str, device: str
+) -> tuple[str, Mapping[str, dict[str, list[Detection]]]]:
+    """What the rows below a row have found, by name: the further teachers, or the branches of its student."""
+    if row == TEACHER:
+        return "teacher", {further.teacher_name: _by_teacher(further) for further in workspace.teachers[1:]}
+    return "branch", _found_by_branches(workspace, row, device)
+
+
+def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[str, dict[str, list[Detection]]]:
     """Detections by each branch of a row's student alone, by the branch's head, from the stored features.
 
     None for students with one branch, and for those that an earlier row has, too.
     """
-    if row == "teacher" or workspace.recipe.head_alone or not workspace.of_row(row).distill.two_branches:
+    if workspace.recipe.head_alone or not workspace.of_row(row).distill.two_branches:
         return {}
     alike = [other for other in workspace.rows if other != "teacher" and _shares_student(workspace, other, row)]
     if alike[0] != row:
@@ -241,9 +255,10 @@ def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[Bran
     student = build_student(load_checkpoint(workspace.student(row), kind="student"))[1].to(torch_device(device))
     labels = head_labels(recipe.head, recipe.labels)
     scores = video_scores_for(student.head, labels, path=workspace.video_scores, decoding=decoding)
-    found: dict[Branch, dict[str, list[Detection]]] = {"motion": {}, "appearance": {}}
+    found: dict[str, dict[str, list[Detection]]] = {}
     with read_store(workspace.features(row), kind="features") as store:
-        for branch, of_branch in found.items():
+        for branch in get_args(Branch):
+            of_branch = found.setdefault(branch, {})
             for item in workspace.held_out:
                 feature = torch.from_numpy(store.read(item.name, f"original/{branch}")).T[None].to(torch_device(device))
                 of_branch[item.name] = detections_in_features(

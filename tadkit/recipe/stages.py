@@ -84,20 +84,29 @@ def stages_of(workspace: Workspace, resources: Resources) -> list[Stage]:
                 partial(train_on_features, workspace, device=device, progress=progress),
             )
         ]
-    flow = Stage("extract-flow", "extract-flow", partial(_flow, workspace, resources))
-    stages = [
-        *([flow] if workspace.recipe.features is None else []),
-        Stage("train-teacher", "train-teacher", partial(train_teacher, workspace, device=device, progress=progress)),
+    teachers = [stage for teacher in workspace.teachers for stage in _stages_of_teacher(teacher, resources)]
+    return teachers + [stage for row in workspace.detectors for stage in _stages_of_row(workspace, row, resources)]
+
+
+def _stages_of_teacher(workspace: Workspace, resources: Resources) -> list[Stage]:
+    """Flow, where no earlier teacher reads the same, teacher, and its features."""
+    device, progress, title = torch_device(resources.first_device), resources.progress, workspace.teacher_title
+    flow = Stage("extract-flow", title("extract-flow"), partial(_flow, workspace, resources))
+    has_flow = workspace.recipe.features is None and workspace.flow_name == workspace.teacher_name
+    return [
+        *([flow] if has_flow else []),
+        Stage(
+            "train-teacher",
+            title("train-teacher"),
+            partial(train_teacher, workspace, device=device, progress=progress),
+        ),
         Stage(
             "extract-flow",
-            "teacher's features",
+            title("teacher's features"),
             partial(_teacher_outputs, workspace, resources),
             ready=partial(_has_current_teacher, workspace),
         ),
     ]
-    for row in workspace.detectors:
-        stages += _stages_of_row(workspace, row, resources)
-    return stages
 
 
 def _stages_of_row(workspace: Workspace, row: str, resources: Resources) -> list[Stage]:
@@ -133,7 +142,7 @@ def _did_something(result: ExtractionResult) -> bool:
 
 
 def _flow(workspace: Workspace, resources: Resources) -> bool:
-    recipe = workspace.recipe
+    recipe = workspace.teacher_recipe
     result = extract_flow_of(
         {item.name: item.path for item in (*workspace.items, *workspace.unlabelled)},
         workspace.flow,

@@ -12,7 +12,7 @@ from tadkit.config import FeatureStreams, Recipe, overlap
 from tadkit.errors import SettingsError, StoreError
 from tadkit.files import digest_of
 from tadkit.recipe.videos import Item
-from tadkit.store import VideoTracks, read_store
+from tadkit.store import TrackReader, VideoTracks, read_store
 from tadkit.store.streams import FeatureStream
 from tadkit.timeline import Timeline
 
@@ -24,30 +24,42 @@ def with_streams(recipe: Recipe, items: tuple[Item, ...]) -> tuple[Recipe, tuple
         StoreError: a video lacks a stream, or has another number of channels than the others.
         SettingsError: the recipe states other widths, or a range that is part of the other stream's track.
     """
-    source = recipe.stream_source
+    names = [item.name for item in items]
+    with read_store(items[0].path, kind="features") as store:
+        found = _found(recipe, store, names)
+        teachers = tuple(
+            teacher
+            if teacher.stream is None
+            else teacher.model_copy(update={"features": _found(recipe.of_teacher(teacher.name), store, names)})
+            for teacher in recipe.teachers
+        )
+        items = tuple(replace(item, stored_key=store.key(item.name)) for item in items)
+    changed = {"features": found} | ({"teachers": teachers} if teachers else {})
+    return recipe.model_copy(update=changed), items
+
+
+def _found(recipe: Recipe, store: TrackReader, videos: Sequence[str]) -> FeatureStreams:
+    """The streams of a recipe's source, with their widths in a store."""
+    source, where = recipe.stream_source, str(store.path)
     assert source is not None
     assert source.rgb is not None
     assert source.flow is not None
-    names = [item.name for item in items]
-    with read_store(items[0].path, kind="features") as store:
-        where = str(store.path)
-        found = FeatureStreams(
-            rgb=source.rgb,
-            flow=source.flow,
-            rgb_channels=equal_channels(FeatureStream(store, source.rgb).channels, names, where=where),
-            flow_channels=equal_channels(FeatureStream(store, source.flow).channels, names, where=where),
-            channels=equal_channels(store.feature_channels, names, where=where),
+    found = FeatureStreams(
+        rgb=source.rgb,
+        flow=source.flow,
+        rgb_channels=equal_channels(FeatureStream(store, source.rgb).channels, videos, where=where),
+        flow_channels=equal_channels(FeatureStream(store, source.flow).channels, videos, where=where),
+        channels=equal_channels(store.feature_channels, videos, where=where),
+    )
+    rgb, flow = (FeatureStream(store, name).range_in_features(videos[0]) for name in (source.rgb, source.flow))
+    if rgb is not None and flow is not None and overlap(rgb, flow):
+        raise SettingsError(
+            f"sources: rgb {source.rgb} and flow {source.flow} have channels in common: they are channels "
+            f"{_words(rgb)} and {_words(flow)} of {where}; the student must not read flow"
         )
-        rgb, flow = (FeatureStream(store, name).range_in_features(names[0]) for name in (source.rgb, source.flow))
-        if rgb is not None and flow is not None and overlap(rgb, flow):
-            raise SettingsError(
-                f"sources: rgb {source.rgb} and flow {source.flow} have channels in common: they are channels "
-                f"{_words(rgb)} and {_words(flow)} of {where}; the student must not read flow"
-            )
-        items = tuple(replace(item, stored_key=store.key(item.name)) for item in items)
     if recipe.features not in (None, found):
         raise SettingsError(f"features: a run fills this section in, and {where} has others; leave it out")
-    return recipe.model_copy(update={"features": found}), items
+    return found
 
 
 def _words(channels: range) -> str:

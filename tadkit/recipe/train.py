@@ -28,8 +28,8 @@ from tadkit.models.detector import (
     student_align_frames,
     teacher_align_frames,
 )
+from tadkit.models.ensemble import EnsembleHead
 from tadkit.models.fusion import JointHead, LateHead
-from tadkit.models.heads import Head
 from tadkit.models.student import Student
 from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress
@@ -50,6 +50,7 @@ from tadkit.training.batches import (
     PrefixCache,
     StreamBatches,
     TaughtBatches,
+    TeacherHead,
     WindowBatches,
 )
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, unlabelled_video, window_steps
@@ -117,7 +118,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
     Raises:
         StoreError: the flow is missing or stale.
     """
-    recipe, settings = workspace.recipe, workspace.recipe.model_settings
+    recipe, settings = workspace.teacher_recipe, workspace.teacher_recipe.model_settings
     train, stride = recipe.train.teacher, recipe.teacher_backbone.stride
     with Inputs(workspace) as inputs:
         flow, key = inputs.flow, inputs.teacher_key
@@ -133,11 +134,11 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
             ),
             _motion_batches(plan, flow, settings),
             train,
-            folder=stage_folder(workspace, "train-teacher"),
+            folder=stage_folder(workspace, f"train-{workspace.teacher.stem}"),
             key=key,
             device=device,
             progress=progress,
-            task="train-teacher",
+            task=workspace.teacher_title("train-teacher"),
         )
     _save(
         workspace.teacher,
@@ -188,10 +189,9 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
         objective = _student_objective(settings, recipe, steps=steps, progress=progress)
-        taught = inputs.teacher_outputs if settings.distill.taught else None
         trained = fit(
             objective,
-            _rgb_batches(workspace, recipe, plan, flow, taught, objective.model.backbone),
+            _rgb_batches(workspace, recipe, plan, flow, inputs.taught_by(row), objective.model.backbone),
             train,
             folder=stage_folder(workspace, f"distill-{row}"),
             key=key,
@@ -230,11 +230,11 @@ def _rgb_batches(
     recipe: Recipe,
     plan: WindowPlan,
     flow: TrackReader,
-    tracks: TrackReader | None,
+    tracks: VideoTracks | None,
     backbone: Backbone,
 ) -> TaughtBatches:
     """Windows of what the student reads: frames, or its stream of the feature store in place of ``flow``."""
-    teacher_head = _teacher_head(workspace) if tracks is not None else None
+    teacher_head = _teacher_head(workspace, recipe.taught_by)
     if recipe.features is not None:
         return StreamBatches(
             plan,
@@ -257,11 +257,13 @@ def _rgb_batches(
     )
 
 
-def _teacher_head(workspace: Workspace) -> Head | None:
-    """The teacher's head, if its predictions are not stored."""
-    if workspace.recipe.head.pyramid_levels:
+def _teacher_head(workspace: Workspace, teachers: Sequence[str]) -> TeacherHead | None:
+    """The head of a student's teachers, if their predictions are not stored."""
+    if workspace.recipe.head.pyramid_levels or not teachers:
         return None
-    return build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1].head
+    paths = [workspace.of_teacher(name).teacher for name in teachers]
+    heads = [build_teacher(load_checkpoint(path, kind="teacher"))[1].head for path in paths]
+    return EnsembleHead(heads) if len(heads) > 1 else heads[0]
 
 
 def _student_objective(settings: ModelSettings, recipe: Recipe, *, steps: int, progress: Progress) -> StudentObjective:

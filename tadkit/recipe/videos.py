@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, assert_never
 import numpy as np
 
 from tadkit.config import (
+    BackboneKindSettings,
     ComposeSource,
     FeaturesSource,
     FilesSource,
@@ -23,6 +24,7 @@ from tadkit.config import (
     Source,
     SplitSettings,
     SynthSource,
+    TeacherSettings,
 )
 from tadkit.errors import AnnotationError, SettingsError, StoreError, VideoError
 from tadkit.files import digest_of
@@ -219,7 +221,7 @@ def expanded(text: str, *, base: Path) -> Path:
 
 
 def with_weights_found(recipe: Recipe, *, base: Path) -> Recipe:
-    """The recipe with absolute paths of the weights files of its backbones, of its variants' and of RAFT.
+    """The recipe with absolute paths of the weights files of its backbones, variants', further teachers', and RAFT.
 
     Absolute, since a detector that computes flow reads RAFT's file again, from any folder.
 
@@ -232,11 +234,7 @@ def with_weights_found(recipe: Recipe, *, base: Path) -> Recipe:
 
     nets = {name: getattr(recipe, name) for name in ("backbone", "teacher_backbone")}
     nets |= {"flow": recipe.flow} if isinstance(recipe.flow, RaftSettings) else {}
-    changed: dict[str, Any] = {
-        name: net.model_copy(update={"weights": found(net.weights)})
-        for name, net in nets.items()
-        if net.weights is not None
-    }
+    changed = _found_weights(nets, found)
     variants = dict(recipe.variants)
     for row, changes in recipe.variants.items():
         net = changes.get("backbone")
@@ -244,7 +242,25 @@ def with_weights_found(recipe: Recipe, *, base: Path) -> Recipe:
             variants[row] = {**changes, "backbone": {**net, "weights": str(found(net["weights"]))}}
     if variants != recipe.variants:
         changed["variants"] = variants
+    if recipe.teachers:
+        changed["teachers"] = tuple(_with_weights_found(teacher, found) for teacher in recipe.teachers)
     return recipe.model_copy(update=changed) if changed else recipe
+
+
+def _with_weights_found(teacher: TeacherSettings, found: Callable[[object], Path]) -> TeacherSettings:
+    nets = {"backbone": teacher.backbone} | ({"flow": teacher.flow} if isinstance(teacher.flow, RaftSettings) else {})
+    return teacher.model_copy(update=_found_weights(nets, found))
+
+
+def _found_weights(
+    nets: Mapping[str, BackboneKindSettings | RaftSettings], found: Callable[[object], Path]
+) -> dict[str, Any]:
+    """The nets that start from weights files, with the files' paths as ``found`` gives them."""
+    return {
+        name: net.model_copy(update={"weights": found(net.weights)})
+        for name, net in nets.items()
+        if net.weights is not None
+    }
 
 
 def _videos_of(

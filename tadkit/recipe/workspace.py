@@ -12,7 +12,7 @@ from typing import get_args
 
 from filelock import FileLock, Timeout
 
-from tadkit.config import Branch, Recipe, View
+from tadkit.config import TEACHER, Recipe, View
 from tadkit.config.recipe import Streams
 from tadkit.errors import AnnotationError, SettingsError, StoreError
 from tadkit.files import canonical_json
@@ -38,6 +38,7 @@ class Workspace:
         video_scores: file of scores of whole videos, where the recipe names one.
         whole: the run's workspace, if this is that of a group of its training videos.
         group: which group that is, such as ``1 of 3``.
+        teacher_name: the teacher that ``flow``, ``teacher`` and ``teacher_outputs`` are those of.
         unlabelled: videos that students are trained on without ground truth; they are in no split.
     """
 
@@ -47,6 +48,7 @@ class Workspace:
     video_scores: Path | None = None
     whole: Workspace | None = None
     group: str = ""
+    teacher_name: str = TEACHER
     unlabelled: tuple[Item, ...] = ()
 
     @property
@@ -83,20 +85,52 @@ class Workspace:
             for number, part in enumerate(parts, start=1)
         )
 
+    def of_teacher(self, name: str) -> Workspace:
+        """The workspace in which the teacher of this name is trained."""
+        return next(teacher for teacher in self.teachers if teacher.teacher_name == name)
+
+    @cached_property
+    def teachers(self) -> tuple[Workspace, ...]:
+        """The workspaces of all teachers, the recipe's own first."""
+        names, whole = self.recipe.teacher_names, self.whole
+        wholes = [None] * len(names) if whole is None else whole.teachers
+        return tuple(replace(self, teacher_name=name, whole=own) for name, own in zip(names, wholes, strict=True))
+
+    @cached_property
+    def teacher_recipe(self) -> Recipe:
+        """The recipe as if its one teacher were that of this workspace."""
+        return self.recipe.of_teacher(self.teacher_name)
+
+    def _shared_file(self, stem: str, teacher: str, suffix: str) -> Path:
+        """A file of a teacher in the run folder, which groups share."""
+        return self.shared.folder / f"{stem if teacher == TEACHER else f'{stem}-{teacher}'}{suffix}"
+
+    @property
+    def flow_name(self) -> str:
+        """Name of the first teacher that reads the same stored flow."""
+        stored = _stored_flow(self.recipe, self.teacher_name)
+        return next(name for name in self.recipe.teacher_names if _stored_flow(self.recipe, name) == stored)
+
     @property
     def flow(self) -> Path:
         """Flow store; with streams of features, the feature store of the source."""
-        return self.features_source if self.recipe.features is not None else self.shared.folder / "flow.h5"
+        if self.recipe.features is not None:
+            return self.features_source
+        return self._shared_file("flow", self.flow_name, ".h5")
 
     @property
     def teacher(self) -> Path:
         """Teacher checkpoint."""
-        return self.shared.folder / "teacher.safetensors"
+        return self._shared_file("teacher", self.teacher_name, ".safetensors")
 
     @property
     def teacher_outputs(self) -> Path:
         """Store of the teacher's features and predictions."""
-        return self.shared.folder / "teacher.h5"
+        return self._shared_file("teacher", self.teacher_name, ".h5")
+
+    def teacher_title(self, what: str) -> str:
+        """A stage or a result of a teacher as progress and errors show it, with the name of a further teacher."""
+        return what if self.teacher_name == TEACHER else f"{what} ({self.teacher_name})"
 
     def title(self, row: str) -> str:
         """A row as progress and errors show it, with the group that is held out."""
@@ -118,9 +152,12 @@ class Workspace:
         """Detections of the held-out videos by one row of the final table."""
         return self.folder / "detections" / f"{row}.json"
 
-    def branch_detections(self, row: str, branch: Branch) -> Path:
-        """Detections of the held-out videos by one branch of a row's student; no row's name has a plus."""
-        return self.folder / "detections" / f"{row}+{branch}.json"
+    def part_detections(self, row: str, part: str) -> Path:
+        """Detections of the held-out videos by a branch of a row's student, or by a further teacher.
+
+        No row's name has a plus.
+        """
+        return self.folder / "detections" / f"{row}+{part}.json"
 
     @property
     def held_out_annotations(self) -> Path:
@@ -287,11 +324,16 @@ def _student_part(recipe: Recipe) -> str:
     train = recipe.train.student
     parts = {
         "train": train.model_dump(mode="json", exclude=set(train.without_effect)),
-        "distill": recipe.distill.stated.model_dump(mode="json"),
+        "distill": recipe.model_settings.distill.model_dump(mode="json"),
         **recipe.model_dump(mode="json", include={"backbone"}),
         **(recipe.model_dump(mode="json", include={"fusion"}) if recipe.distill.joint else {}),
     }
     return canonical_json(parts)
+
+
+def _stored_flow(recipe: Recipe, teacher: str) -> str:
+    """What the stored flow that a teacher reads depends on within a recipe, as text."""
+    return canonical_json(recipe.flow_of(teacher).model_dump(mode="json", exclude={"stack"}))
 
 
 @contextmanager

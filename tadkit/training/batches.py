@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from tadkit.distill import Batch, TeacherTargets, Truth
 from tadkit.flow.codec import read_stacks
 from tadkit.models.backbones import Backbone, PrefixedBackbone, step_mask
 from tadkit.models.branches import vary_colour
+from tadkit.models.ensemble import EnsembleHead
 from tadkit.models.heads import Head, HeadPredictions
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.store.streams import FeatureStream
@@ -29,6 +30,9 @@ from tadkit.views import view_frames
 
 _CHUNK = 256
 _PREFIX_CHUNK = 32
+
+TeacherHead: TypeAlias = Head | EnsembleHead
+"""Predicts from f_T: the head of one teacher, or those of several."""
 
 
 class WindowBatches(ABC):
@@ -168,9 +172,9 @@ class TaughtBatches(WindowBatches):
         plan: WindowPlan,
         *,
         stride: int,
-        teacher_outputs: TrackReader | None,
+        teacher_outputs: VideoTracks | None,
         strides: Sequence[int],
-        teacher_head: Head | None = None,
+        teacher_head: TeacherHead | None = None,
     ) -> None:
         """Read the teacher's outputs.
 
@@ -201,7 +205,7 @@ class TaughtBatches(WindowBatches):
         return TeacherTargets(feature, HeadPredictions(logits, self._levels(tracks, windows, "offsets")[0], masks))
 
     def _levels(
-        self, tracks: TrackReader, windows: Sequence[Window], field: str
+        self, tracks: VideoTracks, windows: Sequence[Window], field: str
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """One field of the stored predictions and its masks, for every level."""
         read = [
@@ -211,7 +215,7 @@ class TaughtBatches(WindowBatches):
         values, masks = (tuple(torch.stack([pair[part] for pair in level]) for level in read) for part in (0, 1))
         return values, masks
 
-    def _track(self, tracks: TrackReader, window: Window, track: str, scale: int) -> tuple[Tensor, Tensor]:
+    def _track(self, tracks: VideoTracks, window: Window, track: str, scale: int) -> tuple[Tensor, Tensor]:
         """A window of a track that has every ``scale``-th step, padded to the plan's length; and its mask."""
         first, last = window.start // self.stride, -(-window.stop // self.stride)
         name = self.plan.videos[window.video].name
@@ -230,9 +234,9 @@ class FrameBatches(TaughtBatches):
         stride: int,
         cache: FrameCache,
         paths: Mapping[str, Path],
-        teacher_outputs: TrackReader | None,
+        teacher_outputs: VideoTracks | None,
         strides: Sequence[int],
-        teacher_head: Head | None = None,
+        teacher_head: TeacherHead | None = None,
         prefix: PrefixCache | None = None,
     ) -> None:
         """Read frames through ``cache`` from the files ``paths``, by name.
@@ -277,9 +281,9 @@ class StreamBatches(TaughtBatches):
         *,
         stream: FeatureStream,
         name: Literal["frames", "flow"],
-        teacher_outputs: TrackReader | None = None,
+        teacher_outputs: VideoTracks | None = None,
         strides: Sequence[int] = (),
-        teacher_head: Head | None = None,
+        teacher_head: TeacherHead | None = None,
     ) -> None:
         """``name`` is what the objective reads; the rest is as in the base class."""
         super().__init__(plan, stride=1, teacher_outputs=teacher_outputs, strides=strides, teacher_head=teacher_head)

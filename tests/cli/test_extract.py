@@ -19,6 +19,11 @@ from tadkit.video import write_video
         (["extract-flow", "a.mp4", "--out", "f.h5", "--set", "flow.lam=inf"], "flow.lam: must be a finite"),
         (["extract-flow", "a.mp4", "--out", "./a.mp4"], "--out a.mp4: is an input of this command"),
         (["extract-flow", "r.toml", "--out", "f.h5"], "--out f.h5: only for videos"),
+        (["extract-flow", "r.toml", "--teacher", "t"], "--teacher t: only for videos"),
+        (
+            ["extract-flow", "a.mp4", "--out", "f.h5", "--teacher", "t", "--teacher", "u"],
+            "--teacher u: a store has the",
+        ),
         (["extract-features", "r.toml", "--model", "m"], "--model m: only for videos"),
         (["extract-features", "a.mp4", "--out", "f.h5", "--set", "video.rate_hz=3"], "--set needs a recipe"),
         (["extract-features", "a.mp4", "a.mp4", "--out", "f.h5"], "named twice"),

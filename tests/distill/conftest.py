@@ -41,7 +41,7 @@ def _lively(net: nn.Module, run: Callable[[], Any]) -> None:
 
 @pytest.fixture(scope="session")
 def new_student() -> Callable[..., Student]:
-    """A student by method, net and stride."""
+    """A student by method, net and stride; further words are settings of ``distill``."""
 
     def make(
         *,
@@ -50,10 +50,11 @@ def new_student() -> Callable[..., Student]:
         stride: int = STRIDE,
         seed: int = 0,
         shared_head: bool = True,
+        **chosen: Any,
     ) -> Student:
         torch.manual_seed(seed)
         backbone = TemporalShiftSettings.model_validate({"name": name, "stride": stride, "pretrained": False})
-        distill = DistillSettings.model_validate({"method": method, "dim": DIM, "shared_head": shared_head})
+        distill = DistillSettings.model_validate({"method": method, "dim": DIM, "shared_head": shared_head, **chosen})
         student = Student(backbone=backbone, head=HEAD, distill=distill, num_classes=CLASSES, pretrained=False)
         clip = torch.randint(0, 256, (1, 8, 32, 32, 3), dtype=torch.uint8)
         _lively(student, lambda: student(clip, torch.ones(1, 8, dtype=torch.bool)))
@@ -110,7 +111,7 @@ def new_objective(new_student: Callable[..., Student]) -> Callable[..., StudentO
 
     def make(*, colour_jitter: float = 0.0, **chosen: Any) -> StudentObjective:
         distill = DistillSettings.model_validate({"dim": DIM, **chosen})
-        student = new_student(method=distill.method, shared_head=distill.shared_head)
+        student = new_student(**{"method": distill.method, **chosen})
         torch.manual_seed(8)
         joint = JointHead(
             fusion=FusionSettings(), head=HEAD, dim=DIM, num_classes=CLASSES, two_branches=student.motion is not None

@@ -48,6 +48,15 @@ def _refuse(with_recipe: dict[str, Path | None], *, recursive: bool) -> None:
             raise UsageError(f"{option} {value}: only for videos; a recipe chooses its own files")
 
 
+def _one_teacher(teachers: tuple[Path, ...]) -> Path | None:
+    if len(teachers) > 1:
+        raise UsageError(
+            f"--teacher {teachers[1]}: a store has the outputs of one teacher; run tadkit extract-flow for each, or "
+            "list the teachers in a recipe"
+        )
+    return next(iter(teachers), None)
+
+
 @click.command(
     short_help="Compute optical flow.",
     epilog=example(
@@ -57,7 +66,14 @@ def _refuse(with_recipe: dict[str, Path | None], *, recursive: bool) -> None:
 )
 @click.argument("sources", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--out", type=PATH, metavar="PATH", help="HDF5 file for the flow; required for videos.")
-@click.option("--teacher", type=PATH, metavar="PATH", help="Also store this teacher's features and predictions.")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    type=PATH,
+    metavar="PATH",
+    help="Also store this teacher's features and predictions.",
+)
 @recursive_option
 @workers_options
 @device_option
@@ -67,7 +83,7 @@ def extract_flow(
     ctx: click.Context,
     sources: tuple[Path, ...],
     out: Path | None,
-    teacher: Path | None,
+    teachers: tuple[Path, ...],
     recursive: bool,
     workers: int | None,
     retry_failed: bool,
@@ -80,7 +96,7 @@ def extract_flow(
     reason in OUT.failed.json and skipped until the video or the settings change. With videos, --set changes settings
     under flow and video; with a recipe, any setting. To use several GPUs: --device cuda:0,cuda:1.
     """
-    workers = workers or len(device.split(","))
+    workers, teacher = workers or len(device.split(",")), _one_teacher(teachers)
     if _is_recipe(sources):
         _refuse({"--out": out, "--teacher": teacher}, recursive=recursive)
         run_recipe(

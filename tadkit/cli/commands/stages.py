@@ -86,7 +86,7 @@ def _print_result(result: RunResult) -> None:
 def _cells(row: Row) -> list[str]:
     """Figures in per cent."""
     means = _with_interval(row.average_map, row.map_interval), _with_interval(row.average_pooled, row.pooled_interval)
-    name = f"  {row.name}" if ": " in row.name else row.name  # a branch of the row above
+    name = f"  {row.name}" if ": " in row.name else row.name  # a branch of the row above, or a further teacher
     return [name, *(f"{100 * fraction:.1f}" for fraction in row.map.values()), *means]
 
 
@@ -143,7 +143,7 @@ def run(
 @device_option
 @set_option
 def train_teacher(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
-    """Train the teacher of RECIPE, a detector that sees motion only.
+    """Train the teacher of RECIPE, a detector that sees motion only, and its further teachers.
 
     Needs the flow from tadkit extract-flow.
     """
@@ -159,7 +159,8 @@ def train_teacher(recipe: Path, device: str, overrides: tuple[str, ...]) -> None
 def distill(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
     """Train the student of RECIPE, which sees RGB only, on the teacher's outputs.
 
-    Needs the videos and the teacher from tadkit train-teacher. Sources with labelled = false are used here, too.
+    Needs the videos and the teacher from tadkit train-teacher. Of a recipe with several teachers it is trained on all,
+    unless distill.teachers names others. Sources with labelled = false are used here, too.
     """
     run_recipe(recipe, only="distill", device=device, overrides=overrides)
 

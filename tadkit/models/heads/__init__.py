@@ -9,6 +9,7 @@ from tadkit.models.heads.anchor_free import (
     anchor_free_distillation,
     anchor_free_loss,
     assign_targets,
+    average_of_teachers,
     diou_loss_1d,
     regression_ranges,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "anchor_free_distillation",
     "anchor_free_loss",
     "assign_targets",
+    "average_of_teachers",
     "build_head",
     "diou_loss_1d",
     "head_labels",

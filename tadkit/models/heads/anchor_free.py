@@ -156,13 +156,44 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         """:func:`anchor_free_distillation` with the head's settings."""
         return anchor_free_distillation(student, teacher)
 
-    def average(self, first: HeadPredictions, second: HeadPredictions) -> HeadPredictions:
+    def average(self, *predictions: HeadPredictions) -> HeadPredictions:
         """Average probabilities and distances of each step."""
+        logits, offsets, masks = zip(*predictions, strict=True)
         return HeadPredictions(
-            logits=tuple(map(mean_logit, first.logits, second.logits)),
-            offsets=tuple((a + b) / 2 for a, b in zip(first.offsets, second.offsets, strict=True)),
-            masks=first.masks,
+            logits=tuple(map(mean_logit, *logits)),
+            offsets=tuple(sum(level) / len(level) for level in zip(*offsets, strict=True)),
+            masks=masks[0],
         )
+
+    def average_teachers(self, *teachers: HeadPredictions) -> HeadPredictions:
+        """:func:`average_of_teachers`."""
+        return average_of_teachers(teachers)
+
+
+def average_of_teachers(teachers: Sequence[HeadPredictions]) -> HeadPredictions:
+    """The average probabilities of each step, and its average distances, weighted by foreground score.
+
+    The weight is that of :func:`anchor_free_distillation`: a teacher's largest class probability at the step, or with
+    distances for each class the probability of that class. So a teacher that sees no action at a step, whose distances
+    were never trained there, does not move the boundaries of one that does.
+    """
+    logits, offsets, masks = zip(*teachers, strict=True)
+    return HeadPredictions(
+        logits=tuple(map(mean_logit, *logits)),
+        offsets=tuple(
+            _weighted_mean(*level) for level in zip(zip(*logits, strict=True), zip(*offsets, strict=True), strict=True)
+        ),
+        masks=masks[0],
+    )
+
+
+def _weighted_mean(logits: Sequence[Tensor], offsets: Sequence[Tensor]) -> Tensor:
+    """Mean of the distances of one level (batch, time, 2 or classes * 2), by the teachers' scores."""
+    scores, apart = nnf.logsigmoid(torch.stack(tuple(logits))), torch.stack(tuple(offsets))
+    apart = apart.reshape(*apart.shape[:-1], -1, 2)
+    weights = (scores if apart.shape[-2] > 1 else scores.amax(dim=-1, keepdim=True)).softmax(dim=0)
+    mean: Tensor = (weights[..., None] * apart).sum(dim=0).flatten(-2)
+    return mean
 
 
 def anchor_free_loss(

@@ -164,17 +164,15 @@ class BmnHead(HeadOf[BoundaryPredictions]):
         """:func:`boundary_distillation` with the head's settings."""
         return boundary_distillation(student, teacher)
 
-    def average(self, first: BoundaryPredictions, second: BoundaryPredictions) -> BoundaryPredictions:
+    def average(self, *predictions: BoundaryPredictions) -> BoundaryPredictions:
         """Average probabilities of each step and each proposal."""
-        classes = None
-        if first.classes is not None and second.classes is not None:
-            classes = mean_logit(first.classes, second.classes)
+        classes = [each.classes for each in predictions if each.classes is not None]
         return BoundaryPredictions(
-            mean_logit(first.start, second.start),
-            mean_logit(first.end, second.end),
-            mean_logit(first.confidence, second.confidence),
-            classes,
-            first.mask,
+            mean_logit(*(each.start for each in predictions)),
+            mean_logit(*(each.end for each in predictions)),
+            mean_logit(*(each.confidence for each in predictions)),
+            mean_logit(*classes) if classes else None,
+            predictions[0].mask,
         )
 
 

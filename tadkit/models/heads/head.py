@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -110,12 +111,19 @@ class HeadOf(nn.Module, ABC, Generic[P]):
         """
 
     @abstractmethod
-    def average(self, first: P, second: P) -> P:
-        """The average of two predictions for the same windows, to take candidates of: late fusion of two streams.
+    def average(self, *predictions: P) -> P:
+        """The average of predictions for the same windows, to take candidates of: late fusion of two streams.
 
         Probabilities and distances that belong together are averaged one by one. Predictions of which none belong
         together, such as those of learned queries, are kept side by side.
         """
+
+    def average_teachers(self, *teachers: P) -> P:
+        """The predictions of several teachers for the same windows, averaged to those of one, for :meth:`distil`.
+
+        What is meaningful only where a teacher sees an action is weighted by its score there.
+        """
+        return self.average(*teachers)
 
 
 Head: TypeAlias = HeadOf[Any]
@@ -169,10 +177,17 @@ def sigmoid_focal_loss(
     return (alpha * targets + (1 - alpha) * (1 - targets)) * cross_entropy * miss**gamma
 
 
-def mean_logit(a: Float[Tensor, "*shape"], b: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Logit of the average of two sigmoids, exact where both are close to 0 or 1."""
-    present, absent = (torch.logaddexp(nnf.logsigmoid(s * a), nnf.logsigmoid(s * b)) for s in (1, -1))
-    return present - absent
+def mean_logit(
+    *logits: Float[Tensor, "*shape"], log_weights: Sequence[Float[Tensor, "*#shape"]] = ()
+) -> Float[Tensor, "*shape"]:
+    """Logit of the average of sigmoids, exact where all are close to 0 or 1; weighted, if weights are given."""
+
+    def total(sign: int) -> Tensor:
+        logs = [nnf.logsigmoid(sign * each) for each in logits]
+        weighted = [log + weight for log, weight in zip(logs, log_weights, strict=True)] if log_weights else logs
+        return reduce(torch.logaddexp, weighted)
+
+    return total(1) - total(-1)
 
 
 def sigmoid_divergence(target: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

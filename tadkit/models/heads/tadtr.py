@@ -165,16 +165,14 @@ class TadtrHead(HeadOf[QueryPredictions]):
         """:func:`query_distillation` with the head's settings."""
         return query_distillation(student, teacher, settings=self.settings)
 
-    def average(self, first: QueryPredictions, second: QueryPredictions) -> QueryPredictions:
-        """The queries of both, since none belongs to one of the other; suppression merges those that agree."""
-        actionness = None
-        if first.actionness is not None and second.actionness is not None:
-            actionness = torch.cat((first.actionness, second.actionness), dim=1)
+    def average(self, *predictions: QueryPredictions) -> QueryPredictions:
+        """The queries of all, since none belongs to one of another; suppression merges those that agree."""
+        actionness = [each.actionness for each in predictions if each.actionness is not None]
         return QueryPredictions(
-            torch.cat((first.logits, second.logits), dim=1),
-            torch.cat((first.segments, second.segments), dim=1),
-            first.mask,
-            actionness=actionness,
+            torch.cat([each.logits for each in predictions], dim=1),
+            torch.cat([each.segments for each in predictions], dim=1),
+            predictions[0].mask,
+            actionness=torch.cat(actionness, dim=1) if actionness else None,
         )
 
 

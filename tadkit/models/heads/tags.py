@@ -123,11 +123,16 @@ class TagsHead(HeadOf[MaskPredictions]):
         """:func:`mask_distillation` with the head's settings."""
         return mask_distillation(student, teacher)
 
-    def average(self, first: MaskPredictions, second: MaskPredictions) -> MaskPredictions:
+    def average(self, *predictions: MaskPredictions) -> MaskPredictions:
         """Average probabilities of each step's classes and of its mask."""
-        return MaskPredictions(
-            mean_logit(first.logits, second.logits), mean_logit(first.masks, second.masks), first.mask
-        )
+        logits, masks, mask = zip(*predictions, strict=True)
+        return MaskPredictions(mean_logit(*logits), mean_logit(*masks), mask[0])
+
+    def average_teachers(self, *teachers: MaskPredictions) -> MaskPredictions:
+        """Average probabilities of each step's classes, and of its mask, weighted by foreground score."""
+        logits, masks, mask = zip(*teachers, strict=True)
+        scores = [nnf.logsigmoid(each).amax(dim=-1)[..., None] for each in logits]
+        return MaskPredictions(mean_logit(*logits), mean_logit(*masks, log_weights=scores), mask[0])
 
 
 def mask_loss(
