@@ -94,9 +94,21 @@ def student_key(
     truth: TrainingTruth,
 ) -> str:
     """Key of a student; ``sources`` are digests of the videos, ``teacher_outputs`` keys (none without a teacher)."""
-    fusion = ("fusion",) if model.distill.joint else ()
-    shape = _shape(model, "video", "features", "backbone", "head", "distill", *fusion)
+    joint = ["fusion"] if model.distill.joint else []
+    joint += ["streams"] if model.teacher_beside_student else []
+    shape = _shape(model, "video", "features", "backbone", "head", "distill", *joint)
     return _trained({"teacher": list(teacher_outputs), "sources": list(sources)}, shape, train, truth)
+
+
+def one_stage_key(student: str, *, teacher: str | None, half: bool) -> str:
+    """Key of a detector whose joint head was trained together with the student.
+
+    Args:
+        student: digest of the student's file.
+        teacher: digest of the teacher's file, if the detector embeds its stream.
+        half: stored as float16.
+    """
+    return digest_of({"one_stage": student, "teacher": teacher, "half_precision": half, "code": CODE})
 
 
 def head_key(

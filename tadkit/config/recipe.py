@@ -131,6 +131,11 @@ class ModelSettings(Settings):
         return self.reads_flow or self.distill.two_branches
 
     @property
+    def teacher_beside_student(self) -> bool:
+        """Whether the student is trained together with a joint head that reads the teacher's feature as motion."""
+        return self.distill.joint and self.streams == "two-stream"
+
+    @property
     def detector_head(self) -> HeadSettings:
         """Head of the detector: ``joint_head``, or ``head`` if that is None."""
         return self.head if self.joint_head is None else self.joint_head
@@ -395,8 +400,9 @@ class Recipe(ModelSettings):
 
     @property
     def taught_by(self) -> tuple[str, ...]:
-        """Names of the teachers that the student is trained on, in order; none without distillation."""
-        return (self.distill.teachers or self.teacher_names) if self.distill.taught else ()
+        """Names of the teachers whose outputs the student is trained on, or beside, in order."""
+        taught = self.distill.taught or self.teacher_beside_student
+        return (self.distill.teachers or self.teacher_names) if taught else ()
 
     def flow_of(self, teacher: str) -> FlowSettings:
         """The input of a teacher."""

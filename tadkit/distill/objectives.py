@@ -57,12 +57,17 @@ class StudentObjective(nn.Module):
         distill: DistillSettings,
         joint: JointHead | None,
         colour_jitter: float,
+        teacher_beside: bool = False,
     ) -> None:
-        """Train ``model``; ``joint`` adds the paper's one-stage term."""
+        """Train ``model``; ``joint`` adds the paper's one-stage term.
+
+        With ``teacher_beside``, the joint head reads the teacher's feature, which gets no gradient, as motion.
+        """
         super().__init__()
         self.model = model
         self.joint = joint
         self.distill = distill
+        self.teacher_beside = teacher_beside
         self.colour_jitter = colour_jitter
 
     def forward(self, batch: Batch) -> Losses:
@@ -90,6 +95,9 @@ class StudentObjective(nn.Module):
 
     def _joint_loss(self, joint: JointHead, features: StudentFeatures, mask: Tensor, batch: Batch) -> Tensor:
         motion, appearance = features
+        if self.teacher_beside:
+            assert batch.teacher is not None, "the joint head reads the teacher's feature"
+            motion = batch.teacher.feature.detach()
         if motion is not None and "motion" not in self.distill.joint_trains:
             motion = motion.detach()
         if "appearance" not in self.distill.joint_trains:

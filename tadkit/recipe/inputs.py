@@ -12,7 +12,7 @@ from typing import Self
 from tadkit.checkpoint import Kind, read_provenance
 from tadkit.errors import StoreError, TadkitError, WeightsError
 from tadkit.files import digest_of, digest_of_file
-from tadkit.keys import features_key, flow_key, head_key, student_key, teacher_key, teacher_outputs_key
+from tadkit.keys import features_key, flow_key, head_key, one_stage_key, student_key, teacher_key, teacher_outputs_key
 from tadkit.models.ensemble import EnsembleTracks
 from tadkit.recipe.cross_fit import AlignedTracks, CrossFitted
 from tadkit.recipe.operating_points import points_key
@@ -189,6 +189,9 @@ class Inputs:
     def training_key(self, row: str) -> str:
         """The key of an up-to-date joint head of ``row``."""
         workspace, recipe = self.workspace, self.workspace.of_row(row)
+        teacher = digest_of_file(self.teacher) if recipe.reads_flow else None
+        if recipe.distill.joint:
+            return one_stage_key(digest_of_file(self.student(row)), teacher=teacher, half=recipe.half_precision)
         features = self.head_features(row)
         cross_fitted = bool(workspace.groups_of(row)) and recipe.train.head.cross_fit
         return head_key(
@@ -198,7 +201,7 @@ class Inputs:
             truth=workspace.training_truth,
             half=recipe.half_precision,
             student=digest_of_file(self.student(row)) if cross_fitted else None,
-            teacher=digest_of_file(self.teacher) if recipe.reads_flow else None,
+            teacher=teacher,
         )
 
     def detector_key(self, row: str) -> str:

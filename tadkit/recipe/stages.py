@@ -222,6 +222,8 @@ def _needed(workspace: Workspace, views: Sequence[View]) -> list[tuple[tuple[Ite
 def _needed_by_heads(workspace: Workspace, student: str) -> list[tuple[tuple[Item, ...], tuple[View, ...]]]:
     """Videos of a student's features and their views; with cross-fitting, heads are trained on groups held out, too."""
     views = workspace.views_of_head(student)
+    if not views:
+        return [(workspace.held_out, views_of(()))]
     if workspace.whole is not None and workspace.cross_fits(student):
         return [(workspace.items, views)]
     return _needed(workspace, views)

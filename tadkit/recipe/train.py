@@ -41,7 +41,7 @@ from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.store.streams import FeatureStream
 from tadkit.timeline import Timeline
-from tadkit.training import TrainedWeights, fit
+from tadkit.training import fit
 from tadkit.training.batches import (
     FeatureBatches,
     FlowBatches,
@@ -172,7 +172,8 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
     settings, train = recipe.model_settings, recipe.train.student
     with Inputs(workspace) as inputs:
         flow, key = inputs.flow, inputs.student_key(row)
-        if is_up_to_date(workspace.student(row), kind="student", key=key):
+        has_joint = not settings.distill.joint or is_up_to_date(workspace.joint_head(row), kind="joint-head", key=key)
+        if has_joint and is_up_to_date(workspace.student(row), kind="student", key=key):
             return False
         stride, unlabelled = recipe.backbone.stride, inputs.unlabelled(row)
         if workspace.unlabelled and not unlabelled:
@@ -199,7 +200,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
             progress=progress,
             task=f"distill ({workspace.title(row)})",
         )
-    if settings.distill.joint:  # written first: the student's key stands for both
+    if settings.distill.joint:
         _save(
             workspace.joint_head(row),
             "joint-head",
@@ -274,6 +275,7 @@ def _student_objective(settings: ModelSettings, recipe: Recipe, *, steps: int, p
         _reported(new_student(settings, num_classes=classes), progress),
         distill=settings.distill,
         joint=joint,
+        teacher_beside=settings.teacher_beside_student,
         colour_jitter=recipe.train.student.colour_jitter,
     )
 
@@ -288,8 +290,9 @@ def _reported(model: Net, progress: Progress) -> Net:
 def train_head(workspace: Workspace, row: str, *, device: torch.device, progress: Progress) -> bool:
     """Train fusion and joint head on cached features and write the detector; returns False if it was up to date.
 
-    The detectors of groups of the training videos, which are trained before, give the operating points. A row of
-    ``two-stream-late`` has the heads of its teacher and of an RGB row, so nothing is trained.
+    With ``distill.joint``, both were trained together with the student and are taken as they are. A row of
+    ``two-stream-late`` has the heads of its teacher and of an RGB row, so nothing is trained either. The detectors of
+    groups of the training videos, which are trained before, give the operating points.
 
     Raises:
         StoreError: the features are missing or stale.
@@ -300,12 +303,15 @@ def train_head(workspace: Workspace, row: str, *, device: torch.device, progress
     if settings.streams == "two-stream-late":
         return _join_late(workspace, row)
     with Inputs(workspace) as inputs:
-        student_path, features, key = inputs.student(row), inputs.head_features(row), inputs.detector_key(row)
+        student_path, key = inputs.student(row), inputs.detector_key(row)
         if _is_current_detector(workspace, row, key=key):
             return False
-        joint, window, trained = _trained_head(
-            workspace, row, features, key=inputs.training_key(row), device=device, progress=progress
-        )
+        if settings.distill.joint:
+            if recipe.train.head.model_fields_set - {"groups"}:
+                progress.warn(f"{workspace.title(row)}: train.head is not used, since distill.joint is set")
+            joint, window, trained = _head_of_one_stage(workspace, row)
+        else:
+            joint, window, trained = _trained_head(inputs, row, device=device, progress=progress)
     _, student = build_student(load_checkpoint(student_path, kind="student"))
     stream = None
     if settings.reads_flow:
@@ -317,7 +323,7 @@ def train_head(workspace: Workspace, row: str, *, device: torch.device, progress
         workspace,
         DetectorNet(settings, labels=recipe.labels, student=student, joint=joint, teacher=stream).state_dict(),
         key=key,
-        trained=trained.provenance,
+        trained=trained,
         steps=window,
         half=recipe.half_precision,
         groups=groups,
@@ -366,15 +372,10 @@ def _join_late(workspace: Workspace, row: str) -> bool:
 
 
 def _trained_head(
-    workspace: Workspace,
-    row: str,
-    features: VideoTracks,
-    *,
-    key: str,
-    device: torch.device,
-    progress: Progress,
-) -> tuple[JointHead, int, TrainedWeights]:
-    """Fusion and joint head trained on the features, and the steps of their windows."""
+    inputs: Inputs, row: str, *, device: torch.device, progress: Progress
+) -> tuple[JointHead, int, Mapping[str, Any]]:
+    """Fusion and joint head trained on cached features, the steps of their windows, and how they were trained."""
+    workspace, features = inputs.workspace, inputs.head_features(row)
     recipe = workspace.of_row(row)
     settings, train = recipe.model_settings, recipe.train.head
     step_s = _step_s(workspace, features, stride=recipe.backbone.stride)
@@ -382,28 +383,30 @@ def _trained_head(
     videos = training_videos(workspace, features, stride=1)
     plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
     tracks = ("motion", "appearance") if settings.two_tracks else ("appearance",)
-    joint = _joint_to_train(workspace, row, settings, steps=window)
+    torch.manual_seed(train.seed)
+    joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels), trained_steps=window)
     trained = fit(
         JointHeadObjective(joint),
         FeatureBatches(plan, features=features, tracks=tracks),
         train,
         folder=stage_folder(workspace, f"train-head-{row}"),
-        key=key,
+        key=inputs.training_key(row),
         device=device,
         progress=progress,
         task=f"train-head ({workspace.title(row)})",
     )
     joint.load_state_dict(_below(trained.tensors, "model."))
-    return joint, window, trained
+    return joint, window, trained.provenance
 
 
-def _joint_to_train(workspace: Workspace, row: str, settings: ModelSettings, *, steps: int) -> JointHead:
-    """A new joint head, or the one trained together with the student, which reads its branches."""
-    torch.manual_seed(workspace.of_row(row).train.head.seed)
-    joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels), trained_steps=steps)
-    if settings.distill.joint and not settings.reads_flow:
-        load_weights(joint, load_checkpoint(workspace.joint_head(row), kind="joint-head"))
-    return joint
+def _head_of_one_stage(workspace: Workspace, row: str) -> tuple[JointHead, int, Mapping[str, Any]]:
+    """Fusion and joint head that were trained together with the student, the steps of their windows, and how."""
+    checkpoint, settings = load_checkpoint(workspace.joint_head(row), kind="joint-head"), workspace.of_row(row)
+    steps = checkpoint.trained_steps
+    assert steps is not None, "a joint head trained with a student states its windows"
+    joint = new_joint_head(settings.model_settings, num_classes=len(settings.labels), trained_steps=steps)
+    load_weights(joint, checkpoint)
+    return joint, steps, checkpoint.provenance["trained"]
 
 
 def _below(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -290,12 +290,15 @@ class Workspace:
     def teacher_views(self) -> tuple[View, ...]:
         """Views in which the teacher's outputs of the training videos are stored; heads that read flow add theirs."""
         rows = [self.of_row(row) for row in self.detectors]
-        heads = [view for recipe in rows if recipe.reads_flow for view in recipe.train.head.views]
+        reading = [recipe for recipe in rows if recipe.reads_flow and not recipe.distill.joint]
+        heads = [view for recipe in reading for view in recipe.train.head.views]
         return views_of([*self.student_views, *heads])
 
     def views_of_head(self, student: str) -> tuple[View, ...]:
-        """Views in which the heads of all rows with this student are trained."""
-        return views_of([view for row in self._with_student(student) for view in self.of_row(row).train.head.views])
+        """Views in which the heads of all rows with this student are trained on its features; none in one stage."""
+        recipes = [self.of_row(row) for row in self._with_student(student)]
+        views = [view for recipe in recipes if not recipe.distill.joint for view in recipe.train.head.views]
+        return views_of(views) if views else ()
 
     def cross_fits(self, student: str) -> bool:
         """Whether the head of any row with this student is trained on cross-fitted features."""
@@ -327,6 +330,7 @@ def _student_part(recipe: Recipe) -> str:
         "distill": recipe.model_settings.distill.model_dump(mode="json"),
         **recipe.model_dump(mode="json", include={"backbone"}),
         **(recipe.model_dump(mode="json", include={"fusion"}) if recipe.distill.joint else {}),
+        **(recipe.model_dump(mode="json", include={"streams"}) if recipe.teacher_beside_student else {}),
     }
     return canonical_json(parts)
 
