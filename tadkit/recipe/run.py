@@ -71,6 +71,8 @@ def run(
     commands = list(dict.fromkeys(stage.command for stage in stages))
     if only is not None and only not in commands:
         raise UsageError(f"no stage '{only}'; choose one of {', '.join(commands)}")
+    if only in (None, "train-head") and workspace.leaves_train_head_unused:
+        progress.warn("train.head is not used: with distill.joint, the joint head is trained with the student")
     with locked(workspace), digest_ledger(workspace.digests):
         for stage in stages:
             if only is None or (stage.command == only and stage.ready()):

@@ -307,8 +307,6 @@ def train_head(workspace: Workspace, row: str, *, device: torch.device, progress
         if _is_current_detector(workspace, row, key=key):
             return False
         if settings.distill.joint:
-            if recipe.train.head.model_fields_set - {"groups"}:
-                progress.warn(f"{workspace.title(row)}: train.head is not used, since distill.joint is set")
             joint, window, trained = _head_of_one_stage(workspace, row)
         else:
             joint, window, trained = _trained_head(inputs, row, device=device, progress=progress)

@@ -12,7 +12,7 @@ from typing import get_args
 
 from filelock import FileLock, Timeout
 
-from tadkit.config import TEACHER, Recipe, View
+from tadkit.config import TEACHER, HeadTrainSettings, Recipe, View
 from tadkit.config.recipe import Streams
 from tadkit.errors import AnnotationError, SettingsError, StoreError
 from tadkit.files import canonical_json
@@ -299,6 +299,12 @@ class Workspace:
         recipes = [self.of_row(row) for row in self._with_student(student)]
         views = [view for recipe in recipes if not recipe.distill.joint for view in recipe.train.head.views]
         return views_of(views) if views else ()
+
+    @property
+    def leaves_train_head_unused(self) -> bool:
+        """Whether the recipe has settings of ``train.head``, but all its heads are trained with their students."""
+        usual, given = HeadTrainSettings(groups=self.recipe.train.head.groups), self.recipe.train.head
+        return given != usual and all(self.of_row(row).distill.joint for row in self.detectors)
 
     def cross_fits(self, student: str) -> bool:
         """Whether the head of any row with this student is trained on cross-fitted features."""

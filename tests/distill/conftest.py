@@ -109,15 +109,23 @@ def batch(new_teacher: Callable[..., Teacher]) -> Batch:
 def new_objective(new_student: Callable[..., Student]) -> Callable[..., StudentObjective]:
     """The student's objective; words are settings of ``distill``."""
 
-    def make(*, colour_jitter: float = 0.0, **chosen: Any) -> StudentObjective:
+    def make(*, colour_jitter: float = 0.0, teacher_beside: bool = False, **chosen: Any) -> StudentObjective:
         distill = DistillSettings.model_validate({"dim": DIM, **chosen})
         student = new_student(**{"method": distill.method, **chosen})
         torch.manual_seed(8)
         joint = JointHead(
-            fusion=FusionSettings(), head=HEAD, dim=DIM, num_classes=CLASSES, two_branches=student.motion is not None
+            fusion=FusionSettings(),
+            head=HEAD,
+            dim=DIM,
+            num_classes=CLASSES,
+            two_branches=teacher_beside or student.motion is not None,
         )
         objective = StudentObjective(
-            student, distill=distill, joint=joint if distill.joint else None, colour_jitter=colour_jitter
+            student,
+            distill=distill,
+            joint=joint if distill.joint else None,
+            colour_jitter=colour_jitter,
+            teacher_beside=teacher_beside,
         )
         return objective.eval()
 

@@ -44,6 +44,22 @@ def test_joint_head_of_one_stream_reads_that_stream(
     assert "appearance" in reached(losses["joint"], objective.model)
 
 
+def test_a_joint_head_beside_the_teacher_reads_its_feature_and_trains_the_rgb_stream_alone(
+    new_objective: NewObjective, batch: Batch, reached: Reached
+) -> None:
+    objective = new_objective(method="rgb", joint=True, teacher_beside=True)
+    assert batch.teacher is not None
+    feature = batch.teacher.feature.clone().requires_grad_()
+    losses = objective(replace(batch, teacher=replace(batch.teacher, feature=feature)))
+    assert set(losses) == {"appearance", "joint", "total"}
+    assert reached(losses["joint"], objective.model) == {"backbone", "appearance"}
+    assert reached(losses["joint"], objective.joint) == {"fusion", "head"}
+    assert torch.autograd.grad(losses["joint"], feature, allow_unused=True, retain_graph=True) == (None,)
+    other = objective(replace(batch, teacher=replace(batch.teacher, feature=-batch.teacher.feature)))
+    assert other["joint"].item() != losses["joint"].item()
+    assert other["appearance"].item() == losses["appearance"].item()
+
+
 def test_weights_scale_their_terms(new_objective: NewObjective, batch: Batch) -> None:
     plain = new_objective(feature_weight=1, prediction_weight=1)(batch)
     scaled = new_objective(feature_weight=3, prediction_weight=0.5)(batch)

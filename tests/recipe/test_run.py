@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from tadkit import load_detector
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config.loading import load_recipe
 from tadkit.errors import StoreError, TadkitError, UsageError, WeightsError
+from tadkit.files import digest_of_file
 from tadkit.progress import Quiet
 from tadkit.recipe.run import DONE, UP_TO_DATE, RunResult, run
 from tadkit.records import Annotation, Dataset, VideoRecord, read_dataset, read_detections, write_dataset
@@ -339,6 +341,31 @@ def test_the_one_stage_form_hands_its_joint_head_on(toy: Path, run_toy: RunToy) 
         assert value.equal(detector[f"joint.{name}"]), name
 
 
+def test_in_one_stage_no_head_is_trained_and_no_feature_of_a_training_video_is_stored(
+    toy: Path, run_toy: RunToy
+) -> None:
+    overrides = ("distill.joint=true", 'compare=["decomposed","two-stream","two-stream-late"]')
+    run_toy(toy, *overrides)
+    folder = toy.parent / "runs" / "toy"
+    assert not list((folder / "stages").glob("train-head-*"))
+    judged = set(read_dataset(folder / "detections" / "annotations.json").videos)
+    for row in ("decomposed", "two-stream", "rgb"):
+        with read_store(folder / f"features-{row}.h5", kind="features") as store:
+            assert set(store.videos()) == judged
+    of_rgb, beside_flow = (digest_of_file(folder / f"student-{row}.safetensors") for row in ("rgb", "two-stream"))
+    assert of_rgb != beside_flow  # the joint head reads the teacher's feature while the student is trained
+    assert redone(run_toy(toy, *overrides, "train.head.lr=1e-2")) == set()
+
+
+def test_a_run_in_one_stage_says_once_that_it_has_no_use_for_the_settings_of_the_head(
+    finished: Path, tadkit: Callable[..., Any]
+) -> None:
+    said = "train.head is not used: with distill.joint, the joint head is trained with the student"
+    joint = ("--set", "distill.joint=true", "--set", 'compare=["decomposed","rgb"]')
+    assert tadkit("run", finished, *joint).err.count(said) == 1
+    assert said not in tadkit("run", finished).err
+
+
 def test_a_damaged_video_fails_the_stage_and_keeps_the_flow_of_the_others(toy: Path, run_toy: RunToy) -> None:
     videos = sorted((toy.parent / "data" / "videos").iterdir())
     videos[2].write_bytes(b"no video")
@@ -352,7 +379,9 @@ def test_a_damaged_video_fails_the_stage_and_keeps_the_flow_of_the_others(toy: P
 OPENED = """
 import json, sys
 from pathlib import Path
+from typing import Any
 from tadkit.config.loading import load_recipe
+from tadkit.files import digest_of_file
 from tadkit.progress import Quiet
 from tadkit.recipe.run import run
 
