@@ -45,7 +45,7 @@ APPEARANCES, MOTIONS = ("box", "ball"), ("push", "pull", "open", "close")
 LABELS = (*APPEARANCES, *MOTIONS)
 """Classes of the actions; each action has one, all alike often."""
 
-_MAKER = 1
+_MAKER = 2
 """Increased whenever the same settings give other features, so that old ones are made again."""
 _CHANNELS = 32
 """Of each half."""
@@ -57,6 +57,8 @@ _WANDER, _MEMORY = 0.5, 0.8
 """Standard deviation of the velocities, in radians a step, and their correlation from step to step."""
 _HELD = 1.2
 """Velocity of a motion."""
+_SCENE = 0.3
+"""Standard deviation of the scene in each channel."""
 _NOISE = 0.5
 """Standard deviation of the noise in each channel; what a map shows has a length of about 1 a dimension."""
 _END_NOISE = 1.0
@@ -91,7 +93,7 @@ def make_feature_track(number: int, settings: MadeUpFeaturesSource) -> MadeUpTra
     angles = random.uniform(0, 2 * np.pi, _THINGS) + np.cumsum(velocities, axis=0)
     maps = _maps()
     shown = LABELS if settings.world == "appearance" else APPEARANCES
-    rgb = covered[:, : len(shown)] @ maps.codes[: len(shown)] + random.normal(0, 1, _CHANNELS)
+    rgb = covered[:, : len(shown)] @ maps.codes[: len(shown)] + random.normal(0, _SCENE, _CHANNELS)
     rgb += settings.strength * np.concatenate([np.cos(angles), np.sin(angles)], axis=1) @ maps.angles
     halves = (rgb, velocities @ maps.velocities)
     noisy = [half + random.normal(0, _NOISE, half.shape) for half in halves]
