@@ -1,10 +1,10 @@
 """Convolution of small pictures with a backward pass that is fast on a CPU.
 
-PyTorch leaves the gradients of a convolution to oneDNN, which has no fast routine for three cases that EfficientNet's
-deep blocks consist of: the weight gradient of a depthwise convolution whose kernel is larger than the picture, that of
-a 1x1 convolution, and gradients in another memory format than the inputs. Here the first two are matrix products, and
-every gradient has the channels of a pixel contiguous. The same function and the same gradients, up to rounding;
-docs/results.md has the times.
+PyTorch leaves the gradients of a convolution to oneDNN, which has no fast routine for four cases that EfficientNet's
+deep blocks consist of: the weight gradients of a depthwise convolution whose kernel has more than three columns or is
+larger than the picture, that of a 1x1 convolution, and gradients in another memory format than the inputs. Here kernels
+of five columns are cut into ones of three, the other two are matrix products, and every gradient has the channels of a
+pixel contiguous. The same function and the same gradients, up to rounding; docs/results.md has the times.
 """
 
 from __future__ import annotations
@@ -71,45 +71,123 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, y = ctx.saved_tensors
-        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        gradient = upstream[0].contiguous(memory_format=torch.channels_last)
         if y is not None:
             gradient = torch.ops.aten.hardtanh_backward(gradient, y, 0.0, 6.0)
         wanted = ctx.needs_input_grad[:3]
+        geometry = {"stride": ctx.stride, "padding": ctx.padding}
         if ctx.groups == 1 and weight.shape[2:] == (1, 1) and ctx.stride == (1, 1):
-            return *_pointwise_gradients(x, weight, gradient, wanted), None, None, None, None
-        small = ctx.groups == x.shape[1] == len(weight) and max(weight.shape[2:]) > min(x.shape[2:])
-        geometry = (ctx.stride, ctx.padding, (1, 1), False, (0, 0), ctx.groups)
-        to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
-            gradient, x, weight, [len(weight)], *geometry, [wanted[0], wanted[1] and not small, False]
-        )
-        if small and wanted[1]:
-            to_weight = depthwise_weight_gradient(
-                x, gradient, kernel=tuple(weight.shape[2:]), stride=ctx.stride, padding=ctx.padding
-            )
-        return to_x, to_weight, gradient.sum((0, 2, 3)) if wanted[2] else to_bias, None, None, None, None
+            gradients = _pointwise_gradients(x, weight, gradient, wanted)
+        elif ctx.groups == x.shape[1] == len(weight):
+            gradients = _depthwise_gradients(x, weight, gradient, wanted, **geometry)
+        else:
+            gradients = _library_gradients(x, weight, gradient, wanted, **geometry, groups=ctx.groups)
+        return *gradients, None, None, None, None
+
+
+def _library_gradients(
+    x: Tensor,
+    weight: Tensor,
+    gradient: Tensor,
+    wanted: tuple[bool, ...],
+    *,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    groups: int,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of any convolution, by oneDNN."""
+    geometry = (stride, padding, (1, 1), False, (0, 0), groups)
+    found: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
+        gradient, x, weight, [len(weight)], *geometry, wanted
+    )
+    return found
 
 
 def _pointwise_gradients(
     x: Tensor, weight: Tensor, gradient: Tensor, wanted: tuple[bool, ...]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+) -> tuple[Tensor | None, ...]:
     """Gradients of a 1x1 convolution, whose pixels are the rows of a matrix."""
     inputs, outputs = (z.permute(0, 2, 3, 1).flatten(0, 2) for z in (x, gradient))
-    to_x = None
-    if wanted[0]:
-        to_x = (outputs @ weight[:, :, 0, 0]).view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+    to_x = functional.conv2d(gradient, weight.transpose(0, 1)) if wanted[0] else None
     to_weight = (outputs.T @ inputs)[:, :, None, None] if wanted[1] else None
     return to_x, to_weight, outputs.sum(0) if wanted[2] else None
+
+
+def _depthwise_gradients(
+    x: Tensor,
+    weight: Tensor,
+    gradient: Tensor,
+    wanted: tuple[bool, ...],
+    *,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of a depthwise convolution: with stride 1, that of the input is a convolution with turned filters."""
+    kernel, groups = tuple(weight.shape[2:]), len(weight)
+    turned = stride == (1, 1) and all(size == 2 * pad + 1 for size, pad in zip(kernel, padding, strict=True))
+    small = max(kernel) > min(x.shape[2:])
+    wide = not small and kernel[1] == 5 and padding[1] == 2 and stride[1] <= 2
+    usual = not (small or wide)
+    # oneDNN computes the bias's gradient with that of the weight, which would cost as much for the bias alone.
+    to_x, to_weight, to_bias = _library_gradients(
+        x,
+        weight,
+        gradient,
+        (wanted[0] and not turned, wanted[1] and usual, wanted[2] and wanted[1] and usual),
+        stride=stride,
+        padding=padding,
+        groups=groups,
+    )
+    if wanted[0] and turned:
+        to_x = functional.conv2d(gradient, weight.flip(2, 3), None, 1, padding, 1, groups)
+    if wanted[1] and small:
+        to_weight = depthwise_weight_gradient(x, gradient, kernel=kernel, stride=stride, padding=padding)
+    if wanted[1] and wide:
+        to_weight = _wide_weight_gradient(x, weight, gradient, stride=stride, padding=padding)
+    if wanted[2] and to_bias is None:
+        to_bias = gradient.sum((0, 2, 3))
+    return to_x, to_weight, to_bias
+
+
+def _wide_weight_gradient(
+    x: Tensor, weight: Tensor, gradient: Tensor, *, stride: tuple[int, ...], padding: tuple[int, ...]
+) -> Tensor:
+    """Weight gradient of depthwise filters with five columns, from three of filters with three columns.
+
+    An outer column of the filter is the middle column of a filter that sees the pictures without the two columns of
+    pixels at one side.
+    """
+    narrow, shift = weight[..., 1:4], 2 // stride[1]
+    middle = slice(None), slice(None), slice(0, 3)
+    left = slice(None, -2), slice(shift, None), slice(1, 2)
+    right = slice(2, None), slice(None, -shift), slice(1, 2)
+    columns: list[Tensor] = []
+    for pixels, outputs, taps in (left, middle, right):
+        cropped = (z.contiguous(memory_format=torch.channels_last) for z in (x[..., pixels], gradient[..., outputs]))
+        seen, upstream = cropped
+        _, found, _ = _library_gradients(
+            seen,
+            narrow,
+            upstream,
+            (False, True, False),
+            stride=stride,
+            padding=(padding[0], 1),
+            groups=len(weight),
+        )
+        assert found is not None
+        columns.append(found[..., taps])
+    return torch.cat(columns, dim=3)
 
 
 def depthwise_weight_gradient(
     x: Float[Tensor, "batch channels height width"],
     gradient: Float[Tensor, "batch channels height2 width2"],
     *,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
 ) -> Float[Tensor, "channels 1 kernel_height kernel_width"]:
     """Weight gradient of a depthwise convolution from the products of every input pixel with every output pixel.
 

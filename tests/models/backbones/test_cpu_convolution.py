@@ -9,19 +9,28 @@ from torch.nn import functional
 
 from tadkit.models.backbones.cpu_convolution import convolve, depthwise_weight_gradient
 
-CASES = {
-    "pointwise": (1, 1, 0, False),
-    "pointwise with stride": (1, 2, 0, False),
-    "depthwise, larger than the picture": (5, 1, 2, True),
-    "depthwise, larger than the picture, with stride": (5, 2, 2, True),
-    "depthwise, smaller than the picture": (3, 1, 1, True),
-    "full": (3, 2, 1, False),
+CASES = {  # kernel, stride, padding, depthwise, size of the picture
+    "pointwise": (1, 1, 0, False, (4, 4)),
+    "pointwise with stride": (1, 2, 0, False, (4, 4)),
+    "depthwise, larger than the picture": (5, 1, 2, True, (4, 4)),
+    "depthwise, larger than the picture, with stride": (5, 2, 2, True, (4, 4)),
+    "depthwise, smaller than the picture": (3, 1, 1, True, (4, 4)),
+    "depthwise, of even size": (2, 1, 1, True, (4, 4)),
+    "depthwise, more padding than the kernel": (3, 1, 2, True, (4, 4)),
+    "depthwise, five columns": (5, 1, 2, True, (7, 6)),
+    "depthwise, five columns, as large as the picture": (5, 1, 2, True, (5, 5)),
+    "depthwise, five columns, with stride": (5, 2, 2, True, (7, 6)),
+    "depthwise, five columns, with stride, odd": (5, 2, 2, True, (6, 7)),
+    "depthwise, five columns, with a stride of 3": (5, 3, 2, True, (8, 7)),
+    "depthwise, five columns, without padding": (5, 2, 0, True, (9, 9)),
+    "depthwise, seven columns": (7, 1, 3, True, (8, 7)),
+    "full": (3, 2, 1, False, (4, 4)),
 }
 
 
-def tensors(kernel: int, groups: int) -> list[Tensor]:
+def tensors(kernel: int, groups: int, size: tuple[int, int] = (4, 4)) -> list[Tensor]:
     torch.manual_seed(0)
-    x = 3 * torch.randn(3, 6, 4, 4)
+    x = 3 * torch.randn(3, 6, *size)
     weight = torch.randn(6 if groups > 1 else 5, 6 // groups, kernel, kernel)
     return [z.requires_grad_() for z in (x, weight, torch.randn(len(weight)))]
 
@@ -29,9 +38,10 @@ def tensors(kernel: int, groups: int) -> list[Tensor]:
 @pytest.mark.parametrize("active", [True, False])
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_are_those_of_an_ordinary_convolution_in_double_precision(case: str, active: bool) -> None:
-    kernel, stride, padding, depthwise = CASES[case]
+    kernel, stride, padding, depthwise, size = CASES[case]
     groups = 6 if depthwise else 1
-    ours, theirs = tensors(kernel, groups), [z.detach().double().requires_grad_() for z in tensors(kernel, groups)]
+    ours = tensors(kernel, groups, size)
+    theirs = [z.detach().double().requires_grad_() for z in ours]
     y = convolve(*ours, stride=(stride, stride), padding=(padding, padding), groups=groups, active=active)
     expected = functional.conv2d(*theirs, stride, padding, 1, groups)
     expected = functional.relu6(expected) if active else expected
