@@ -28,19 +28,26 @@ def convolve(
     bias: Tensor,
     *,
     stride: tuple[int, ...],
-    padding: tuple[int, int],
+    pads: tuple[int, int, int, int],
     groups: int,
     active: bool,
 ) -> Float[Tensor, "batch out height2 width2"]:
-    """Convolution and, if ``active``, ReLU6; picks the backward pass by where and in what precision it runs."""
-    ours = (
-        torch.is_grad_enabled()
-        and (x.requires_grad or weight.requires_grad)
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
-    )
-    if ours:
+    """Convolution and, if ``active``, ReLU6; picks the backward pass by where and in what precision it runs.
+
+    ``pads`` are the pixels of padding left, right, at the top and at the bottom.
+    """
+    on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    left, right, top, bottom = pads
+    padding = (top, left)
+    if padding != (bottom, right):
+        if on_cpu and not trained and groups > 1 and left <= right and top <= bottom:
+            # Filters that begin with zeros read the same pixels, and no padded copy of the pictures is written.
+            weight, padding = functional.pad(weight, (right - left, 0, bottom - top, 0)), (bottom, right)
+        else:
+            x, padding = functional.pad(x, pads), (0, 0)
+    exact = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if on_cpu and trained and exact:
         out: Tensor = _Convolution.apply(x, weight, bias, stride, padding, groups, active)  # type: ignore[no-untyped-call]
         return out
     y = functional.conv2d(x, weight, bias, stride, padding, 1, groups)

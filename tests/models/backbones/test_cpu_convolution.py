@@ -42,7 +42,7 @@ def test_gradients_are_those_of_an_ordinary_convolution_in_double_precision(case
     groups = 6 if depthwise else 1
     ours = tensors(kernel, groups, size)
     theirs = [z.detach().double().requires_grad_() for z in ours]
-    y = convolve(*ours, stride=(stride, stride), padding=(padding, padding), groups=groups, active=active)
+    y = convolve(*ours, stride=(stride, stride), pads=(padding,) * 4, groups=groups, active=active)
     expected = functional.conv2d(*theirs, stride, padding, 1, groups)
     expected = functional.relu6(expected) if active else expected
     assert bool((expected == 6).any()) is active
@@ -52,6 +52,17 @@ def test_gradients_are_those_of_an_ordinary_convolution_in_double_precision(case
     expected.backward(upstream.double())
     for own, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own.grad.double(), other.grad, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("groups", [1, 6])
+@pytest.mark.parametrize("pads", [(0, 1, 0, 1), (1, 2, 1, 1), (0, 0, 0, 2), (1, 0, 2, 0)])
+def test_padding_may_differ_between_the_sides(pads: tuple[int, int, int, int], groups: int, trained: bool) -> None:
+    x, weight, bias = (z.detach() for z in tensors(3, groups, (8, 7)))
+    expected = functional.conv2d(functional.pad(x, pads), weight, bias, 2, 0, 1, groups)
+    weight.requires_grad_(trained)
+    found = convolve(x, weight, bias, stride=(2, 2), pads=pads, groups=groups, active=False)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (5, 2)])
@@ -69,7 +80,7 @@ def test_depthwise_weight_gradient(size: tuple[int, int], stride: int, channels:
 
 def test_only_the_gradients_that_are_wanted_are_computed() -> None:
     x, weight, bias = tensors(1, 1)
-    y = convolve(x.detach(), weight, bias.detach(), stride=(1, 1), padding=(0, 0), groups=1, active=True)
+    y = convolve(x.detach(), weight, bias.detach(), stride=(1, 1), pads=(0, 0, 0, 0), groups=1, active=True)
     y.sum().backward()
     assert weight.grad is not None
     assert x.grad is None
@@ -79,7 +90,7 @@ def test_only_the_gradients_that_are_wanted_are_computed() -> None:
 def test_under_autocast_the_result_has_half_precision() -> None:
     x, weight, bias = tensors(1, 1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = convolve(x, weight, bias, stride=(1, 1), padding=(0, 0), groups=1, active=False)
+        y = convolve(x, weight, bias, stride=(1, 1), pads=(0, 0, 0, 0), groups=1, active=False)
     assert y.dtype == torch.bfloat16
     y.sum().backward()
     assert weight.grad.dtype == torch.float32
