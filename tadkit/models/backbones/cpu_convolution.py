@@ -46,8 +46,9 @@ def convolve(
             weight, padding = functional.pad(weight, (right - left, 0, bottom - top, 0)), (bottom, right)
         else:
             x, padding = functional.pad(x, pads), (0, 0)
-    exact = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if on_cpu and trained and exact:
+    if on_cpu and trained and torch.is_autocast_enabled("cpu"):
+        x, weight, bias = (z.to(torch.get_autocast_dtype("cpu")) for z in (x, weight, bias))
+    if on_cpu and trained and x.dtype == weight.dtype and x.dtype in (torch.float32, torch.bfloat16):
         out: Tensor = _Convolution.apply(x, weight, bias, stride, padding, groups, active)  # type: ignore[no-untyped-call]
         return out
     y = functional.conv2d(x, weight, bias, stride, padding, 1, groups)
@@ -137,18 +138,32 @@ def _depthwise_gradients(
     small = max(kernel) > min(x.shape[2:])
     wide = not small and kernel[1] == 5 and padding[1] == 2 and stride[1] <= 2
     usual = not (small or wide)
+    # oneDNN has no fast routine for this gradient in bfloat16.
+    in_float32 = wanted[0] and not turned and gradient.dtype == torch.bfloat16
     # oneDNN computes the bias's gradient with that of the weight, which would cost as much for the bias alone.
     to_x, to_weight, to_bias = _library_gradients(
         x,
         weight,
         gradient,
-        (wanted[0] and not turned, wanted[1] and usual, wanted[2] and wanted[1] and usual),
+        (wanted[0] and not (turned or in_float32), wanted[1] and usual, wanted[2] and wanted[1] and usual),
         stride=stride,
         padding=padding,
         groups=groups,
     )
     if wanted[0] and turned:
         to_x = functional.conv2d(gradient, weight.flip(2, 3), None, 1, padding, 1, groups)
+    if in_float32:
+        found, _, _ = _library_gradients(
+            x.float(),
+            weight.float(),
+            gradient.float(),
+            (True, False, False),
+            stride=stride,
+            padding=padding,
+            groups=groups,
+        )
+        assert found is not None
+        to_x = found.to(x.dtype)
     if wanted[1] and small:
         to_weight = depthwise_weight_gradient(x, gradient, kernel=kernel, stride=stride, padding=padding)
     if wanted[1] and wide:
@@ -220,5 +235,6 @@ def depthwise_weight_gradient(
     # (height, width, height2, width2), as the rows of ``within``
     tap = (down[:, None, :, None] * kernel[1] + right[None, :, None]).flatten()
     near = (near_down[:, None, :, None] & near_right[None, :, None]).flatten()
+    within = within.to(torch.promote_types(x.dtype, torch.float32))  # sums of products are not rounded to bfloat16
     taps: Tensor = within.new_zeros(kernel[0] * kernel[1], channels).index_add_(0, tap[near], within[near])
-    return taps.T.reshape(channels, 1, *kernel)
+    return taps.T.reshape(channels, 1, *kernel).to(x.dtype)

@@ -87,10 +87,22 @@ def test_only_the_gradients_that_are_wanted_are_computed() -> None:
     assert bias.grad is None
 
 
-def test_under_autocast_the_result_has_half_precision() -> None:
-    x, weight, bias = tensors(1, 1)
+@pytest.mark.parametrize("case", CASES)
+def test_under_autocast_the_results_are_those_of_rounded_inputs(case: str) -> None:
+    kernel, stride, padding, depthwise, size = CASES[case]
+    groups = 6 if depthwise else 1
+    ours = tensors(kernel, groups, size)
+    theirs = [z.detach().bfloat16().double().requires_grad_() for z in ours]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = convolve(x, weight, bias, stride=(1, 1), pads=(0, 0, 0, 0), groups=1, active=False)
+        y = convolve(*ours, stride=(stride, stride), pads=(padding,) * 4, groups=groups, active=False)
+    expected = functional.conv2d(*theirs, stride, padding, 1, groups)
     assert y.dtype == torch.bfloat16
-    y.sum().backward()
-    assert weight.grad.dtype == torch.float32
+    close = {"atol": 0.02, "rtol": 0.01}  # bfloat16 has 8 bits
+    torch.testing.assert_close(y.double(), expected, **close)
+    upstream = torch.randn(y.shape).bfloat16()
+    y.backward(upstream)
+    expected.backward(upstream.double())
+    for own, other in zip(ours, theirs, strict=True):
+        assert own.grad.dtype == torch.float32
+        scale = float(other.grad.abs().max())
+        torch.testing.assert_close(own.grad.double() / scale, other.grad / scale, **close)
