@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+_WHOLE = {8: torch.float64, 16: torch.complex128}
+"""A type of number by its size in bytes."""
 _CHANNELS_AT_ONCE = 4
 """Channels multiplied together by :func:`depthwise_weight_gradient`: the fastest of 2, 4, 8 and 16."""
 
@@ -167,40 +169,39 @@ def _depthwise_gradients(
     if wanted[1] and small:
         to_weight = depthwise_weight_gradient(x, gradient, kernel=kernel, stride=stride, padding=padding)
     if wanted[1] and wide:
-        to_weight = _wide_weight_gradient(x, weight, gradient, stride=stride, padding=padding)
+        to_weight, to_bias = _wide_gradients(x, weight, gradient, stride=stride, padding=padding)
     if wanted[2] and to_bias is None:
         to_bias = gradient.sum((0, 2, 3))
     return to_x, to_weight, to_bias
 
 
-def _wide_weight_gradient(
+def _wide_gradients(
     x: Tensor, weight: Tensor, gradient: Tensor, *, stride: tuple[int, ...], padding: tuple[int, ...]
-) -> Tensor:
-    """Weight gradient of depthwise filters with five columns, from three of filters with three columns.
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of depthwise filters with five columns, and of their biases, from three of filters with three columns.
 
     An outer column of the filter is the middle column of a filter that sees the pictures without the two columns of
     pixels at one side.
     """
-    narrow, shift = weight[..., 1:4], 2 // stride[1]
-    middle = slice(None), slice(None), slice(0, 3)
-    left = slice(None, -2), slice(shift, None), slice(1, 2)
-    right = slice(2, None), slice(None, -shift), slice(1, 2)
-    columns: list[Tensor] = []
-    for pixels, outputs, taps in (left, middle, right):
-        cropped = (z.contiguous(memory_format=torch.channels_last) for z in (x[..., pixels], gradient[..., outputs]))
-        seen, upstream = cropped
-        _, found, _ = _library_gradients(
-            seen,
-            narrow,
-            upstream,
-            (False, True, False),
+
+    def narrow(seen: Tensor, upstream: Tensor, *, with_bias: bool = False) -> tuple[Tensor, Tensor | None]:
+        _, to_columns, to_bias = _library_gradients(
+            seen.contiguous(memory_format=torch.channels_last),
+            weight[..., 1:4],
+            upstream.contiguous(memory_format=torch.channels_last),
+            (False, True, with_bias),
             stride=stride,
             padding=(padding[0], 1),
             groups=len(weight),
         )
-        assert found is not None
-        columns.append(found[..., taps])
-    return torch.cat(columns, dim=3)
+        assert to_columns is not None
+        return to_columns, to_bias
+
+    shift = 2 // stride[1]
+    left, _ = narrow(x[..., :-2], gradient[..., shift:])
+    middle, to_bias = narrow(x, gradient, with_bias=True)
+    right, _ = narrow(x[..., 2:], gradient[..., :-shift])
+    return torch.cat([left[..., 1:2], middle, right[..., 1:2]], dim=3), to_bias
 
 
 def depthwise_weight_gradient(
@@ -217,12 +218,9 @@ def depthwise_weight_gradient(
     grows with the square of the pixels, so this is for pictures smaller than the kernel. A few channels share one
     matrix product, of which only the products within a channel are used: that is faster than many small ones.
     """
-    batch, channels = x.shape[:2]
+    channels = x.shape[1]
     some = gcd(channels, _CHANNELS_AT_ONCE)
-    rows = [
-        z.permute(0, 2, 3, 1).reshape(batch, -1, channels // some, some).permute(2, 0, 1, 3).flatten(2)
-        for z in (x, gradient)
-    ]
+    rows = [_grouped_rows(z, channels_at_once=some) for z in (x, gradient)]
     products = torch.bmm(rows[0].transpose(1, 2), rows[1])
     pixels = (x.shape[2:].numel(), gradient.shape[2:].numel())
     products = products.view(channels // some, pixels[0], some, pixels[1], some)
@@ -238,3 +236,15 @@ def depthwise_weight_gradient(
     within = within.to(torch.promote_types(x.dtype, torch.float32))  # sums of products are not rounded to bfloat16
     taps: Tensor = within.new_zeros(kernel[0] * kernel[1], channels).index_add_(0, tap[near], within[near])
     return taps.T.reshape(channels, 1, *kernel).to(x.dtype)
+
+
+def _grouped_rows(z: Tensor, *, channels_at_once: int) -> Float[Tensor, "groups batch pixels*channels_at_once"]:
+    """For each group of channels a matrix with a row for each frame: all pixels, with the group's channels of each."""
+    batch, channels = z.shape[:2]
+    pixels = z.permute(0, 2, 3, 1).reshape(-1, channels)
+    group_bytes = channels_at_once * z.element_size()
+    if group_bytes in _WHOLE and pixels.storage_offset() % channels_at_once == 0:  # copied as one number, faster
+        transposed = pixels.view(_WHOLE[group_bytes]).T.contiguous().view(z.dtype)
+    else:
+        transposed = pixels.view(len(pixels), -1, channels_at_once).transpose(0, 1).contiguous()
+    return transposed.view(channels // channels_at_once, batch, -1)
