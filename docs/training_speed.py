@@ -1,10 +1,11 @@
 """Seconds per training step of the student at the sizes of ``examples/room.toml``, in this or an earlier checkout.
 
-    PYTHONPATH=CHECKOUT python docs/training_speed.py STEPS [kept]
+    PYTHONPATH=CHECKOUT python docs/training_speed.py STEPS [kept] [bf16]
 
 It imports ``tadkit`` of the checkout, 817049c or later (which needs ``accelerate``), and prints processor and wall
 seconds of each step after the first. Batches are made beforehand, the same in each checkout. Run the checkouts in turn.
 ``kept``: frames are given as activations of the frozen blocks, as with ``colour_variants`` after many epochs.
+``bf16``: mixed precision.
 """
 
 from __future__ import annotations
@@ -101,11 +102,11 @@ class Clock:
             self.ended_s.append((time.process_time(), time.perf_counter()))
 
 
-def main(steps: int, *, kept: bool) -> None:
+def main(steps: int, *, kept: bool, bf16: bool) -> None:
     """Print the times of ``steps`` steps after the first."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(0)
-    model, train = room(), TrainSettings(epochs=1, checkpoint_s=1e6)
+    model, train = room(), TrainSettings(epochs=1, checkpoint_s=1e6, precision="bf16" if bf16 else "no")
     student = module("tadkit.models.detector", "tadkit.detector").new_student(model, num_classes=CLASSES)
     batches = [batch(seed, model.head.levels) for seed in range(2)]
     for one in batches if kept else ():
@@ -128,4 +129,4 @@ def main(steps: int, *, kept: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), kept="kept" in sys.argv[2:])
+    main(int(sys.argv[1]), kept="kept" in sys.argv[2:], bf16="bf16" in sys.argv[2:])

@@ -37,7 +37,7 @@ class TrainSettings(Settings):
     ema: float = Field(0.99, ge=0, lt=1)
     """Decay of the exponential moving average of the weights; the model is saved with the averaged weights."""
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """Number format of the forward pass; bf16 and fp16 are mixed precision (autocast)."""
+    """Number format of the forward pass; bf16 and fp16 are mixed precision (autocast). bf16 is slow on some CPUs."""
     views: tuple[View, ...] = Field(("original", "mirror"), min_length=1)
     """Views of the picture that training samples from; teacher outputs are cached for each."""
     colour_jitter: float = Field(0.3, ge=0, lt=1)

@@ -89,7 +89,7 @@ def _recoloured(
     x: Tensor, mean: Tensor | float, contrast: Tensor | float, saturation: Tensor | float
 ) -> UInt8[Tensor, "*frames height width 3"]:
     """Change contrast and saturation of RGB; overwrites ``x``."""
-    x = x.sub_(mean).mul_(contrast).add_(mean)
-    grey = x.mean(dim=-1, keepdim=True)
-    jittered: Tensor = x.sub_(grey).mul_(saturation).add_(grey)
+    grey = (x[..., :1] + x[..., 1:2] + x[..., 2:]).div_(3)
+    offset = grey.mul_((1 - saturation) * contrast).add_((1 - contrast) * mean)
+    jittered: Tensor = x.mul_(contrast * saturation).add_(offset)
     return jittered.clamp_(0, 255).to(torch.uint8)

@@ -134,7 +134,9 @@ class _Run:
         self.folder, self.key = folder, key
         self.total_steps = settings.epochs * steps_per_epoch
         self.validate_every_steps = max(1, settings.validate_every) * steps_per_epoch
-        self.optimizer = torch.optim.AdamW(parameter_groups(objective, settings), foreach=True)
+        on_cpu = device.type == "cpu"  # where one pass over the weights is faster than one for each operation
+        groups = parameter_groups(objective, settings)
+        self.optimizer = torch.optim.AdamW(groups, foreach=not on_cpu, fused=on_cpu)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.averaged = AveragedWeights(objective, decay=settings.ema)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")

@@ -1,10 +1,10 @@
 """Convolution of small pictures with a backward pass that is fast on a CPU.
 
-PyTorch leaves the gradients of a convolution to oneDNN, which has no fast routine for three cases that EfficientNet's
-deep blocks consist of: the weight gradient of a depthwise convolution whose kernel is larger than the picture, that of
-a 1x1 convolution, and gradients in another memory format than the inputs. Here the first two are matrix products, and
-every gradient has the channels of a pixel contiguous. The same function and the same gradients, up to rounding;
-docs/results.md has the times.
+PyTorch leaves the gradients of a convolution to oneDNN, which has no fast routine for four cases that EfficientNet's
+deep blocks consist of: the weight gradients of a depthwise convolution whose kernel has more than three columns or is
+larger than the picture, that of a 1x1 convolution, and gradients in another memory format than the inputs. Here kernels
+of five columns are cut into ones of three, the other two are matrix products, and every gradient has the channels of a
+pixel contiguous. The same function and the same gradients, up to rounding; docs/results.md has the times.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+_WHOLE = {8: torch.float64, 16: torch.complex128}
+"""A type of number by its size in bytes."""
 _CHANNELS_AT_ONCE = 4
 """Channels multiplied together by :func:`depthwise_weight_gradient`: the fastest of 2, 4, 8 and 16."""
 
@@ -28,19 +30,27 @@ def convolve(
     bias: Tensor,
     *,
     stride: tuple[int, ...],
-    padding: tuple[int, int],
+    pads: tuple[int, int, int, int],
     groups: int,
     active: bool,
 ) -> Float[Tensor, "batch out height2 width2"]:
-    """Convolution and, if ``active``, ReLU6; picks the backward pass by where and in what precision it runs."""
-    ours = (
-        torch.is_grad_enabled()
-        and (x.requires_grad or weight.requires_grad)
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
-    )
-    if ours:
+    """Convolution and, if ``active``, ReLU6; picks the backward pass by where and in what precision it runs.
+
+    ``pads`` are the pixels of padding left, right, at the top and at the bottom.
+    """
+    on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    left, right, top, bottom = pads
+    padding = (top, left)
+    if padding != (bottom, right):
+        if on_cpu and not trained and groups > 1 and left <= right and top <= bottom:
+            # Filters that begin with zeros read the same pixels, and no padded copy of the pictures is written.
+            weight, padding = functional.pad(weight, (right - left, 0, bottom - top, 0)), (bottom, right)
+        else:
+            x, padding = functional.pad(x, pads), (0, 0)
+    if on_cpu and trained and torch.is_autocast_enabled("cpu"):
+        x, weight, bias = (z.to(torch.get_autocast_dtype("cpu")) for z in (x, weight, bias))
+    if on_cpu and trained and x.dtype == weight.dtype and x.dtype in (torch.float32, torch.bfloat16):
         out: Tensor = _Convolution.apply(x, weight, bias, stride, padding, groups, active)  # type: ignore[no-untyped-call]
         return out
     y = functional.conv2d(x, weight, bias, stride, padding, 1, groups)
@@ -71,45 +81,136 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, y = ctx.saved_tensors
-        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        gradient = upstream[0].contiguous(memory_format=torch.channels_last)
         if y is not None:
             gradient = torch.ops.aten.hardtanh_backward(gradient, y, 0.0, 6.0)
         wanted = ctx.needs_input_grad[:3]
+        geometry = {"stride": ctx.stride, "padding": ctx.padding}
         if ctx.groups == 1 and weight.shape[2:] == (1, 1) and ctx.stride == (1, 1):
-            return *_pointwise_gradients(x, weight, gradient, wanted), None, None, None, None
-        small = ctx.groups == x.shape[1] == len(weight) and max(weight.shape[2:]) > min(x.shape[2:])
-        geometry = (ctx.stride, ctx.padding, (1, 1), False, (0, 0), ctx.groups)
-        to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
-            gradient, x, weight, [len(weight)], *geometry, [wanted[0], wanted[1] and not small, False]
-        )
-        if small and wanted[1]:
-            to_weight = depthwise_weight_gradient(
-                x, gradient, kernel=tuple(weight.shape[2:]), stride=ctx.stride, padding=ctx.padding
-            )
-        return to_x, to_weight, gradient.sum((0, 2, 3)) if wanted[2] else to_bias, None, None, None, None
+            gradients = _pointwise_gradients(x, weight, gradient, wanted)
+        elif ctx.groups == x.shape[1] == len(weight):
+            gradients = _depthwise_gradients(x, weight, gradient, wanted, **geometry)
+        else:
+            gradients = _library_gradients(x, weight, gradient, wanted, **geometry, groups=ctx.groups)
+        return *gradients, None, None, None, None
+
+
+def _library_gradients(
+    x: Tensor,
+    weight: Tensor,
+    gradient: Tensor,
+    wanted: tuple[bool, ...],
+    *,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    groups: int,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of any convolution, by oneDNN."""
+    geometry = (stride, padding, (1, 1), False, (0, 0), groups)
+    found: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
+        gradient, x, weight, [len(weight)], *geometry, wanted
+    )
+    return found
 
 
 def _pointwise_gradients(
     x: Tensor, weight: Tensor, gradient: Tensor, wanted: tuple[bool, ...]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+) -> tuple[Tensor | None, ...]:
     """Gradients of a 1x1 convolution, whose pixels are the rows of a matrix."""
     inputs, outputs = (z.permute(0, 2, 3, 1).flatten(0, 2) for z in (x, gradient))
-    to_x = None
-    if wanted[0]:
-        to_x = (outputs @ weight[:, :, 0, 0]).view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+    to_x = functional.conv2d(gradient, weight.transpose(0, 1)) if wanted[0] else None
     to_weight = (outputs.T @ inputs)[:, :, None, None] if wanted[1] else None
     return to_x, to_weight, outputs.sum(0) if wanted[2] else None
+
+
+def _depthwise_gradients(
+    x: Tensor,
+    weight: Tensor,
+    gradient: Tensor,
+    wanted: tuple[bool, ...],
+    *,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of a depthwise convolution: with stride 1, that of the input is a convolution with turned filters."""
+    kernel, groups = tuple(weight.shape[2:]), len(weight)
+    turned = stride == (1, 1) and all(size == 2 * pad + 1 for size, pad in zip(kernel, padding, strict=True))
+    small = max(kernel) > min(x.shape[2:])
+    wide = not small and kernel[1] == 5 and padding[1] == 2 and stride[1] <= 2
+    usual = not (small or wide)
+    # oneDNN has no fast routine for this gradient in bfloat16.
+    in_float32 = wanted[0] and not turned and gradient.dtype == torch.bfloat16
+    # oneDNN computes the bias's gradient with that of the weight, which would cost as much for the bias alone.
+    to_x, to_weight, to_bias = _library_gradients(
+        x,
+        weight,
+        gradient,
+        (wanted[0] and not (turned or in_float32), wanted[1] and usual, wanted[2] and wanted[1] and usual),
+        stride=stride,
+        padding=padding,
+        groups=groups,
+    )
+    if wanted[0] and turned:
+        to_x = functional.conv2d(gradient, weight.flip(2, 3), None, 1, padding, 1, groups)
+    if in_float32:
+        found, _, _ = _library_gradients(
+            x.float(),
+            weight.float(),
+            gradient.float(),
+            (True, False, False),
+            stride=stride,
+            padding=padding,
+            groups=groups,
+        )
+        assert found is not None
+        to_x = found.to(x.dtype)
+    if wanted[1] and small:
+        to_weight = depthwise_weight_gradient(x, gradient, kernel=kernel, stride=stride, padding=padding)
+    if wanted[1] and wide:
+        to_weight, to_bias = _wide_gradients(x, weight, gradient, stride=stride, padding=padding)
+    if wanted[2] and to_bias is None:
+        to_bias = gradient.sum((0, 2, 3))
+    return to_x, to_weight, to_bias
+
+
+def _wide_gradients(
+    x: Tensor, weight: Tensor, gradient: Tensor, *, stride: tuple[int, ...], padding: tuple[int, ...]
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of depthwise filters with five columns, and of their biases, from three of filters with three columns.
+
+    An outer column of the filter is the middle column of a filter that sees the pictures without the two columns of
+    pixels at one side.
+    """
+
+    def narrow(seen: Tensor, upstream: Tensor, *, with_bias: bool = False) -> tuple[Tensor, Tensor | None]:
+        _, to_columns, to_bias = _library_gradients(
+            seen.contiguous(memory_format=torch.channels_last),
+            weight[..., 1:4],
+            upstream.contiguous(memory_format=torch.channels_last),
+            (False, True, with_bias),
+            stride=stride,
+            padding=(padding[0], 1),
+            groups=len(weight),
+        )
+        assert to_columns is not None
+        return to_columns, to_bias
+
+    shift = 2 // stride[1]
+    left, _ = narrow(x[..., :-2], gradient[..., shift:])
+    middle, to_bias = narrow(x, gradient, with_bias=True)
+    right, _ = narrow(x[..., 2:], gradient[..., :-shift])
+    return torch.cat([left[..., 1:2], middle, right[..., 1:2]], dim=3), to_bias
 
 
 def depthwise_weight_gradient(
     x: Float[Tensor, "batch channels height width"],
     gradient: Float[Tensor, "batch channels height2 width2"],
     *,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
 ) -> Float[Tensor, "channels 1 kernel_height kernel_width"]:
     """Weight gradient of a depthwise convolution from the products of every input pixel with every output pixel.
 
@@ -117,12 +218,9 @@ def depthwise_weight_gradient(
     grows with the square of the pixels, so this is for pictures smaller than the kernel. A few channels share one
     matrix product, of which only the products within a channel are used: that is faster than many small ones.
     """
-    batch, channels = x.shape[:2]
+    channels = x.shape[1]
     some = gcd(channels, _CHANNELS_AT_ONCE)
-    rows = [
-        z.permute(0, 2, 3, 1).reshape(batch, -1, channels // some, some).permute(2, 0, 1, 3).flatten(2)
-        for z in (x, gradient)
-    ]
+    rows = [_grouped_rows(z, channels_at_once=some) for z in (x, gradient)]
     products = torch.bmm(rows[0].transpose(1, 2), rows[1])
     pixels = (x.shape[2:].numel(), gradient.shape[2:].numel())
     products = products.view(channels // some, pixels[0], some, pixels[1], some)
@@ -135,5 +233,18 @@ def depthwise_weight_gradient(
     # (height, width, height2, width2), as the rows of ``within``
     tap = (down[:, None, :, None] * kernel[1] + right[None, :, None]).flatten()
     near = (near_down[:, None, :, None] & near_right[None, :, None]).flatten()
+    within = within.to(torch.promote_types(x.dtype, torch.float32))  # sums of products are not rounded to bfloat16
     taps: Tensor = within.new_zeros(kernel[0] * kernel[1], channels).index_add_(0, tap[near], within[near])
-    return taps.T.reshape(channels, 1, *kernel)
+    return taps.T.reshape(channels, 1, *kernel).to(x.dtype)
+
+
+def _grouped_rows(z: Tensor, *, channels_at_once: int) -> Float[Tensor, "groups batch pixels*channels_at_once"]:
+    """For each group of channels a matrix with a row for each frame: all pixels, with the group's channels of each."""
+    batch, channels = z.shape[:2]
+    pixels = z.permute(0, 2, 3, 1).reshape(-1, channels)
+    group_bytes = channels_at_once * z.element_size()
+    if group_bytes in _WHOLE and pixels.storage_offset() % channels_at_once == 0:  # copied as one number, faster
+        transposed = pixels.view(_WHOLE[group_bytes]).T.contiguous().view(z.dtype)
+    else:
+        transposed = pixels.view(len(pixels), -1, channels_at_once).transpose(0, 1).contiguous()
+    return transposed.view(channels // channels_at_once, batch, -1)

@@ -38,22 +38,21 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
         """Pad so that the output has ceil(size / stride) pixels."""
-        x, padding = self.padded(x)
-        return functional.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        left, right, top, bottom = self.pads(x)
+        if (left, top) == (right, bottom):
+            return functional.conv2d(x, self.weight, self.bias, self.stride, (top, left), self.dilation, self.groups)
+        padded = functional.pad(x, (left, right, top, bottom))
+        return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
-    def padded(
-        self, x: Float[Tensor, "batch channels height width"]
-    ) -> tuple[Float[Tensor, "batch channels height3 width3"], tuple[int, int]]:
-        """The input, with the padding that differs between the sides added, and the padding still to be added."""
+    def pads(self, x: Float[Tensor, "batch channels height width"]) -> tuple[int, int, int, int]:
+        """Pixels of padding left, right, at the top and at the bottom."""
         pads: list[int] = []
         for axis in (1, 0):
             size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
-        padding = (pads[2], pads[0])
-        if padding != (pads[3], pads[1]):
-            return functional.pad(x, pads), (0, 0)
-        return x, padding
+        left, right, top, bottom = pads
+        return left, right, top, bottom
 
 
 class ConvNorm(nn.Sequential):
@@ -85,8 +84,8 @@ class ConvNorm(nn.Sequential):
             return functional.relu6(y, inplace=True) if self.active else y
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-        x, padding = conv.padded(x)
-        return convolve(x, weight, bias, stride=conv.stride, padding=padding, groups=conv.groups, active=self.active)
+        pads = conv.pads(x)
+        return convolve(x, weight, bias, stride=conv.stride, pads=pads, groups=conv.groups, active=self.active)
 
 
 class MobileBlock(nn.Module):
