@@ -162,6 +162,8 @@ class DistillSettings(Settings):
             unused["feature_loss"] = "a method with a feature term, whose weight is above 0"
         if not own.taught or own.prediction_weight == 0:
             unused["prediction_weight"] = "a method with a prediction term"
+        if not self.taught:
+            unused["teachers"] = "a method with a teacher"
         if self.time_contrast_weight == 0:
             unused["time_contrast_temperature"] = "time_contrast_weight above 0"
         if not self.two_branches:

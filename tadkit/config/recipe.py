@@ -364,8 +364,11 @@ class Recipe(ModelSettings):
                 where = " on any row of the recipe" if len(needs) > 1 and not self.head_alone else ""
                 raise ValueError(f"{name} has no effect{where}: it needs {needs[0]}; leave it out")
         for row, changes in self.variants.items():
+            own = unused[row] | ({"train.head": "distill.joint = false"} if rows[row].distill.joint else {})
+            if rows[row].train.head.groups != self.train.head.groups:
+                raise ValueError(f"variants.{row}.train.head.groups: all rows have the same; set train.head.groups")
             for name in _dotted(changes) & _stated(rows[row]).keys():
-                if need := _need(name, unused[row]):
+                if need := _need(name, own):
                     raise ValueError(f"variants.{row}.{name} has no effect: it needs {need}; leave it out")
         return self
 

@@ -158,6 +158,11 @@ class Inputs:
         path, what = self.workspace.student(row), f"student ({self._student_title(row)})"
         return self._model(path, "student", lambda: self.student_key(row), what=what, command="distill")
 
+    def joint_head(self, row: str) -> Path:
+        """The checkpoint of the joint head that was trained together with the student of ``row``."""
+        path, what = self.workspace.joint_head(row), f"joint head ({self._student_title(row)})"
+        return self._model(path, "joint-head", lambda: self.student_key(row), what=what, command="distill")
+
     def _student_title(self, row: str) -> str:
         return self.workspace.title(self.workspace.student_row(row))
 

@@ -10,6 +10,7 @@ from tadkit.errors import UsageError
 from tadkit.progress import Progress
 from tadkit.recipe.judge import Row, judged
 from tadkit.recipe.stages import Resources, stages_of
+from tadkit.recipe.videos import refuse_copies
 from tadkit.recipe.workspace import locked, open_workspace
 from tadkit.video.digests import digest_ledger
 
@@ -74,6 +75,7 @@ def run(
     if only in (None, "train-head") and workspace.leaves_train_head_unused:
         progress.warn("train.head is not used: with distill.joint, the joint head is trained with the student")
     with locked(workspace), digest_ledger(workspace.digests):
+        refuse_copies(recipe, workspace.items, workspace.unlabelled)
         for stage in stages:
             if only is None or (stage.command == only and stage.ready()):
                 result.stages.append((stage.name, DONE if stage.run() else UP_TO_DATE))

@@ -177,7 +177,8 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
             return False
         stride, unlabelled = recipe.backbone.stride, inputs.unlabelled(row)
         if workspace.unlabelled and not unlabelled:
-            progress.warn(f"{workspace.title(row)}: has no teacher, so it is trained on the labelled videos alone")
+            why = "the student has no teacher, so it is trained on the labelled videos alone"
+            progress.warn(f"{workspace.title(row)}: {why}")
         plan = frame_plan(
             workspace,
             flow,
@@ -307,7 +308,7 @@ def train_head(workspace: Workspace, row: str, *, device: torch.device, progress
         if _is_current_detector(workspace, row, key=key):
             return False
         if settings.distill.joint:
-            joint, window, trained = _head_of_one_stage(workspace, row)
+            joint, window, trained = _head_of_one_stage(inputs, row)
         else:
             joint, window, trained = _trained_head(inputs, row, device=device, progress=progress)
     _, student = build_student(load_checkpoint(student_path, kind="student"))
@@ -397,9 +398,9 @@ def _trained_head(
     return joint, window, trained.provenance
 
 
-def _head_of_one_stage(workspace: Workspace, row: str) -> tuple[JointHead, int, Mapping[str, Any]]:
+def _head_of_one_stage(inputs: Inputs, row: str) -> tuple[JointHead, int, Mapping[str, Any]]:
     """Fusion and joint head that were trained together with the student, the steps of their windows, and how."""
-    checkpoint, settings = load_checkpoint(workspace.joint_head(row), kind="joint-head"), workspace.of_row(row)
+    checkpoint, settings = load_checkpoint(inputs.joint_head(row), kind="joint-head"), inputs.workspace.of_row(row)
     steps = checkpoint.trained_steps
     assert steps is not None, "a joint head trained with a student states its windows"
     joint = new_joint_head(settings.model_settings, num_classes=len(settings.labels), trained_steps=steps)

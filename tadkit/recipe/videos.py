@@ -119,8 +119,37 @@ def unlabelled_videos_of(
     for source in recipe.sources:
         if not source.labelled:
             found += _unlabelled_videos_of(source, recipe, base=base, folder=folder, progress=progress)
-    _refuse_same_names(recipe, [*(item.name for item in labelled), *(name for name, _ in found)])
+    _refuse_same_names(recipe, [name for name, _ in found])
+    if twice := sorted({name for name, _ in found} & {item.name for item in labelled}):
+        raise AnnotationError(
+            f"recipe '{recipe.name}': an annotated video and an unlabelled one are both named '{twice[0]}'; remove the "
+            "unlabelled one if it is the same video, or else rename it"
+        )
     return tuple(Item(name, path, VideoRecord(name, 0.0, "", ()), held_out=False) for name, path in sorted(found))
+
+
+def refuse_copies(recipe: Recipe, labelled: Sequence[Item], unlabelled: Sequence[Item]) -> None:
+    """Refuse unlabelled videos that are annotated under another name, and may be held out; only equal sizes are read.
+
+    Raises:
+        AnnotationError: two videos have the same content.
+        VideoError: a file is no longer there.
+    """
+    sizes = {_size_bytes(item) for item in unlabelled}
+    annotated = {item.source_key: item.name for item in labelled if sizes and _size_bytes(item) in sizes}
+    for item in unlabelled if annotated else ():
+        if (name := annotated.get(item.source_key)) is not None:
+            raise AnnotationError(
+                f"recipe '{recipe.name}': the unlabelled video '{item.name}' is a copy of '{name}', which is "
+                "annotated; remove the copy"
+            )
+
+
+def _size_bytes(item: Item) -> int:
+    try:
+        return item.path.stat().st_size
+    except OSError as error:
+        raise VideoError(f"{item.path}: {error.strerror}") from None
 
 
 def _unlabelled_videos_of(

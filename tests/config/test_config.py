@@ -316,6 +316,22 @@ def test_a_setting_of_a_variant_changes_that_variant():
     assert recipe(variants={"y": {"fusion": {"kind": "concat"}}}).of_row("y").fusion.kind == "concat"
 
 
+def test_a_variant_in_one_stage_has_no_settings_of_a_head_that_it_does_not_train():
+    head = {"train": {"head": {"epochs": 3}}}
+    with pytest.raises(
+        ValidationError, match=r"variants\.x\.train\.head\.epochs has no effect: it needs distill\.joint"
+    ):
+        recipe(variants={"x": {"distill": {"joint": True}, **head}})
+    assert recipe(distill={"joint": True}, variants={"x": {"distill": {"joint": False}, **head}}).of_row("x")
+
+
+def test_groups_of_training_videos_are_those_of_all_rows():
+    with pytest.raises(ValidationError, match=r"variants\.x\.train\.head\.groups: all rows have the same; set train"):
+        recipe(train={"head": {"groups": 2}}, variants={"x": {"train": {"head": {"groups": 3}}}})
+    variants = {"x": {"train": {"head": {"groups": 2, "cross_fit": True}}}}
+    assert recipe(train={"head": {"groups": 2}}, variants=variants).of_row("x").train.head.cross_fit
+
+
 def test_a_default_may_be_stated_though_it_has_no_effect():
     stated = {"fusion": {"kind": "local-attentive"}, "distill": {"method": "rgb", "stop_gradient": "none"}}
     assert recipe(**rows_of("rgb"), **stated).distill.method == "rgb"

@@ -122,6 +122,11 @@ def test_a_variant_may_name_its_teachers() -> None:
         (SEED, ('distill.teachers=["seed","seed"]',), "'seed' is there twice; name each teacher once"),
         (SEED, ('compare=["two-stream-late"]',), "'two-stream-late' joins appearance with the feature of one teacher"),
         (SEED, ("distill.method=rgb", "streams=two-stream"), "'two-stream' joins appearance with the feature of one"),
+        (
+            SEED,
+            ("distill.method=rgb", "compare=['rgb']", "distill.teachers=['seed']"),
+            "distill.teachers has no effect: it needs a method with a teacher",
+        ),
         (SEED, TADTR, "'decomposed' is trained on their average predictions, but queries of tadtr have no partners"),
     ],
 )

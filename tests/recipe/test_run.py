@@ -341,6 +341,25 @@ def test_the_one_stage_form_hands_its_joint_head_on(toy: Path, run_toy: RunToy) 
         assert value.equal(detector[f"joint.{name}"]), name
 
 
+def test_a_joint_head_of_other_settings_or_none_names_the_command_to_run_first(toy: Path, run_toy: RunToy) -> None:
+    joint = ("distill.joint=true", "compare=['decomposed']")
+    run_toy(toy, *joint)
+    folder = toy.parent / "runs" / "toy"
+    student = (folder / "student-decomposed.safetensors").read_bytes()
+    run_toy(toy, *joint, "train.student.seed=1", only="distill")
+    (folder / "student-decomposed.safetensors").write_bytes(student)  # as if killed before it was replaced, too
+    (folder / "detector-decomposed.safetensors").unlink()
+    path = folder / "joint-head-decomposed.safetensors"
+    with pytest.raises(WeightsError, match="other than the recipe's; run tadkit distill RECIPE first"):
+        run_toy(toy, *joint, only="train-head")
+    path.unlink()
+    with pytest.raises(WeightsError) as raised:
+        run_toy(toy, *joint, only="train-head")
+    assert str(raised.value) == f"{path}: no joint head (decomposed) yet; run tadkit distill RECIPE first"
+    assert run_toy(toy, *joint, only="distill") == {"distill (decomposed)": DONE}
+    assert run_toy(toy, *joint, only="train-head") == {"train-head (decomposed)": DONE}
+
+
 def test_in_one_stage_no_head_is_trained_and_no_feature_of_a_training_video_is_stored(
     toy: Path, run_toy: RunToy
 ) -> None:

@@ -197,7 +197,7 @@ def test_a_row_without_a_teacher_says_that_it_leaves_unlabelled_videos_out(
 ) -> None:
     result, warnings = made_up
     noted = [warning for warning in warnings if "labelled" in warning]
-    assert noted == ["rgb: has no teacher, so it is trained on the labelled videos alone"]
+    assert noted == ["rgb: the student has no teacher, so it is trained on the labelled videos alone"]
     rgb = load_checkpoint(result.folder / "student-rgb.safetensors", kind="student")
     assert "unlabelled_videos" not in rgb.provenance
 
@@ -237,6 +237,16 @@ def test_annotated_videos_are_never_unlabelled_whatever_the_split_uses(toy: Path
     workspace = opened(toy, FROM_THE_SAME_FOLDER)
     assert [item.name for item in workspace.items] == ["room0_0", "room1_2", "room1_3"]
     assert [item.name for item in workspace.unlabelled] == ["room2_4", "room2_5"]
+
+
+def test_a_copy_of_a_held_out_video_is_refused_whatever_its_name(toy: Path) -> None:
+    held_out = open_workspace(load_recipe(toy), base=toy.parent, progress=Quiet()).held_out[0]
+    (toy.parent / "more").mkdir()
+    shutil.copy(held_out.path, toy.parent / "more" / "other.mp4")
+    recipe = with_source(toy)
+    with refused(AnnotationError, f"the unlabelled video 'other' is a copy of '{held_out.name}', which is annotated"):
+        run(recipe, base=toy.parent, device="cpu", progress=Quiet(), only="extract-flow")
+    assert not (toy.parent / "runs" / "toy" / "flow.h5").exists()
 
 
 @pytest.mark.parametrize("split", ['kind = "folds"\nfolds = 2', 'kind = "group"\nheld_out = ["room0"]', 'kind = "all"'])
@@ -348,7 +358,7 @@ def test_folders_without_unlabelled_videos_are_refused(toy: Path, toy_data: Path
         opened(toy, FROM_THE_SAME_FOLDER)
     shutil.copy(toy_data / "videos" / "room0_0.mp4", toy.parent / "more" / "room0_0.mp4")
     toy.write_text(before)
-    with refused(AnnotationError, "two sources have a video named 'room0_0'; rename one"):
+    with refused(AnnotationError, "both named 'room0_0'; remove the unlabelled one if it is the same video, or else"):
         opened(toy)
 
 
