@@ -28,7 +28,7 @@ class FilesSource(Settings):
     """Existing videos, with annotations or without."""
 
     kind: Literal["files"] = "files"
-    labelled: bool = added_later(True)
+    labelled: bool = added_later(True, strict=True)
     """false: videos without annotations, which train students on the teacher's outputs and are never evaluated on."""
     annotations: str | None = Field(None, validate_default=True)
     """ActivityNet-style JSON, required if labelled; ``${NAME}`` is read from the environment."""
@@ -58,7 +58,7 @@ class FeaturesSource(Settings):
     """Existing features (``tadkit import features``), read by teacher and student, or by one head; no video is read."""
 
     kind: Literal["features"] = "features"
-    labelled: bool = added_later(True)
+    labelled: bool = added_later(True, strict=True)
     """false: the videos of the labelled source's store that its annotations do not name; they train students on the
     teacher's outputs and are never evaluated on."""
     annotations: str | None = Field(None, validate_default=True)
@@ -128,7 +128,7 @@ class MadeUpFeaturesSource(Settings):
     """Synthetic features of RGB and flow, to try when a teacher of motion helps (``synth/tracks/rgb_and_flow.py``)."""
 
     kind: Literal["made-up-features"] = "made-up-features"
-    labelled: bool = added_later(True)
+    labelled: bool = added_later(True, strict=True)
     """false: training videos without annotations, beside those of a labelled source."""
     world: Literal["motion", "appearance"] = "motion"
     """In motion, the RGB half shows motions only as differences between steps; in appearance, it shows all actions."""

@@ -37,6 +37,9 @@ from tadkit.synth.tracks.rgb_and_flow import write_feature_tracks, write_unlabel
 from tadkit.video.digests import source_key
 from tadkit.video.discovery import find_video, named, videos_in
 
+_GROUPS_TOLD = 8
+"""Groups that an error lists."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -89,6 +92,12 @@ def videos_of(recipe: Recipe, *, base: Path, folder: Path, progress: Progress) -
     if recipe.split.kind == "subset" and not held_out:
         where, known = f"recipe '{recipe.name}': split.held_out", [record.subset for record, _ in found]
         check_subset(", ".join(recipe.split.held_out) or "(none)", known, where=where, error=SettingsError)
+    groups = sorted({unit_of(record.name, recipe.split) for record, _ in found})
+    if recipe.split.kind == "group" and (unknown := [name for name in recipe.split.held_out if name not in groups]):
+        some = ", ".join(groups[:_GROUPS_TOLD]) + (" ..." if len(groups) > _GROUPS_TOLD else "")
+        raise SettingsError(
+            f"recipe '{recipe.name}': split.held_out: no group is named '{unknown[0]}'; choose from {some}"
+        )
     in_order = sorted(found, key=lambda pair: pair[0].name)
     items = tuple(Item(record.name, path, record, record.name in held_out) for record, path in in_order)
     if all(item.held_out for item in items):

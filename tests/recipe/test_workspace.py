@@ -58,6 +58,11 @@ def test_a_group_is_what_stands_before_the_first_underscore(toy: Path) -> None:
     assert names(workspace.held_out) == {"room1_2", "room1_3"}
 
 
+def test_a_group_that_no_video_is_of_is_refused(toy: Path) -> None:
+    with pytest.raises(SettingsError, match=r"split.held_out: no group is named 'room7'; choose from room0, room1"):
+        opened(toy, "split.kind=group", 'split.held_out=["room1", "room7"]')
+
+
 def test_subsets_are_held_out_as_the_annotations_say(toy: Path) -> None:
     workspace = opened(toy, "split.kind=subset", 'split.held_out=["validation"]')
     assert names(workspace.held_out) == {"room0_0", "room1_3"}
