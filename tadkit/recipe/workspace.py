@@ -303,7 +303,9 @@ class Workspace:
     @property
     def leaves_train_head_unused(self) -> bool:
         """Whether the recipe has settings of ``train.head``, but all its heads are trained with their students."""
-        usual, given = HeadTrainSettings(groups=self.recipe.train.head.groups), self.recipe.train.head
+        given = self.recipe.train.head
+        views = {} if self.recipe.stream_source is None else {"views": given.views}  # features have one view
+        usual = HeadTrainSettings(groups=given.groups, **views)
         return given != usual and all(self.of_row(row).distill.joint for row in self.detectors)
 
     def cross_fits(self, student: str) -> bool:

@@ -307,3 +307,15 @@ def test_the_section_that_a_run_fills_in_is_not_for_recipes(tmp_path: Path) -> N
     given = "features={rgb='a', flow='b', rgb_channels=1, flow_channels=1, channels=2}"
     with pytest.raises(SettingsError, match="a run fills this section in"):
         ran(tmp_path, given)
+
+
+@pytest.mark.parametrize("states_the_head", [True, False])
+def test_in_one_stage_only_settings_of_the_head_that_were_given_are_unused(
+    tmp_path: Path, states_the_head: bool
+) -> None:
+    head = "[train.head]\nepochs = 1\nwindow_s = 8.0\n"
+    path = tmp_path / "mine.toml"
+    path.write_text(MADE_UP if states_the_head else MADE_UP.replace(head, ""))
+    recipe = load_recipe(path, overrides=("distill.joint=true",))
+    workspace = open_workspace(recipe, base=tmp_path, progress=Quiet())
+    assert workspace.leaves_train_head_unused == states_the_head
