@@ -314,8 +314,7 @@ def test_in_one_stage_only_settings_of_the_head_that_were_given_are_unused(
     tmp_path: Path, states_the_head: bool
 ) -> None:
     head = "[train.head]\nepochs = 1\nwindow_s = 8.0\n"
-    path = tmp_path / "mine.toml"
-    path.write_text(MADE_UP if states_the_head else MADE_UP.replace(head, ""))
-    recipe = load_recipe(path, overrides=("distill.joint=true",))
+    text = MADE_UP if states_the_head else MADE_UP.replace(head, "")
+    recipe = parse_recipe(text, name="mine", overrides=["distill.joint=true"])
     workspace = open_workspace(recipe, base=tmp_path, progress=Quiet())
     assert workspace.leaves_train_head_unused == states_the_head
