@@ -303,9 +303,9 @@ class Workspace:
     @property
     def leaves_train_head_unused(self) -> bool:
         """Whether the recipe has settings of ``train.head``, but all its heads are trained with their students."""
-        given = self.recipe.train.head
-        views = {} if self.recipe.stream_source is None else {"views": given.views}  # features have one view
-        usual = HeadTrainSettings(groups=given.groups, **views)
+        given, filled_in = self.recipe.train.head, {"views", "colour_jitter"}  # of features, by the recipe itself
+        same = {"groups"} | (set() if self.recipe.stream_source is None else filled_in)
+        usual = HeadTrainSettings().model_copy(update={name: getattr(given, name) for name in same})
         return given != usual and all(self.of_row(row).distill.joint for row in self.detectors)
 
     def cross_fits(self, student: str) -> bool:
