@@ -30,7 +30,14 @@ SIDE_PX = 32
 FPS = 10
 VIDEOS = 6
 
-RECIPE = """
+HEAD = """[head]
+dim = 16
+levels = 3
+attention_heads = 2
+stem_layers = 0
+head_layers = 1
+"""
+RECIPE = f"""
 name = "toy"
 labels = ["slide", "rest"]
 compare = ["teacher", "rgb", "decomposed"]
@@ -50,13 +57,7 @@ pretrained = false
 [backbone]
 name = "tiny"
 pretrained = false
-[head]
-dim = 16
-levels = 3
-attention_heads = 2
-stem_layers = 0
-head_layers = 1
-[distill]
+{HEAD}[distill]
 dim = 16
 [train.teacher]
 epochs = 2
@@ -71,6 +72,21 @@ epochs = 2
 window_s = 6.4
 batch_windows = 2
 """
+NETS_OF_FEATURES = f"""
+[split]
+kind = "subset"
+held_out = ["testing"]
+[teacher_backbone]
+width = 16
+[backbone]
+width = 16
+[distill]
+dim = 16
+[evaluation]
+tiou = [0.3]
+{HEAD}"""
+"""Sections of a recipe of synthetic features, whose nets are tiny."""
+ONE_EPOCH = "".join(f"[train.{stage}]\nepochs = 1\nwindow_s = 8.0\n" for stage in ("teacher", "student", "head"))
 
 
 @pytest.fixture(autouse=True, scope="session")

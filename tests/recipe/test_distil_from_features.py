@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_recipe import NETS_OF_FEATURES, ONE_EPOCH
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config.loading import parse_recipe, recipe_toml
@@ -20,7 +21,7 @@ from tadkit.recipe.workspace import open_workspace
 from tadkit.records import read_detections
 from tadkit.store import open_store, read_store
 
-MADE_UP = """
+MADE_UP = f"""
 name = "mine"
 labels = ["box", "ball", "push", "pull", "open", "close"]
 compare = ["teacher", "rgb", "decomposed"]
@@ -28,33 +29,7 @@ compare = ["teacher", "rgb", "decomposed"]
 kind = "made-up-features"
 training_videos = 4
 test_videos = 2
-[split]
-kind = "subset"
-held_out = ["testing"]
-[teacher_backbone]
-width = 16
-[backbone]
-width = 16
-[distill]
-dim = 16
-[head]
-dim = 16
-levels = 3
-attention_heads = 2
-stem_layers = 0
-head_layers = 1
-[train.teacher]
-epochs = 1
-window_s = 8.0
-[train.student]
-epochs = 1
-window_s = 8.0
-[train.head]
-epochs = 1
-window_s = 8.0
-[evaluation]
-tiou = [0.3]
-"""
+{NETS_OF_FEATURES}{ONE_EPOCH}"""
 STORED = MADE_UP.replace(
     'kind = "made-up-features"\ntraining_videos = 4\ntest_videos = 2\n',
     'kind = "features"\nannotations = "annotations.json"\nfeatures = "features.h5"\nrgb = "0:32"\nflow = "32:64"\n',

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 import tomli_w
-from toy_recipe import RECIPE
+from toy_recipe import NETS_OF_FEATURES, RECIPE
 
 from tadkit import load_detector
 from tadkit.config import BackboneSettings, FusionSettings, Method, PluginBackboneSettings
@@ -41,22 +41,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 ROWS = (*METHODS, "two-stream", "two-stream-late", *VARIANTS)
 
 
-MADE_UP = """
+MADE_UP = f"""
 name = "made-up"
 labels = ["box", "ball", "push", "pull", "open", "close"]
-sources = [{kind = "made-up-features", training_videos = 4, test_videos = 2}]
-split = {kind = "subset", held_out = ["testing"]}
-teacher_backbone = {width = 16}
-backbone = {width = 16}
-distill = {dim = 16}
-evaluation = {tiou = [0.3]}
-[head]
-dim = 16
-levels = 3
-attention_heads = 2
-stem_layers = 0
-head_layers = 1
-"""
+sources = [{{kind = "made-up-features", training_videos = 4, test_videos = 2}}]
+{NETS_OF_FEATURES}"""
 BACKBONES: dict[str, tuple[int, str]] = {
     "efficientnet-lite0": (2, "temporal-gradient"),
     "resnet18": (2, "temporal-gradient"),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_recipe import RECIPE
+from toy_recipe import NETS_OF_FEATURES, RECIPE
 
 from tadkit import load_detector
 from tadkit.checkpoint import load_checkpoint
@@ -158,22 +158,11 @@ def test_a_missing_teacher_is_reported_by_its_name(changeable: Path, run_toy: Ru
     assert redone(run_toy(changeable, *QUICK, ROWS, only="train-teacher")) == {"train-teacher (dis)"}
 
 
-MADE_UP = """
+MADE_UP = f"""
 name = "mine"
 labels = ["box", "ball", "push", "pull", "open", "close"]
-sources = [{kind = "made-up-features", training_videos = 3, test_videos = 1}]
-split = {kind = "subset", held_out = ["testing"]}
-teacher_backbone = {width = 16}
-backbone = {width = 16}
-distill = {dim = 16}
-evaluation = {tiou = [0.3]}
-[head]
-dim = 16
-levels = 3
-attention_heads = 2
-stem_layers = 0
-head_layers = 1
-[[teachers]]
+sources = [{{kind = "made-up-features", training_videos = 3, test_videos = 1}}]
+{NETS_OF_FEATURES}[[teachers]]
 name = "wide"
 backbone.width = 32
 train.seed = 5

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_recipe import NETS_OF_FEATURES, ONE_EPOCH
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import Recipe
@@ -23,34 +24,7 @@ from tadkit.records import read_detections
 from tadkit.store import open_store, read_store
 from tadkit.synth.tracks.rgb_and_flow import LABELS
 
-NET = """
-[split]
-kind = "subset"
-held_out = ["testing"]
-[teacher_backbone]
-width = 16
-[backbone]
-width = 16
-[distill]
-dim = 16
-[head]
-dim = 16
-levels = 3
-attention_heads = 2
-stem_layers = 0
-head_layers = 1
-[train.teacher]
-epochs = 1
-window_s = 8.0
-[train.student]
-epochs = 1
-window_s = 8.0
-[train.head]
-epochs = 1
-window_s = 8.0
-[evaluation]
-tiou = [0.3]
-"""
+NET = NETS_OF_FEATURES + ONE_EPOCH
 NAMED = f"""
 name = "mine"
 labels = {list(LABELS)}
