@@ -400,10 +400,10 @@ def _trained_head(
 
 def _head_of_one_stage(inputs: Inputs, row: str) -> tuple[JointHead, int, Mapping[str, Any]]:
     """Fusion and joint head that were trained together with the student, the steps of their windows, and how."""
-    checkpoint, settings = load_checkpoint(inputs.joint_head(row), kind="joint-head"), inputs.workspace.of_row(row)
+    checkpoint, recipe = load_checkpoint(inputs.joint_head(row), kind="joint-head"), inputs.workspace.of_row(row)
     steps = checkpoint.trained_steps
     assert steps is not None, "a joint head trained with a student states its windows"
-    joint = new_joint_head(settings.model_settings, num_classes=len(settings.labels), trained_steps=steps)
+    joint = new_joint_head(recipe.model_settings, num_classes=len(recipe.labels), trained_steps=steps)
     load_weights(joint, checkpoint)
     return joint, steps, checkpoint.provenance["trained"]
 
