@@ -200,6 +200,8 @@ def _words(error: dict[str, Any], keys: Sequence[str], models: Sequence[type[Bas
             return f"must be a list of tables; write [[{keys[-1]}]] with two brackets"
         case "tuple_type":
             return "must be a list"
+        case "bool_type" | "bool_parsing":
+            return "must be true or false"
         case "too_short":
             return f"must have {error['ctx']['min_length']} or more, has {error['ctx']['actual_length']}"
     message = str(error["msg"]).removeprefix("Value error, ")

@@ -118,6 +118,7 @@ def test_settings_that_contradict_one_another_are_told():
             "'videomae-s', 'videomae-b', 'r2plus1d-18', 's3d', 'mvit-v2-s', 'swin3d-t', 'temporal-encoder', "
             "'entry-point', got 'resnet'",
         ),
+        ("fusion.residual=maybe", "fusion.residual: must be true or false, got 'maybe'"),
         (
             "sources.0.kind=3",
             "sources.0.kind: must be one of 'files', 'features', 'made-up-features', 'synth', 'compose', got 3",
