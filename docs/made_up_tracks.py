@@ -15,8 +15,14 @@ from statistics import fmean, stdev
 
 from scipy.stats import t
 
-PAIRS = (("rgb", "rgb-matched"), ("rgb", "direct"), ("direct", "decomposed"), ("rgb-matched", "decomposed"))
-PAIRS += (("decomposed", "two-stream"), ("stages", "decomposed"))
+PAIRS = (
+    ("rgb", "rgb-matched"),
+    ("rgb", "direct"),
+    ("rgb", "decomposed"),
+    ("direct", "decomposed"),
+    ("rgb-matched", "decomposed"),
+    ("decomposed", "two-stream"),
+)
 
 
 def mean_and_interval(values: list[float]) -> tuple[float, float, float]:
