@@ -208,7 +208,7 @@ def _turned_convolution(
     kernel = weight.shape[2:]
     if stride != (1, 1):
         places = [n + 2 * pad - taps + 1 for n, pad, taps in zip(size, padding, kernel, strict=True)]
-        spread = gradient.new_zeros(*gradient.shape[:2], *places).contiguous(memory_format=torch.channels_last)
+        spread = gradient.new_zeros(len(gradient), *places, len(weight)).permute(0, 3, 1, 2)  # channels last
         spread[:, :, :: stride[0], :: stride[1]] = gradient
         gradient = spread
     around = [taps - 1 - pad for taps, pad in zip(kernel, padding, strict=True)]
