@@ -174,6 +174,7 @@ def _depthwise_gradients(
     kernel = tuple(weight.shape[2:])
     # oneDNN's own gradient of the input is slower with stride 1, and with stride 2 in bfloat16.
     turned = stride == (1, 1) or gradient.dtype == torch.bfloat16
+    turned &= all(pad < size for pad, size in zip(padding, kernel, strict=True))
     small = max(kernel) > min(x.shape[2:])
     wide = not small and kernel[1] == 5 and padding[1] == 2 and stride[1] <= 2
     usual = not (small or wide)
