@@ -19,13 +19,16 @@ from jaxtyping import Float32, Float64, UInt8
 from torch import Tensor
 
 from tadkit.bench.timing import machine_json
+from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.detection.detect import Detector, features_in_video, load_detector
 from tadkit.detection.tail import CORE_STEPS, Track, detections_of
 from tadkit.errors import UsageError
-from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures
-from tadkit.flow import FlowMethod
+from tadkit.extraction.branch_features import CORE_FRAMES
+from tadkit.extraction.motion_feature import feature_of_video
+from tadkit.flow import FlowMethod, build_flow
 from tadkit.models.decode.tracks import track_candidates
-from tadkit.models.heads import Candidates
+from tadkit.models.heads import Candidates, Head
+from tadkit.models.teacher import Teacher
 from tadkit.progress import Progress
 from tadkit.video import SampledVideo, open_sampled
 
@@ -109,7 +112,7 @@ def bench_detect(
         progress.start("detect", total=len(models) * (rounds + 1), unit="passes")
         for _ in range(rounds + 1):
             for name, detector in detectors.items():
-                took[name].append(_pass(detector, video, seconds))
+                took[name].append(detector_pass(detector, video, seconds))
                 progress.advance(note=name)
         used = torch.get_num_threads()
     finally:
@@ -135,27 +138,64 @@ def _figures(frames: int, parts_s: Float64[np.ndarray, "rounds parts"], relative
     return DetectorFigures(frames, seconds, frames / total, relative, shares)
 
 
-def _pass(detector: Detector, path: Path, seconds: float) -> tuple[int, Float64[np.ndarray, " parts"]]:
-    """Sampled frames, and the seconds of each part of one pass over the video."""
+def detector_pass(detector: Detector, path: Path, seconds: float) -> tuple[int, Float64[np.ndarray, " parts"]]:
+    """Sampled frames, and the seconds of each of :data:`PARTS` of one pass over the first ``seconds`` of a video."""
     net, device, decoding = detector.net, detector.device, detector.decoding
-    decoded, decode_s = _timed(lambda: _decoded(path, detector, seconds), device)
+    passes = 1 if detector.flow is None else 2
+    decoded, decode_s = _timed(lambda: _decoded(path, detector.video, seconds, passes=passes), device)
     flow = None if detector.flow is None else _TimedFlow(detector.flow, device)
     features, streams_s = _timed(lambda: features_in_video(net, decoded, flow=flow), device)
     flow_s = 0.0 if flow is None else flow.took_s
 
     @torch.inference_mode()
-    def candidates(found: BranchFeatures) -> Candidates:
-        motion, appearance = (None if x is None else torch.from_numpy(x).T.to(device) for x in found)
+    def fused() -> Tensor:
+        motion, appearance = (None if x is None else torch.from_numpy(x).T.to(device) for x in features)
         assert appearance is not None
-        fused = net.fused(motion, appearance)
-        mask = torch.ones(1, fused.shape[2], dtype=torch.bool, device=device)
-        least, limit = decoding.min_score, decoding.top_candidates
-        return track_candidates(net.joint.head, fused, mask, core_steps=CORE_STEPS, min_score=least, limit=limit)
+        return net.fused(motion, appearance)
 
-    found, head_s = _timed(lambda: candidates(features), device)
-    track = Track(path.stem, decoded.timeline.strided(net.student.backbone.stride), decoded.duration_s)
-    _, suppression_s = _timed(lambda: detections_of(found, track, labels=net.labels, decoding=decoding), device)
-    return len(decoded), np.array([decode_s, flow_s, streams_s - flow_s, head_s, suppression_s])
+    tail_s = _tail_s(net.joint.head, fused, decoded, net.student.backbone.stride, net.labels, decoding, device)
+    return len(decoded), np.array([decode_s, flow_s, streams_s - flow_s, *tail_s])
+
+
+def teacher_pass(
+    teacher: Teacher, settings: ModelSettings, labels: tuple[str, ...], path: Path, seconds: float
+) -> tuple[int, Float64[np.ndarray, " parts"]]:
+    """The same of a teacher by itself, which decodes frames for flow alone."""
+    device = next(teacher.parameters()).device
+    decoded, decode_s = _timed(lambda: _decoded(path, settings.video, seconds, passes=1), device)
+    flow = _TimedFlow(build_flow(settings.flow, device=device), device)
+    feature, stream_s = _timed(lambda: feature_of_video(teacher, decoded, flow=settings.flow, method=flow), device)
+
+    def read() -> Tensor:
+        return torch.from_numpy(feature).T[None].to(device)
+
+    stride = teacher.backbone.stride
+    tail_s = _tail_s(teacher.head, read, decoded, stride, labels, settings.decode, device)
+    return len(decoded), np.array([decode_s, flow.took_s, stream_s - flow.took_s, *tail_s])
+
+
+def _tail_s(
+    head: Head,
+    features: Callable[[], Tensor],
+    decoded: SampledVideo,
+    stride: int,
+    labels: tuple[str, ...],
+    decoding: DecodeSettings,
+    device: torch.device,
+) -> tuple[float, float]:
+    """Seconds of the head, with what makes its ``features`` (1, channels, steps), and of suppression."""
+
+    @torch.inference_mode()
+    def candidates() -> Candidates:
+        track = features()
+        mask = torch.ones(1, track.shape[2], dtype=torch.bool, device=device)
+        least, limit = decoding.min_score, decoding.top_candidates
+        return track_candidates(head, track, mask, core_steps=CORE_STEPS, min_score=least, limit=limit)
+
+    found, head_s = _timed(candidates, device)
+    track = Track(decoded.path.stem, decoded.timeline.strided(stride), decoded.duration_s)
+    _, suppression_s = _timed(lambda: detections_of(found, track, labels=labels, decoding=decoding), device)
+    return head_s, suppression_s
 
 
 def _timed(work: Callable[[], Result], device: torch.device) -> tuple[Result, float]:
@@ -167,11 +207,11 @@ def _timed(work: Callable[[], Result], device: torch.device) -> tuple[Result, fl
     return result, time.perf_counter() - start_s
 
 
-def _decoded(path: Path, detector: Detector, seconds: float) -> SampledVideo:
-    """The first ``seconds`` of a video in memory, decoded as often as the detector does: for RGB, again for flow."""
-    with open_sampled(path, detector.video) as sampled:
+def _decoded(path: Path, video: VideoSettings, seconds: float, *, passes: int) -> SampledVideo:
+    """The first ``seconds`` of a video in memory, decoded as often as the model does: for RGB, again for flow."""
+    with open_sampled(path, video) as sampled:
         count = max(1, int(np.searchsorted(sampled.stamps_s, seconds)))
-        for _ in range(1 if detector.flow is None else 2):
+        for _ in range(passes):
             starts = range(0, count, CORE_FRAMES)
             frames = np.concatenate([sampled.frames(at, min(at + CORE_FRAMES, count)) for at in starts])
         stamps_s, duration_s = sampled.stamps_s[:count], min(sampled.duration_s, seconds)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from tadkit.cli.commands.ablate import ablate
 from tadkit.cli.commands.bench import bench
 from tadkit.cli.commands.data import data
 from tadkit.cli.commands.detect import detect, detect_features
@@ -54,6 +55,7 @@ for command in (
     detect_features,
     evaluate,
     run,
+    ablate,
     extract_flow,
     inspect,
     train_teacher,
@@ -84,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that the pipe's encoding cannot represent
     try:
-        code = app.main(words, prog_name="tadkit", standalone_mode=False)
+        code = app.main(words, prog_name="tadkit", standalone_mode=False, obj=words)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

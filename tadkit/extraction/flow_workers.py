@@ -13,7 +13,7 @@ from tadkit.errors import TadkitError
 from tadkit.extraction.flow_video import Event, Failed, FlowJob, flow_events
 from tadkit.flow import build_flow
 from tadkit.flow.opencv import same_threads
-from tadkit.runtime.processes import Died, in_workers
+from tadkit.runtime.processes import Died, Work, in_workers
 
 
 def flow_of_jobs(
@@ -44,11 +44,16 @@ def flow_of_jobs(
 
 
 @contextmanager
-def _worker(flow: FlowSettings, device: str, threads: int) -> Iterator[Callable[[FlowJob], Iterator[Event]]]:
+def _worker(flow: FlowSettings, device: str, threads: int) -> Iterator[Work[FlowJob, Event]]:
     """What a worker does a job with: the flow method, loaded once."""
+
+    def work(job: FlowJob, say: Callable[[Event], None]) -> None:
+        for event in flow_events(job, method):
+            say(event)
+
     with same_threads(threads):
         method = build_flow(flow, device=torch.device(device))
-        yield lambda job: flow_events(job, method)
+        yield work
 
 
 def _failed(job: FlowJob, death: Died) -> Failed:

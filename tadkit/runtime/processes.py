@@ -12,7 +12,7 @@ import os
 import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection, wait
 from threading import Thread
@@ -27,7 +27,9 @@ _STARTS = 3
 
 Job = TypeVar("Job")
 Event = TypeVar("Event")
-Setup = Callable[[], AbstractContextManager[Callable[[Job], Iterable[Event]]]]
+Work = Callable[[Job, Callable[[Event], None]], None]
+"""Does a job, and calls its second argument with each event."""
+Setup = Callable[[], AbstractContextManager[Work[Job, Event]]]
 """What a worker calls once when it starts: a block within which it has the function that does a job."""
 
 
@@ -217,8 +219,7 @@ def _work(connection: Connection, setup: Setup[Any, Any]) -> None:
         with setup() as work:
             connection.send(_Ready())
             while (job := connection.recv()) is not None:
-                for event in work(job):
-                    connection.send(_Said(event))
+                work(job, lambda event: connection.send(_Said(event)))
                 connection.send(_Ready())
     except TadkitError as error:
         connection.send(_Refused(error))

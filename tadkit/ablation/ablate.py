@@ -1,0 +1,153 @@
+"""``tadkit ablate``: run a plan, and write its figures as one JSON file and one page."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from tadkit.ablation.cost import costs
+from tadkit.ablation.figures import RESAMPLES, summarised
+from tadkit.ablation.page import page_of
+from tadkit.ablation.plan import Part, Plan
+from tadkit.ablation.runs import Failed, Ran, compute_flow, run_parts
+from tadkit.errors import StoreError, TadkitError, UsageError
+from tadkit.files import read_json, write_text
+from tadkit.progress import Progress
+from tadkit.version import __version__
+
+FORMAT, VERSION = "tadkit-ablation", 1
+JSON, PAGE = "ablation.json", "ablation.md"
+PILOT_SEEDS = 2
+"""Seeds after which an ablation without a pilot is its own."""
+
+
+class Ablated(NamedTuple):
+    """What an ablation gave.
+
+    Attributes:
+        figures: what :data:`JSON` holds (docs/formats.md); None if no seed is complete.
+        failed: parts that failed, by their titles.
+    """
+
+    figures: dict[str, Any] | None
+    failed: dict[str, TadkitError]
+
+
+def read_ablation(path: Path) -> dict[str, Any]:
+    """The figures of an ablation that was written before.
+
+    Raises:
+        UsageError: the file is missing, is something else, or of a newer version.
+    """
+    content = read_json(path, error=UsageError)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UsageError(f"{path}: not an ablation; expected the {JSON} that tadkit ablate writes")
+    if content["version"] > VERSION:
+        raise UsageError(f"{path}: version {content['version']} of the format; this tadkit reads {VERSION}: upgrade it")
+    return content
+
+
+def pilot_of(plan: Plan, path: Path | None) -> dict[str, Any] | None:
+    """An ablation whose differences say how many videos and seeds are needed: ``path``, or the plan's own so far.
+
+    Raises:
+        UsageError: ``path`` is not an ablation.
+    """
+    if path is not None:
+        return read_ablation(path)
+    own = plan.folder / JSON
+    found = read_ablation(own) if own.is_file() else None
+    return found if found is not None and found["recipe_digest"] == plan.recipe_digest else None
+
+
+def ablate(
+    plan: Plan,
+    *,
+    command: Sequence[str],
+    device: str,
+    workers: int,
+    progress: Progress,
+    piloted: Callable[[dict[str, Any]], None] | None = None,
+) -> Ablated:
+    """Run what is out of date, and write the figures of all complete seeds to the plan's folder.
+
+    Args:
+        plan: what to run.
+        command: the words of the command line, for the record.
+        device: ``auto``, ``cpu`` ...; several, separated by commas, are assigned to the workers in turn.
+        workers: processes.
+        progress: counts runs.
+        piloted: called with the figures of the first two seeds, once they are complete.
+
+    Raises:
+        StoreError: another ablation is using the folder.
+        TadkitError: the flow of a video cannot be computed.
+    """
+    ran: dict[Part, Ran] = {}
+    failed: dict[str, TadkitError] = {}
+    try:
+        with FileLock(plan.folder / ".lock", blocking=False):
+            compute_flow(plan, device=device, workers=workers, progress=progress)
+            for part, outcome in run_parts(plan.parts, device=device, workers=workers, progress=progress):
+                if isinstance(outcome, Failed):
+                    failed[part.title] = outcome.error
+                    continue
+                ran[part] = outcome
+                if piloted is not None and len(_complete(plan, ran)) == PILOT_SEEDS < plan.seeds:
+                    piloted(_written(plan, ran, command, failed))
+                    piloted = None
+            if not _complete(plan, ran):
+                return Ablated(None, failed)
+            _written(plan, ran, command, failed)
+            measured = costs(plan, next(iter(ran)).workspace, device=device, progress=progress)
+            return Ablated(_written(plan, ran, command, failed, cost=measured), failed)
+    except Timeout as error:
+        raise StoreError(
+            f"{plan.folder}: another ablation is using this folder; wait for it to finish, or choose another --out"
+        ) from error
+
+
+def _complete(plan: Plan, ran: dict[Part, Ran]) -> list[int]:
+    """Seeds whose folds are all complete."""
+    folds = Counter(part.seed for part in ran)
+    return [seed for seed in range(plan.seeds) if folds[seed] == len(plan.folds)]
+
+
+def _written(
+    plan: Plan,
+    ran: dict[Part, Ran],
+    command: Sequence[str],
+    failed: dict[str, TadkitError],
+    cost: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Figures of the complete seeds, written as JSON and as a page."""
+    recipe, labels = plan.whole.recipe, set(plan.whole.recipe.labels)
+    judged = [item for item in plan.whole.items if any(item.name in fold for fold in plan.folds)]
+    actions = Counter(a.label for item in judged for a in item.record.annotations if a.label in labels)
+    figures: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "tadkit": __version__,
+        "recipe": recipe.name,
+        "recipe_digest": plan.recipe_digest,
+        "command": shlex.join(["tadkit", *command]),
+        "rows": list(plan.rows),
+        "baseline": plan.baseline,
+        "folds": [sorted(fold) for fold in plan.folds],
+        "videos": len(judged),
+        "actions": {label: actions[label] for label in recipe.labels},
+        "evaluation": recipe.evaluation.model_dump(mode="json"),
+        "resamples": RESAMPLES,
+        **summarised(plan, next(iter(ran.values())).names, _complete(plan, ran)),
+        "cost": cost or {},
+        "failed": {title: str(error) for title, error in failed.items()},
+    }
+    write_text(plan.folder / JSON, json.dumps(figures, indent=1) + "\n")
+    write_text(plan.folder / PAGE, page_of(figures))
+    return figures
