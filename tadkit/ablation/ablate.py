@@ -32,11 +32,15 @@ class Ablated(NamedTuple):
 
     Attributes:
         figures: what :data:`JSON` holds (docs/formats.md); None if no seed is complete.
+        done: how many stages of each complete part were done now, by its title; 0 if it was up to date.
         failed: parts that failed, by their titles.
+        page: where the page is, if there are figures.
     """
 
     figures: dict[str, Any] | None
+    done: dict[str, int]
     failed: dict[str, TadkitError]
+    page: Path
 
 
 def read_ablation(path: Path) -> dict[str, Any]:
@@ -83,7 +87,7 @@ def ablate(
         device: ``auto``, ``cpu`` ...; several, separated by commas, are assigned to the workers in turn.
         workers: processes.
         progress: counts runs.
-        piloted: called with the figures of the first two seeds, once they are complete.
+        piloted: called once, with the figures of the first two seeds when they are complete, or with all in the end.
 
     Raises:
         StoreError: another ablation is using the folder.
@@ -102,11 +106,15 @@ def ablate(
                 if piloted is not None and len(_complete(plan, ran)) == PILOT_SEEDS < plan.seeds:
                     piloted(_written(plan, ran, command, failed))
                     piloted = None
+            done = {part.title: outcome.done for part, outcome in ran.items()}
             if not _complete(plan, ran):
-                return Ablated(None, failed)
-            _written(plan, ran, command, failed)
-            measured = costs(plan, next(iter(ran)).workspace, device=device, progress=progress)
-            return Ablated(_written(plan, ran, command, failed, cost=measured), failed)
+                return Ablated(None, done, failed, plan.folder / PAGE)
+            figures = _written(plan, ran, command, failed)
+            if piloted is not None:
+                piloted(figures)
+            figures["cost"] = costs(plan, next(iter(ran)).workspace, device=device, progress=progress)
+            _write(plan, figures)
+            return Ablated(figures, done, failed, plan.folder / PAGE)
     except Timeout as error:
         raise StoreError(
             f"{plan.folder}: another ablation is using this folder; wait for it to finish, or choose another --out"
@@ -120,11 +128,7 @@ def _complete(plan: Plan, ran: dict[Part, Ran]) -> list[int]:
 
 
 def _written(
-    plan: Plan,
-    ran: dict[Part, Ran],
-    command: Sequence[str],
-    failed: dict[str, TadkitError],
-    cost: dict[str, Any] | None = None,
+    plan: Plan, ran: dict[Part, Ran], command: Sequence[str], failed: dict[str, TadkitError]
 ) -> dict[str, Any]:
     """Figures of the complete seeds, written as JSON and as a page."""
     recipe, labels = plan.whole.recipe, set(plan.whole.recipe.labels)
@@ -145,9 +149,13 @@ def _written(
         "evaluation": recipe.evaluation.model_dump(mode="json"),
         "resamples": RESAMPLES,
         **summarised(plan, next(iter(ran.values())).names, _complete(plan, ran)),
-        "cost": cost or {},
+        "cost": {},
         "failed": {title: str(error) for title, error in failed.items()},
     }
+    _write(plan, figures)
+    return figures
+
+
+def _write(plan: Plan, figures: dict[str, Any]) -> None:
     write_text(plan.folder / JSON, json.dumps(figures, indent=1) + "\n")
     write_text(plan.folder / PAGE, page_of(figures))
-    return figures

@@ -16,21 +16,25 @@ COVERS = "covers zero"
 def page_of(figures: Mapping[str, Any]) -> str:
     """The page; fractions are shown in per cent, differences in percentage points."""
     sections = [
-        ("Difference to the baseline, and between rows", _differences_note(figures), differences_table(figures)),
         ("Mean average precision", _rows_note(figures), rows_table(figures)),
-        ("By class", "AP of each class, mean over thresholds and seeds.", _classes_table(figures)),
+        (
+            "By class",
+            "AP of each class, mean over thresholds and seeds; in brackets its actions.",
+            _classes_table(figures),
+        ),
+        ("Differences", _differences_note(figures), differences_table(figures)),
         ("Cost and calibration", _cost_note(figures), cost_table(figures)),
-        ("Power", _power_note(), power_table(figures)),
+        ("Power", f"{power_note(figures)}.", power_table(figures)),
     ]
-    lines = [f"# Ablation: {figures['recipe']}", "", headroom_line(figures), "", *_what(figures)]
+    lines = [f"## Ablation: {figures['recipe']}", "", headroom_line(figures), "", *_what(figures)]
     for heading, note, table in sections:
         if table[1]:
-            lines += ["", f"## {heading}", "", note, "", *_markdown(table)]
+            lines += ["", f"### {heading}", "", note, "", *_markdown(table)]
     if len(figures["folds"]) > 1:
-        lines += ["", "## Folds", ""]
+        lines += ["", "### Folds", ""]
         lines += [f"- fold {number}: {', '.join(fold)}" for number, fold in enumerate(figures["folds"], start=1)]
     if figures["failed"]:
-        lines += ["", "## Failed", "", *(f"- {title}: {error}" for title, error in figures["failed"].items())]
+        lines += ["", "### Failed", "", *(f"- {title}: {error}" for title, error in figures["failed"].items())]
     return "\n".join(lines) + "\n"
 
 
@@ -141,10 +145,14 @@ def _cost_note(figures: Mapping[str, Any]) -> str:
     )
 
 
-def _power_note() -> str:
+def power_note(figures: Mapping[str, Any]) -> str:
+    """What the table of power shows, and where its estimate comes from."""
+    one = len(figures["seeds"]) == 1
+    unknown = "; one seed does not show how much seeds vary, so all of it is a lower bound" if one else ""
     return (
         "Videos and actions that a true difference needs to show in a two-sided test at 5 % with a power of 80 %, by "
-        "the variances seen here (tadkit/ablation/power.py); *more seeds*: no number of videos is enough."
+        f"the variances of {figures['videos']} videos and {len(figures['seeds'])} seed{'s' * (not one)} of "
+        f"{figures['recipe']}{unknown}"
     )
 
 

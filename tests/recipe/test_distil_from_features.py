@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_recipe import NETS_OF_FEATURES, ONE_EPOCH
+from toy_recipe import FEATURES_RECIPE as MADE_UP
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config.loading import parse_recipe, recipe_toml
@@ -21,15 +21,6 @@ from tadkit.recipe.workspace import open_workspace
 from tadkit.records import read_detections
 from tadkit.store import open_store, read_store
 
-MADE_UP = f"""
-name = "mine"
-labels = ["box", "ball", "push", "pull", "open", "close"]
-compare = ["teacher", "rgb", "decomposed"]
-[[sources]]
-kind = "made-up-features"
-training_videos = 4
-test_videos = 2
-{NETS_OF_FEATURES}{ONE_EPOCH}"""
 STORED = MADE_UP.replace(
     'kind = "made-up-features"\ntraining_videos = 4\ntest_videos = 2\n',
     'kind = "features"\nannotations = "annotations.json"\nfeatures = "features.h5"\nrgb = "0:32"\nflow = "32:64"\n',

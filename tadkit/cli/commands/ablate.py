@@ -12,6 +12,7 @@ from tadkit.cli.options import PATH, device_option, example, set_option
 from tadkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from tadkit.ablation.ablate import Ablated
     from tadkit.ablation.page import Table
 
 
@@ -124,28 +125,26 @@ def ablate(
         return
     if recipe is None:
         raise UsageError("ablate: give a RECIPE, or --render FILE")
-    from tadkit.ablation.ablate import PAGE, ablate, pilot_of
-    from tadkit.ablation.page import differences_table, headroom_line, rows_table
+    from tadkit.ablation.ablate import ablate, pilot_of
     from tadkit.ablation.plan import planned
     from tadkit.config.loading import load_recipe
 
-    chosen, compared = _rows(rows), [_pair(text) for text in pairs]
     with TerminalProgress() as progress:
         plan = planned(
             load_recipe(recipe, overrides=overrides),
             base=recipe.parent,
             out=out,
-            rows=chosen,
+            rows=_rows(rows),
             seeds=seeds,
             folds=folds,
             against=against,
-            compare=compared,
+            compare=[_pair(text) for text in pairs],
             quick=quick,
             progress=progress,
         )
         before = pilot_of(plan, pilot)
         if before is None:
-            print_note("no pilot, so the number of videos and seeds that differences need is not known yet")
+            print_note("no pilot, so how many videos and seeds a difference needs is not known yet")
         else:
             _print_power(before, seeds=plan.seeds)
         result = ablate(
@@ -156,13 +155,7 @@ def ablate(
             progress=progress,
             piloted=None if before is not None else lambda figures: _print_power(figures, seeds=plan.seeds),
         )
-    if result.figures is not None:
-        print_line(headroom_line(result.figures).replace("*", ""))
-        _print(rows_table(result.figures))
-        _print(differences_table(result.figures))
-        print_line(f"written to {plan.folder / PAGE}")
-    for title, error in result.failed.items():
-        show_error(type(error)(*(f"{title}: {message}" for message in error.args)))
+    _print_result(result)
     context.exit(next((error.exit_code for error in result.failed.values()), 0))
 
 
@@ -173,10 +166,24 @@ def _render(path: Path) -> None:
     click.echo(page_of(read_ablation(path)), nl=False)
 
 
-def _print_power(figures: dict[str, Any], *, seeds: int) -> None:
-    from tadkit.ablation.page import power_table
+def _print_result(result: Ablated) -> None:
+    from tadkit.ablation.page import differences_table, headroom_line, rows_table
 
-    print_line("what a difference needs to show, two-sided at 5 % with a power of 80 %:")
+    for title, count in result.done.items():
+        print_line(f"{title}: {f'{count} stages done' if count else 'up to date'}")
+    if result.figures is not None:
+        print_line(headroom_line(result.figures).replace("*", ""))
+        _print(rows_table(result.figures))
+        _print(differences_table(result.figures))
+        print_line(f"written to {result.page}")
+    for title, error in result.failed.items():
+        show_error(type(error)(*(f"{title}: {message}" for message in error.args)))
+
+
+def _print_power(figures: dict[str, Any], *, seeds: int) -> None:
+    from tadkit.ablation.page import power_note, power_table
+
+    print_line(f"{power_note(figures)}:")
     _print(power_table(figures, seeds=seeds))
 
 
