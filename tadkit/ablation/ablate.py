@@ -9,16 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
 from tadkit.ablation.cost import costs
 from tadkit.ablation.figures import RESAMPLES, summarised
 from tadkit.ablation.page import page_of
 from tadkit.ablation.plan import Part, Plan
 from tadkit.ablation.runs import Failed, Ran, compute_flow, run_parts
-from tadkit.errors import StoreError, TadkitError, UsageError
+from tadkit.errors import TadkitError, UsageError
 from tadkit.files import read_json, write_text
-from tadkit.progress import Progress
+from tadkit.progress import Progress, Quiet
+from tadkit.recipe.workspace import locked
 from tadkit.version import __version__
 
 FORMAT, VERSION = "tadkit-ablation", 1
@@ -95,30 +94,25 @@ def ablate(
     """
     ran: dict[Part, Ran] = {}
     failed: dict[str, TadkitError] = {}
-    try:
-        with FileLock(plan.folder / ".lock", blocking=False):
-            compute_flow(plan, device=device, workers=workers, progress=progress)
-            for part, outcome in run_parts(plan.parts, device=device, workers=workers, progress=progress):
-                if isinstance(outcome, Failed):
-                    failed[part.title] = outcome.error
-                    continue
-                ran[part] = outcome
-                if piloted is not None and len(_complete(plan, ran)) == PILOT_SEEDS < plan.seeds:
-                    piloted(_written(plan, ran, command, failed))
-                    piloted = None
-            done = {part.title: outcome.done for part, outcome in ran.items()}
-            if not _complete(plan, ran):
-                return Ablated(None, done, failed, plan.folder / PAGE)
-            figures = _written(plan, ran, command, failed)
-            if piloted is not None:
-                piloted(figures)
-            figures["cost"] = costs(plan, next(iter(ran)).workspace, device=device, progress=progress)
-            _write(plan, figures)
-            return Ablated(figures, done, failed, plan.folder / PAGE)
-    except Timeout as error:
-        raise StoreError(
-            f"{plan.folder}: another ablation is using this folder; wait for it to finish, or choose another --out"
-        ) from error
+    with locked(plan.whole):
+        compute_flow(plan, device=device, workers=workers, progress=progress)
+        for part, outcome in run_parts(plan.parts, device=device, workers=workers, progress=progress):
+            if isinstance(outcome, Failed):
+                failed[part.title] = outcome.error
+                continue
+            ran[part] = outcome
+            if piloted is not None and len(_complete(plan, ran)) == PILOT_SEEDS < plan.seeds:
+                piloted(_written(plan, ran, command, failed, Quiet()))
+                piloted = None
+        done = {part.title: outcome.done for part, outcome in ran.items()}
+        if not _complete(plan, ran):
+            return Ablated(None, done, failed, plan.folder / PAGE)
+        figures = _written(plan, ran, command, failed, progress)
+        if piloted is not None:
+            piloted(figures)
+        figures["cost"] = costs(plan, _first(plan, ran).workspace, device=device, progress=progress)
+        _write(plan, figures)
+        return Ablated(figures, done, failed, plan.folder / PAGE)
 
 
 def _complete(plan: Plan, ran: dict[Part, Ran]) -> list[int]:
@@ -127,8 +121,13 @@ def _complete(plan: Plan, ran: dict[Part, Ran]) -> list[int]:
     return [seed for seed in range(plan.seeds) if folds[seed] == len(plan.folds)]
 
 
+def _first(plan: Plan, ran: dict[Part, Ran]) -> Part:
+    """The first part that is complete, in whatever order they ended."""
+    return next(part for part in plan.parts if part in ran)
+
+
 def _written(
-    plan: Plan, ran: dict[Part, Ran], command: Sequence[str], failed: dict[str, TadkitError]
+    plan: Plan, ran: dict[Part, Ran], command: Sequence[str], failed: dict[str, TadkitError], progress: Progress
 ) -> dict[str, Any]:
     """Figures of the complete seeds, written as JSON and as a page."""
     recipe, labels = plan.whole.recipe, set(plan.whole.recipe.labels)
@@ -148,7 +147,7 @@ def _written(
         "actions": {label: actions[label] for label in recipe.labels},
         "evaluation": recipe.evaluation.model_dump(mode="json"),
         "resamples": RESAMPLES,
-        **summarised(plan, next(iter(ran.values())).names, _complete(plan, ran)),
+        **summarised(plan, ran[_first(plan, ran)].names, _complete(plan, ran), progress),
         "cost": {},
         "failed": {title: str(error) for title, error in failed.items()},
     }

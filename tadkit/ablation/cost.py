@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,12 @@ from tadkit.bench.timing import machine_json
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import TEACHER, ModelSettings
 from tadkit.detection.detect import load_detector
+from tadkit.detection.tail import CORE_STEPS
 from tadkit.files import digest_of_file, write_text
 from tadkit.models.backbones import Backbone
+from tadkit.models.decode.tracks import track_candidates
 from tadkit.models.detector import build_detector, build_teacher
-from tadkit.models.heads import head_labels
+from tadkit.models.heads import Head, head_labels
 from tadkit.progress import Progress
 from tadkit.recipe.streams import median_step_s
 from tadkit.recipe.workspace import Workspace
@@ -78,38 +79,37 @@ def _seconds(workspace: Workspace, row: str, device: str) -> dict[str, Any]:
     else:
         detector = load_detector(workspace.detector(row), device=device)
         passes = [detector_pass(detector, item.path, SECONDS) for _ in range(2)]
-    frames, parts_s = passes[-1]
-    timed_s = frames / workspace.recipe.video.rate_hz
-    per_s = dict(zip(PARTS, (parts_s / timed_s).tolist(), strict=True))
-    return {"seconds_per_s": per_s, "video": item.name, "timed_s": timed_s}
+    timed = passes[-1]
+    per_s = dict(zip(PARTS, (timed.parts_s / timed.duration_s).tolist(), strict=True))
+    return {"seconds_per_s": per_s, "video": item.name, "timed_s": timed.duration_s}
 
 
 @torch.inference_mode()
 def _size(workspace: Workspace, row: str) -> dict[str, Any]:
     """Parameters, and operations per second of video, which are counted on a made-up clip."""
-    if row == TEACHER:
-        settings, teacher = build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))
-        clip, mask = _clip(settings, teacher.backbone, flow=True)
-        modules: list[nn.Module | None] = [teacher]
-        counted: Callable[[], object] = lambda: teacher(clip, mask)  # noqa: E731 - the two cases are alike
-    else:
-        net = build_detector(load_checkpoint(workspace.detector(row), kind="detector"))
-        student, stream, settings = net.student, net.teacher, net.settings
-        modules = [student.backbone, student.motion, student.appearance, stream, net.joint]
-
-        def detect() -> None:
-            features = student(*_clip(settings, student.backbone, flow=False))
-            motion = (
-                features.motion if stream is None else stream.features(*_clip(settings, stream.backbone, flow=True))
-            )
-            steps = torch.ones(1, features.appearance.shape[2], dtype=torch.bool)
-            net.joint.head(net.joint.fused(motion, features.appearance, steps), steps)
-
-        counted = detect
+    modules: list[nn.Module | None]
     with FlopCounterMode(display=False) as flops:
-        counted()
+        if row == TEACHER:
+            settings, teacher = build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))
+            _read_by(teacher.head, teacher.features(*_clip(settings, teacher.backbone, flow=True)), settings)
+            modules = [teacher]
+        else:
+            net = build_detector(load_checkpoint(workspace.detector(row), kind="detector"))
+            settings, student, stream = net.settings, net.student, net.teacher
+            motion, appearance = student(*_clip(settings, student.backbone, flow=False))
+            if stream is not None:
+                motion = stream.features(*_clip(settings, stream.backbone, flow=True))
+            steps = torch.ones(1, appearance.shape[2], dtype=torch.bool)
+            _read_by(net.joint.head, net.joint.fused(motion, appearance, steps), settings)
+            modules = [student.backbone, student.motion, student.appearance, stream, net.joint]
     parameters = sum(value.numel() for module in modules if module is not None for value in module.parameters())
     return {"parameters": parameters, "flops_per_s": flops.get_total_flops() / _clip_s(workspace, settings)}
+
+
+def _read_by(head: Head, track: Tensor, settings: ModelSettings) -> None:
+    mask = torch.ones(1, track.shape[2], dtype=torch.bool)
+    least, limit = settings.decode.min_score, settings.decode.top_candidates
+    track_candidates(head, track, mask, core_steps=CORE_STEPS, min_score=least, limit=limit)
 
 
 def _clip(settings: ModelSettings, backbone: Backbone, *, flow: bool) -> tuple[Tensor, Tensor]:

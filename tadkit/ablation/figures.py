@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, get_args
 
 from tadkit.ablation.plan import Part, Plan
 from tadkit.ablation.power import spread_of
 from tadkit.evaluation import mean_average_precision
 from tadkit.evaluation.bootstrap import Figure, Resampled, resampled
 from tadkit.evaluation.operating_points import calibration_error
+from tadkit.progress import Progress
 from tadkit.recipe.judge import rules_of, truth_of
 from tadkit.records import Annotation, Detection, read_detections
 
@@ -38,14 +39,16 @@ class _Seeds:
     found: tuple[Found, ...]
 
 
-def summarised(plan: Plan, names: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+def summarised(plan: Plan, names: Sequence[str], seeds: Sequence[int], progress: Progress) -> dict[str, Any]:
     """Figures as plain JSON values, as fractions; thresholds are keys such as ``"0.3"``.
 
     Args:
         plan: the ablation.
         names: rows, and what is judged below them, such as ``decomposed: motion``.
         seeds: those whose folds are all complete, at least one.
+        progress: counts what is evaluated.
     """
+    progress.start("evaluate", total=2, unit="figures")
     parts = [part for part in plan.parts if part.seed in seeds]
     rows = {name: _seeds_of(parts, name, seeds) for name in names}
     by_seed = [
@@ -53,7 +56,10 @@ def summarised(plan: Plan, names: Sequence[str], seeds: Sequence[int]) -> dict[s
         for name, one in rows.items()
         for seed, found in zip(seeds, one.found, strict=True)
     ]
-    drawn = {figure: _resampled(plan, rows, figure) for figure in ("map", "pooled")}
+    drawn: dict[str, dict[str, tuple[Resampled, int]]] = {}
+    for figure in get_args(Figure):
+        drawn[figure] = _resampled(plan, rows, figure)
+        progress.advance(note=figure)
     return {
         "seeds": list(seeds),
         "names": list(names),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ def bench_detect(
     torch.set_num_threads(threads or before)
     try:
         detectors = {name: load_detector(name, device=str(device)) for name in models}
-        took: dict[str, list[tuple[int, Float64[np.ndarray, " parts"]]]] = {name: [] for name in models}
+        took: dict[str, list[Pass]] = {name: [] for name in models}
         progress.start("detect", total=len(models) * (rounds + 1), unit="passes")
         for _ in range(rounds + 1):
             for name, detector in detectors.items():
@@ -117,10 +117,10 @@ def bench_detect(
         used = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
-    parts_s = {name: np.array([parts for _, parts in passes[1:]]) for name, passes in took.items()}
-    rates = {name: passes[0][0] / parts_s[name].sum(axis=1) for name, passes in took.items()}
+    parts_s = {name: np.array([one.parts_s for one in passes[1:]]) for name, passes in took.items()}
+    rates = {name: passes[0].frames / parts_s[name].sum(axis=1) for name, passes in took.items()}
     figures = {
-        name: _figures(took[name][0][0], parts_s[name], float(np.median(rates[name] / rates[models[0]])))
+        name: _figures(took[name][0].frames, parts_s[name], float(np.median(rates[name] / rates[models[0]])))
         for name in models
     }
     return DetectBenchmark(figures, video.name, rounds, used, machine_json(device))
@@ -138,8 +138,16 @@ def _figures(frames: int, parts_s: Float64[np.ndarray, "rounds parts"], relative
     return DetectorFigures(frames, seconds, frames / total, relative, shares)
 
 
-def detector_pass(detector: Detector, path: Path, seconds: float) -> tuple[int, Float64[np.ndarray, " parts"]]:
-    """Sampled frames, and the seconds of each of :data:`PARTS` of one pass over the first ``seconds`` of a video."""
+class Pass(NamedTuple):
+    """One pass of a model over a video: its sampled frames, their length, and the seconds of each of :data:`PARTS`."""
+
+    frames: int
+    duration_s: float
+    parts_s: Float64[np.ndarray, " parts"]
+
+
+def detector_pass(detector: Detector, path: Path, seconds: float) -> Pass:
+    """A pass of a detector over the first ``seconds`` of a video."""
     net, device, decoding = detector.net, detector.device, detector.decoding
     passes = 1 if detector.flow is None else 2
     decoded, decode_s = _timed(lambda: _decoded(path, detector.video, seconds, passes=passes), device)
@@ -154,13 +162,13 @@ def detector_pass(detector: Detector, path: Path, seconds: float) -> tuple[int, 
         return net.fused(motion, appearance)
 
     tail_s = _tail_s(net.joint.head, fused, decoded, net.student.backbone.stride, net.labels, decoding, device)
-    return len(decoded), np.array([decode_s, flow_s, streams_s - flow_s, *tail_s])
+    return Pass(len(decoded), decoded.duration_s, np.array([decode_s, flow_s, streams_s - flow_s, *tail_s]))
 
 
 def teacher_pass(
     teacher: Teacher, settings: ModelSettings, labels: tuple[str, ...], path: Path, seconds: float
-) -> tuple[int, Float64[np.ndarray, " parts"]]:
-    """The same of a teacher by itself, which decodes frames for flow alone."""
+) -> Pass:
+    """A pass of a teacher by itself, which decodes frames for flow alone."""
     device = next(teacher.parameters()).device
     decoded, decode_s = _timed(lambda: _decoded(path, settings.video, seconds, passes=1), device)
     flow = _TimedFlow(build_flow(settings.flow, device=device), device)
@@ -171,7 +179,7 @@ def teacher_pass(
 
     stride = teacher.backbone.stride
     tail_s = _tail_s(teacher.head, read, decoded, stride, labels, settings.decode, device)
-    return len(decoded), np.array([decode_s, flow.took_s, stream_s - flow.took_s, *tail_s])
+    return Pass(len(decoded), decoded.duration_s, np.array([decode_s, flow.took_s, stream_s - flow.took_s, *tail_s]))
 
 
 def _tail_s(

@@ -162,7 +162,7 @@ def test_two_ablations_in_one_folder_are_refused(changing: Path, tadkit: Callabl
     with FileLock(changing / "runs" / "mine-ablation" / ".lock"):
         ran = tadkit(*words(changing))
     assert ran.code == 4
-    assert "another ablation is using this folder" in ran.err
+    assert "mine-ablation: another run is using this folder" in ran.err
 
 
 def test_the_page_is_rendered_from_the_json_and_a_pilot_gives_the_power(
