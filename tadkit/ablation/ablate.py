@@ -104,7 +104,7 @@ def ablate(
             if piloted is not None and len(_complete(plan, ran)) == PILOT_SEEDS < plan.seeds:
                 piloted(_written(plan, ran, command, failed, Quiet()))
                 piloted = None
-        done = {part.title: outcome.done for part, outcome in ran.items()}
+        done = {part.title: ran[part].done for part in plan.parts if part in ran}
         if not _complete(plan, ran):
             return Ablated(None, done, failed, plan.folder / PAGE)
         figures = _written(plan, ran, command, failed, progress)
