@@ -300,7 +300,8 @@ def _found_by_parts(
 def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[str, dict[str, list[Detection]]]:
     """Detections by each branch of a row's student alone, by the branch's head, from the stored features.
 
-    None for students with one branch, and for those that an earlier row has, too.
+    The one stream of a method without a motion branch is its appearance branch. None for students that an earlier row
+    has, too, and for rows that read flow.
     """
     if workspace.recipe.head_alone or row != next(iter(_with_branches_of(workspace, row)), None):
         return {}
@@ -310,7 +311,7 @@ def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[str,
     scores = video_scores_for(student.head, labels, path=workspace.video_scores, decoding=decoding)
     found: dict[str, dict[str, list[Detection]]] = {}
     with read_store(workspace.features(row), kind="features") as store:
-        for branch in get_args(Branch):
+        for branch in get_args(Branch) if recipe.distill.two_branches else ("appearance",):
             of_branch = found.setdefault(branch, {})
             for item in workspace.held_out:
                 feature = torch.from_numpy(store.read(item.name, f"original/{branch}")).T[None].to(torch_device(device))
@@ -326,11 +327,9 @@ def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[str,
 
 
 def _with_branches_of(workspace: Workspace, row: str) -> list[str]:
-    """Rows of the table with the student of ``row``, the first of which is judged with its branches; none with one."""
-    if not workspace.of_row(row).distill.two_branches:
-        return []
-    detectors = (other for other in workspace.rows if other != TEACHER)
-    return [other for other in detectors if workspace.student_row(other) == workspace.student_row(row)]
+    """Rows of the table that read RGB with the student of ``row``; the first is judged with the student's branches."""
+    rows = (other for other in workspace.rows if other != TEACHER and not workspace.of_row(other).reads_flow)
+    return [other for other in rows if workspace.student_row(other) == workspace.student_row(row)]
 
 
 def _row(workspace: Workspace, name: str, of_rows: Mapping[str, Mapping[str, list[Detection]]]) -> Row:

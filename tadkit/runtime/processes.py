@@ -103,6 +103,7 @@ class _Worker(Generic[Job, Event]):
         """Wait briefly for it to end, then kill it."""
         self.process.join(_END_S)
         self.process.kill()
+        self.process.join()
         self.connection.close()
 
     def death(self) -> str:
