@@ -137,6 +137,8 @@ def planned(
             raise UsageError(f"{option} {row}: is none of the rows {', '.join(chosen)}")
     _check_split(recipe, folds)
     recipe = (quick_recipe(recipe) if quick else recipe).model_copy(update={"compare": chosen})
+    if folds not in (None, 1):  # the folds replace what the recipe holds out, which need not be there
+        recipe = recipe.model_copy(update={"split": recipe.split.model_copy(update={"held_out": ()})})
     folder = out or run_folder(recipe, base=base).with_name(f"{recipe.name}-{'quick' if quick else 'ablation'}")
     whole = open_workspace(recipe, base=base, progress=progress, ablation=folder.absolute())
     refuse_copies(recipe, whole.items, whole.unlabelled)
