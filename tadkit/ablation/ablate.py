@@ -6,6 +6,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,14 +97,15 @@ def ablate(
     failed: dict[str, TadkitError] = {}
     with locked(plan.whole):
         compute_flow(plan, device=device, workers=workers, progress=progress)
-        for part, outcome in run_parts(plan.parts, device=device, workers=workers, progress=progress):
-            if isinstance(outcome, Failed):
-                failed[part.title] = outcome.error
-                continue
-            ran[part] = outcome
-            if piloted is not None and len(_complete(plan, ran)) == PILOT_SEEDS < plan.seeds:
-                piloted(_written(plan, ran, command, failed, Quiet()))
-                piloted = None
+        with closing(run_parts(plan.parts, device=device, workers=workers, progress=progress)) as outcomes:
+            for part, outcome in outcomes:
+                if isinstance(outcome, Failed):
+                    failed[part.title] = outcome.error
+                    continue
+                ran[part] = outcome
+                if piloted is not None and len(_complete(plan, ran)) == PILOT_SEEDS < plan.seeds:
+                    piloted(_written(plan, ran, command, failed, Quiet()))
+                    piloted = None
         done = {part.title: ran[part].done for part in plan.parts if part in ran}
         if not _complete(plan, ran):
             return Ablated(None, done, failed, plan.folder / PAGE)
