@@ -210,11 +210,16 @@ def _entries(root: ElementTree.Element) -> Mapping[tuple[str | None, str | None]
 def write_elan(folder: Path, videos: Sequence[SourceVideo], known: Known) -> None:
     """Write ``<video>.eaf`` for each video into ``folder``; subset, duration and rate are properties of its header."""
     for video in videos:
-        root = _tree(video, file_of(video, known))
-        ElementTree.indent(root)
-        text = ElementTree.tostring(root, encoding="unicode")
-        text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
-        write_text(folder / f"{video.name}.eaf", text, durable=False)  # there may be thousands
+        write_elan_file(folder / f"{video.name}.eaf", video, known)
+
+
+def write_elan_file(path: Path, video: SourceVideo, known: Known) -> None:
+    """Write the annotations of one video."""
+    root = _tree(video, file_of(video, known))
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+    write_text(path, text, durable=False)  # there may be thousands
 
 
 def _tree(video: SourceVideo, file: str) -> ElementTree.Element:
