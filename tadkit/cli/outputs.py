@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,17 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tadkit.cli.console import TerminalProgress, print_line, print_note
-from tadkit.cli.options import PATH, refuse_output
+from tadkit.cli.options import PATH, refuse_input, refuse_output
 from tadkit.errors import TadkitError, UsageError
 from tadkit.records import HIGH_CONFIDENCE
 
 if TYPE_CHECKING:
     from tadkit.detection.detections import VideoDetections
+    from tadkit.progress import Progress
 
 STDOUT = Path("-")
-MOVIES = (".mp4", ".mov", ".mkv")
-"""Suffixes of an overlay that is a file and not a folder."""
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -68,20 +67,24 @@ class Outputs:
             TadkitError: a form needs a package that is not installed.
         """
         from tadkit.detection.outputs import per_video, refuse_form
+        from tadkit.detection.outputs.overlay import SUFFIXES
 
-        read = [*inputs, *files]
+        read = {path.resolve() for path in (*inputs, *files) if path is not None}
         given: list[Path] = []
         for out in self.files:
             refuse_form(out, videos=len(names))
             given += per_video(out, names)
-        if self.overlay is not None and self.overlay.suffix.lower() in MOVIES:
+        if self.overlay is not None and self.overlay.suffix.lower() in SUFFIXES:
             given.append(self.overlay)
             if len(names) > 1:
                 raise UsageError(f"--overlay {self.overlay}: is one file for {len(names)} videos; name a folder")
+        taken: set[Path] = set()
         for path in given:
-            refuse_output(path, *read)
-        if twice := [path for path in given if given.count(path) > 1]:
-            raise UsageError(f"--out {twice[0]}: is written twice; name each output once")
+            refuse_input(path, read)
+            refuse_output(path)
+            if path.resolve() in taken:
+                raise UsageError(f"--out {path}: is written twice; name each output once")
+            taken.add(path.resolve())
         for option, folder in (("--clips", self.clips), ("--overlay", self.overlay)):
             if folder is not None and folder not in given:
                 _refuse_folder(folder, files, option)
@@ -90,66 +93,76 @@ class Outputs:
         """The detections that are shown."""
         return found.shown(least=self.least, top=self.top, per_class=self.per_class)
 
-    def write(self, found: VideoDetections, progress: TerminalProgress) -> list[TadkitError]:
-        """Write everything, and say what was written.
+    def write(self, found: VideoDetections) -> list[TadkitError]:
+        """Write everything, and print what was written.
 
         Returns:
             The errors of outputs that could not be written; the others are.
         """
+        shown = self.shown(found)
+        done = _Written(print_note if self.on_stdout else print_line)
+        self._write_files(found, shown, done)
+        with TerminalProgress() as progress:
+            if self.clips is not None:
+                self._write_clips(self.clips, shown, progress, done)
+            if self.overlay is not None:
+                self._write_overlays(self.overlay, shown, progress, done)
+        for line in done.lines:
+            done.say(line)
+        return done.failed
+
+    def _write_files(self, found: VideoDetections, shown: VideoDetections, done: _Written) -> None:
         from tadkit.detection.outputs import has_all, write_content
 
-        say = print_note if self.on_stdout else print_line
-        shown = self.shown(found)
         total, count = (sum(map(len, videos.values())) for videos in (found, shown))
-        failed: list[TadkitError] = []
+        more = f", {total - count} more than shown" if total > count else ""
         for out in self.files:
-            try:
+            what = f"{total} detections{more}" if has_all(out) else f"{count} shown detections"
+            with done.part(f"{out}: {what}"):
                 write_content(out, (found if has_all(out) else shown).content)
-            except TadkitError as error:
-                failed.append(error)
-            else:
-                more = f", {total - count} more than shown" if total > count else ""
-                say(f"{out}: {total} detections{more}" if has_all(out) else f"{out}: {count} shown detections")
-        failed += self._write_clips(shown, say, progress)
-        failed += self._write_overlays(shown, say, progress)
-        return failed
 
-    def _write_clips(
-        self, shown: VideoDetections, say: Callable[[str], None], progress: TerminalProgress
-    ) -> list[TadkitError]:
-        if self.clips is None:
-            return []
+    def _write_clips(self, folder: Path, shown: VideoDetections, progress: Progress, done: _Written) -> None:
         from tadkit.detection.outputs.clips import write_clips
 
         try:
-            failed = write_clips(self.clips, shown.content, progress=progress)
+            failed = write_clips(folder, shown.content, progress=progress)
         except TadkitError as error:
-            return [error]
+            done.failed.append(error)
+            return
+        done.failed.extend(failed.values())
         count = sum(len(found) for name, found in shown.items() if name not in failed)
-        say(f"{self.clips}: {count} clips, encoded again, without sound")
-        return list(failed.values())
+        done.lines.append(f"{folder}: {count} clips, encoded again, without sound")
 
-    def _write_overlays(
-        self, shown: VideoDetections, say: Callable[[str], None], progress: TerminalProgress
-    ) -> list[TadkitError]:
-        if self.overlay is None:
-            return []
+    def _write_overlays(self, place: Path, shown: VideoDetections, progress: Progress, done: _Written) -> None:
         from tadkit.detection.outputs.content import safe_names
-        from tadkit.detection.outputs.overlay import write_overlay
+        from tadkit.detection.outputs.overlay import SUFFIXES, write_overlay
 
-        failed: list[TadkitError] = []
         content = shown.content
         names = safe_names(shown)
         for video in content.videos:
-            one = self.overlay.suffix.lower() in MOVIES
-            path = self.overlay if one else self.overlay / f"{names[video.name]}-overlay.mp4"
-            try:
+            is_file = place.suffix.lower() in SUFFIXES
+            path = place if is_file else place / f"{names[video.name]}-overlay.mp4"
+            with done.part(f"{path}: {len(video.detections)} shown detections drawn in, without sound"):
                 write_overlay(path, video, labels=content.labels, progress=progress)
-            except TadkitError as error:
-                failed.append(error)
-            else:
-                say(f"{path}: {len(video.detections)} shown detections over the video, without sound")
-        return failed
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What was written, a line each, and the errors of what could not be."""
+
+    say: Callable[[str], None]
+    lines: list[str] = field(default_factory=list)
+    failed: list[TadkitError] = field(default_factory=list)
+
+    @contextmanager
+    def part(self, line: str) -> Iterator[None]:
+        """Keep ``line`` if the block succeeds, else its error."""
+        try:
+            yield
+        except TadkitError as error:
+            self.failed.append(error)
+        else:
+            self.lines.append(line)
 
 
 def _refuse_folder(folder: Path, files: Iterable[Path], option: str) -> None:

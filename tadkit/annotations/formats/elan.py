@@ -223,7 +223,8 @@ def write_elan_file(path: Path, video: SourceVideo, known: Known) -> None:
 
 
 def _tree(video: SourceVideo, file: str) -> ElementTree.Element:
-    root = ElementTree.Element("ANNOTATION_DOCUMENT", AUTHOR="tadkit", DATE=_DATE, FORMAT="3.0", VERSION="3.0")
+    about = {"AUTHOR": "tadkit", "DATE": _DATE, "FORMAT": "3.0", "VERSION": "3.0", _SCHEMA_LOCATION: _SCHEMA}
+    root = ElementTree.Element("ANNOTATION_DOCUMENT", about)
     header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     # The plain file name: ELAN looks for it beside the .eaf.
     ElementTree.SubElement(
@@ -256,6 +257,9 @@ def _tree(video: SourceVideo, file: str) -> ElementTree.Element:
     return root
 
 
+_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+_SCHEMA_LOCATION = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
+"""ELAN writes it, and pympi does not read files without it."""
 _DATE = "2000-01-01T00:00:00+00:00"
 """Fixed, so that equal annotations give equal files."""
 

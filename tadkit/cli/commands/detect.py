@@ -26,6 +26,7 @@ from tadkit.errors import TadkitError, UsageError
 from tadkit.records import HIGH_CONFIDENCE, Detection, is_shown, shown_of
 
 if TYPE_CHECKING:
+    from tadkit.detection.detections import VideoDetections
     from tadkit.detection.finished import FinishedVideos
 
 SHOWN_A_VIDEO = 50
@@ -108,14 +109,14 @@ def detect(
         found = detector.detect_named(
             items, video_scores=video_scores, on_error="collect", progress=progress, finished=finished
         )
+    if outputs.on_stdout:
+        click.echo(found.to_json(), nl=False)
+    else:
         points = found.origin.get("operating_points", {}) if outputs.least is None else {}
-        if outputs.on_stdout:
-            click.echo(found.to_json(), nl=False)
-        else:
-            otherwise = HIGH_CONFIDENCE if outputs.least is None else outputs.least
-            limits = {"top": outputs.top, "per_class": outputs.per_class}
-            _print_detections(found, points=points, otherwise=otherwise, written=bool(outputs.files), **limits)
-        errors = [*found.failed.values(), *(outputs.write(found, progress) if found or not items else [])]
+        otherwise = HIGH_CONFIDENCE if outputs.least is None else outputs.least
+        limits = {"top": outputs.top, "per_class": outputs.per_class}
+        _print_detections(found, points=points, otherwise=otherwise, written=bool(outputs.files), **limits)
+    errors = [*found.failed.values(), *(outputs.write(found) if found or not items else [])]
     for error in errors:
         show_error(error)
     if len(items) != 1:
@@ -146,11 +147,12 @@ def _videos(
 
 def _finished(outputs: Outputs, video_scores: Path | None) -> FinishedVideos:
     from tadkit.detection.finished import FinishedVideos
+    from tadkit.detection.outputs.forms import PLACE
 
     if not outputs.files:
         raise UsageError("--resume keeps results beside the file of --out; add --out dets.json")
     first = outputs.files[0]
-    folder = first.with_name(f"{first.name}.parts")
+    folder = first.with_name(f"{first.name.replace(PLACE, 'videos')}.parts")
     refuse_output(folder / "video.json", option="--resume")
     return FinishedVideos(folder, video_scores=video_scores)
 
@@ -228,8 +230,12 @@ def detect_features(
 
     if not outputs.outs:
         raise UsageError("--out is missing; name a file, or - for JSON on stdout")
-    outputs.refuse((), inputs=(features, head, video_scores))
     load_sections(overrides, "decode")
+    from tadkit.store import read_store
+
+    with read_store(features, kind="features") as store:
+        names = store.videos()
+    outputs.refuse(names, inputs=(features, head, video_scores))
     from tadkit.detection.detect_features import detect_features as run_detect_features
 
     with TerminalProgress() as progress:
@@ -241,12 +247,7 @@ def detect_features(
             progress=progress,
             video_scores=video_scores,
         )
-        if outputs.on_stdout:
-            click.echo(found.to_json(), nl=False)
-        errors = outputs.write(found, progress)
-    for error in errors:
-        show_error(error)
-    ctx.exit(_exit_code(errors))
+    _write(ctx, found, outputs)
 
 
 @click.command(
@@ -275,10 +276,14 @@ def export_detections(ctx: click.Context, detections: tuple[Path, ...], videos: 
         raise UsageError("nothing to write; add --out, --clips or --overlay")
     files = [one.file for one in found.values() if one.file is not None]
     outputs.refuse(list(found), inputs=detections, files=files)
+    _write(ctx, found, outputs)
+
+
+def _write(ctx: click.Context, found: VideoDetections, outputs: Outputs) -> None:
+    """Write detections, report what could not be written, and exit."""
     if outputs.on_stdout:
         click.echo(found.to_json(), nl=False)
-    with TerminalProgress() as progress:
-        errors = outputs.write(found, progress)
+    errors = outputs.write(found)
     for error in errors:
         show_error(error)
     ctx.exit(_exit_code(errors))

@@ -7,22 +7,24 @@ look-alikes of brackets, and WebVTT gets character references.
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 
 from tadkit.detection.outputs.content import Content, VideoContent, plain_text
 from tadkit.files import write_text
 
-_INERT = str.maketrans({"<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", "{": "(", "}": ")", "\\": "/"}) | {
-    ord(">"): "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
-}
-"""Brackets of tags (HTML's, and those of SubStation Alpha that players obey in .srt files) and what replaces them."""
+_INERT = str.maketrans({"<": "\u2039", ">": "\u203a", "{": "(", "}": ")", "\\": "/"})
+"""Brackets of tags (HTML's, and those of SubStation Alpha, which players obey in .srt files) and look-alikes."""
+_CLOCK = re.compile(r"(?<=\d):(?=\d)")
+"""A colon of a time, by which some readers take a line of text for one of time spans."""
+_RATIO = "\u2236"
 
 
 def write_srt(path: Path, content: Content) -> None:
     """Write the detections of one video as SubRip."""
     (video,) = content.videos
     cues = [
-        f"{number}\n{span.replace('.', ',')}\n{text.translate(_INERT)}\n\n"
+        f"{number}\n{span.replace('.', ',')}\n{_CLOCK.sub(_RATIO, text.translate(_INERT))}\n\n"
         for number, (span, text) in enumerate(_cues(video), start=1)
     ]
     write_text(path, "".join(cues))
