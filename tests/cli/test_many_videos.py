@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +75,27 @@ def test_a_resumed_run_skips_what_is_done_and_gives_the_same(
     changed = tadkit(*words, "--set", "decode.keep=2")
     assert changed.err.endswith("4 videos: 3 detected, 1 failed\n")
     assert {len(found) for found in results(out).values()} == {2}
+
+
+def test_a_killed_run_resumes_where_it_stopped(
+    tadkit: Any, tmp_path: Path, tiny_model: Path, write_squares: Callable[..., Path]
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_squares(videos / "a.mp4", 20)
+    write_squares(videos / "b.mp4", 500, seed=1)
+    out = tmp_path / "d.json"
+    words = ["detect", str(videos), "--model", str(tiny_model), "--out", str(out), "--resume"]
+    with subprocess.Popen([sys.executable, "-m", "tadkit.cli", *words], stderr=subprocess.PIPE) as run:
+        while not list(tmp_path.glob("d.json.parts/[0-9a-f]*.json")) and run.poll() is None:
+            time.sleep(0.002)
+        run.kill()
+    assert run.returncode == -signal.SIGKILL
+    assert not out.exists()
+    ran = tadkit(*words)
+    assert ran.code == 0
+    assert ran.err.endswith("2 videos: 1 detected, 1 skipped, as done\n")
+    assert list(results(out)) == ["a", "b"]
 
 
 def test_lists_name_videos_by_lines_or_nul(

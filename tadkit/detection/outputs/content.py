@@ -45,7 +45,10 @@ class VideoContent:
             VideoError: it is not known.
         """
         if self.file is None:
-            raise VideoError(f"'{self.name}': its file is not known; tadkit data export-detections finds it in the folder --videos DIR")
+            raise VideoError(
+                f"'{self.name}': its file is not known; "
+                "tadkit data export-detections finds it in the folder --videos DIR"
+            )
         return self.file
 
     @property

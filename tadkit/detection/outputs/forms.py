@@ -12,7 +12,6 @@ from tadkit.detection.outputs.cut_list import write_cut_list
 from tadkit.detection.outputs.fiftyone import write_fiftyone
 from tadkit.detection.outputs.subtitles import write_srt, write_vtt
 from tadkit.detection.outputs.tables import pyarrow, write_csv, write_json, write_jsonl, write_parquet
-from tadkit.detection.outputs.tools import write_boris, write_eaf, write_label_studio, write_via
 from tadkit.errors import UsageError
 
 PLACE = "{video}"
@@ -33,9 +32,16 @@ class Form(NamedTuple):
     one_video: bool = False
 
 
+def _write_for_tool(path: Path, content: Content) -> None:
+    """Write for an annotation tool; its writer is imported only now, since detecting starts faster without it."""
+    from tadkit.detection.outputs.tools import WRITERS
+
+    WRITERS[_suffix(path)](path, content)
+
+
 FORMS: Mapping[str, Form] = {
-    ".labelstudio.json": Form(write_label_studio),
-    ".via.json": Form(write_via),
+    ".labelstudio.json": Form(_write_for_tool),
+    ".via.json": Form(_write_for_tool),
     ".fiftyone.json": Form(write_fiftyone, has_all=True),
     ".json": Form(write_json, has_all=True),
     ".jsonl": Form(write_jsonl, has_all=True),
@@ -43,8 +49,8 @@ FORMS: Mapping[str, Form] = {
     ".parquet": Form(write_parquet, has_all=True),
     ".srt": Form(write_srt, one_video=True),
     ".vtt": Form(write_vtt, one_video=True),
-    ".eaf": Form(write_eaf, one_video=True),
-    ".boris": Form(write_boris),
+    ".eaf": Form(_write_for_tool, one_video=True),
+    ".boris": Form(_write_for_tool),
     ".ffconcat": Form(write_cut_list),
 }
 """Forms by suffix, in lower case; double suffixes come before single ones."""
@@ -56,9 +62,13 @@ def form_of(path: Path) -> Form:
     Raises:
         UsageError: none has that suffix.
     """
-    for suffix, form in FORMS.items():
+    return FORMS[_suffix(path)]
+
+
+def _suffix(path: Path) -> str:
+    for suffix in FORMS:
         if path.name.lower().endswith(suffix):
-            return form
+            return suffix
     singles = [suffix for suffix in FORMS if suffix.count(".") == 1]
     doubles = [suffix for suffix in FORMS if suffix.count(".") > 1]
     raise UsageError(

@@ -6,30 +6,31 @@ VIA's attribute ``score``; ELAN has none. Corrected files are read by ``tadkit d
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tadkit.annotations.formats import FrameTimes, Known, SourceVideo
-from tadkit.annotations.formats.boris import write_boris as write_boris_project
+from tadkit.annotations.formats.boris import write_boris
 from tadkit.annotations.formats.elan import write_elan_file
-from tadkit.annotations.formats.label_studio import write_label_studio as write_tasks
-from tadkit.annotations.formats.via import write_via as write_via_project
+from tadkit.annotations.formats.label_studio import write_label_studio
+from tadkit.annotations.formats.via import write_via
 from tadkit.annotations.video_times import frame_times_of
 from tadkit.detection.outputs.content import Content, VideoContent, plain_text, safe_names
 
 
-def write_eaf(path: Path, content: Content) -> None:
+def _write_eaf(path: Path, content: Content) -> None:
     """Write the detections of one video as ELAN's annotations."""
     (video,), known = _sources(content)
     write_elan_file(path, video, known)
 
 
-def write_boris(path: Path, content: Content) -> None:
+def _write_boris(path: Path, content: Content) -> None:
     """Write a project of BORIS."""
-    write_boris_project(path, *_sources(content))
+    write_boris(path, *_sources(content))
 
 
-def write_label_studio(path: Path, content: Content) -> None:
+def _write_label_studio(path: Path, content: Content) -> None:
     """Write tasks of Label Studio, with the detections as predictions to correct.
 
     Videos whose files are known get timeline labels, which count frames; others get labels in seconds.
@@ -40,12 +41,21 @@ def write_label_studio(path: Path, content: Content) -> None:
     model = content.origin.get("model")
     name = model.get("file") if isinstance(model, dict) else None
     videos, known = _sources(content, frames=True)
-    write_tasks(path, videos, known, predicted_by=plain_text(str(name or "tadkit")))
+    write_label_studio(path, videos, known, predicted_by=plain_text(str(name or "tadkit")))
 
 
-def write_via(path: Path, content: Content) -> None:
+def _write_via(path: Path, content: Content) -> None:
     """Write a project of VIA 3."""
-    write_via_project(path, *_sources(content))
+    write_via(path, *_sources(content))
+
+
+WRITERS: Mapping[str, Callable[[Path, Content], None]] = {
+    ".eaf": _write_eaf,
+    ".boris": _write_boris,
+    ".labelstudio.json": _write_label_studio,
+    ".via.json": _write_via,
+}
+"""What writes the form of each suffix."""
 
 
 def _sources(content: Content, *, frames: bool = False) -> tuple[list[SourceVideo], Known]:
