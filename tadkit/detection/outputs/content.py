@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tadkit.errors import HIDDEN, VideoError
+from tadkit.files import digest_of
 from tadkit.records import Detection
 
 LONGEST_NAME_PART_BYTES = 100
 """Of a name or label as part of a file name; file systems allow 255 bytes for all parts."""
+_DIGEST_CHARACTERS = 8
 _NOT_IN_NAMES = re.compile(rf'[<>:"/\\|?*\ufffe\uffff]|{HIDDEN.pattern}')
 """Separators, what Windows forbids, and what nobody can see."""
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -76,9 +78,15 @@ class Content:
 
 
 def safe_name(text: str) -> str:
-    """A name or label as part of a file name: no separator, no control character, not too long, not empty."""
+    """A name or label as part of a file name: no separator, no control character, not too long, not empty.
+
+    The end of a long one is replaced by a digest, so that names that differ in it only do not become alike.
+    """
     plain = _NOT_IN_NAMES.sub("_", text).strip(" .")
-    plain = plain.encode()[:LONGEST_NAME_PART_BYTES].decode(errors="ignore").strip(" .") or "unnamed"
+    if len(plain.encode()) > LONGEST_NAME_PART_BYTES:
+        end = f"-{digest_of(plain)[:_DIGEST_CHARACTERS]}"
+        plain = plain.encode()[: LONGEST_NAME_PART_BYTES - len(end)].decode(errors="ignore") + end
+    plain = plain or "unnamed"
     return f"_{plain}" if _DEVICE.fullmatch(plain) else plain
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from tadkit import Detection, Detections, TadkitError, VideoDetections
 from tadkit.annotations.formats import Known, read_annotations
-from tadkit.detection.outputs.content import plain_text
+from tadkit.detection.outputs.content import plain_text, safe_name
 from tadkit.records import read_detections
 
 HOSTILE = (
@@ -237,6 +237,7 @@ def test_a_place_in_the_path_gives_a_file_for_each_video_and_none_outside(tmp_pa
     assert {path.parent for path in written} == {folder}
     assert len({path.name.casefold() for path in written}) == len(names)
     assert all(set(path.stem) <= set(string.ascii_letters + string.digits + "._-") for path in written)
+    assert safe_name("n" * 3000) != safe_name("n" * 3001)  # also where they are names of different runs
     with pytest.raises(TadkitError, match=r"all\.srt: \.srt files have one video each, and there are 11; .*\{video\}"):
         VideoDetections(videos, origin={}).write(tmp_path / "all.srt")
 
