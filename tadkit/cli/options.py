@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from tadkit.errors import UsageError
+from tadkit.runtime.engines import EngineChoice
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -54,6 +55,19 @@ def device_option(function: Function) -> Function:
     """``--device``."""
     return click.option(
         "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps."
+    )(function)
+
+
+def engine_option(function: Function) -> Function:
+    """``--engine``."""
+    return click.option(
+        "--engine",
+        type=click.Choice(get_args(EngineChoice)),
+        default="auto",
+        show_default=True,
+        help="What runs the backbone; auto is the fastest that is installed and can run the model. onnxruntime and "
+        "openvino come with pip install 'tadkit[export]', run the bundled model's backbone on the CPU and give the same "
+        "detections.",
     )(function)
 
 

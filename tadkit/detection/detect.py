@@ -22,10 +22,11 @@ from tadkit.extraction.motion_feature import CORE_FRAMES, feature_of_video
 from tadkit.flow import FlowMethod, build_flow
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector, refuse_features
-from tadkit.models.engines import Engine, EngineChoice, build_engine
+from tadkit.models.engines import Engine, build_engine
 from tadkit.progress import LogWarnings, Progress, VideoProgress
 from tadkit.records import Detection
 from tadkit.runtime.devices import torch_device
+from tadkit.runtime.engines import EngineChoice, EngineName
 from tadkit.video import SampledVideo, open_sampled
 from tadkit.video.discovery import named, videos_in
 from tadkit.zoo import model_path
@@ -48,7 +49,7 @@ class Detector:
         device: where it runs.
         engine: what runs the student's backbone; None is torch, for backbones that read windows.
         operating_points: for some labels, the score from which detections are shown; for others it is 0.3.
-        origin: model, settings and decoder, as a detections file states them.
+        origin: model, settings, decoder and engine, as a detections file states them.
     """
 
     def __init__(self, path: Path, *, device: str, engine: EngineChoice, overrides: Mapping[str, Any]) -> None:
@@ -72,9 +73,15 @@ class Detector:
             },
             "video": self.video.model_dump(mode="json"),
             "decode": self.decoding.model_dump(mode="json"),
+            "engine": self.engine_name,
         }
         if self.flow is not None:
             self.origin["flow"] = self.net.settings.flow.model_dump(mode="json")
+
+    @property
+    def engine_name(self) -> EngineName:
+        """What runs the student's backbone."""
+        return "torch" if self.engine is None else self.engine.name
 
     @property
     def reach_s(self) -> float | None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from typing import Any, Literal, assert_never, cast
+from typing import Any, assert_never, cast
 
 import numpy as np
 import torch
@@ -17,11 +16,8 @@ from torch import Tensor
 
 from tadkit.errors import UsageError
 from tadkit.models.backbones import Backbone, StreamedBackbone, TemporalShiftBackbone
+from tadkit.runtime.engines import FASTEST_FIRST, EngineChoice, EngineName, missing_packages
 
-EngineName = Literal["torch", "onnxruntime", "openvino"]
-EngineChoice = Literal["auto", "torch", "onnxruntime", "openvino"]
-_FASTEST_FIRST: tuple[EngineName, ...] = ("onnxruntime", "openvino")
-"""Beside torch; on the example they are equally fast, and ONNX Runtime starts sooner (docs/results.md)."""
 _INSTALL = "pip install 'tadkit[export]'"
 _GRAPH_BACKBONE = "efficientnet-lite0"
 
@@ -81,8 +77,8 @@ class GraphEngine(Engine):
     ) -> tuple[Float[Tensor, "frames_done channels"], Kept]:
         """The graph's outputs."""
         run, first = self._run_of(frames.shape[1], frames.shape[2])
-        end = np.zeros(int(last), dtype=np.uint8)
-        features, *keep = run([frames.numpy(force=True), end, *(kept or first)])
+        before = [np.zeros(int(last), dtype=np.uint8), *(kept or first)] if first else []
+        features, *keep = run([frames.numpy(force=True), *before])
         return torch.from_numpy(features), keep
 
     def _run_of(self, height: int, width: int) -> tuple[Run, list[np.ndarray]]:
@@ -104,23 +100,22 @@ def build_engine(choice: EngineChoice, backbone: Backbone) -> Engine | None:
     Raises:
         UsageError: the chosen engine is not installed, or cannot run this backbone or on its device.
     """
-    if choice not in ("auto", "torch"):
-        if why_not := _obstacle(choice, backbone):
-            raise UsageError(f"--engine {choice}: {why_not}")
-        return _built(choice, backbone)
     if choice == "auto":
-        usable = (name for name in _FASTEST_FIRST if not _obstacle(name, backbone))
-        return _built(next(usable, "torch"), backbone)
-    return _built("torch", backbone)
+        return _built(next(name for name in FASTEST_FIRST if not _obstacle(name, backbone)), backbone)
+    if why_not := _obstacle(choice, backbone):
+        raise UsageError(f"--engine {choice}: {why_not}")
+    return _built(choice, backbone)
 
 
 def _obstacle(name: EngineName, backbone: Backbone) -> str:
-    """Why an engine other than torch cannot run a backbone; empty if it can."""
+    """Why an engine cannot run a backbone; empty if it can, as torch always can."""
+    if name == "torch":
+        return ""
     if not (isinstance(backbone, TemporalShiftBackbone) and backbone.name == _GRAPH_BACKBONE):
         return f"only runs {_GRAPH_BACKBONE}, and this model has another backbone; use auto or torch"
     if (device := next(backbone.parameters()).device).type != "cpu":
         return f"runs on the CPU, not on {device}; add --device cpu, or use auto or torch"
-    if missing := [package for package in ("onnx", name) if find_spec(package) is None]:
+    if missing := missing_packages(name):
         return f"{' and '.join(missing)} not installed; {_INSTALL}"
     return ""
 

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 with temporal shifts as an ONNX graph that reads a video in pieces.
 
 Built by hand from the weights in some milliseconds, so nothing has to be traced, and no graph is stored. Inputs: frames
-(n, height, width, 3) as uint8, ``end`` (one number with the last piece, else none) and the kept frames of every block
-that shifts; outputs: features (n, channels) and the frames to keep; see ``TemporalShiftBackbone.piece``.
+(n, height, width, 3) as uint8 and, if blocks shift, ``end`` (one number with the last piece, else none) and the kept
+frames of each of them; outputs: features (n, channels) and the frames to keep; see ``TemporalShiftBackbone.piece``.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ class _Graph:
         """The graph whose features are ``x``, serialised."""
         self._add("Flatten", x.name, axis=1, name="features")
         kept = [(f"kept_{i}", TensorProto.FLOAT, ["kept", *shape]) for i, shape in enumerate(shapes)]
-        inputs = [("frames", TensorProto.UINT8, ["frames", *size_hw, 3]), ("end", TensorProto.UINT8, ["end"]), *kept]
+        inputs = [("frames", TensorProto.UINT8, ["frames", *size_hw, 3])]
+        inputs += [("end", TensorProto.UINT8, ["end"]), *kept] if kept else []
         outputs = [("features", TensorProto.FLOAT, ["done", x.channels])]
         outputs += [(f"keep_{i}", TensorProto.FLOAT, ["keep", *shape]) for i, shape in enumerate(shapes)]
         infos = [[helper.make_tensor_value_info(*one) for one in some] for some in (inputs, outputs)]

@@ -107,6 +107,11 @@ def build_index(path: Path, *, fallback_fps: float | None = None) -> FrameIndex:
     return _index(path, (str(Path.cwd()), status.st_size, status.st_mtime_ns, status.st_ino), fallback_fps)
 
 
+def forget_indices() -> None:
+    """Forget the indices of files that were opened before, for timings that are to include theirs."""
+    _index.cache_clear()
+
+
 @lru_cache(maxsize=_KEPT_INDICES)
 def _index(path: Path, version: tuple[str, int, int, int], fallback_fps: float | None) -> FrameIndex:
     del version  # a changed file is another one

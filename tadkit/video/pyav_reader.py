@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, Int64, UInt8
 
 from tadkit.errors import VideoError
-from tadkit.video.container import one_line, open_container
+from tadkit.video.container import one_line, open_container, opened
 from tadkit.video.display_order import INTRA, numbered
 from tadkit.video.index import FrameIndex
 
@@ -199,6 +200,20 @@ class PyavReader:
 
     def _broken(self, number: int, reason: str) -> str:
         return broken(self.path, self.stamps_s[[number]], reason)
+
+
+def decode_frames(path: Path, count: int) -> int:
+    """Decode the first frames of a video, all of them and nothing else, and return how many there were.
+
+    Raises:
+        VideoError: the file cannot be opened or decoded.
+    """
+    with opened(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        try:
+            return sum(1 for _ in islice(container.decode(stream), count))
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(f"{path}: a frame cannot be decoded ({one_line(error)})") from error
 
 
 def broken(path: Path, stamps_s: Float64[np.ndarray, " frames"], reason: str) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from tadkit.cli.console import TerminalProgress, clock, print_line, print_table, show_error
+from tadkit.cli.console import TerminalProgress, clock, print_line, print_note, print_table, show_error
 from tadkit.cli.options import (
     PATH,
     device_option,
+    engine_option,
     example,
     recursive_option,
     refuse_output,
@@ -18,6 +19,7 @@ from tadkit.cli.options import (
     video_scores_option,
 )
 from tadkit.records import HIGH_CONFIDENCE, Detection, is_shown
+from tadkit.runtime.engines import EngineChoice
 
 SHOWN_A_VIDEO = 50
 STDOUT = Path("-")
@@ -42,6 +44,7 @@ STDOUT = Path("-")
 @recursive_option
 @video_scores_option
 @device_option
+@engine_option
 @set_option
 @click.pass_context
 def detect(
@@ -53,6 +56,7 @@ def detect(
     show_score: float | None,
     video_scores: Path | None,
     device: str,
+    engine: EngineChoice,
     overrides: tuple[str, ...],
 ) -> None:
     """Find actions in VIDEOS: files, or folders of them.
@@ -74,7 +78,8 @@ def detect(
     from tadkit.detection.detect import load_detector
 
     with TerminalProgress() as progress:
-        detector = load_detector(model, device=device, overrides=parse_overrides(overrides))
+        detector = load_detector(model, device=device, engine=engine, overrides=parse_overrides(overrides))
+        print_note(f"engine: {detector.engine_name}")
         found = detector.detect(paths, video_scores=video_scores, on_error="collect", progress=progress)
     if out == STDOUT:
         click.echo(found.to_json(), nl=False)
