@@ -66,8 +66,8 @@ def engine_option(function: Function) -> Function:
         default="auto",
         show_default=True,
         help="What runs the backbone; auto is the fastest that is installed and can run the model. onnxruntime and "
-        "openvino come with pip install 'tadkit[export]', run the bundled model's backbone on the CPU and give the same "
-        "detections.",
+        "openvino come with pip install 'tadkit[export]'; they run the bundled model's backbone on the CPU, with the "
+        "same results.",
     )(function)
 
 

@@ -252,9 +252,9 @@ def detections_in_video(
 ) -> list[Detection]:
     """Detections of one open video, best score first; the result does not depend on the sizes of windows.
 
-    ``flow`` is the method of a two-stream detector (:func:`flow_method_of`), ``engine`` what runs the student's backbone
-    (:func:`tadkit.models.engines.build_engine`; None is torch). ``advance`` is called with each number of
-    sampled frames that is done: once for each frame, and in two-stream detectors once more for its flow.
+    ``flow`` is the method of a two-stream detector (:func:`flow_method_of`), ``engine`` runs the student's backbone
+    (:func:`tadkit.models.engines.build_engine`; None is torch). ``advance`` is called with each number of sampled
+    frames that is done: once for each frame, and in two-stream detectors once more for its flow.
     """
     return detections_in_branches(
         detector,

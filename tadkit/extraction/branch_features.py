@@ -65,12 +65,16 @@ def branch_features(
         VideoError: a frame cannot be decoded.
     """
     engine = engine or build_engine("torch", student.backbone)
-    advance = advance or (lambda frames: None)
+    done = advance or _ignore
     if engine is None:
-        tracks = _of_windows(student, video, views, core_frames or CORE_FRAMES, advance)
+        tracks = _of_windows(student, video, views, core_frames or CORE_FRAMES, done)
     else:
-        tracks = _of_pieces(student, engine, video, views, core_frames, advance)
+        tracks = _of_pieces(student, engine, video, views, core_frames, done)
     return {view: _joined(parts) for view, parts in tracks.items()}
+
+
+def _ignore(frames: int) -> None:
+    """Report nothing."""
 
 
 def _of_windows(
@@ -99,7 +103,7 @@ def _of_pieces(
     advance: Callable[[int], None],
 ) -> Tracks:
     device = next(student.parameters()).device
-    kept: dict[View, Kept] = {view: () for view in views}
+    kept: dict[View, Kept] = dict.fromkeys(views, ())
     branches = {view: _Branches(student) for view in views}
     tracks: Tracks = {view: [] for view in views}
     cut = _pieces(video, engine, core_frames, least=student.backbone.halo_frames + 1)

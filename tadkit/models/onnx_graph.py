@@ -73,16 +73,14 @@ class _Graph:
     def prepared(self, backbone: TemporalShiftBackbone, size_hw: tuple[int, int]) -> _Map:
         """Frames as the net reads them: see ``Backbone.prepare``."""
         frames = self._add("Cast", self._add("Transpose", "frames", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
-        mean, std = (np.float32(x).reshape(3, 1, 1) for x in (backbone.rgb_mean, backbone.rgb_std))
+        mean, std = (np.array(x, dtype=np.float32).reshape(3, 1, 1) for x in (backbone.rgb_mean, backbone.rgb_std))
         centred = self._add("Sub", frames, self._constant(mean))
         return _Map(self._add("Div", centred, self._constant(std)), 3, *size_hw)
 
     def convolution(self, layer: ConvNorm, x: _Map) -> _Map:
         """Convolution with its norm folded in, and ReLU6 if the layer has one."""
-        conv, norm = layer
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        weight = conv.weight * scale[:, None, None, None]
-        bias = norm.bias - norm.running_mean * scale
+        conv, _ = layer.parts()
+        weight, bias = layer.folded()
         left, right, top, bottom = conv.pads(torch.empty(0, x.channels, x.height, x.width, device="meta"))
         y = self._add(
             "Conv",
@@ -113,7 +111,7 @@ class _Graph:
 
     def shift(self, x: _Map, number: int, *, fraction: float) -> tuple[_Map, _Map]:
         """The frames whose neighbours are known, as they are and with channels of these neighbours."""
-        count = self._add("Concat", self._add("Shape", "end"), self._constant(np.int64(x[1:])), axis=0)
+        count = self._add("Concat", self._add("Shape", "end"), self._constant(np.array(x[1:], dtype=np.int64)), axis=0)
         zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
         tail = self._add("ConstantOfShape", count, value=zero)
         seen = self._add("Concat", f"kept_{number}", x.name, tail, axis=0)
@@ -146,9 +144,9 @@ class _Graph:
 
     def _slice(self, x: str, frames: tuple[int, int], channels: tuple[int, int], *, name: str = "") -> str:
         """Some frames and channels of a value."""
-        starts, stops = np.int64([frames[0], channels[0]]), np.int64([frames[1], channels[1]])
-        axes = np.int64([0, 1])
-        return self._add("Slice", x, *map(self._constant, (starts, stops, axes)), name=name)
+        starts, stops = zip(frames, channels, strict=True)
+        limits = [np.array(limit, dtype=np.int64) for limit in (starts, stops, (0, 1))]
+        return self._add("Slice", x, *map(self._constant, limits), name=name)
 
     def _add(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """Add a node and name its output."""

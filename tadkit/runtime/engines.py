@@ -1,4 +1,4 @@
-"""What can run a backbone, and whether it is installed. It belongs to a machine, so it is an argument and no setting."""
+"""What can run a backbone, and whether it is installed: an argument, and no setting that travels with a model."""
 
 from __future__ import annotations
 

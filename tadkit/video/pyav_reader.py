@@ -94,9 +94,7 @@ class PyavReader:
         turned = self._index.orientation
         height, width = self.size_hw[::-1] if turned.transposed else self.size_hw
         # Bilinear, as in decord's filter graph, so that both readers return the same picture.
-        scaled = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation="BILINEAR"
-        )
+        scaled = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", interpolation="BILINEAR")
         picture = scaled.to_ndarray()
         picture = picture.swapaxes(0, 1) if turned.transposed else picture
         return np.asarray(picture[:: -1 if turned.rows_reversed else 1, :: -1 if turned.columns_reversed else 1])

@@ -199,14 +199,15 @@ def _read_packets(path: Path, container: Any, stream: Any) -> Packets:
             units = None if length_bytes is None else list(_units(bytes(packet), length_bytes))
             entry = packet.is_keyframe and (units is None or _all_intra(units))
             recovers = recovers or (packet.is_keyframe and not entry)
-            alone = units is not None and _unreferenced(units)
-            rows.append((pts, dts, max(0, packet.duration or 0), entry, not packet.is_discard, alone))
+            unreferenced = units is not None and _unreferenced(units)
+            rows.append((pts, dts, max(0, packet.duration or 0), entry, not packet.is_discard, unreferenced))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(
             f"{path}: cannot be read past frame {len(rows)} ({one_line(error)}); export or download it again"
         ) from error
     pts, dts, durations, *flags = np.array(rows, dtype=np.int64).reshape(-1, 6).T
-    return Packets(pts, dts, durations, *(flag.astype(bool) for flag in flags), recovers)
+    entries, shown, spare = (flag.astype(bool) for flag in flags)
+    return Packets(pts, dts, durations, entries, shown, spare, recovers)
 
 
 def backward(path: Path, frame: int) -> str:

@@ -270,8 +270,8 @@ def detect(
 
     decode_fps is the rate at which all frames of the file are decoded and nothing else is done, detect_fps the rate of
     the whole of detection. Memory and cold start (to the detections of the first 10 s) are those of a process of its
-    own. Speed is relative to the first model, in the same run; models alternate in each round, and figures are medians. A
-    two-stream detector decodes the video twice and computes its flow.
+    own. Speed is relative to the first model, in the same run; models alternate in each round, and figures are medians.
+    A two-stream detector decodes the video twice and computes its flow.
     """
     from tadkit.bench.detect import PARTS, bench_detect, report_json
     from tadkit.runtime.devices import torch_device

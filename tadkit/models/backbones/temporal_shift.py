@@ -103,7 +103,11 @@ class TemporalShiftBackbone(StreamedBackbone):
                 seen = torch.cat([before, x, zero] if last else [before, x])
                 keep.append(seen[-2:])
                 x, shifted = seen[1:-1], shift_between(seen, fraction=self.shift_fraction)
-            x = _pooled_block(block, x, shifted) if number + 1 == len(self.blocks) else _shifted_block(block, x, shifted)
+            x = (
+                _pooled_block(block, x, shifted)
+                if number + 1 == len(self.blocks)
+                else _shifted_block(block, x, shifted)
+            )
         return x, keep
 
     def _features(self, x: Tensor, mask: Tensor, *, blocks_done: int) -> Tensor:
