@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from tadkit.errors import UsageError
-from tadkit.runtime.engines import EngineChoice
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -51,6 +50,20 @@ class Positive(click.FloatRange):
 POSITIVE = Positive()
 
 
+class _Engine(click.ParamType[str]):
+    """An engine's name; the names are imported when one is given, so that help stays fast."""
+
+    name = "engine"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what is no engine."""
+        from tadkit.runtime.engines import EngineChoice
+
+        if value not in (known := get_args(EngineChoice)):
+            self.fail(f"'{value}' is not one of {', '.join(known)}.", param, ctx)
+        return str(value)
+
+
 def device_option(function: Function) -> Function:
     """``--device``."""
     return click.option(
@@ -62,12 +75,13 @@ def engine_option(function: Function) -> Function:
     """``--engine``."""
     return click.option(
         "--engine",
-        type=click.Choice(get_args(EngineChoice)),
+        type=_Engine(),
         default="auto",
         show_default=True,
-        help="What runs the backbone; auto is the fastest that is installed and can run the model. onnxruntime and "
-        "openvino come with pip install 'tadkit[export]'; they run the bundled model's backbone on the CPU, with the "
-        "same results.",
+        metavar="NAME",
+        help="What runs the backbone: torch, onnxruntime, openvino, or auto, the fastest that is installed and can run "
+        "the model. onnxruntime and openvino come with pip install 'tadkit[export]'; they run the bundled model's "
+        "backbone on the CPU, with the same results.",
     )(function)
 
 

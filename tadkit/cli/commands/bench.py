@@ -12,11 +12,11 @@ import click
 
 from tadkit.cli.console import TerminalProgress, print_line, print_table
 from tadkit.cli.options import PATH, InOrder, device_option, engine_option, example
-from tadkit.runtime.engines import EngineChoice
 
 if TYPE_CHECKING:
     from tadkit.bench.flow import FlowBenchmark, MethodFigures
     from tadkit.flow.truth import FlowError
+    from tadkit.runtime.engines import EngineChoice
 
 
 @click.group(cls=InOrder, epilog=example("tadkit bench flow --rounds 1"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,7 +20,9 @@ from tadkit.cli.options import (
     video_scores_option,
 )
 from tadkit.records import HIGH_CONFIDENCE, Detection, is_shown
-from tadkit.runtime.engines import EngineChoice
+
+if TYPE_CHECKING:
+    from tadkit.runtime.engines import EngineChoice
 
 SHOWN_A_VIDEO = 50
 STDOUT = Path("-")
