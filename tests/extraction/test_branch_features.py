@@ -161,7 +161,7 @@ def test_what_goes_wrong_while_decoding_or_in_between_is_raised_and_no_thread_st
         branch_features(student, Damaged(), core_frames=16, advance=done.append)
     assert 100 < sum(done) <= 200
 
-    def interrupt(frames: int) -> None:
+    def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
