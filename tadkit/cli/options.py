@@ -50,10 +50,38 @@ class Positive(click.FloatRange):
 POSITIVE = Positive()
 
 
+class _Engine(click.ParamType):  # type: ignore[type-arg] # generic in new versions of click only
+    """An engine's name; the names are imported when one is given, so that help stays fast."""
+
+    name = "engine"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what is no engine."""
+        from tadkit.runtime.engines import EngineChoice
+
+        if value not in (known := get_args(EngineChoice)):
+            self.fail(f"'{value}' is not one of {', '.join(known)}.", param, ctx)
+        return str(value)
+
+
 def device_option(function: Function) -> Function:
     """``--device``."""
     return click.option(
         "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps."
+    )(function)
+
+
+def engine_option(function: Function) -> Function:
+    """``--engine``."""
+    return click.option(
+        "--engine",
+        type=_Engine(),
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="What runs the backbone: torch, onnxruntime, openvino, or auto, the fastest that is installed and can run "
+        "the model. onnxruntime and openvino come with pip install 'tadkit[export]'; they run the bundled model's "
+        "backbone on the CPU, with the same results.",
     )(function)
 
 

@@ -13,6 +13,7 @@ from tadkit.cli.console import TerminalProgress, clock, print_line, print_note, 
 from tadkit.cli.options import (
     PATH,
     device_option,
+    engine_option,
     example,
     or_stdin,
     recursive_option,
@@ -28,6 +29,7 @@ from tadkit.records import HIGH_CONFIDENCE, Detection, is_shown, shown_of
 if TYPE_CHECKING:
     from tadkit.detection.detections import VideoDetections
     from tadkit.detection.finished import FinishedVideos
+    from tadkit.runtime.engines import EngineChoice
 
 SHOWN_A_VIDEO = 50
 STDIN = Path("-")
@@ -75,6 +77,7 @@ class Shard(click.ParamType):  # type: ignore[type-arg] # generic in new version
 )
 @video_scores_option
 @device_option
+@engine_option
 @set_option
 @click.pass_context
 def detect(
@@ -88,6 +91,7 @@ def detect(
     resume: bool,
     video_scores: Path | None,
     device: str,
+    engine: EngineChoice,
     overrides: tuple[str, ...],
 ) -> None:
     """Find actions in VIDEOS: files, or folders of them; - is a list of them on stdin.
@@ -105,7 +109,8 @@ def detect(
     from tadkit.detection.detect import load_detector
 
     with TerminalProgress() as progress:
-        detector = load_detector(model, device=device, overrides=parse_overrides(overrides))
+        detector = load_detector(model, device=device, engine=engine, overrides=parse_overrides(overrides))
+        print_note(f"engine: {detector.engine_name}")
         found = detector.detect_named(
             items, video_scores=video_scores, on_error="collect", progress=progress, finished=finished
         )
