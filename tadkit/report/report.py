@@ -115,9 +115,7 @@ def write_report(
     names = _names(found, records, files, edit=edit, detected=detections is not None)
     if not names:
         raise UsageError(f"{detections or truth}: has no video to show")
-    shown = [
-        _Video(name, records.get(name), found.videos.get(name, ()), found.durations_s.get(name)) for name in names
-    ]
+    shown = [_Video(name, records.get(name), found.videos.get(name, ()), found.durations_s.get(name)) for name in names]
     _find_files(shown, videos, files, out, progress)
     title = next(path.name for path in (detections, truth, videos) if path is not None)
     warnings = _remarks(shown, progress, with_folder=videos is not None)
@@ -220,7 +218,9 @@ def _remarks(shown: Sequence[_Video], progress: Progress, *, with_folder: bool) 
     missing = [video.name for video in shown if video.path is None] if with_folder else []
     remarks = []
     if missing:
-        some = ", ".join(f"'{printable(name)}'" for name in missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
+        some = ", ".join(f"'{printable(name)}'" for name in missing[:_NAMED]) + (
+            ", ..." if len(missing) > _NAMED else ""
+        )
         remarks.append(f"{len(missing)} of {len(shown)} videos have no file in --videos: {some}")
     remarks += [printable(video.problem) for video in shown if video.path is not None and video.problem is not None]
     for remark in remarks:
@@ -293,9 +293,10 @@ def _entry(video: _Video, compared: Comparison | None, labels: Sequence[str]) ->
 
 def _about(shown: Sequence[_Video], found: DetectionsFile) -> str:
     """A line of counts."""
-    detections, actions = (sum(len(kind) for kind in every) for every in (
-        [video.detections for video in shown], [video.actions for video in shown]
-    ))
+    detections, actions = (
+        sum(len(kind) for kind in every)
+        for every in ([video.detections for video in shown], [video.actions for video in shown])
+    )
     counts = [(len(shown), "video"), (detections, "detection"), (actions, "annotation")]
     parts = [f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts if count]
     return " · ".join([*parts, *([f"model {found.model}"] if found.model else [])])

@@ -166,8 +166,8 @@ function formOf(one) {
   ]));
   const here = (end) => () => setEnd(end);
   return [list, make("div", { className: "buttons" },
-    make("button", { type: "button", id: "start-here", className: "small", title: "Shift+I", onclick: here("start") }, "Start at playhead"),
-    make("button", { type: "button", id: "end-here", className: "small", title: "Shift+O", onclick: here("end") }, "End at playhead"),
+    make("button", { type: "button", id: "start-here", className: "small", title: "Start at the playhead (Shift+I)", onclick: here("start") }, "Start here"),
+    make("button", { type: "button", id: "end-here", className: "small", title: "End at the playhead (Shift+O)", onclick: here("end") }, "End here"),
     make("button", { type: "button", id: "delete", className: "small", title: "Delete", onclick: () => editor.remove(one) }, "Delete"))];
 }
 
