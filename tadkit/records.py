@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +51,9 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(Annotation):
     """One detected action with its score in [0, 1]."""
 
-    start_s: float
-    end_s: float
-    label: str
     score: float
 
 
@@ -71,6 +69,34 @@ def is_shown(
 ) -> bool:
     """Whether a detection's score reaches the operating point of its label, or ``otherwise`` if that has none."""
     return detection.score >= operating_points.get(detection.label, otherwise)
+
+
+def shown_of(
+    detections: Iterable[Detection],
+    operating_points: Mapping[str, float],
+    *,
+    least: float | None = None,
+    top: int | None = None,
+    per_class: int | None = None,
+) -> list[Detection]:
+    """The detections of one video that are shown to a person, best score first.
+
+    Args:
+        detections: all of the video.
+        operating_points: for some labels, the score from which they are shown; :data:`HIGH_CONFIDENCE` for others.
+        least: score from which they are shown, in place of the operating points.
+        top: show at most this number.
+        per_class: show at most this number of each label.
+    """
+    points, otherwise = (operating_points, HIGH_CONFIDENCE) if least is None else ({}, least)
+    of_label: Counter[str] = Counter()
+    found = []
+    for detection in sorted(detections, key=lambda d: -d.score):
+        if is_shown(detection, points, otherwise=otherwise):
+            of_label[detection.label] += 1
+            if per_class is None or of_label[detection.label] <= per_class:
+                found.append(detection)
+    return found[:top]
 
 
 def read_dataset(path: Path) -> Dataset:

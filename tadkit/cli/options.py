@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -100,14 +100,23 @@ def example(*commands: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {command}" for command in commands)
 
 
+def refuse_input(out: Path, inputs: Container[Path], *, option: str = "--out") -> None:
+    """Refuse an output that would replace one of ``inputs``, which are resolved.
+
+    Raises:
+        UsageError: it would.
+    """
+    if out.resolve() in inputs:
+        raise UsageError(f"{option} {out}: is an input of this command; choose another file")
+
+
 def refuse_output(out: Path, *inputs: Path | None, option: str = "--out") -> None:
     """Refuse, before any work, an output that cannot be written or would replace an input.
 
     Raises:
         UsageError: ``out`` is one of ``inputs`` or a folder, or its folder cannot be written to.
     """
-    if out.resolve() in [path.resolve() for path in inputs if path is not None]:
-        raise UsageError(f"{option} {out}: is an input of this command; choose another file")
+    refuse_input(out, {path.resolve() for path in inputs if path is not None}, option=option)
     if out.is_dir():
         raise UsageError(f"{option} {out}: is a folder; name a file in it")
     there = next(folder for folder in out.absolute().parents if folder.exists())

@@ -93,6 +93,9 @@ class DistillSettings(Settings):
     """Both branches share one head, as in the paper; false gives each branch a head of its own."""
     joint: bool = False
     """Train fusion and joint head together with the student (the paper's one-stage form)."""
+    joint_prediction_weight: float = added_later(0.0, ge=0, le=1000)
+    """With joint: weight of the prediction term of the joint head, which the paper lacks: the teacher's predictions
+    supervise it, too."""
     stop_gradient: Literal["none", "motion", "both"] = "none"
     """With joint: branches that receive no gradient from the joint loss."""
 
@@ -169,7 +172,7 @@ class DistillSettings(Settings):
         if not self.two_branches:
             unused["shared_head"] = TWO_BRANCHES
         if not self.joint:
-            unused["stop_gradient"] = "joint = true"
+            unused |= dict.fromkeys(("joint_prediction_weight", "stop_gradient"), "joint = true")
         elif self.joint_trains == self.model_copy(update={"stop_gradient": "none"}).joint_trains:
             unused["stop_gradient"] = "a method whose joint loss trains that branch"
         return unused

@@ -116,9 +116,13 @@ class ModelSettings(Settings):
 
     @property
     def unused(self) -> Mapping[str, str]:
-        """The fusion, if there is nothing to fuse or the scores are averaged."""
-        fuses = self.two_tracks and self.streams != "two-stream-late"
-        return {} if fuses else {"fusion": f"{TWO_BRANCHES}, or streams = 'two-stream'"}
+        """The fusion, if there is nothing to fuse or the scores are averaged; and what needs a teacher, without one."""
+        unused: dict[str, str] = {}
+        if not self.two_tracks or self.streams == "two-stream-late":
+            unused["fusion"] = f"{TWO_BRANCHES}, or streams = 'two-stream'"
+        if self.distill.joint and not (self.distill.taught or self.teacher_beside_student):
+            unused["distill.joint_prediction_weight"] = "a method with a teacher, or streams = 'two-stream'"
+        return unused
 
     @property
     def reads_flow(self) -> bool:
@@ -320,11 +324,12 @@ class Recipe(ModelSettings):
         for row in methods:
             distill = self.distill.model_copy(update={"method": row})
             several = distill.taught and len(distill.teachers or self.teacher_names) > 1
-            if several and distill.terms.prediction_weight > 0 and isinstance(self.head, TadtrSettings):
+            averages = distill.terms.prediction_weight > 0 or distill.joint_prediction_weight > 0
+            if several and averages and isinstance(self.head, TadtrSettings):
                 raise ValueError(
                     f"teachers: '{row}' is trained on their average predictions, but queries of tadtr have no partners "
-                    "in another teacher; set distill.prediction_weight = 0, name one teacher in distill.teachers, or "
-                    "choose another head"
+                    "in another teacher; set distill.prediction_weight = 0 and distill.joint_prediction_weight = 0, "
+                    "name one teacher in distill.teachers, or choose another head"
                 )
 
     @model_validator(mode="after")

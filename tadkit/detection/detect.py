@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
@@ -15,6 +16,7 @@ from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.config.base import merged
 from tadkit.config.loading import check_settings, refuse_unused
 from tadkit.detection.detections import Detections, VideoDetections
+from tadkit.detection.finished import FinishedVideos
 from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, reach_s, video_scores_for
 from tadkit.errors import SettingsError, TadkitError, UsageError, VideoError
 from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
@@ -123,7 +125,6 @@ class Detector:
             return self._detections(
                 Path(videos).stem, Path(videos), scores, VideoProgress(progress, "detect", videos=1)
             )
-        found: dict[str, Detections] = {}
         failed: dict[str, TadkitError] = {}
         files: list[Path] = []
         for source in map(Path, videos):
@@ -134,10 +135,35 @@ class Detector:
                     raise
                 failed[source.stem] = error
         items = named(videos_in(files))
-        advances = VideoProgress(progress, "detect", videos=len(items))
-        for name, path in items.items():
+        found = self.detect_named(items, video_scores=video_scores, on_error=on_error, progress=progress)
+        return VideoDetections(found, origin=found.origin, failed=failed | found.failed)
+
+    def detect_named(
+        self,
+        videos: Mapping[str, Path],
+        *,
+        video_scores: str | Path | None = None,
+        on_error: OnError = "raise",
+        progress: Progress | None = None,
+        finished: FinishedVideos | None = None,
+    ) -> VideoDetections:
+        """Detect actions in files of given names, as :meth:`detect` does.
+
+        Args:
+            videos: file of each video by name.
+            video_scores: as in :meth:`detect`.
+            on_error: as in :meth:`detect`.
+            progress: as in :meth:`detect`.
+            finished: has the results of videos that are skipped, and is given those of the others.
+        """
+        scores = self._video_scores(video_scores)
+        found: dict[str, Detections] = {}
+        failed: dict[str, TadkitError] = {}
+        advances = VideoProgress(progress or LogWarnings(), "detect", videos=len(videos))
+        for name, path in videos.items():
+            run = partial(self._detections, name, path, scores, advances)
             try:
-                found[name] = self._detections(name, path, scores, advances)
+                found[name] = run() if finished is None else finished.found(name, path, self._origin(scores), run)
             except TadkitError as error:
                 if on_error == "raise":
                     raise
@@ -174,7 +200,8 @@ class Detector:
                 video_scores=scores,
                 advance=progress.advance,
             )
-            return Detections(found, video=name, duration_s=sampled.duration_s, origin=self._origin(scores))
+            origin = self._origin(scores)
+            return Detections(found, video=name, duration_s=sampled.duration_s, origin=origin, file=path)
 
     def _origin(self, scores: VideoScoresFile | None) -> dict[str, Any]:
         """What made the detections; the operating points do not fit scores that are weighted by those of videos."""

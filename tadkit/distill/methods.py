@@ -6,8 +6,9 @@ distillation, so that each is one setting away. A paper's cross entropy is the h
 
 In the docstrings, "stream" is backbone and mapping, and H is the student's head. With ``distill.shared_head = false``
 the motion branch has its own head in place of H. A student of several teachers is compared with f_T through its
-adapter, which the same losses train. With ``distill.joint`` the ground truth also trains fusion and joint
-head J, and through them the streams in ``DistillSettings.joint_trains``. No loss has a gradient for the teacher.
+adapter, which the same losses train. With ``distill.joint`` the ground truth, and with
+``distill.joint_prediction_weight`` y_T, also trains fusion and joint head J, and through them the streams in
+``DistillSettings.joint_trains``. No loss has a gradient for the teacher.
 
 Losses against the ground truth read the labelled windows of a batch alone, and are what they are without unlabelled
 ones. The terms that compare with the teacher are means over the windows of both kinds.

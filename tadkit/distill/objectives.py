@@ -77,7 +77,7 @@ class StudentObjective(nn.Module):
         mask = step_mask(batch.mask, self.model.backbone.stride)
         losses = method_losses(Comparison(self.model, features, mask, batch, distill=self.distill))
         if self.joint is not None:
-            losses["joint"] = self._joint_loss(self.joint, features, mask, batch)
+            losses |= self._joint_losses(self.joint, features, mask, batch)
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
 
@@ -93,7 +93,8 @@ class StudentObjective(nn.Module):
         features: StudentFeatures = self.model(frames, batch.mask)
         return features
 
-    def _joint_loss(self, joint: JointHead, features: StudentFeatures, mask: Tensor, batch: Batch) -> Tensor:
+    def _joint_losses(self, joint: JointHead, features: StudentFeatures, mask: Tensor, batch: Batch) -> Losses:
+        """Losses of the joint head: on the ground truth, and if the settings say so on the teacher's predictions."""
         motion, appearance = features
         if self.teacher_beside:
             assert batch.teacher is not None, "the joint head reads the teacher's feature"
@@ -102,9 +103,15 @@ class StudentObjective(nn.Module):
             motion = motion.detach()
         if "appearance" not in self.distill.joint_trains:
             appearance = appearance.detach()
-        count = len(batch.truth)  # windows of unlabelled videos follow those
-        motion = None if motion is None else motion[:count]
-        return detection_loss(joint.head, joint(motion, appearance[:count], mask[:count]), batch)
+        count, weight = len(batch.truth), self.distill.joint_prediction_weight
+        labelled = None if motion is None else motion[:count]  # windows of unlabelled videos follow those
+        predictions = joint(labelled, appearance[:count], mask[:count])
+        losses = {"joint": detection_loss(joint.head, predictions, batch)}
+        if weight > 0 and batch.teacher is not None:
+            of_all = predictions if count == len(mask) else joint(motion, appearance, mask)
+            imitation = joint.distil(of_all, batch.teacher.predictions)
+            losses["joint_prediction"] = weight * (imitation.classification + imitation.regression)
+        return losses
 
 
 class JointHeadObjective(nn.Module):

@@ -397,6 +397,14 @@ class JointHead(nn.Module):
         predictions: Predictions = self.head(self.fused(motion, appearance, mask), mask)
         return predictions
 
+    def distil(self, predictions: Predictions, teacher: Predictions) -> PredictionDistillation:
+        """Distance from the predictions of a teacher with the same kind of head; of a late head, of both its heads."""
+        late = isinstance(self.head, LateHead)
+        distance: PredictionDistillation = self.head.distil(
+            predictions, LatePredictions(teacher, teacher) if late else teacher
+        )
+        return distance
+
 
 def window_around(
     mask: Bool[Tensor, "batch time"], window: int

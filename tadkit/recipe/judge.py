@@ -244,12 +244,13 @@ def _found_by_parts(
 def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[str, dict[str, list[Detection]]]:
     """Detections by each branch of a row's student alone, by the branch's head, from the stored features.
 
-    None for students with one branch, and for those that an earlier row has, too.
+    The one stream of a method without a motion branch is its appearance branch. None for students that an earlier row
+    has, too, and for rows that read flow.
     """
-    if workspace.recipe.head_alone or not workspace.of_row(row).distill.two_branches:
+    if workspace.recipe.head_alone:
         return {}
-    alike = [other for other in workspace.rows if other != "teacher" and _shares_student(workspace, other, row)]
-    if alike[0] != row:
+    students = [other for other in workspace.rows if other != TEACHER and not workspace.of_row(other).reads_flow]
+    if row != next((other for other in students if _shares_student(workspace, other, row)), None):
         return {}
     recipe, decoding = workspace.of_row(row), workspace.of_row(row).decode
     student = build_student(load_checkpoint(workspace.student(row), kind="student"))[1].to(torch_device(device))
@@ -257,7 +258,7 @@ def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[str,
     scores = video_scores_for(student.head, labels, path=workspace.video_scores, decoding=decoding)
     found: dict[str, dict[str, list[Detection]]] = {}
     with read_store(workspace.features(row), kind="features") as store:
-        for branch in get_args(Branch):
+        for branch in get_args(Branch) if recipe.distill.two_branches else ("appearance",):
             of_branch = found.setdefault(branch, {})
             for item in workspace.held_out:
                 feature = torch.from_numpy(store.read(item.name, f"original/{branch}")).T[None].to(torch_device(device))

@@ -249,7 +249,8 @@ def _data(
     judged = {video.name: video.actions for video in shown if video.record is not None}
     compared = compare({video.name: video.detections for video in shown}, judged, labels=labels) if not edit else {}
     scores = [one.score for video in shown for one in video.detections]
-    data = {
+    entries = [_entry(video, compared.get(video.name), labels) for video in shown]
+    data: dict[str, Any] = {
         "title": title,
         "about": _about(shown, found),
         "edit": edit,
@@ -261,12 +262,11 @@ def _data(
         "score_range": [min([0.0, *scores]), max([1.0, *scores])],
         "tious": TIOUS,
         "download": f"{Path(title).stem}-annotations.json",
-        "videos": [_entry(video, compared.get(video.name), labels) for video in shown],
     }
-    kept = digest_of(data)
-    for video, entry in zip(shown, data["videos"], strict=True):
-        entry |= {"url": _url(video.path, out), "thumbnail": video.thumbnail}
-    return data | {"digest": kept, "warnings": list(warnings)}
+    digest = digest_of(data | {"videos": entries})
+    for video, entry in zip(shown, entries, strict=True):
+        entry |= {"url": _url(video.path, out), "problem": video.problem, "thumbnail": video.thumbnail}
+    return data | {"videos": entries, "digest": digest, "warnings": list(warnings)}
 
 
 def _entry(video: _Video, compared: Comparison | None, labels: Sequence[str]) -> dict[str, Any]:
@@ -281,7 +281,6 @@ def _entry(video: _Video, compared: Comparison | None, labels: Sequence[str]) ->
         "duration": last_s if video.known_s is None else video.known_s,
         "exact": video.known_s is not None,
         "annotated": video.record is not None,
-        "problem": video.problem,
         "codec": video.codec,
         "detections": [[d.start_s, d.end_s, number[d.label], d.score] for d in detections],
         "truth": [[a.start_s, a.end_s, number[a.label]] for a in actions],
@@ -293,10 +292,8 @@ def _entry(video: _Video, compared: Comparison | None, labels: Sequence[str]) ->
 
 def _about(shown: Sequence[_Video], found: DetectionsFile) -> str:
     """A line of counts."""
-    detections, actions = (
-        sum(len(kind) for kind in every)
-        for every in ([video.detections for video in shown], [video.actions for video in shown])
-    )
+    detections = sum(len(video.detections) for video in shown)
+    actions = sum(len(video.actions) for video in shown)
     counts = [(len(shown), "video"), (detections, "detection"), (actions, "annotation")]
     parts = [f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts if count]
     return " · ".join([*parts, *([f"model {found.model}"] if found.model else [])])

@@ -86,6 +86,7 @@ def test_every_stage_of_a_recipe_runs_unchanged_but_for_its_size(name, others, t
     assert [row.name for row in result.rows] == [
         "teacher",
         "rgb",
+        "rgb: appearance",
         "decomposed",
         "decomposed: motion",
         "decomposed: appearance",

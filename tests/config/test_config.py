@@ -249,6 +249,11 @@ def test_a_setting_that_a_method_of_one_stream_does_not_have_is_refused(method, 
     [
         ({"distill": {"method": "mers", "joint": True, "stop_gradient": "both"}}, "distill.stop_gradient"),
         ({"distill": {"stop_gradient": "motion"}}, "distill.stop_gradient"),
+        ({"distill": {"joint_prediction_weight": 1}}, "distill.joint_prediction_weight"),
+        (
+            {"distill": {"method": "rgb", "joint": True, "joint_prediction_weight": 1}},
+            "distill.joint_prediction_weight",
+        ),
         ({"distill": {"method": "rgb", "feature_weight": 2}}, "distill.feature_weight"),
         ({"distill": {"method": "rgb-matched", "prediction_weight": 2}}, "distill.prediction_weight"),
         ({"distill": {"method": "mars", "prediction_weight": 2}}, "distill.prediction_weight"),

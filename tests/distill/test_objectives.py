@@ -60,6 +60,50 @@ def test_a_joint_head_beside_the_teacher_reads_its_feature_and_trains_the_rgb_st
     assert other["appearance"].item() == losses["appearance"].item()
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_predictions_of_the_teacher_can_supervise_the_joint_head(
+    new_objective: NewObjective, batch: Batch, reached: Reached, beside: bool
+) -> None:
+    method = "rgb" if beside else "decomposed"
+    plain, half, whole = (
+        new_objective(method=method, joint=True, joint_prediction_weight=weight, teacher_beside=beside)
+        for weight in (0.0, 0.5, 1.0)
+    )
+    losses, more = half(batch), whole(batch)
+    assert losses["joint_prediction"].item() > 0
+    torch.testing.assert_close(more["joint_prediction"], 2 * losses["joint_prediction"])
+    assert reached(losses["joint_prediction"], half.joint) == {"fusion", "head"}
+    assert reached(losses["joint_prediction"], half.model) == {"backbone", "appearance"} | (set() if beside else BOTH)
+    without = plain(batch)
+    assert set(losses) - set(without) == {"joint_prediction"}
+    unchanged = without.keys() - {"total"}
+    torch.testing.assert_close({name: losses[name] for name in unchanged}, {name: without[name] for name in unchanged})
+
+
+def test_a_teacher_that_agrees_with_the_joint_head_gives_it_no_loss(new_objective: NewObjective, batch: Batch) -> None:
+    objective = new_objective(method="decomposed", joint=True, joint_prediction_weight=1.0)
+    assert objective.joint is not None
+    assert batch.teacher is not None
+    mask = torch.stack([torch.arange(8) < 8, torch.arange(8) < 6])
+    with torch.no_grad():
+        agreeing = objective.joint(*objective.model(batch.inputs["frames"], batch.mask), mask)
+    losses = objective(replace(batch, teacher=replace(batch.teacher, predictions=agreeing)))
+    assert losses["joint_prediction"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_late_heads_are_compared_with_the_teacher_one_by_one(new_objective: NewObjective, batch: Batch) -> None:
+    settings = new_objective().model.head.settings
+    torch.manual_seed(0)
+    joint = JointHead(fusion=FusionSettings(kind="late"), head=settings, dim=8, num_classes=3, two_branches=True)
+    mask = torch.stack([torch.arange(8) < 8, torch.arange(8) < 6])
+    assert batch.teacher is not None
+    found = joint(batch.inputs["motion"], batch.inputs["appearance"], mask)
+    both = [head.distil(own, batch.teacher.predictions) for head, own in zip(joint.head.branches, found, strict=True)]
+    distance = joint.distil(found, batch.teacher.predictions)
+    torch.testing.assert_close(distance.classification, (both[0].classification + both[1].classification) / 2)
+    torch.testing.assert_close(distance.regression, (both[0].regression + both[1].regression) / 2)
+
+
 def test_weights_scale_their_terms(new_objective: NewObjective, batch: Batch) -> None:
     plain = new_objective(feature_weight=1, prediction_weight=1)(batch)
     scaled = new_objective(feature_weight=3, prediction_weight=0.5)(batch)

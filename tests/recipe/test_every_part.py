@@ -33,6 +33,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "own-heads": {"shared_head": False},
     "added-terms": {"time_contrast_weight": 1.0, "relation_weight": 1.0, "boundary_weight": 1.0},
     "one-stage": {"joint": True},
+    "one-stage-taught": {"joint": True, "joint_prediction_weight": 1.0},
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     **{f"fused-{name}": {"fusion": fusion} for name, fusion in FUSIONS.items()},

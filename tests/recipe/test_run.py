@@ -40,7 +40,8 @@ def redone(states: dict[str, str]) -> set[str]:
 def test_a_recipe_goes_through_all_stages_and_then_through_none(first_run: RunResult, undisturbed: Path) -> None:
     recipe, first = load_recipe(undisturbed), first_run
     assert first.stages == [(name, DONE) for name in stages_of("decomposed", "rgb")]
-    names = ["teacher", "rgb", "decomposed", "decomposed: motion", "decomposed: appearance"]
+    branches = ["decomposed", "decomposed: motion", "decomposed: appearance"]
+    names = ["teacher", "rgb", "rgb: appearance", *branches]
     assert [row.name for row in first.rows] == names
     for row in first.rows:
         assert list(row.map) == list(row.pooled) == list(recipe.evaluation.tiou)
@@ -107,7 +108,14 @@ def test_a_row_that_differs_in_its_fusion_shares_the_student(finished: Path, run
     assert model.settings["fusion"]["kind"] == "concat"
     report = json.loads((folder / "report.json").read_text())
     branches = ["decomposed: motion", "decomposed: appearance"]  # of the student that no-fusion has, too
-    assert [row["name"] for row in report["rows"]] == ["teacher", "rgb", "decomposed", *branches, "no-fusion"]
+    assert [row["name"] for row in report["rows"]] == [
+        "teacher",
+        "rgb",
+        "rgb: appearance",
+        "decomposed",
+        *branches,
+        "no-fusion",
+    ]
     assert not redone(run_toy(finished, rows, *changed))
 
 

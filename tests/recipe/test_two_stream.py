@@ -60,7 +60,8 @@ def assert_same(found: list[Detection], expected: list[Detection]) -> None:
 
 def test_both_rows_share_the_teacher_and_the_students_of_other_rows(compared: RunResult) -> None:
     assert redone(dict(compared.stages)) == {f"train-head ({row})" for row in FLOW_ROWS}
-    names = ["teacher", *FLOW_ROWS, "rgb", "decomposed", "decomposed: motion", "decomposed: appearance"]
+    branches = ["decomposed", "decomposed: motion", "decomposed: appearance"]
+    names = ["teacher", *FLOW_ROWS, "rgb", "rgb: appearance", *branches]
     assert [row.name for row in compared.rows] == names
     assert {path.stem for path in compared.folder.glob("detections/*.json")} == {
         *(name.replace(": ", "+") for name in names),
