@@ -20,10 +20,7 @@ def main() -> None:
     """Detect, write the page, open it, select a bar, take a picture."""
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
-        tadkit.VideoDetections({"room": (found := tadkit.detect("examples/room.mp4"))}, origin={}).write(
-            folder / "dets.json"
-        )
-        print(f"{len(found)} detections")
+        tadkit.detect("examples/room.mp4").write(folder / "dets.json")
         page_path, truth = folder / "report.html", Path("examples/room.json")
         shutil.copy("examples/room.mp4", folder)
         write_report(page_path, detections=folder / "dets.json", truth=truth, videos=folder, progress=Quiet())

@@ -231,7 +231,7 @@ const fontFamily = getComputedStyle(document.documentElement).fontFamily;
 
 function readColours() {
   const style = getComputedStyle(document.documentElement);
-  for (const name of ["paper", "card", "track", "ink", "quiet", "line", "accent"]) {
+  for (const name of ["card", "track", "ink", "quiet", "line", "accent"]) {
     colours[name] = style.getPropertyValue(`--${name}`).trim();
   }
   colours.dark = matchMedia("(prefers-color-scheme: dark)").matches;

@@ -75,13 +75,10 @@ const editor = {
   },
 
   remove(one) {
-    const rest = this.annotationsOf(view.video);
-    const at = rest.indexOf(one);
     view.selected = null;
     setLooping(false);
-    this.replace(rest.filter((other) => other !== one));
+    this.replace(this.annotationsOf(view.video).filter((other) => other !== one));
     notice(`Deleted ${describe(one)}.`, { action: { name: "Undo", run: () => (this.undo(), notice("")) } });
-    return at;
   },
 
   /** Whether an annotation of the same label has the detection's place already. */
@@ -242,7 +239,7 @@ const editor = {
     }
   },
 
-  /** Go on from what the browser has kept of this page. */
+  /** Continue from what the browser has kept of this page. */
   restore() {
     let saved = null;
     try {
