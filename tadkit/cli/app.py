@@ -24,6 +24,7 @@ from tadkit.cli.commands.extract import extract_features, extract_flow
 from tadkit.cli.commands.import_ import import_
 from tadkit.cli.commands.inspect import inspect
 from tadkit.cli.commands.operating_points import operating_points
+from tadkit.cli.commands.report import report
 from tadkit.cli.commands.stages import distill, run, train_head, train_teacher
 from tadkit.cli.console import print_note, print_warning, show_error
 from tadkit.cli.options import InOrder, example
@@ -54,6 +55,7 @@ for command in (
     detect,
     detect_features,
     evaluate,
+    report,
     run,
     ablate,
     extract_flow,

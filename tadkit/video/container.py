@@ -39,6 +39,16 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
         container.close()
 
 
+def codec_name(path: Path) -> str:
+    """FFmpeg's name for the codec of a video's pictures, such as ``h264``.
+
+    Raises:
+        VideoError: FFmpeg cannot open the file, or it has no video stream.
+    """
+    with opened(path) as (_, stream):
+        return str(stream.codec_context.name)
+
+
 def open_container(path: Path) -> tuple[Any, Any]:
     """PyAV's container of ``path`` and its video stream; close the container after use.
 
