@@ -49,8 +49,16 @@ TRAIN = StageTraining(
     head=HeadTrainSettings(epochs=40, window_s=76.8, views=_FOUR),
 )
 """Sizes and schedules of ``examples/room.toml``."""
-KEPT = "student-kept"
-"""The student's stage where the activations of all frames are kept, as after many epochs with colour_variants = 1."""
+_STUDENTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("student", {}),
+    ("student-kept", {"colour_variants": 1}),
+    ("student-bf16", {"precision": "bf16"}),
+    ("student-kept-bf16", {"colour_variants": 1, "precision": "bf16"}),
+)
+"""The student's stages, and what differs from :data:`TRAIN`.
+
+``kept``: the activations of all frames are kept, as after many epochs with colour_variants = 1.
+"""
 _VIDEOS, _FRAMES, _ACTIONS = 4, 540, 12
 _PLANNED_VIDEOS, _PLANNED_FRAMES = 10_000, (50, 1200)
 
@@ -96,7 +104,8 @@ class TrainingBenchmark:
     """What was measured, and on what.
 
     Attributes:
-        stages: figures by stage: teacher, student, the student with kept activations, and head.
+        stages: figures by stage: teacher, student, the student with kept activations, in bfloat16 and with both, and
+            head. Those in bfloat16 are left out where the processor does not multiply bfloat16.
         planning: cost of choosing the windows.
         peak_memory_mb: peak memory of the GPU or of the process in MiB; None if it is not known.
         steps: timed steps of teacher and student in a round; the head has ten times as many.
@@ -144,7 +153,7 @@ def bench_training(
     torch.set_num_threads(threads or before)
     try:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stores:
-            stages = dict(_stages(Path(folder), stores))
+            stages = dict(_stages(Path(folder), stores, bfloat16=_multiplies_bfloat16(device)))
             progress.start("bench training", total=len(stages) * (rounds + 1), unit="runs")
             for name, stage in stages.items():
                 for step in range(stage.times * steps + 1):
@@ -266,7 +275,18 @@ def _align() -> int:
     return MODEL.head.strides[-1]
 
 
-def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is a way to train faster: without instructions for it a step takes minutes on a CPU."""
+    if device.type != "cpu":
+        return True
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _stages(folder: Path, stores: ExitStack, *, bfloat16: bool) -> Iterator[tuple[str, _Stage]]:
     """The stages on synthetic data in ``folder``; their stores are closed by ``stores``."""
     names = [f"video {number}" for number in range(_VIDEOS)]
     videos = [_annotated(name, _FRAMES, actions=_ACTIONS, seed=seed) for seed, name in enumerate(names)]
@@ -281,8 +301,10 @@ def _stages(folder: Path, stores: ExitStack) -> Iterator[tuple[str, _Stage]]:
     heights |= {f"offsets_{level}": (stride, 2) for level, stride in enumerate(MODEL.head.strides)}
     tracks = _tracks_store(folder / "teacher.h5", names, {"feature": (1, dim), **heights})
     outputs, paths = stores.enter_context(tracks), _write_videos(folder, names)
-    for name, variants in (("student", 0), (KEPT, 1)):
-        train = TRAIN.student.model_copy(update={"colour_variants": variants})
+    for name, changed in _STUDENTS:
+        train = TRAIN.student.model_copy(update=changed)
+        if train.precision == "bf16" and not bfloat16:
+            continue
         student = StudentObjective(
             new_student(MODEL, num_classes=CLASSES),
             distill=MODEL.distill,

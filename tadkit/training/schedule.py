@@ -77,12 +77,15 @@ class AveragedWeights:
     def update(self, module: nn.Module, *, step: int) -> None:
         """Move towards the module's weights; at step n the decay is at most (1 + n) / (10 + n)."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
         for name, value in module.state_dict().items():
             own = self.tensors[name]
             if own.dtype.is_floating_point:
-                own.lerp_(value.detach(), 1 - decay)
+                averaged[0].append(own)
+                averaged[1].append(value)
             else:
                 own.copy_(value)
+        torch._foreach_lerp_(*averaged, 1 - decay)
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """Names and averaged tensors."""

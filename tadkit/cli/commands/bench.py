@@ -385,7 +385,8 @@ def training(steps: int, rounds: int, threads: int | None, device: str, as_json:
 
     Also measures the fraction of the time spent waiting for data, and the cost of choosing the windows of a step from
     10,000 videos. Stages alternate in each round; figures are medians. student-kept is the student with
-    colour_variants = 1 when the activations of its frozen blocks are all in memory.
+    colour_variants = 1 when the activations of its frozen blocks are all in memory, and -bf16 is mixed precision, left
+    out on a CPU that does not multiply bfloat16.
     """
     from tadkit.bench.training import bench_training, report_json
     from tadkit.runtime.devices import torch_device

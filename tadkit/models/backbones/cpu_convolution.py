@@ -118,11 +118,47 @@ def _library_gradients(
 def _pointwise_gradients(
     x: Tensor, weight: Tensor, gradient: Tensor, wanted: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of a 1x1 convolution, whose pixels are the rows of a matrix."""
-    inputs, outputs = (z.permute(0, 2, 3, 1).flatten(0, 2) for z in (x, gradient))
-    to_x = functional.conv2d(gradient, weight.transpose(0, 1)) if wanted[0] else None
-    to_weight = (outputs.T @ inputs)[:, :, None, None] if wanted[1] else None
-    return to_x, to_weight, outputs.sum(0) if wanted[2] else None
+    """Gradients of a 1x1 convolution, whose pixels are the rows of a matrix.
+
+    Matrix products are the fastest in bfloat16, oneDNN's convolutions in float32.
+    """
+    rounded = x.dtype == torch.bfloat16
+    to_x, to_weight = None, None
+    if wanted[0]:
+        to_x = _rows_times(gradient, weight) if rounded else functional.conv2d(gradient, weight.transpose(0, 1))
+    if wanted[1]:
+        product = _product_of_rows if rounded else _product_by_library
+        widens = x.shape[1] < len(weight)  # the narrower one comes first: the other way round takes a quarter longer
+        to_weight = product(x, gradient).T if widens else product(gradient, x)
+        to_weight = to_weight[:, :, None, None]
+    return to_x, to_weight, _sum_of_pixels(gradient) if wanted[2] else None
+
+
+def _rows_times(gradient: Tensor, weight: Tensor) -> Tensor:
+    """Gradient of a 1x1 convolution's input as a matrix product."""
+    to_rows: Tensor = gradient.permute(0, 2, 3, 1) @ weight[:, :, 0, 0]
+    return to_rows.permute(0, 3, 1, 2)
+
+
+def _product_of_rows(narrow: Tensor, wide: Tensor) -> Float[Tensor, "narrow wide"]:
+    """Sum over all pixels of the products of each two channels."""
+    one, other = (z.permute(0, 2, 3, 1).flatten(0, 2) for z in (narrow, wide))
+    return one.T @ other
+
+
+def _product_by_library(narrow: Tensor, wide: Tensor) -> Float[Tensor, "narrow wide"]:
+    """The same as the weight gradient of a 1x1 convolution that has ``narrow`` as its input."""
+    filters = narrow.new_empty(wide.shape[1], narrow.shape[1], 1, 1)
+    sizes: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "groups": 1}
+    _, product, _ = _library_gradients(narrow, filters, wide, (False, True, False), **sizes)
+    assert product is not None
+    return product[:, :, 0, 0].T
+
+
+def _sum_of_pixels(x: Tensor) -> Float[Tensor, " channels"]:
+    """Sum over frames and pixels; in bfloat16 twice as fast as ``x.sum((0, 2, 3))``."""
+    of_frames = functional.avg_pool2d(x, x.shape[2:], divisor_override=1)
+    return of_frames.sum((0, 2, 3))
 
 
 def _depthwise_gradients(
@@ -134,74 +170,82 @@ def _depthwise_gradients(
     stride: tuple[int, ...],
     padding: tuple[int, ...],
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of a depthwise convolution: with stride 1, that of the input is a convolution with turned filters."""
-    kernel, groups = tuple(weight.shape[2:]), len(weight)
-    turned = stride == (1, 1) and all(size == 2 * pad + 1 for size, pad in zip(kernel, padding, strict=True))
+    """Gradients of a depthwise convolution."""
+    kernel = tuple(weight.shape[2:])
+    # oneDNN's own gradient of the input is slower with stride 1, and with stride 2 in bfloat16.
+    turned = stride == (1, 1) or gradient.dtype == torch.bfloat16
+    turned &= all(pad < size for pad, size in zip(padding, kernel, strict=True))
     small = max(kernel) > min(x.shape[2:])
     wide = not small and kernel[1] == 5 and padding[1] == 2 and stride[1] <= 2
     usual = not (small or wide)
-    # oneDNN has no fast routine for this gradient in bfloat16.
-    in_float32 = wanted[0] and not turned and gradient.dtype == torch.bfloat16
     # oneDNN computes the bias's gradient with that of the weight, which would cost as much for the bias alone.
     to_x, to_weight, to_bias = _library_gradients(
         x,
         weight,
         gradient,
-        (wanted[0] and not (turned or in_float32), wanted[1] and usual, wanted[2] and wanted[1] and usual),
+        (wanted[0] and not turned, wanted[1] and usual, wanted[2] and wanted[1] and usual),
         stride=stride,
         padding=padding,
-        groups=groups,
+        groups=len(weight),
     )
     if wanted[0] and turned:
-        to_x = functional.conv2d(gradient, weight.flip(2, 3), None, 1, padding, 1, groups)
-    if in_float32:
-        found, _, _ = _library_gradients(
-            x.float(),
-            weight.float(),
-            gradient.float(),
-            (True, False, False),
-            stride=stride,
-            padding=padding,
-            groups=groups,
-        )
-        assert found is not None
-        to_x = found.to(x.dtype)
+        to_x = _turned_convolution(gradient, weight, size=x.shape[2:], stride=stride, padding=padding)
     if wanted[1] and small:
         to_weight = depthwise_weight_gradient(x, gradient, kernel=kernel, stride=stride, padding=padding)
     if wanted[1] and wide:
         to_weight, to_bias = _wide_gradients(x, weight, gradient, stride=stride, padding=padding)
     if wanted[2] and to_bias is None:
-        to_bias = gradient.sum((0, 2, 3))
+        to_bias = _sum_of_pixels(gradient)
     return to_x, to_weight, to_bias
+
+
+def _turned_convolution(
+    gradient: Tensor, weight: Tensor, *, size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]
+) -> Tensor:
+    """Gradient of a depthwise convolution's input, of ``size``: turned filters over the gradient.
+
+    With a stride, the gradient is first spread to the pixels that the filters were centred on.
+    """
+    kernel = weight.shape[2:]
+    if stride != (1, 1):
+        places = [n + 2 * pad - taps + 1 for n, pad, taps in zip(size, padding, kernel, strict=True)]
+        spread = gradient.new_zeros(len(gradient), *places, len(weight)).permute(0, 3, 1, 2)  # channels last
+        spread[:, :, :: stride[0], :: stride[1]] = gradient
+        gradient = spread
+    around = [taps - 1 - pad for taps, pad in zip(kernel, padding, strict=True)]
+    return functional.conv2d(gradient, weight.flip(2, 3), None, 1, around, 1, len(weight))
 
 
 def _wide_gradients(
     x: Tensor, weight: Tensor, gradient: Tensor, *, stride: tuple[int, ...], padding: tuple[int, ...]
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients of depthwise filters with five columns, and of their biases, from three of filters with three columns.
+    """Gradients of depthwise filters with five columns, and of their biases, from those of filters with three columns.
 
-    An outer column of the filter is the middle column of a filter that sees the pictures without the two columns of
-    pixels at one side.
+    The three inner columns are such a filter. The first, third and last column see every other column of pixels, where
+    they are neighbours: with stride 1 once the even pixels and once the odd ones, with stride 2 only the even ones.
     """
 
-    def narrow(seen: Tensor, upstream: Tensor, *, with_bias: bool = False) -> tuple[Tensor, Tensor | None]:
+    def narrow(seen: Tensor, upstream: Tensor, *, across: int, with_bias: bool = False) -> tuple[Tensor, Tensor | None]:
         _, to_columns, to_bias = _library_gradients(
             seen.contiguous(memory_format=torch.channels_last),
             weight[..., 1:4],
             upstream.contiguous(memory_format=torch.channels_last),
             (False, True, with_bias),
-            stride=stride,
+            stride=(stride[0], across),
             padding=(padding[0], 1),
             groups=len(weight),
         )
         assert to_columns is not None
         return to_columns, to_bias
 
-    shift = 2 // stride[1]
-    left, _ = narrow(x[..., :-2], gradient[..., shift:])
-    middle, to_bias = narrow(x, gradient, with_bias=True)
-    right, _ = narrow(x[..., 2:], gradient[..., :-shift])
-    return torch.cat([left[..., 1:2], middle, right[..., 1:2]], dim=3), to_bias
+    inner, to_bias = narrow(x, gradient, across=stride[1], with_bias=True)
+    if stride[1] == 2:
+        spaced, _ = narrow(x[..., ::2], gradient, across=1)
+    else:
+        halves = (narrow(x[..., first::2], gradient[..., first::2], across=1)[0] for first in (0, 1))
+        spaced = torch.add(*halves)
+    columns = (spaced[..., 0], inner[..., 0], inner[..., 1], inner[..., 2], spaced[..., 2])
+    return torch.stack(columns, dim=3), to_bias
 
 
 def depthwise_weight_gradient(

@@ -101,7 +101,7 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         levels = self.pyramid(features, mask)
         lengths = self._level_steps(time) if extra else [real.shape[1] for _, real in levels]
         return HeadPredictions(
-            logits=tuple(self.classifier(x, real)[:, :n] for n, (x, real) in zip(lengths, levels, strict=True)),
+            logits=tuple(x[:, :n] for n, x in zip(lengths, self.classifier.of_levels(levels), strict=True)),
             offsets=tuple(x[:, :n] for n, x in zip(lengths, self._offsets(levels), strict=True)),
             masks=tuple(real[:, :n] for n, (_, real) in zip(lengths, levels, strict=True)),
         )
@@ -112,7 +112,8 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
 
     def _regressed(self, levels: list[Level]) -> list[Float[Tensor, "batch _ regressed"]]:
         """Outputs of the regressor for each level, scaled, then ReLU."""
-        return [nnf.relu(self.regressor(x, real) * scale) for (x, real), scale in zip(levels, self.scales, strict=True)]
+        outputs = self.regressor.of_levels(levels)
+        return [nnf.relu(x * scale) for x, scale in zip(outputs, self.scales.unbind(), strict=True)]
 
     def _padded_steps(self, time: int) -> int:
         """Length to which a track of ``time`` steps is zero-padded."""
@@ -499,6 +500,19 @@ class Tower(nn.Module):
         )
         self.out = DenseConv1d(widths[-1], out_channels, kernel=size)
         self.masks_out = settings.padding != "opentad"
+        self.zero_between = not normed or settings.padding != "leaky"
+        self.wing = size // 2
+
+    def of_levels(self, levels: list[Level]) -> list[Float[Tensor, "batch _ out_channels"]]:
+        """Outputs of each level. In training all levels are one track, which on a CPU takes a third of the time.
+
+        In use the levels of a long video are too large for a copy to pay.
+        """
+        if not (self.training and self.zero_between):
+            return [self(x, mask) for x, mask in levels]
+        track, mask = _side_by_side(levels, gap=self.wing)
+        sizes = [steps for x, _ in levels for steps in (x.shape[2], self.wing)]
+        return list(self(track, mask).split(sizes, dim=1)[::2])
 
     def forward(
         self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
@@ -508,6 +522,15 @@ class Tower(nn.Module):
             x = nnf.relu(norm(conv(x, mask), mask))
         out: Tensor = self.out(x, mask) if self.masks_out else self.out.unmasked(x)
         return out.transpose(1, 2)
+
+
+def _side_by_side(levels: list[Level], *, gap: int) -> Level:
+    """Levels as one track, each followed by ``gap`` masked steps: its convolutions see zeros there, as at its ends."""
+    first, real = levels[0]
+    zeros, padding = first.new_zeros(len(first), gap, first.shape[1]), real.new_zeros(len(real), gap)
+    steps = torch.cat([part for x, _ in levels for part in (x.transpose(1, 2), zeros)], dim=1)
+    masks = torch.cat([part for _, mask in levels for part in (mask, padding)], dim=1)
+    return steps.transpose(1, 2), masks
 
 
 class RunningPositives(nn.Module):

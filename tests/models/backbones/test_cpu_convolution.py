@@ -54,6 +54,20 @@ def test_gradients_are_those_of_an_ordinary_convolution_in_double_precision(case
         torch.testing.assert_close(own.grad.double(), other.grad, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_of_a_pointwise_convolution_that_widens(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(3, 4, 5, 5), torch.randn(7, 4, 1, 1), torch.randn(7)
+    ours = [z.to(dtype).requires_grad_() for z in (x, weight, bias)]
+    theirs = [z.detach().double().requires_grad_() for z in ours]
+    y = convolve(*ours, stride=(1, 1), pads=(0, 0, 0, 0), groups=1, active=False)
+    upstream = torch.randn(y.shape).to(dtype)
+    y.backward(upstream)
+    functional.conv2d(*theirs).backward(upstream.double())
+    for own, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own.grad.double(), other.grad, atol=0.02 * float(other.grad.abs().max()), rtol=0)
+
+
 @pytest.mark.parametrize("trained", [True, False])
 @pytest.mark.parametrize("groups", [1, 6])
 @pytest.mark.parametrize("pads", [(0, 1, 0, 1), (1, 2, 1, 1), (0, 0, 0, 2), (1, 0, 2, 0)])

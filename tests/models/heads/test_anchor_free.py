@@ -23,6 +23,16 @@ def test_any_length_gives_each_level_its_share_of_steps(time: int) -> None:
         assert (offsets >= 0).all()
 
 
+@pytest.mark.parametrize("padding", ["masked", "leaky", "opentad"])
+def test_levels_in_one_pass_are_predicted_as_one_by_one(padding: str) -> None:
+    torch.manual_seed(0)
+    head = ActionFormerHead(SMALL.model_copy(update={"padding": padding}), in_channels=5, num_classes=3).double()
+    features, mask = torch.randn(2, 5, 33, dtype=torch.float64), torch.arange(33) < torch.tensor([[33], [20]])
+    together, apart = head.train()(features, mask), head.eval()(features, mask)
+    for one, other in zip((*together.logits, *together.offsets), (*apart.logits, *apart.offsets), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_halo_is_exactly_what_the_coarsest_prediction_reads() -> None:
     torch.manual_seed(0)
     head = ActionFormerHead(SMALL, in_channels=5, num_classes=3).double().eval()
