@@ -56,10 +56,10 @@ class AnnotationError(TadkitError):
     exit_code = 6
 
 
-_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, direction marks and overrides, and undecodable bytes of file names."""
 
 
 def printable(text: str) -> str:
     r"""``text`` in one line, with characters that a terminal would obey written as escapes such as ``\x1b``."""
-    return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    return HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

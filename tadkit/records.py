@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +51,9 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(Annotation):
     """One detected action with its score in [0, 1]."""
 
-    start_s: float
-    end_s: float
-    label: str
     score: float
 
 
@@ -71,6 +69,34 @@ def is_shown(
 ) -> bool:
     """Whether a detection's score reaches the operating point of its label, or ``otherwise`` if that has none."""
     return detection.score >= operating_points.get(detection.label, otherwise)
+
+
+def shown_of(
+    detections: Iterable[Detection],
+    operating_points: Mapping[str, float],
+    *,
+    least: float | None = None,
+    top: int | None = None,
+    per_class: int | None = None,
+) -> list[Detection]:
+    """The detections of one video that are shown to a person, best score first.
+
+    Args:
+        detections: all of the video.
+        operating_points: for some labels, the score from which they are shown; :data:`HIGH_CONFIDENCE` for others.
+        least: score from which they are shown, in place of the operating points.
+        top: show at most this number.
+        per_class: show at most this number of each label.
+    """
+    points, otherwise = (operating_points, HIGH_CONFIDENCE) if least is None else ({}, least)
+    of_label: Counter[str] = Counter()
+    found = []
+    for detection in sorted(detections, key=lambda d: -d.score):
+        if is_shown(detection, points, otherwise=otherwise):
+            of_label[detection.label] += 1
+            if per_class is None or of_label[detection.label] <= per_class:
+                found.append(detection)
+    return found[:top]
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -206,6 +232,32 @@ def read_detections(path: Path) -> dict[str, list[Detection]]:
     Raises:
         AnnotationError: not a detections file; the message names the file, the video and the value.
     """
+    return read_detections_file(path).videos
+
+
+@dataclass(frozen=True)
+class DetectionsFile:
+    """The contents of a detections file.
+
+    Attributes:
+        videos: detections by video name.
+        operating_points: for some labels, the score from which detections are shown to a person.
+        durations_s: length of some of the videos.
+        model: file name of the model that made them; None if the file does not state it.
+    """
+
+    videos: dict[str, list[Detection]]
+    operating_points: Mapping[str, float]
+    durations_s: Mapping[str, float]
+    model: str | None
+
+
+def read_detections_file(path: Path) -> DetectionsFile:
+    """Read a detections file with what its ``external_data`` says about showing it; other files' may lack all of that.
+
+    Raises:
+        AnnotationError: not a detections file; the message names the file, the video and the value.
+    """
     content = read_json(path, error=AnnotationError, distinct=True)
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, dict):
@@ -215,7 +267,23 @@ def read_detections(path: Path) -> dict[str, list[Detection]]:
         )
     if strange := [video for video, found in results.items() if not isinstance(found, list)]:
         raise AnnotationError(f"{path}: '{strange[0]}' has detections that are not a list")
-    return {video: [_detection(f"{path}: '{video}'", item) for item in found] for video, found in results.items()}
+    external = content.get("external_data")
+    external = external if isinstance(external, dict) else {}
+    model = external.get("model")
+    name = model.get("file") if isinstance(model, dict) else None
+    return DetectionsFile(
+        {video: [_detection(f"{path}: '{video}'", item) for item in found] for video, found in results.items()},
+        _numbers(external, "operating_points", path, unit="a score"),
+        _numbers(external, "durations_s", path, unit="a number of seconds"),
+        name if isinstance(name, str) else None,
+    )
+
+
+def _numbers(external: Mapping[str, Any], key: str, path: Path, *, unit: str) -> dict[str, float]:
+    """An object of numbers in ``external_data``; empty where there is none."""
+    found = external.get(key)
+    items = found.items() if isinstance(found, dict) else ()
+    return {name: _number(value, f"{path}: external_data.{key}: '{name}'", "value", unit=unit) for name, value in items}
 
 
 def _detection(where: str, item: Any) -> Detection:

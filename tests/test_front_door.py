@@ -99,7 +99,7 @@ def test_what_is_written_is_what_was_found(tmp_path: Path):
     with (tmp_path / "D.CSV").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["score"]) for row in rows] == [0.9, 0.25]
-    with pytest.raises(tadkit.TadkitError, match=r"d\.txt: detections are written as \.json, \.jsonl, \.csv"):
+    with pytest.raises(tadkit.TadkitError, match=r"d\.txt: detections are written as \.json, \.jsonl, \.csv, "):
         found.write(tmp_path / "d.txt")
 
 

@@ -87,6 +87,15 @@ tiou = [0.3]
 {HEAD}"""
 """Sections of a recipe of synthetic features, whose nets are tiny."""
 ONE_EPOCH = "".join(f"[train.{stage}]\nepochs = 1\nwindow_s = 8.0\n" for stage in ("teacher", "student", "head"))
+FEATURES_RECIPE = f"""
+name = "mine"
+labels = ["box", "ball", "push", "pull", "open", "close"]
+compare = ["teacher", "rgb", "decomposed"]
+[[sources]]
+kind = "made-up-features"
+training_videos = 4
+test_videos = 2
+{NETS_OF_FEATURES}{ONE_EPOCH}"""
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -34,12 +34,7 @@ class VideoTimes(Mapping[str, FrameTimes]):
             path = find_video(name, self._folder)
             if path is None:
                 raise KeyError(name)
-            index = build_index(path)
-            warn_of_assumed_fps(path, index)
-            steps = len(index) - 1
-            shown_s = float(index.stamps_s[-1] - index.stamps_s[0])
-            fps = steps / shown_s if steps else 1 / (index.duration_s - float(index.stamps_s[0]))
-            self._read[name] = FrameTimes(index.stamps_s, round(fps, RATE_DECIMALS), path.name, index.duration_s)
+            self._read[name] = frame_times_of(path)
         return self._read[name]
 
     def __contains__(self, name: object) -> bool:
@@ -53,3 +48,17 @@ class VideoTimes(Mapping[str, FrameTimes]):
     def __len__(self) -> int:
         """Number of videos."""
         return sum(1 for _ in self)
+
+
+def frame_times_of(path: Path) -> FrameTimes:
+    """Stamps, duration and file name of a video.
+
+    Raises:
+        VideoError: it cannot be read as a video.
+    """
+    index = build_index(path)
+    warn_of_assumed_fps(path, index)
+    steps = len(index) - 1
+    shown_s = float(index.stamps_s[-1] - index.stamps_s[0])
+    fps = steps / shown_s if steps else 1 / (index.duration_s - float(index.stamps_s[0]))
+    return FrameTimes(index.stamps_s, round(fps, RATE_DECIMALS), path.name, index.duration_s)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from tadkit.cli.commands.ablate import ablate
 from tadkit.cli.commands.bench import bench
 from tadkit.cli.commands.data import data
 from tadkit.cli.commands.detect import detect, detect_features
@@ -23,6 +24,7 @@ from tadkit.cli.commands.extract import extract_features, extract_flow
 from tadkit.cli.commands.import_ import import_
 from tadkit.cli.commands.inspect import inspect
 from tadkit.cli.commands.operating_points import operating_points
+from tadkit.cli.commands.report import report
 from tadkit.cli.commands.stages import distill, run, train_head, train_teacher
 from tadkit.cli.console import print_note, print_warning, show_error
 from tadkit.cli.options import InOrder, example
@@ -53,7 +55,9 @@ for command in (
     detect,
     detect_features,
     evaluate,
+    report,
     run,
+    ablate,
     extract_flow,
     inspect,
     train_teacher,
@@ -84,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that the pipe's encoding cannot represent
     try:
-        code = app.main(words, prog_name="tadkit", standalone_mode=False)
+        code = app.main(words, prog_name="tadkit", standalone_mode=False, obj=words)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -50,10 +50,38 @@ class Positive(click.FloatRange):
 POSITIVE = Positive()
 
 
+class _Engine(click.ParamType):  # type: ignore[type-arg] # generic in new versions of click only
+    """An engine's name; the names are imported when one is given, so that help stays fast."""
+
+    name = "engine"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what is no engine."""
+        from tadkit.runtime.engines import EngineChoice
+
+        if value not in (known := get_args(EngineChoice)):
+            self.fail(f"'{value}' is not one of {', '.join(known)}.", param, ctx)
+        return str(value)
+
+
 def device_option(function: Function) -> Function:
     """``--device``."""
     return click.option(
         "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps."
+    )(function)
+
+
+def engine_option(function: Function) -> Function:
+    """``--engine``."""
+    return click.option(
+        "--engine",
+        type=_Engine(),
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="What runs the backbone: torch, onnxruntime, openvino, or auto, the fastest that is installed and can run "
+        "the model. onnxruntime and openvino come with pip install 'tadkit[export]'; they run the bundled model's "
+        "backbone on the CPU, with the same results.",
     )(function)
 
 
@@ -100,14 +128,23 @@ def example(*commands: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {command}" for command in commands)
 
 
+def refuse_input(out: Path, inputs: Container[Path], *, option: str = "--out") -> None:
+    """Refuse an output that would replace one of ``inputs``, which are resolved.
+
+    Raises:
+        UsageError: it would.
+    """
+    if out.resolve() in inputs:
+        raise UsageError(f"{option} {out}: is an input of this command; choose another file")
+
+
 def refuse_output(out: Path, *inputs: Path | None, option: str = "--out") -> None:
     """Refuse, before any work, an output that cannot be written or would replace an input.
 
     Raises:
         UsageError: ``out`` is one of ``inputs`` or a folder, or its folder cannot be written to.
     """
-    if out.resolve() in [path.resolve() for path in inputs if path is not None]:
-        raise UsageError(f"{option} {out}: is an input of this command; choose another file")
+    refuse_input(out, {path.resolve() for path in inputs if path is not None}, option=option)
     if out.is_dir():
         raise UsageError(f"{option} {out}: is a folder; name a file in it")
     there = next(folder for folder in out.absolute().parents if folder.exists())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
@@ -15,16 +16,19 @@ from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.config.base import merged
 from tadkit.config.loading import check_settings, refuse_unused
 from tadkit.detection.detections import Detections, VideoDetections
+from tadkit.detection.finished import FinishedVideos
 from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, reach_s, video_scores_for
 from tadkit.errors import SettingsError, TadkitError, UsageError, VideoError
-from tadkit.extraction.branch_features import CORE_FRAMES, BranchFeatures, branch_features
-from tadkit.extraction.motion_feature import feature_of_video
+from tadkit.extraction.branch_features import BranchFeatures, branch_features
+from tadkit.extraction.motion_feature import CORE_FRAMES, feature_of_video
 from tadkit.flow import FlowMethod, build_flow
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector, refuse_features
+from tadkit.models.engines import Engine, build_engine
 from tadkit.progress import LogWarnings, Progress, VideoProgress
 from tadkit.records import Detection
 from tadkit.runtime.devices import torch_device
+from tadkit.runtime.engines import EngineChoice, EngineName
 from tadkit.video import SampledVideo, open_sampled
 from tadkit.video.discovery import named, videos_in
 from tadkit.zoo import model_path
@@ -45,17 +49,19 @@ class Detector:
         video: how frames are read.
         decoding: from candidates to detections.
         device: where it runs.
+        engine: what runs the student's backbone; None is torch, for backbones that read windows.
         operating_points: for some labels, the score from which detections are shown; for others it is 0.3.
-        origin: model, settings and decoder, as a detections file states them.
+        origin: model, settings, decoder and engine, as a detections file states them.
     """
 
-    def __init__(self, path: Path, *, device: str, overrides: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, *, device: str, engine: EngineChoice, overrides: Mapping[str, Any]) -> None:
         """Load the detector of the checkpoint ``path``, and the flow method of a two-stream detector."""
         checkpoint = load_checkpoint(path, kind="detector")
         self.name = path.stem
         self.device = torch_device(device)
         self.net = build_detector(checkpoint).to(self.device)
         refuse_features(self.net.settings, path=path)
+        self.engine = build_engine(engine, self.net.student.backbone)
         self.flow = flow_method_of(self.net)
         self.labels = self.net.labels
         self.video, self.decoding = _overridden(self.net, overrides)
@@ -69,9 +75,15 @@ class Detector:
             },
             "video": self.video.model_dump(mode="json"),
             "decode": self.decoding.model_dump(mode="json"),
+            "engine": self.engine_name,
         }
         if self.flow is not None:
             self.origin["flow"] = self.net.settings.flow.model_dump(mode="json")
+
+    @property
+    def engine_name(self) -> EngineName:
+        """What runs the student's backbone."""
+        return "torch" if self.engine is None else self.engine.name
 
     @property
     def reach_s(self) -> float | None:
@@ -123,7 +135,6 @@ class Detector:
             return self._detections(
                 Path(videos).stem, Path(videos), scores, VideoProgress(progress, "detect", videos=1)
             )
-        found: dict[str, Detections] = {}
         failed: dict[str, TadkitError] = {}
         files: list[Path] = []
         for source in map(Path, videos):
@@ -134,10 +145,35 @@ class Detector:
                     raise
                 failed[source.stem] = error
         items = named(videos_in(files))
-        advances = VideoProgress(progress, "detect", videos=len(items))
-        for name, path in items.items():
+        found = self.detect_named(items, video_scores=video_scores, on_error=on_error, progress=progress)
+        return VideoDetections(found, origin=found.origin, failed=failed | found.failed)
+
+    def detect_named(
+        self,
+        videos: Mapping[str, Path],
+        *,
+        video_scores: str | Path | None = None,
+        on_error: OnError = "raise",
+        progress: Progress | None = None,
+        finished: FinishedVideos | None = None,
+    ) -> VideoDetections:
+        """Detect actions in files of given names, as :meth:`detect` does.
+
+        Args:
+            videos: file of each video by name.
+            video_scores: as in :meth:`detect`.
+            on_error: as in :meth:`detect`.
+            progress: as in :meth:`detect`.
+            finished: has the results of videos that are skipped, and is given those of the others.
+        """
+        scores = self._video_scores(video_scores)
+        found: dict[str, Detections] = {}
+        failed: dict[str, TadkitError] = {}
+        advances = VideoProgress(progress or LogWarnings(), "detect", videos=len(videos))
+        for name, path in videos.items():
+            run = partial(self._detections, name, path, scores, advances)
             try:
-                found[name] = self._detections(name, path, scores, advances)
+                found[name] = run() if finished is None else finished.found(name, path, self._origin(scores), run)
             except TadkitError as error:
                 if on_error == "raise":
                     raise
@@ -171,10 +207,12 @@ class Detector:
                 name=name,
                 decoding=self.decoding,
                 flow=self.flow,
+                engine=self.engine,
                 video_scores=scores,
                 advance=progress.advance,
             )
-            return Detections(found, video=name, duration_s=sampled.duration_s, origin=self._origin(scores))
+            origin = self._origin(scores)
+            return Detections(found, video=name, duration_s=sampled.duration_s, origin=origin, file=path)
 
     def _origin(self, scores: VideoScoresFile | None) -> dict[str, Any]:
         """What made the detections; the operating points do not fit scores that are weighted by those of videos."""
@@ -187,22 +225,28 @@ class Detector:
 
 
 def load_detector(
-    name_or_path: str | Path | None = None, *, device: str = "auto", overrides: Mapping[str, Any] | None = None
+    name_or_path: str | Path | None = None,
+    *,
+    device: str = "auto",
+    engine: EngineChoice = "auto",
+    overrides: Mapping[str, Any] | None = None,
 ) -> Detector:
     """Load a detector.
 
     Args:
         name_or_path: name of a bundled model, or a detector's checkpoint; None is the bundled ``people-motion``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        engine: runs the backbone: ``torch``, ``onnxruntime`` or ``openvino``; ``auto`` is the fastest that is installed
+            and can run it. All give the same detections, up to rounding.
         overrides: settings under ``decode``, ``video.reader`` and ``video.fallback_fps``, in place of the model's own,
             as in ``{"decode": {"min_score": 0.2}}``.
 
     Raises:
         WeightsError: there is no such model, or it cannot be loaded; or the weights of its flow method are missing.
         SettingsError: an override is unknown or wrong, or OpenCV lacks the flow method of a two-stream detector.
-        UsageError: the device is not available.
+        UsageError: the device is not available, or the engine is not installed or cannot run the model there.
     """
-    return Detector(model_path(name_or_path), device=device, overrides=overrides or {})
+    return Detector(model_path(name_or_path), device=device, engine=engine, overrides=overrides or {})
 
 
 def _overridden(detector: DetectorNet, overrides: Mapping[str, Any]) -> tuple[VideoSettings, DecodeSettings]:
@@ -228,18 +272,20 @@ def detections_in_video(
     decoding: DecodeSettings,
     flow: FlowMethod | None = None,
     video_scores: VideoScoresFile | None = None,
-    core_frames: int = CORE_FRAMES,
+    engine: Engine | None = None,
+    core_frames: int | None = None,
     core_steps: int = CORE_STEPS,
     advance: Callable[[int], None] | None = None,
 ) -> list[Detection]:
     """Detections of one open video, best score first; the result does not depend on the sizes of windows.
 
-    ``flow`` is the method of a two-stream detector (:func:`flow_method_of`). ``advance`` is called with each number of
-    sampled frames that is done: once for each frame, and in two-stream detectors once more for its flow.
+    ``flow`` is the method of a two-stream detector (:func:`flow_method_of`), ``engine`` runs the student's backbone
+    (:func:`tadkit.models.engines.build_engine`; None is torch). ``advance`` is called with each number of sampled
+    frames that is done: once for each frame, and in two-stream detectors once more for its flow.
     """
     return detections_in_branches(
         detector,
-        features_in_video(detector, video, flow=flow, core_frames=core_frames, advance=advance),
+        features_in_video(detector, video, flow=flow, engine=engine, core_frames=core_frames, advance=advance),
         Track(name, video.timeline.strided(detector.student.backbone.stride), video.duration_s),
         decoding=decoding,
         video_scores=video_scores,
@@ -264,14 +310,15 @@ def features_in_video(
     video: SampledVideo,
     *,
     flow: FlowMethod | None,
-    core_frames: int = CORE_FRAMES,
+    engine: Engine | None = None,
+    core_frames: int | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> BranchFeatures:
     """Motion and appearance of one open video, as the joint head reads them.
 
     A two-stream detector decodes the video twice, for RGB and for flow, so that neither waits for the other's windows.
     """
-    own = branch_features(detector.student, video, core_frames=core_frames, advance=advance)["original"]
+    own = branch_features(detector.student, video, core_frames=core_frames, engine=engine, advance=advance)["original"]
     if detector.teacher is None:
         return own
     assert flow is not None, "a two-stream detector needs its flow method"
@@ -280,7 +327,7 @@ def features_in_video(
         video,
         flow=detector.settings.flow,
         method=flow,
-        core_frames=core_frames,
+        core_frames=core_frames or CORE_FRAMES,
         advance=advance,
     )
     return BranchFeatures(motion=motion, appearance=own.appearance)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from tadkit.detection.html_timeline import html_timeline
-from tadkit.errors import TadkitError, UsageError, printable
-from tadkit.files import write_text
-from tadkit.records import HIGH_CONFIDENCE, Detection, detections_json, is_shown
+from tadkit.detection.outputs import Content, VideoContent, write_content
+from tadkit.detection.outputs.tables import COLUMNS, json_text, records
+from tadkit.errors import TadkitError, printable
+from tadkit.records import HIGH_CONFIDENCE, Detection, shown_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-COLUMNS = ("video", "start_s", "end_s", "label", "score")
-"""Fields of a record."""
-SUFFIXES = (".json", ".jsonl", ".csv")
-"""Forms that detections are written in: ActivityNet-style JSON, and one record a line."""
 
 
 class Detections(Sequence[Detection]):
@@ -29,12 +22,22 @@ class Detections(Sequence[Detection]):
     Attributes:
         video: its name.
         duration_s: its length in seconds.
+        file: the video itself; None if it is not known.
     """
 
-    def __init__(self, found: Sequence[Detection], *, video: str, duration_s: float, origin: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        found: Sequence[Detection],
+        *,
+        video: str,
+        duration_s: float,
+        origin: Mapping[str, Any],
+        file: Path | None = None,
+    ) -> None:
         """``origin`` says which model and settings made them; it is written to JSON files."""
         self.video = video
         self.duration_s = duration_s
+        self.file = file
         self._found = tuple(found)
         self._origin = origin
 
@@ -70,9 +73,15 @@ class Detections(Sequence[Detection]):
         points: Mapping[str, float] = self._origin.get("operating_points", {})
         return points
 
-    def shown(self) -> Detections:
-        """Those that are shown to a person: their score reaches the operating point of their label."""
-        return self._with([detection for detection in self._found if is_shown(detection, self.operating_points)])
+    def shown(self, *, least: float | None = None, top: int | None = None, per_class: int | None = None) -> Detections:
+        """Those that are shown to a person: their score reaches the operating point of their label.
+
+        Args:
+            least: score from which they are shown, in place of the operating points.
+            top: show at most this number.
+            per_class: show at most this number of each label.
+        """
+        return self._with(shown_of(self._found, self.operating_points, least=least, top=top, per_class=per_class))
 
     def in_order(self) -> Detections:
         """The same detections by start, as a person reads them."""
@@ -91,15 +100,16 @@ class Detections(Sequence[Detection]):
         return _dataframe(self.to_records())
 
     def write(self, path: str | Path) -> None:
-        """Write all of them to a file of the form that its suffix names: ``.json``, ``.jsonl`` or ``.csv``.
+        """Write all of them to a file of the form that its suffix names (docs/formats.md), such as ``.json``.
 
         Raises:
-            UsageError: the suffix is another, or the file cannot be written.
+            UsageError: no form has the suffix, or the file cannot be written.
+            TadkitError: the form needs a package that is not installed.
         """
         VideoDetections({self.video: self}, origin=self._origin).write(path)
 
     def _with(self, found: Sequence[Detection]) -> Detections:
-        return Detections(found, video=self.video, duration_s=self.duration_s, origin=self._origin)
+        return Detections(found, video=self.video, duration_s=self.duration_s, origin=self._origin, file=self.file)
 
     def __repr__(self) -> str:
         """The high-confidence detections, one a line, in the order of time."""
@@ -147,9 +157,22 @@ class VideoDetections(Mapping[str, Detections]):
         """Number of videos."""
         return len(self._videos)
 
+    def shown(
+        self, *, least: float | None = None, top: int | None = None, per_class: int | None = None
+    ) -> VideoDetections:
+        """Those of each video that are shown to a person (:meth:`Detections.shown`)."""
+        kept = {name: found.shown(least=least, top=top, per_class=per_class) for name, found in self._videos.items()}
+        return VideoDetections(kept, origin=self.origin, failed=self.failed)
+
+    @property
+    def content(self) -> Content:
+        """What is written to a file."""
+        videos = (VideoContent(name, tuple(found), found.duration_s, found.file) for name, found in self.items())
+        return Content(tuple(videos), self.origin)
+
     def to_records(self) -> list[dict[str, Any]]:
         """The records of all videos, one after the other (:meth:`Detections.to_records`)."""
-        return [record for found in self._videos.values() for record in found.to_records()]
+        return records(self.content)
 
     def to_dataframe(self) -> DataFrame:
         """The records as a pandas DataFrame.
@@ -161,28 +184,18 @@ class VideoDetections(Mapping[str, Detections]):
 
     def to_json(self) -> str:
         """The text of a detections file (docs/formats.md)."""
-        durations_s = {name: found.duration_s for name, found in self._videos.items()}
-        return detections_json(self._videos, external={**self.origin, "durations_s": durations_s})
+        return json_text(self.content)
 
     def write(self, path: str | Path) -> None:
-        """Write all detections to a file of the form that its suffix names: ``.json``, ``.jsonl`` or ``.csv``.
+        """Write all detections to a file of the form that its suffix names (docs/formats.md), such as ``.json``.
+
+        ``{video}`` in ``path`` stands for the name of each video, for one file a video.
 
         Raises:
-            UsageError: the suffix is another, or the file cannot be written.
+            UsageError: no form has the suffix, a form that has one video is given several, or a file cannot be written.
+            TadkitError: the form needs a package that is not installed.
         """
-        path = Path(path)
-        forms: Mapping[str, Callable[[], str]] = {".json": self.to_json, ".jsonl": self._jsonl, ".csv": self._csv}
-        write_text(path, forms[written_suffix(path)]())
-
-    def _jsonl(self) -> str:
-        return "".join(json.dumps(record) + "\n" for record in self.to_records())
-
-    def _csv(self) -> str:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.to_records())
-        return text.getvalue()
+        write_content(Path(path), self.content)
 
     def __repr__(self) -> str:
         """How many detections each video has."""
@@ -193,18 +206,6 @@ class VideoDetections(Mapping[str, Detections]):
     def _repr_html_(self) -> str:
         """The timelines that a notebook shows, one below the other."""
         return "".join(found._repr_html_() for found in self._videos.values())
-
-
-def written_suffix(path: Path) -> str:
-    """The suffix of a file that detections can be written to, in lower case.
-
-    Raises:
-        UsageError: it is none of :data:`SUFFIXES`.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UsageError(f"{path}: detections are written as {', '.join(SUFFIXES)}; choose one of these suffixes")
-    return suffix
 
 
 def _dataframe(records: list[dict[str, Any]]) -> DataFrame:

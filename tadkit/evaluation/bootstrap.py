@@ -1,14 +1,16 @@
 """Confidence intervals: the bootstrap over videos (Efron 1979), for one detector and for paired differences.
 
 Videos are resampled, not detections, because the detections of one video are correlated. Matching never looks beyond
-one video, so it is done once; a draw only changes the ranking.
+one video, so it is done once; a draw only changes the ranking. Detectors that were trained with several seeds are
+resampled over videos and seeds, each by itself and crossed: the pigeonhole bootstrap (Owen, Annals of Applied
+Statistics 1(2), 2007). All detectors get the same draws, so hard videos and lucky seeds cancel out of differences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -87,8 +89,8 @@ def bootstrap_map(
     Raises:
         AnnotationError: no action of the requested classes is annotated.
     """
-    alone = _resampled(truth, (detections,), tiou, labels, protocol, figure, resamples=resamples, seed=seed)
-    return Interval(float(alone.values.mean()), *_percentiles(alone.drawn.mean(axis=(1, 2)), confidence))
+    rules: dict[str, Any] = {"tiou": tiou, "labels": labels, "protocol": protocol, "figure": figure}
+    return resampled(truth, [[detections]], resamples=resamples, seed=seed, **rules).interval(0, confidence=confidence)
 
 
 def paired_difference(
@@ -108,46 +110,81 @@ def paired_difference(
 
     :attr:`Difference.by_tiou` has each threshold. Arguments and errors are those of :func:`bootstrap_map`.
     """
-    results = _resampled(truth, (first, second), tiou, labels, protocol, figure, resamples=resamples, seed=seed)
-    values, drawn = results.values[0] - results.values[1], results.drawn[:, 0] - results.drawn[:, 1]
-    by_tiou = tuple(_difference(value, of_tiou, confidence, ()) for value, of_tiou in zip(values, drawn.T, strict=True))
-    return _difference(values.mean(), drawn.mean(axis=1), confidence, by_tiou)
+    rules: dict[str, Any] = {"tiou": tiou, "labels": labels, "protocol": protocol, "figure": figure}
+    both = resampled(truth, [[first], [second]], resamples=resamples, seed=seed, **rules)
+    return both.difference(0, 1, confidence=confidence)
 
 
 @dataclass(frozen=True, eq=False)
-class _Resampled:
-    """A figure of each detector: of the original videos, and over draws of them."""
+class Resampled:
+    """A figure of each detector, as a fraction.
 
-    values: Float64[np.ndarray, "results tious"]
-    drawn: Float64[np.ndarray, "draws results tious"]
+    Attributes:
+        values: of the original videos, for each seed that the detector was trained with.
+        of_seeds: of draws of the videos, for each seed.
+        drawn: of draws of the videos and seeds, mean over the drawn seeds.
+    """
+
+    values: Float64[np.ndarray, "detectors seeds tious"]
+    of_seeds: Float64[np.ndarray, "draws detectors seeds tious"]
+    drawn: Float64[np.ndarray, "draws detectors tious"]
+
+    def interval(self, detector: int, *, confidence: float = 0.95) -> Interval:
+        """Interval of a detector's mean over seeds and thresholds."""
+        value = float(self.values[detector].mean())
+        return Interval(value, *_percentiles(self.drawn[:, detector].mean(axis=1), confidence))
+
+    def difference(self, first: int, second: int, *, confidence: float = 0.95) -> Difference:
+        """One detector minus another, mean over seeds and thresholds; ``by_tiou`` has each threshold."""
+        values = (self.values[first] - self.values[second]).mean(axis=0)
+        drawn = self.drawn[:, first] - self.drawn[:, second]
+        by_tiou = tuple(_difference(value, of, confidence, ()) for value, of in zip(values, drawn.T, strict=True))
+        return _difference(values.mean(), drawn.mean(axis=1), confidence, by_tiou)
 
 
-def _resampled(
+def resampled(
     truth: Mapping[str, Sequence[Annotation]],
-    results: Sequence[Mapping[str, Sequence[Detection]]],
+    detectors: Sequence[Sequence[Mapping[str, Sequence[Detection]]]],
+    *,
     tiou: Sequence[float],
     labels: Sequence[str] | None,
     protocol: Protocol,
     figure: Figure,
-    *,
     resamples: int,
     seed: int,
-) -> _Resampled:
-    """Match once, then rank again for every draw; all detectors get the same draws."""
+) -> Resampled:
+    """Evaluate detectors on the same draws of videos and seeds.
+
+    Args:
+        truth: annotations of each video.
+        detectors: for each detector, the detections of the model of each seed; of all the same seeds, in order.
+        tiou: see :func:`bootstrap_map`, as all below.
+        labels: classes to evaluate.
+        protocol: evaluation rules.
+        figure: ``map`` or ``pooled``.
+        resamples: number of draws; with one seed they are draws of videos alone.
+        seed: of the draws.
+
+    Raises:
+        AnnotationError: no action of the requested classes is annotated.
+    """
     judged, _ = judged_labels(truth, labels)
-    videos = sorted({*truth, *(video for detections in results for video in detections)})
+    videos = sorted({*truth, *(video for seeds in detectors for detections in seeds for video in detections)})
+    seeds = len(detectors[0])
     rankings: list[Ranking] = []
-    for detections in results:
+    for detections in (detections for of_detector in detectors for detections in of_detector):
         matched = match_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
         rankings.append(matched.class_ranking() if figure == "map" else matched.pooled_ranking())
 
-    def scores(draws: Int64[np.ndarray, " videos"]) -> Float64[np.ndarray, "results tious"]:
-        return np.array([_score(of_rival, draws, protocol) for of_rival in rankings])
+    def scores(draws: Int64[np.ndarray, " videos"]) -> Float64[np.ndarray, "detectors seeds tious"]:
+        return np.array([_score(of_one, draws, protocol) for of_one in rankings]).reshape(len(detectors), seeds, -1)
 
     # Few videos have few different draws, and each is scored once.
     draws, which = np.unique(_draws(rankings[0].truths.sum(axis=0), resamples, seed), axis=0, return_inverse=True)
-    drawn = np.array([scores(one) for one in draws])[which.reshape(-1)]
-    return _Resampled(scores(np.ones(len(videos), np.int64)), drawn)
+    of_seeds = np.array([scores(one) for one in draws])[which.reshape(-1)]
+    times = np.random.default_rng([seed, seeds]).multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    drawn = (of_seeds * times[:, None, :, None]).sum(axis=2) / seeds
+    return Resampled(scores(np.ones(len(videos), np.int64)), of_seeds, drawn)
 
 
 def _score(ranking: Ranking, draws: Int64[np.ndarray, " videos"], protocol: Protocol) -> Float64[np.ndarray, " tious"]:

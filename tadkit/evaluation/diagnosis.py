@@ -86,25 +86,30 @@ def diagnose(
     videos = sorted({*truth, *detections})
     matched = match_classes(truth, detections, videos=videos, labels=judged, tiou=tiou, protocol=protocol)
     lengths_s = np.array([durations_s.get(video, np.nan) for video in videos])
-    overlap, same_label = _nearest(matched)
+    overlap, nearest = nearest_actions(matched)
+    same_label = (nearest >= 0) & (matched.actions.label[nearest] == matched.found.label)
     errors = tuple(
         _errors(matched, level, float(threshold), overlap, same_label, protocol) for level, threshold in enumerate(tiou)
     )
     return Diagnosis(errors, sensitivities(matched, lengths_s, tiou=tiou, protocol=protocol))
 
 
-def _nearest(matched: Matched) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Largest tIoU of each detection with an action of any label, and whether that action has its label."""
+def nearest_actions(matched: Matched) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Largest tIoU of each detection with an action of any label, and the row of that action; -1 where there is none.
+
+    Among actions with equal tIoU, one of the detection's own label is taken.
+    """
     found, actions = matched.found, matched.actions
-    overlap, same_label = np.zeros(len(found)), np.zeros(len(found), bool)
+    overlap, nearest = np.zeros(len(found)), np.full(len(found), -1, np.int64)
     for row, action in pairs_in_groups(found.video, actions.video, groups=matched.videos):
         every = temporal_iou(picked(found.segment_s, row), picked(actions.segment_s, action))
         first = np.flatnonzero(np.diff(row, prepend=-1))
         overlap[row[first]] = np.maximum.reduceat(every, first)
-        nearest = np.flatnonzero(every == overlap[row])
-        own = actions.label[action[nearest]] == found.label[row[nearest]]
-        same_label[row[nearest[own]]] = True
-    return overlap, same_label
+        largest = np.flatnonzero(every == overlap[row])
+        nearest[row[largest]] = action[largest]
+        own = largest[actions.label[action[largest]] == found.label[row[largest]]]
+        nearest[row[own]] = action[own]
+    return overlap, nearest
 
 
 def _errors(

@@ -1,4 +1,4 @@
-"""Operating points: for each class the score from which its detections are shown to a person."""
+"""Operating points, for each class the score from which its detections are shown to a person; and calibration."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ OPERATING_TIOU = 0.5
 """A detection counts as right if it has the label of an action and at least this tIoU with it."""
 LOWEST, HIGHEST = 0.05, 0.6
 """Operating points lie between these scores."""
+SCORE_BINS = 10
+"""Ranges of score in which calibration is measured."""
 FEWEST_ACTIONS = 5
 """A class with fewer actions gets no operating point: so few cannot show which score is best."""
 
@@ -60,6 +62,27 @@ class _Class(NamedTuple):
     def shown_from(self, score: float) -> Shown:
         count = int((self.scores >= score).sum())
         return Shown(score, self.actions, count, int(self.hits[:count].sum()))
+
+
+def calibration_error(
+    truth: Mapping[str, Sequence[Annotation]],
+    detections: Mapping[str, Sequence[Detection]],
+    *,
+    labels: Sequence[str],
+    tiou: float = OPERATING_TIOU,
+) -> float:
+    """Expected calibration error of the scores of detections, a fraction; 0 without detections.
+
+    Source: Naeini, Cooper and Hauskrecht, AAAI 2015, with precision in place of accuracy, as for detectors (Kueppers et
+    al., CVPR workshops 2020): the mean over :data:`SCORE_BINS` equal ranges of score of the distance between mean score
+    and share of right detections, weighted by the number of detections. Most detections have low scores, and so count
+    most.
+    """
+    found = _by_class(truth, detections, labels=labels, tiou=tiou).values()
+    scores, hits = (np.concatenate([getattr(one, name) for one in found]) for name in ("scores", "hits"))
+    place = np.minimum((scores * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+    surplus = np.bincount(place, weights=scores - hits, minlength=SCORE_BINS)
+    return float(np.abs(surplus).sum() / max(len(scores), 1))
 
 
 def choose_operating_points(

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32, Shaped, UInt8
+from torch import Tensor
 
 from tadkit.config import View
 from tadkit.extraction.clips import Clip
-from tadkit.models.student import Student
+from tadkit.extraction.read_ahead import read_ahead
+from tadkit.models.backbones import average_steps
+from tadkit.models.branches import BranchMapping
+from tadkit.models.engines import Engine, Kept, build_engine
+from tadkit.models.student import Student, StudentFeatures
 from tadkit.video import windows
 from tadkit.views import view_frames
 
 CORE_FRAMES = 128
-"""Sampled frames computed at a time; with the halo they bound the memory, and the result does not depend on them."""
+"""Frames of a window of backbones that read windows; with the halo they bound the memory."""
+AHEAD = 8
+"""Windows or pieces that are decoded before they are needed."""
+_STEPS_AT_ONCE = 128
+"""Feature steps that the branches read at a time."""
 
 
 class BranchFeatures(NamedTuple):
@@ -26,38 +35,140 @@ class BranchFeatures(NamedTuple):
     appearance: Float32[np.ndarray, "steps channels"]
 
 
+Tracks = dict[View, list[BranchFeatures]]
+
+
 @torch.inference_mode()
 def branch_features(
     student: Student,
     video: Clip,
     *,
     views: Sequence[View] = ("original",),
-    core_frames: int = CORE_FRAMES,
+    core_frames: int | None = None,
+    engine: Engine | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> dict[View, BranchFeatures]:
-    """Features of every view, decoding the video once; stored features have the original view only.
+    """Features of every view, decoding the video once, in another thread; stored features have the original view only.
 
-    Windows have the halo that the student's shifts and mappings need, so the result equals that of one pass.
-    ``advance`` is called with the number of frames that each of them adds.
+    A backbone that can read a video in pieces does, and remembers what it needs of those before; others read windows
+    with the halo that the student's shifts and mappings need. So the result equals that of one pass.
+
+    Args:
+        student: the net.
+        video: its frames, or the steps of its features.
+        views: views of the picture.
+        core_frames: frames computed at a time, which the result does not depend on; None takes what is fastest.
+        engine: runs the backbone; None is torch.
+        advance: called with each number of frames that are done.
 
     Raises:
         VideoError: a frame cannot be decoded.
     """
+    engine = engine or build_engine("torch", student.backbone)
+    done = advance or _ignore
+    if engine is None:
+        tracks = _of_windows(student, video, views, core_frames or CORE_FRAMES, done)
+    else:
+        tracks = _of_pieces(student, engine, video, views, core_frames, done)
+    return {view: _joined(parts) for view, parts in tracks.items()}
+
+
+def _ignore(frames: int) -> None:
+    """Report nothing."""
+
+
+def _of_windows(
+    student: Student, video: Clip, views: Sequence[View], core_frames: int, advance: Callable[[int], None]
+) -> Tracks:
     device = next(student.parameters()).device
     stride, align = student.backbone.stride, student.backbone.align_frames
-    parts: dict[View, list[BranchFeatures]] = {view: [] for view in views}
-    for window in windows(len(video), core=-(-core_frames // align) * align, halo=student.halo_frames):
-        frames = torch.from_numpy(video.frames(window.start, window.stop)).movedim(-1, 1)
-        mask = torch.ones(1, len(frames), dtype=torch.bool, device=device)
-        core = window.core_steps(stride)
-        for view in views:
-            seen = view_frames(frames, view).movedim(1, -1)[None].to(device)
-            motion, appearance = (None if x is None else x[0, :, core].T.cpu().numpy() for x in student(seen, mask))
-            assert appearance is not None
-            parts[view].append(BranchFeatures(motion, appearance))
-        if advance is not None:
+    tracks: Tracks = {view: [] for view in views}
+    cut = list(windows(len(video), core=-(-core_frames // align) * align, halo=student.halo_frames))
+    with read_ahead((video.frames(window.start, window.stop) for window in cut), depth=1) as decoded:
+        for window, frames in zip(cut, decoded, strict=True):
+            mask = torch.ones(1, len(frames), dtype=torch.bool, device=device)
+            for view in views:
+                features = student(_seen(frames, view)[None].to(device), mask)
+                tracks[view].append(_of_core(features, window.core_steps(stride)))
             advance(window.core_stop - window.core_start)
-    return {view: _joined(tracks) for view, tracks in parts.items()}
+    return tracks
+
+
+def _of_pieces(
+    student: Student,
+    engine: Engine,
+    video: Clip,
+    views: Sequence[View],
+    core_frames: int | None,
+    advance: Callable[[int], None],
+) -> Tracks:
+    device = next(student.parameters()).device
+    kept: dict[View, Kept] = dict.fromkeys(views, ())
+    branches = {view: _Branches(student) for view in views}
+    tracks: Tracks = {view: [] for view in views}
+    cut = _pieces(video, engine, core_frames, least=student.backbone.halo_frames + 1)
+    with read_ahead(cut, depth=AHEAD) as decoded:
+        for frames, last in decoded:
+            for view in views:
+                features, kept[view] = engine.piece(_seen(frames, view).to(device), kept[view], last=last)
+                tracks[view] += branches[view].of(features, last=last)
+            advance(len(frames))
+    return tracks
+
+
+def _pieces(
+    video: Clip, engine: Engine, core_frames: int | None, *, least: int
+) -> Iterator[tuple[UInt8[np.ndarray, "frames height width 3"], bool]]:
+    """The frames of a video in order, the first ``least`` or more at once; and whether they are the last."""
+    start, size = 0, max(core_frames or 1, least)
+    while start < len(video):
+        stop = min(start + size, len(video))
+        frames = video.frames(start, stop)
+        yield frames, stop == len(video)
+        start, size = stop, core_frames or max(1, engine.piece_pixels // (frames.shape[1] * frames.shape[2]))
+
+
+class _Branches:
+    """The branch features of a video whose frames' features come in pieces."""
+
+    def __init__(self, student: Student) -> None:
+        self._student, self._stride = student, student.backbone.stride
+        self._frames: list[Tensor] = []
+        self._count = 0
+        self._steps: Tensor | None = None
+        self._done = 0  # of the steps, those at the start that are kept for their neighbours only
+
+    def of(self, features: Float[Tensor, "frames channels"], *, last: bool) -> list[BranchFeatures]:
+        """What is known after some more frames: everything with the last, else now and then a stretch."""
+        self._frames.append(features)
+        self._count += len(features)
+        if not last and self._count < _STEPS_AT_ONCE * self._stride:
+            return []
+        frames = torch.cat(self._frames)
+        whole = len(frames) if last else len(frames) // self._stride * self._stride
+        self._frames, self._count = [frames[whole:]], len(frames) - whole
+        real = torch.ones(1, whole, dtype=torch.bool, device=frames.device)
+        steps = average_steps(frames[None, :whole], real, self._stride)
+        steps = steps if self._steps is None else torch.cat([self._steps, steps], dim=1)
+        halo = BranchMapping.halo_steps
+        stop = steps.shape[1] - (0 if last else halo)
+        mask = torch.ones(1, steps.shape[1] * self._stride, dtype=torch.bool, device=frames.device)
+        found = _of_core(self._student.branches(steps.transpose(1, 2), mask), slice(self._done, stop))
+        first = max(0, stop - halo)
+        self._steps, self._done = steps[:, first:], stop - first
+        return [found]
+
+
+def _seen(frames: Shaped[np.ndarray, "frames ..."], view: View) -> Tensor:
+    """Frames in a view."""
+    return view_frames(torch.from_numpy(frames).movedim(-1, 1), view).movedim(1, -1)
+
+
+def _of_core(features: StudentFeatures, core: slice) -> BranchFeatures:
+    """Some steps of one video's branch features."""
+    motion, appearance = (None if x is None else x[0, :, core].T.cpu().numpy() for x in features)
+    assert appearance is not None
+    return BranchFeatures(motion, appearance)
 
 
 def _joined(parts: Sequence[BranchFeatures]) -> BranchFeatures:

@@ -122,6 +122,7 @@ def write_text(
     left_px: int,
     base_px: int,
     colour: tuple[int, int, int],
+    size_px: int = TEXT_PX,
 ) -> None:
     """Write a line of ``text`` into ``canvas`` in place; what does not fit is cut off.
 
@@ -130,14 +131,14 @@ def write_text(
     letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
     plain = "".join(letters).encode("ascii", "replace").decode()
     picture = Image.fromarray(canvas)
-    ImageDraw.Draw(picture).text((left_px, base_px), plain, fill=colour, font=_font(), anchor="ls")
+    ImageDraw.Draw(picture).text((left_px, base_px), plain, fill=colour, font=_font(size_px), anchor="ls")
     canvas[:] = np.asarray(picture)
 
 
 @cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font, which is the same on every machine."""
-    return ImageFont.load_default(size=TEXT_PX)
+    return ImageFont.load_default(size=size_px)
 
 
 def encoded(picture: UInt8[np.ndarray, "height width 3"], suffix: str) -> bytes:

@@ -20,7 +20,7 @@ _RIDGE = 0.01
 def groups_of(
     items: Sequence[Item], count: int, *, labels: Sequence[str], split: SplitSettings
 ) -> list[frozenset[str]]:
-    """Names of the training videos in ``count`` groups, each with its share of every label's actions and of the time.
+    """Names of the videos in ``count`` groups, each with its share of every label's actions and of the time.
 
     The longest come first, each into the group that lacks most of what it has. Videos that the split keeps together
     stay together.

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from tadkit.checkpoint import Kind, read_provenance
+from tadkit.config import View
 from tadkit.errors import StoreError, TadkitError, WeightsError
 from tadkit.files import digest_of, digest_of_file
 from tadkit.keys import features_key, flow_key, head_key, one_stage_key, student_key, teacher_key, teacher_outputs_key
@@ -21,6 +22,7 @@ from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks, read_store
 from tadkit.store.layout import Kind as StoreKind
+from tadkit.views import views_of
 
 
 def is_up_to_date(path: Path, *, kind: Kind, key: str) -> bool:
@@ -139,15 +141,19 @@ class Inputs:
         named = [digest_of([item.name, item.source_key]) for item in unlabelled]  # names of others are in the truth
         return student_key(
             [*(item.source_key for item in training), *named],
-            [key for name in recipe.taught_by for key in self.of_teacher(name)._taught_from((*training, *unlabelled))],
+            [
+                key
+                for name in recipe.taught_by
+                for key in self.of_teacher(name)._taught_from((*training, *unlabelled), views_of(train.views))
+            ],
             model=settings,
             train=train if unlabelled else train.model_copy(update={"unlabelled_windows": None}),
             truth=workspace.training_truth,
         )
 
-    def _taught_from(self, items: Sequence[Item]) -> list[str]:
-        """Keys of the teacher's outputs in the views of the students; the heads of two-stream rows may add others."""
-        store, views = self.teacher_outputs, self.workspace.student_views
+    def _taught_from(self, items: Sequence[Item], views: Sequence[View]) -> list[str]:
+        """Keys of the teacher's outputs in the views of a student; other rows may add others."""
+        store = self.teacher_outputs
         if views == self.workspace.teacher_views:
             return [store.key(item.name) for item in items]
         teacher = digest_of_file(self.teacher)

@@ -106,36 +106,92 @@ def judged(workspace: Workspace, device: str) -> list[Row]:
     if rows is None:
         found: dict[str, dict[str, list[Detection]]] = {}
         for row in workspace.rows:
-            found[row] = _found(workspace, row, device)
-            write_detections(workspace.detections(row), found[row], external=_external(workspace, row))
-            kind, parts = _found_by_parts(workspace, row, device)
-            for part, alone in parts.items():
-                found[f"{row}: {part}"] = alone
-                external = {"recipe": workspace.recipe.name, "row": row, kind: part}
-                write_detections(workspace.part_detections(row, part), alone, external=external)
+            found |= detected(workspace, row, device)
         rows = [_row(workspace, name, found) for name in found]
-        truth = Dataset({item.name: item.record for item in workspace.held_out})
-        write_dataset(workspace.held_out_annotations, truth)
+        _write_truth(workspace)
         write_text(workspace.report, json.dumps({"key": key, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     return rows
 
 
+def detected(workspace: Workspace, row: str, device: str) -> dict[str, dict[str, list[Detection]]]:
+    """Detections of the held-out videos by a row, and by what is judged below it; they are written, too."""
+    found = {row: _found(workspace, row, device)}
+    write_detections(workspace.detections(row), found[row], external=_external(workspace, row))
+    kind, parts = _found_by_parts(workspace, row, device)
+    for part, alone in parts.items():
+        found[f"{row}: {part}"] = alone
+        external = {"recipe": workspace.recipe.name, "row": row, kind: part}
+        write_detections(workspace.part_detections(row, part), alone, external=external)
+    return found
+
+
+def detected_in_turn(workspace: Workspace, device: str) -> list[str]:
+    """Write the detections of every row whose model or features have changed; names of all that are written.
+
+    Rows are added without detecting again by the others, and nothing is evaluated.
+    """
+    path = workspace.folder / "detections" / "keys.json"
+    known, kept = _known_detections(path), dict[str, list[Any]]()
+    for row in workspace.rows:
+        below = [] if row == TEACHER else _with_branches_of(workspace, row)[:1]
+        key = digest_of([_found_key(workspace, row), below])
+        if known.get(row, [""])[0] != key:
+            known[row] = [key, list(detected(workspace, row, device))]
+            write_text(path, json.dumps(known, indent=1) + "\n")
+        kept[row] = known[row]
+    _write_truth(workspace)
+    return [name for _, names in kept.values() for name in names]
+
+
+def _known_detections(path: Path) -> dict[str, list[Any]]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _write_truth(workspace: Workspace) -> None:
+    """Write the actions that the held-out videos are judged by: those of the recipe's labels."""
+    known = workspace.recipe.labels
+    records = {
+        item.name: replace(item.record, annotations=tuple(a for a in item.record.annotations if a.label in known))
+        for item in workspace.held_out
+    }
+    write_dataset(workspace.held_out_annotations, Dataset(records))
+
+
+def _found_key(workspace: Workspace, row: str) -> str:
+    """What the detections of a row, and of what is judged below it, depend on."""
+    scores = None if workspace.video_scores is None else digest_of_file(workspace.video_scores)
+    decoding = workspace.of_row(row).decode.model_dump(mode="json")
+    return digest_of([JUDGED_BY, _models_and_tracks(workspace, row), decoding, scores])
+
+
+def _models_and_tracks(workspace: Workspace, row: str) -> dict[str, tuple[str, list[str]]]:
+    """Digest of the model of a row, and keys of what it reads of the held-out videos; of further teachers, too."""
+    places = {row: workspace}
+    if row == TEACHER:
+        places |= {f"{TEACHER}: {further.teacher_name}": further for further in workspace.teachers[1:]}
+    found: dict[str, tuple[str, list[str]]] = {}
+    for name, place in places.items():
+        keys: list[str] = []
+        for path in place.judged_stores(row):
+            with read_store(path, kind="features") as store:
+                keys += [store.key(item.name) for item in workspace.held_out]
+        found[name] = digest_of_file(place.model(row)), keys
+    return found
+
+
 def _key(workspace: Workspace) -> str:
     """What the figures depend on: model files, held-out features and ground truth, decoding and evaluation."""
-    recipe, held_out = workspace.recipe, workspace.held_out
-    files = {row: (workspace.model(row), workspace.judged_stores(row)) for row in workspace.rows}
-    for further in workspace.teachers[1:] if TEACHER in files else ():
-        files[f"{TEACHER}: {further.teacher_name}"] = further.model(TEACHER), further.judged_stores(TEACHER)
-    models = {row: digest_of_file(model) for row, (model, _) in files.items()}
-    tracks: dict[str, list[str]] = {}
-    for row, (_, stores) in files.items():
-        for path in stores:
-            with read_store(path, kind="features") as store:
-                tracks.setdefault(row, []).extend(store.key(item.name) for item in held_out)
+    recipe = workspace.recipe
+    of_rows = [_models_and_tracks(workspace, row) for row in workspace.rows]
+    models = {name: model for of_row in of_rows for name, (model, _) in of_row.items()}
+    tracks = {name: keys for of_row in of_rows for name, (_, keys) in of_row.items()}
     scores = None if workspace.video_scores is None else digest_of_file(workspace.video_scores)
     settings = recipe.model_dump(mode="json", include={"labels", "evaluation"})
     decoding = {row: workspace.of_row(row).decode.model_dump(mode="json") for row in workspace.rows}
-    truth = [item.truth_digest for item in held_out]
+    truth = [item.truth_digest for item in workspace.held_out]
     return digest_of([JUDGED_BY, models, tracks, truth, settings, decoding, scores])
 
 
@@ -247,10 +303,7 @@ def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[str,
     The one stream of a method without a motion branch is its appearance branch. None for students that an earlier row
     has, too, and for rows that read flow.
     """
-    if workspace.recipe.head_alone:
-        return {}
-    students = [other for other in workspace.rows if other != TEACHER and not workspace.of_row(other).reads_flow]
-    if row != next((other for other in students if _shares_student(workspace, other, row)), None):
+    if workspace.recipe.head_alone or row != next(iter(_with_branches_of(workspace, row)), None):
         return {}
     recipe, decoding = workspace.of_row(row), workspace.of_row(row).decode
     student = build_student(load_checkpoint(workspace.student(row), kind="student"))[1].to(torch_device(device))
@@ -273,21 +326,21 @@ def _found_by_branches(workspace: Workspace, row: str, device: str) -> dict[str,
     return found
 
 
-def _shares_student(workspace: Workspace, one: str, other: str) -> bool:
-    return workspace.student_row(one) == workspace.student_row(other)
+def _with_branches_of(workspace: Workspace, row: str) -> list[str]:
+    """Rows of the table that read RGB with the student of ``row``; the first is judged with the student's branches."""
+    rows = (other for other in workspace.rows if other != TEACHER and not workspace.of_row(other).reads_flow)
+    return [other for other in rows if workspace.student_row(other) == workspace.student_row(row)]
 
 
 def _row(workspace: Workspace, name: str, of_rows: Mapping[str, Mapping[str, list[Detection]]]) -> Row:
     recipe, found = workspace.recipe, of_rows[name]
-    truth = held_out_truth(workspace, _head_of(workspace, name))
-    tiou, protocol = recipe.evaluation.tiou, recipe.evaluation.protocol
-    there = {action.label for actions in truth.values() for action in actions}
-    labels = [label for label in dict.fromkeys((*recipe.labels, AGNOSTIC_LABEL)) if label in there]
-    rules: dict[str, Any] = {"tiou": tiou, "labels": labels, "protocol": protocol}
+    truth = truth_of(workspace, name)
+    tiou = recipe.evaluation.tiou
+    rules = rules_of(recipe, truth)
     judged = mean_average_precision(truth, found, **rules)
     by_class, pooled = (bootstrap_map(truth, found, seed=0, figure=figure, **rules) for figure in _FIGURES)
     difference = None
-    if name != BASELINE and BASELINE in of_rows and held_out_truth(workspace, _head_of(workspace, BASELINE)) == truth:
+    if name != BASELINE and BASELINE in of_rows and truth_of(workspace, BASELINE) == truth:
         difference = _difference(truth, found, of_rows[BASELINE], **rules)
     return Row(
         name=name,
@@ -300,6 +353,18 @@ def _row(workspace: Workspace, name: str, of_rows: Mapping[str, Mapping[str, lis
         per_class={label: float(np.mean(values)) for label, values in judged.per_class.items()},
         difference=difference,
     )
+
+
+def truth_of(workspace: Workspace, name: str) -> dict[str, list[Annotation]]:
+    """Actions of the held-out videos as a row of the table is judged by them."""
+    return held_out_truth(workspace, _head_of(workspace, name))
+
+
+def rules_of(recipe: Recipe, truth: Mapping[str, list[Annotation]]) -> dict[str, Any]:
+    """Arguments of evaluation: thresholds, protocol, and those of the recipe's labels that have actions."""
+    there = {action.label for actions in truth.values() for action in actions}
+    labels = [label for label in dict.fromkeys((*recipe.labels, AGNOSTIC_LABEL)) if label in there]
+    return {"tiou": recipe.evaluation.tiou, "labels": labels, "protocol": recipe.evaluation.protocol}
 
 
 def _difference(

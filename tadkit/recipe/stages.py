@@ -88,13 +88,23 @@ def stages_of(workspace: Workspace, resources: Resources) -> list[Stage]:
     return teachers + [stage for row in workspace.detectors for stage in _stages_of_row(workspace, row, resources)]
 
 
+def stages_of_shared_flow(workspace: Workspace, resources: Resources) -> list[Stage]:
+    """The stages that compute the flow that all runs of an ablation share."""
+    return [stage for teacher in workspace.teachers for stage in _stages_of_flow(teacher, resources)]
+
+
+def _stages_of_flow(workspace: Workspace, resources: Resources) -> list[Stage]:
+    """Flow, where no earlier teacher reads the same."""
+    if workspace.recipe.features is not None or workspace.flow_name != workspace.teacher_name:
+        return []
+    return [Stage("extract-flow", workspace.teacher_title("extract-flow"), partial(_flow, workspace, resources))]
+
+
 def _stages_of_teacher(workspace: Workspace, resources: Resources) -> list[Stage]:
-    """Flow, where no earlier teacher reads the same, teacher, and its features."""
+    """Flow, unless the runs of an ablation share it, teacher, and its features."""
     device, progress, title = torch_device(resources.first_device), resources.progress, workspace.teacher_title
-    flow = Stage("extract-flow", title("extract-flow"), partial(_flow, workspace, resources))
-    has_flow = workspace.recipe.features is None and workspace.flow_name == workspace.teacher_name
     return [
-        *([flow] if has_flow else []),
+        *([] if workspace.ablation else _stages_of_flow(workspace, resources)),
         Stage(
             "train-teacher",
             title("train-teacher"),
@@ -118,7 +128,7 @@ def _stages_of_row(workspace: Workspace, row: str, resources: Resources) -> list
 
     def stages(part: Workspace) -> list[Stage]:
         runs: dict[str, Callable[[], bool]] = {}
-        if part.student_row(row) == row:
+        if part.trains_student(row):
             runs["distill"] = partial(distill, part, row, device=device, progress=progress)
             runs["extract-features"] = partial(_features, part, row, resources)
         runs["train-head"] = partial(train_head, part, row, device=device, progress=progress)

@@ -13,7 +13,7 @@ from typing import get_args
 from filelock import FileLock, Timeout
 
 from tadkit.config import TEACHER, HeadTrainSettings, Recipe, View
-from tadkit.config.recipe import Streams
+from tadkit.config.recipe import ROWS, RowError, Streams
 from tadkit.errors import AnnotationError, SettingsError, StoreError
 from tadkit.files import canonical_json
 from tadkit.keys import TrainingTruth
@@ -40,6 +40,9 @@ class Workspace:
         group: which group that is, such as ``1 of 3``.
         teacher_name: the teacher that ``flow``, ``teacher`` and ``teacher_outputs`` are those of.
         unlabelled: videos that students are trained on without ground truth; they are in no split.
+        ablation: folder of the ablation that the run is one of. It holds what all its runs share: flow, synthetic
+            videos and digests. Its rows may change, so only those that are compared are trained, and the names of their
+            files do not depend on the other rows.
     """
 
     recipe: Recipe
@@ -50,6 +53,7 @@ class Workspace:
     group: str = ""
     teacher_name: str = TEACHER
     unlabelled: tuple[Item, ...] = ()
+    ablation: Path | None = None
 
     @property
     def training(self) -> tuple[Item, ...]:
@@ -101,9 +105,9 @@ class Workspace:
         """The recipe as if its one teacher were that of this workspace."""
         return self.recipe.of_teacher(self.teacher_name)
 
-    def _shared_file(self, stem: str, teacher: str, suffix: str) -> Path:
+    def _teacher_file(self, stem: str, suffix: str) -> Path:
         """A file of a teacher in the run folder, which groups share."""
-        return self.shared.folder / f"{stem if teacher == TEACHER else f'{stem}-{teacher}'}{suffix}"
+        return self.shared.folder / f"{_of_teacher(stem, self.teacher_name)}{suffix}"
 
     @property
     def flow_name(self) -> str:
@@ -116,17 +120,17 @@ class Workspace:
         """Flow store; with streams of features, the feature store of the source."""
         if self.recipe.features is not None:
             return self.features_source
-        return self._shared_file("flow", self.flow_name, ".h5")
+        return (self.ablation or self.shared.folder) / f"{_of_teacher('flow', self.flow_name)}.h5"
 
     @property
     def teacher(self) -> Path:
         """Teacher checkpoint."""
-        return self._shared_file("teacher", self.teacher_name, ".safetensors")
+        return self._teacher_file("teacher", ".safetensors")
 
     @property
     def teacher_outputs(self) -> Path:
         """Store of the teacher's features and predictions."""
-        return self._shared_file("teacher", self.teacher_name, ".h5")
+        return self._teacher_file("teacher", ".h5")
 
     def teacher_title(self, what: str) -> str:
         """A stage or a result of a teacher as progress and errors show it, with the name of a further teacher."""
@@ -177,7 +181,7 @@ class Workspace:
     @property
     def digests(self) -> Path:
         """Ledger of the videos' digests."""
-        return self.folder / "digests.json"
+        return (self.ablation or self.folder) / "digests.json"
 
     @property
     def report(self) -> Path:
@@ -215,7 +219,8 @@ class Workspace:
 
     @cached_property
     def _recipes(self) -> Mapping[str, Recipe]:
-        return {row: self.recipe.of_row(row) for row in ("teacher", *self.detectors)} | {FEATURES: self.recipe}
+        rows = dict.fromkeys((TEACHER, *self.detectors, *self._named_after))
+        return {row: self.recipe.of_row(row) for row in rows} | {FEATURES: self.recipe}
 
     def of_row(self, row: str) -> Recipe:
         """The recipe with the settings of a row."""
@@ -233,7 +238,9 @@ class Workspace:
         Rows that read flow follow the RGB rows, whose students and heads they share.
         """
         own = self.recipe.own_row
-        rows = (own, *(row for row in self.recipe.compare if row not in ("teacher", own)))
+        rows = tuple(row for row in self.recipe.compare if row not in (TEACHER, own))
+        if self.ablation is None or own in self.recipe.compare:
+            rows = (own, *rows)
         if "rgb" not in rows and any(
             self.recipe.of_row(row).streams == "two-stream-late" and _rgb_row(self.recipe, row, rows) is None
             for row in rows
@@ -258,17 +265,30 @@ class Workspace:
     @cached_property
     def students(self) -> tuple[str, ...]:
         """Rows whose students are trained; each stands for all rows whose students are trained alike."""
-        return tuple(dict.fromkeys(self._student_rows.values()))
+        return tuple(dict.fromkeys(self._student_rows[row] for row in self.detectors))
 
     @cached_property
     def _student_rows(self) -> Mapping[str, str]:
         """For the row of every detector, the row whose student it has."""
         first: dict[str, str] = {}
-        return {row: first.setdefault(_student_part(self.recipe.of_row(row)), row) for row in self.detectors}
+        return {row: first.setdefault(_student_part(self.of_row(row)), row) for row in self._named_after}
+
+    @cached_property
+    def _named_after(self) -> tuple[str, ...]:
+        """Rows that files of students are named after: those of detectors; in an ablation all, compared or not."""
+        if self.ablation is None:
+            return self.detectors
+        known = (row for row in (*ROWS, *self.recipe.variants) if row not in (TEACHER, *self.detectors))
+        possible = {*self.detectors, *(row for row in known if _is_possible(self.recipe, row))}
+        return tuple(row for row in (*ROWS, *self.recipe.variants) if row in possible)
 
     def student_row(self, row: str) -> str:
         """The row whose student a row has: its own, or that of an earlier row whose student is trained alike."""
         return self._student_rows[row]
+
+    def trains_student(self, row: str) -> bool:
+        """Whether the row of a detector is the first with its student, which is trained for it."""
+        return self._with_student(self.student_row(row))[0] == row
 
     def groups_of(self, row: str) -> tuple[Workspace, ...]:
         """Groups of the training videos that a row's operating points are chosen on; none for one that reads flow.
@@ -314,6 +334,18 @@ class Workspace:
 
     def _with_student(self, student: str) -> list[str]:
         return [row for row in self.detectors if self.student_row(row) == student]
+
+
+def _of_teacher(stem: str, teacher: str) -> str:
+    return stem if teacher == TEACHER else f"{stem}-{teacher}"
+
+
+def _is_possible(recipe: Recipe, row: str) -> bool:
+    """Whether the recipe can have a row."""
+    try:
+        return bool(recipe.of_row(row))
+    except RowError:
+        return False
 
 
 def _rgb_row(recipe: Recipe, row: str, rows: Sequence[str]) -> str | None:
@@ -369,13 +401,19 @@ def locked(workspace: Workspace) -> Iterator[None]:
         ) from error
 
 
-def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspace:
+def run_folder(recipe: Recipe, *, base: Path) -> Path:
+    """The run folder of a recipe whose relative paths start from ``base``."""
+    return Path(os.path.normpath(base / recipe.out / recipe.name))
+
+
+def open_workspace(recipe: Recipe, *, base: Path, progress: Progress, ablation: Path | None = None) -> Workspace:
     """Make the run folder of a recipe, and find or make its videos.
 
     Args:
         recipe: what to run.
         base: folder that relative paths of the recipe start from.
         progress: counts synthetic videos.
+        ablation: folder of an ablation, in place of the run folder.
 
     Raises:
         SettingsError: an environment variable is not set, or no video is left to train on.
@@ -384,7 +422,7 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
         VideoError: a video of the annotations is missing.
     """
     recipe = with_weights_found(recipe, base=base)
-    folder = Path(os.path.normpath(base / recipe.out / recipe.name))
+    folder = ablation or run_folder(recipe, base=base)
     folder.mkdir(parents=True, exist_ok=True)
     items = videos_of(recipe, base=base, folder=folder, progress=progress)
     unlabelled = unlabelled_videos_of(recipe, items, base=base, folder=folder, progress=progress)
@@ -396,7 +434,7 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress) -> Workspa
         items, unlabelled = stored[: len(items)], stored[len(items) :]
     elif recipe.features is not None:
         raise SettingsError("features: a run fills this section in; give sources.rgb and sources.flow instead")
-    workspace = Workspace(recipe, folder, items, scores, unlabelled=unlabelled)
+    workspace = Workspace(recipe, folder, items, scores, unlabelled=unlabelled, ablation=ablation)
     if unlabelled and not any(workspace.unlabelled_of(row) for row in workspace.detectors):
         raise SettingsError(
             f"recipe '{recipe.name}': no row has a student with a teacher, which unlabelled videos train; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from tadkit.errors import VideoError
 
 TEXT_FORMATS = frozenset({"tty", "bintext", "xbin", "idf", "concat", "ffmetadata"})
 """FFmpeg "formats" that render or follow text files; a text file is not a video."""
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""The start of a URL, whose double slash a path does not keep."""
 _EXPECTED = "expected MP4, MOV, MKV, WebM, AVI or similar"
 
 
@@ -34,6 +37,16 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, stream
     finally:
         container.close()
+
+
+def codec_name(path: Path) -> str:
+    """FFmpeg's name for the codec of a video's pictures, such as ``h264``.
+
+    Raises:
+        VideoError: FFmpeg cannot open the file, or it has no video stream.
+    """
+    with opened(path) as (_, stream):
+        return str(stream.codec_context.name)
 
 
 def open_container(path: Path) -> tuple[Any, Any]:
@@ -65,6 +78,8 @@ def refuse_no_file(path: Path) -> None:
     """
     if path.is_dir():
         raise VideoError(f"{path}: is a folder, not a video; name a file in it")
+    if _URL.match(str(path)):
+        raise VideoError(f"{path}: is a URL; tadkit reads files, and more than once, so download it first")
     if not path.exists():
         raise VideoError(f"{path}: no such file; check the path of the video")
     if not path.is_file():

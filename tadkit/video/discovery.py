@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import time
@@ -94,6 +95,35 @@ def videos_in(sources: Iterable[Path], *, recursive: bool = False) -> list[Path]
             raise UsageError(f"{path}: named twice; name each video once")
         seen.add(path.resolve())
     return found
+
+
+def listed_videos(path: Path) -> list[Path]:
+    """The paths in a list: one a line, or separated by NUL as ``find -print0`` writes them.
+
+    Relative paths are relative to the current folder; empty lines are skipped.
+
+    Raises:
+        UsageError: the list cannot be read, or is empty.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: this list of videos cannot be read ({error.strerror})") from error
+    content = content.removeprefix(codecs.BOM_UTF8)
+    lines = content.split(b"\0" if b"\0" in content else b"\n")
+    names = [os.fsdecode(line.rstrip(b"\r\n")) for line in lines]
+    found = [Path(name) for name in names if name.strip()]
+    if not found:
+        raise UsageError(f"{path}: this list names no video; expected a path in each line")
+    return found
+
+
+def shard_of(videos: Mapping[str, Path], number: int, count: int) -> dict[str, Path]:
+    """The videos of shard ``number`` (from 1) of ``count``: every ``count``-th in the order of their names.
+
+    All shards together have every video once. Names, and so the shards, are the same wherever the folders are.
+    """
+    return {name: videos[name] for name in sorted(videos)[number - 1 :: count]}
 
 
 def _inside(folder: Path, *, recursive: bool) -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from tadkit.errors import VideoError
 from tadkit.video.container import refuse_no_file
@@ -43,6 +43,7 @@ class FrameIndex:
         entries: frames at which decoding can start, increasing; empty where it must start at the beginning.
         entry_ticks: where to seek for each of them.
         packet_ticks: decoding stamp of each packet, to recognise packets after a seek; only for ``packet``.
+        unreferenced: whether no other frame needs this one to be decoded.
         assumed_fps: frame rate, where the file stores no time stamps.
         not_for_decord: why decord 0.6 would return wrong frames; empty where it does not.
         read_otherwise: whether version 0.1 of tadkit read other frames or stamps from this file, or none.
@@ -57,6 +58,7 @@ class FrameIndex:
     entries: Int64[np.ndarray, " entries"]
     entry_ticks: Int64[np.ndarray, " entries"]
     packet_ticks: Int64[np.ndarray, " packets"]
+    unreferenced: Bool[np.ndarray, " frames"]
     assumed_fps: float | None
     not_for_decord: str
     read_otherwise: bool
@@ -105,6 +107,11 @@ def build_index(path: Path, *, fallback_fps: float | None = None) -> FrameIndex:
     return _index(path, (str(Path.cwd()), status.st_size, status.st_mtime_ns, status.st_ino), fallback_fps)
 
 
+def forget_indices() -> None:
+    """Forget the indices of files that were opened before, for timings that are to include theirs."""
+    _index.cache_clear()
+
+
 @lru_cache(maxsize=_KEPT_INDICES)
 def _index(path: Path, version: tuple[str, int, int, int], fallback_fps: float | None) -> FrameIndex:
     del version  # a changed file is another one
@@ -136,10 +143,18 @@ def _index(path: Path, version: tuple[str, int, int, int], fallback_fps: float |
         entries=frames.entries if seekable else none,
         entry_ticks=frames.entry_ticks if seekable else none,
         packet_ticks=file.packets.dts if frames.known_by == "packet" else none,
+        unreferenced=_unreferenced(file, frames),
         assumed_fps=frames.assumed_fps,
         not_for_decord=_not_for_decord(file, frames),
         read_otherwise=_read_otherwise(file, late=stamps_s[0] > 0, matching=matching),
     )
+
+
+def _unreferenced(file: Stream, frames: Frames) -> Bool[np.ndarray, " frames"]:
+    """Frames that no other needs; none where packets and frames do not correspond one to one by their stamps."""
+    if frames.known_by != "stamp" or len(file.packets.pts) != len(frames.marks):
+        return np.zeros(len(frames.marks), dtype=bool)
+    return file.packets.unreferenced[np.argsort(file.packets.pts)]
 
 
 def _not_for_decord(file: Stream, frames: Frames) -> str:

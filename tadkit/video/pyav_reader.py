@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import av
 import numpy as np
-from jaxtyping import Float64, UInt8
+from av.video.reformatter import VideoReformatter
+from jaxtyping import Float64, Int64, UInt8
 
 from tadkit.errors import VideoError
-from tadkit.video.container import one_line, open_container
+from tadkit.video.container import one_line, open_container, opened
 from tadkit.video.display_order import INTRA, numbered
 from tadkit.video.index import FrameIndex
 
@@ -22,9 +24,19 @@ SKIP_FRAMES = 32
 
 
 class PyavReader:
-    """A :class:`tadkit.video.VideoReader` on PyAV."""
+    """A :class:`tadkit.video.VideoReader` on PyAV.
 
-    def __init__(self, path: Path, index: FrameIndex, *, size_hw: tuple[int, int] | None = None) -> None:
+    Frames that are not ``wanted`` and that no other frame needs are not decoded, unless they are read after all.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        index: FrameIndex,
+        *,
+        size_hw: tuple[int, int] | None = None,
+        wanted: Int64[np.ndarray, " wanted"] | None = None,
+    ) -> None:
         self.path = path
         self.size_hw = size_hw or index.size_hw
         self._index = index
@@ -33,6 +45,10 @@ class PyavReader:
         self._frames: Iterator[tuple[int, Any]] = iter(())
         self._last: Any = None
         self._number = -1
+        self._reformatter = VideoReformatter()
+        spared = index.unreferenced.copy()
+        spared[slice(None) if wanted is None else wanted] = False
+        self._spared = frozenset(index.marks[spared].tolist())
         self._restart()
 
     @property
@@ -78,11 +94,22 @@ class PyavReader:
         turned = self._index.orientation
         height, width = self.size_hw[::-1] if turned.transposed else self.size_hw
         # Bilinear, as in decord's filter graph, so that both readers return the same picture.
-        picture = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+        scaled = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", interpolation="BILINEAR")
+        picture = scaled.to_ndarray()
         picture = picture.swapaxes(0, 1) if turned.transposed else picture
         return np.asarray(picture[:: -1 if turned.rows_reversed else 1, :: -1 if turned.columns_reversed else 1])
 
     def _frame(self, number: int) -> Any:
+        try:
+            return self._found(number)
+        except VideoError:
+            if not self._spared:
+                raise
+        self._spared = frozenset()  # it was itself spared, or the decoder does need what was
+        self._last, self._number = None, len(self._index)
+        return self._found(number)
+
+    def _found(self, number: int) -> Any:
         if self._number == number:
             return self._last
         if self._continues(number) and (frame := self._decode_to(number)) is not None:
@@ -127,7 +154,7 @@ class PyavReader:
         """Frames with their numbers, from the first one; those that are not shown are left out."""
         packets = self._container.demux(self._stream)
         if self._index.known_by != "packet":
-            frames = (frame for packet in packets for frame in packet.decode())
+            frames = (frame for packet in packets if packet.pts not in self._spared for frame in packet.decode())
         else:
             frames = (frame for packet in numbered(packets) for frame in packet.decode())
         for place, frame in enumerate(frames):
@@ -153,7 +180,7 @@ class PyavReader:
                 if number is None:
                     return
                 packet.pts = packet.dts = number
-            if begun:
+            if begun and packet.pts not in self._spared:
                 yield from packet.decode()
 
     def _decode_to(self, number: int) -> Any:
@@ -171,6 +198,20 @@ class PyavReader:
 
     def _broken(self, number: int, reason: str) -> str:
         return broken(self.path, self.stamps_s[[number]], reason)
+
+
+def decode_frames(path: Path, count: int) -> int:
+    """Decode the first frames of a video, all of them and nothing else, and return how many there were.
+
+    Raises:
+        VideoError: the file cannot be opened or decoded.
+    """
+    with opened(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        try:
+            return sum(1 for _ in islice(container.decode(stream), count))
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(f"{path}: a frame cannot be decoded ({one_line(error)})") from error
 
 
 def broken(path: Path, stamps_s: Float64[np.ndarray, " frames"], reason: str) -> str:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Literal, Protocol, Self
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 
 from tadkit.errors import VideoError
 from tadkit.video.index import FrameIndex, build_index
@@ -67,6 +67,7 @@ def open_video(
     size_hw: tuple[int, int] | None = None,
     reader: Literal["auto", "decord", "pyav"] = "auto",
     fallback_fps: float | None = None,
+    wanted: Int64[np.ndarray, " wanted"] | None = None,
 ) -> VideoReader:
     """Open a video for reading.
 
@@ -78,6 +79,7 @@ def open_video(
             their own size.
         reader: ``auto`` and ``pyav`` read with PyAV; ``decord`` refuses files that it would read wrongly.
         fallback_fps: frame rate of a file that stores no time stamps; None takes the rate that it declares, or 25.
+        wanted: frames that will be read, all by default: PyAV does not decode others that it can do without.
 
     Raises:
         VideoError: the file cannot be read as a video, or the chosen decoder is missing or cannot read it.
@@ -86,7 +88,9 @@ def open_video(
     index = build_index(path, fallback_fps=fallback_fps)
     if fallback_fps is None:
         warn_of_assumed_fps(path, index)
-    return _open_decord(path, index, size_hw) if reader == "decord" else PyavReader(path, index, size_hw=size_hw)
+    if reader == "decord":
+        return _open_decord(path, index, size_hw)
+    return PyavReader(path, index, size_hw=size_hw, wanted=wanted)
 
 
 def warn_of_assumed_fps(path: Path, index: FrameIndex) -> None:

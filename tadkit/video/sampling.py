@@ -13,6 +13,7 @@ from jaxtyping import Float64, Int64, UInt8
 
 from tadkit.config import VideoSettings
 from tadkit.timeline import Timeline
+from tadkit.video.index import build_index
 from tadkit.video.reader import VideoReader, open_video
 
 STAMP_TOLERANCE_S = 1e-6
@@ -134,8 +135,12 @@ def open_sampled(path: Path, settings: VideoSettings) -> SampledVideo:
     Raises:
         VideoError: the file cannot be read as a video, or the chosen decoder is missing.
     """
-    reader = open_video(path, size_hw=settings.size_hw, reader=settings.reader, fallback_fps=settings.fallback_fps)
-    return SampledVideo(reader, sample_indices(reader.stamps_s, reader.duration_s, settings.rate_hz))
+    index = build_index(path, fallback_fps=settings.fallback_fps)
+    samples = sample_indices(index.stamps_s, index.duration_s, settings.rate_hz)
+    reader = open_video(
+        path, size_hw=settings.size_hw, reader=settings.reader, fallback_fps=settings.fallback_fps, wanted=samples
+    )
+    return SampledVideo(reader, samples)
 
 
 class Window(NamedTuple):

@@ -5,7 +5,7 @@ Demuxing an hour of video takes about a second; decoding it takes minutes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,9 @@ PROBED_FRAMES = 24
 """Frames decoded to see whether their stamps are those of the packets."""
 _IDR, _SLICE = 5, 1
 _INTRA_SLICES = (2, 4)
-"""H.264 (ITU-T H.264, tables 7-1 and 7-6): types of NAL units, and of slices modulo 5."""
+_OF_ONE_PICTURE = (6, 9, 12)
+"""H.264 (ITU-T H.264, tables 7-1 and 7-6): types of NAL units, and of slices modulo 5; of units, also supplemental
+information, delimiters and filler."""
 
 
 class Orientation(NamedTuple):
@@ -53,6 +55,7 @@ class Packets(NamedTuple):
         entry: whether decoding can start here. A point from which an H.264 stream recovers within some frames
             (periodic intra refresh) is none, though containers mark it as a keyframe.
         shown: False for packets that an edit list cuts off.
+        unreferenced: whether certainly no other packet needs this one to be decoded; only known of H.264.
         recovers: whether the stream has such points.
     """
 
@@ -61,6 +64,7 @@ class Packets(NamedTuple):
     durations: Int64[np.ndarray, " packets"]
     entry: Bool[np.ndarray, " packets"]
     shown: Bool[np.ndarray, " packets"]
+    unreferenced: Bool[np.ndarray, " packets"]
     recovers: bool
 
 
@@ -181,9 +185,9 @@ def _read_packets(path: Path, container: Any, stream: Any) -> Packets:
     Raises:
         VideoError: the file cannot be read to its end, or its decoding stamps decrease.
     """
-    rows: list[tuple[int, int, int, bool, bool]] = []
+    rows: list[tuple[int, int, int, bool, bool, bool]] = []
     last, recovers = NO_STAMP, False
-    is_entry = _entry_test(stream)
+    length_bytes = _length_bytes(stream)
     try:
         for packet in container.demux(stream):
             if packet.size == 0:
@@ -192,15 +196,18 @@ def _read_packets(path: Path, container: Any, stream: Any) -> Packets:
             if NO_STAMP not in (dts, last) and dts < last:
                 raise VideoError(backward(path, sum(row[4] for row in rows)))
             last = last if dts == NO_STAMP else dts
-            entry = packet.is_keyframe and is_entry(packet)
+            units = None if length_bytes is None else list(_units(bytes(packet), length_bytes))
+            entry = packet.is_keyframe and (units is None or _all_intra(units))
             recovers = recovers or (packet.is_keyframe and not entry)
-            rows.append((pts, dts, max(0, packet.duration or 0), entry, not packet.is_discard))
+            unreferenced = units is not None and _unreferenced(units)
+            rows.append((pts, dts, max(0, packet.duration or 0), entry, not packet.is_discard, unreferenced))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(
             f"{path}: cannot be read past frame {len(rows)} ({one_line(error)}); export or download it again"
         ) from error
-    pts, dts, durations, entries, shown = np.array(rows, dtype=np.int64).reshape(-1, 5).T
-    return Packets(pts, dts, durations, entries.astype(bool), shown.astype(bool), recovers)
+    pts, dts, durations, *flags = np.array(rows, dtype=np.int64).reshape(-1, 6).T
+    entries, shown, spare = (flag.astype(bool) for flag in flags)
+    return Packets(pts, dts, durations, entries, shown, spare, recovers)
 
 
 def backward(path: Path, frame: int) -> str:
@@ -211,18 +218,28 @@ def backward(path: Path, frame: int) -> str:
     )
 
 
-def _entry_test(stream: Any) -> Any:
-    """A test whether decoding can start at a packet that is marked as a keyframe."""
+def _length_bytes(stream: Any) -> int | None:
+    """Bytes of the lengths of an H.264 stream's NAL units, 0 if start codes separate them; None for other codecs."""
     if stream.codec_context.name != "h264":
-        return lambda _: True
+        return None
     head = stream.codec_context.extradata or b""
-    length_bytes = (head[4] & 3) + 1 if len(head) > 4 and head[0] == 1 else 0
-    return lambda packet: _all_intra(bytes(packet), length_bytes)
+    return (head[4] & 3) + 1 if len(head) > 4 and head[0] == 1 else 0
 
 
-def _all_intra(payload: bytes, length_bytes: int) -> bool:
+def _unreferenced(units: Sequence[bytes]) -> bool:
+    """Whether an H.264 picture is none that others refer to, and comes with no parameters that others need.
+
+    Only slices that are no reference (``nal_ref_idc`` 0), and units that say nothing about other pictures.
+    """
+    slices = sum(unit[0] & 31 == _SLICE for unit in units)
+    return slices > 0 and all(
+        unit[0] & 31 in _OF_ONE_PICTURE or (unit[0] & 31 == _SLICE and unit[0] >> 5 & 3 == 0) for unit in units
+    )
+
+
+def _all_intra(units: Sequence[bytes]) -> bool:
     """Whether an H.264 picture refers to no other one: an IDR picture, or slices of type I or SI only."""
-    for unit in _units(payload, length_bytes):
+    for unit in units:
         kind = unit[0] & 31
         if kind == _IDR:
             return True

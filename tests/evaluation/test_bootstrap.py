@@ -4,6 +4,7 @@ import pytest
 from tadkit.errors import AnnotationError
 from tadkit.evaluation import bootstrap_map, mean_average_precision, paired_difference
 from tadkit.evaluation.average_precision import judged_labels, resampled_average_precision
+from tadkit.evaluation.bootstrap import resampled
 from tadkit.evaluation.matching import match_classes
 from tadkit.records import Annotation, Detection
 
@@ -145,3 +146,40 @@ def test_few_videos_have_few_different_draws_and_each_is_scored_once(monkeypatch
     monkeypatch.setattr("tadkit.evaluation.bootstrap.resampled_average_precision", rank)
     paired_difference(truth, near, random, tiou=[0.5], resamples=500, seed=0)
     assert len(ranked) == 2 * (3 + 1)  # twice the first, once each, twice the second; and the original videos
+
+
+def evaluated(truth, detectors, **chosen):
+    rules = {
+        "tiou": [0.3, 0.5],
+        "labels": None,
+        "protocol": "activitynet",
+        "figure": "map",
+        "resamples": 200,
+        "seed": 3,
+    }
+    return resampled(truth, detectors, **(rules | chosen))
+
+
+def test_equal_seeds_give_what_one_seed_does():
+    truth, near, random = made_up(4)
+    one, three = evaluated(truth, [[near], [random]]), evaluated(truth, [[near] * 3, [random] * 3])
+    np.testing.assert_allclose(one.drawn, three.drawn)
+    alone = paired_difference(truth, near, random, tiou=[0.3, 0.5], resamples=200, seed=3)
+    assert three.difference(0, 1).value == pytest.approx(alone.value)
+    assert (three.difference(0, 1).low, three.difference(0, 1).high) == pytest.approx((alone.low, alone.high))
+
+
+def test_seeds_that_differ_widen_the_interval_and_the_value_is_their_mean():
+    truth, near, random = made_up(5)
+    same, mixed = evaluated(truth, [[near] * 4]), evaluated(truth, [[near, random, near, random]])
+    values = [mean_average_precision(truth, one, labels=None, tiou=[0.3, 0.5]).average_map for one in (near, random)]
+    assert mixed.interval(0).value == pytest.approx(sum(values) / 2)
+    assert mixed.interval(0).high - mixed.interval(0).low > 2 * (same.interval(0).high - same.interval(0).low)
+
+
+def test_all_detectors_have_the_same_draws_of_videos_and_seeds():
+    truth, near, random = made_up(6)
+    both = evaluated(truth, [[near, random], [near, random]], figure="pooled")
+    difference = both.difference(0, 1)
+    assert (difference.low, difference.high, difference.covers_zero) == (0.0, 0.0, True)
+    assert len(difference.by_tiou) == 2

@@ -11,6 +11,7 @@ from tadkit.evaluation.operating_points import (
     HIGHEST,
     LOWEST,
     Shown,
+    calibration_error,
     choose_operating_points,
     shown_detections,
 )
@@ -79,3 +80,19 @@ def test_no_score_within_the_bounds_has_a_better_f1(rows: list[tuple[int, bool, 
     points = chosen(found)
     assert all(LOWEST <= point <= HIGHEST for point in points.values())
     assert f1(other / 100 + 0.005) <= (f1(points["fall"]) if points else 0)
+
+
+def test_calibration_error_is_the_distance_of_score_and_precision_in_each_range():
+    truth = {"v": [Annotation(0, 10, "a"), Annotation(20, 30, "a")]}
+    found = {
+        "v": [
+            Detection(0, 10, "a", 0.95),  # right; its range is 0.05 too low
+            Detection(20, 30, "a", 0.65),  # right, beside a wrong one in its range: 0.5 right, mean score 0.63
+            Detection(50, 60, "a", 0.61),
+            Detection(70, 80, "a", 0.0),
+            Detection(70, 80, "b", 0.9),  # another label
+        ]
+    }
+    assert calibration_error(truth, found, labels=["a"]) == pytest.approx((0.05 + 2 * 0.13 + 0) / 4)
+    assert calibration_error(truth, {}, labels=["a"]) == 0
+    assert calibration_error(truth, {"v": [Detection(0, 10, "a", 1.0)]}, labels=["a"]) == 0

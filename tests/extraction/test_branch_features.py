@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from torch import Tensor
 
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.detection.detect import detections_in_video
+from tadkit.errors import VideoError
 from tadkit.extraction.branch_features import branch_features
 from tadkit.models.backbones import Backbone, average_steps
 from tadkit.models.branches import BranchMapping
 from tadkit.models.decode.tracks import predict_in_chunks
 from tadkit.models.detector import DetectorNet, new_student
 from tadkit.models.heads import HeadPredictions
+from tadkit.timeline import Timeline
 from tadkit.video import open_sampled
 
 WHOLE = 1 << 20
@@ -128,6 +131,42 @@ def test_predictions_in_chunks_are_those_of_one_pass(tiny_detector: DetectorNet,
         for one, other in zip(small, whole, strict=True):
             for a, b in zip(one, other, strict=True):
                 torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+
+
+class Damaged:
+    """A clip that breaks after some frames."""
+
+    timeline = Timeline(np.arange(300) / 5)
+
+    def __len__(self) -> int:
+        return 300
+
+    def frames(self, start: int, stop: int) -> np.ndarray:
+        if stop > 200:
+            raise VideoError("damaged near 40 s")
+        return np.zeros((stop - start, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("in_pieces", [True, False])
+def test_what_goes_wrong_while_decoding_or_in_between_is_raised_and_no_thread_stays(
+    tiny_settings: ModelSettings, in_pieces: bool
+) -> None:
+    student = new_student(tiny_settings, num_classes=2).eval()
+    if not in_pieces:
+        student.backbone = Blocks()
+        student.motion, student.appearance = None, BranchMapping(inputs=3, outputs=16).eval()
+    done: list[int] = []
+    before = threading.active_count()
+    with pytest.raises(VideoError, match="damaged near 40 s"):
+        branch_features(student, Damaged(), core_frames=16, advance=done.append)
+    assert 100 < sum(done) <= 200
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        branch_features(student, Damaged(), core_frames=16, advance=interrupt)
+    assert threading.active_count() == before
 
 
 def test_a_video_shorter_than_a_step_has_one_step(

@@ -9,27 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_recipe import NETS_OF_FEATURES, ONE_EPOCH
+from toy_recipe import FEATURES_RECIPE as MADE_UP
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config.loading import parse_recipe, recipe_toml
 from tadkit.detection.detect_features import detect_features
 from tadkit.errors import SettingsError, StoreError, WeightsError
+from tadkit.evaluation.evaluate import evaluate
 from tadkit.progress import Quiet
 from tadkit.recipe.run import DONE, UP_TO_DATE, RunResult, run
 from tadkit.recipe.workspace import open_workspace
-from tadkit.records import read_detections
+from tadkit.records import read_dataset, read_detections
 from tadkit.store import open_store, read_store
 
-MADE_UP = f"""
-name = "mine"
-labels = ["box", "ball", "push", "pull", "open", "close"]
-compare = ["teacher", "rgb", "decomposed"]
-[[sources]]
-kind = "made-up-features"
-training_videos = 4
-test_videos = 2
-{NETS_OF_FEATURES}{ONE_EPOCH}"""
 STORED = MADE_UP.replace(
     'kind = "made-up-features"\ntraining_videos = 4\ntest_videos = 2\n',
     'kind = "features"\nannotations = "annotations.json"\nfeatures = "features.h5"\nrgb = "0:32"\nflow = "32:64"\n',
@@ -71,6 +63,20 @@ def test_the_stages_are_those_of_videos_but_for_flow_and_are_done_once(finished:
     again = ran(finished.folder.parents[1])
     assert {state for _, state in again.stages} == {UP_TO_DATE}
     assert again.rows == finished.rows
+
+
+def test_evaluate_on_the_files_of_a_run_gives_the_table_of_the_run(tmp_path: Path) -> None:
+    result = ran(tmp_path, 'labels=["box", "push"]', 'compare=["teacher"]', "sources.0.test_videos=8")
+    (row,) = result.rows
+    folder = result.folder / "detections"
+    written = {
+        a.label for video in read_dataset(folder / "annotations.json").videos.values() for a in video.annotations
+    }
+    assert written == {"box", "push"} == set(row.per_class)
+    rules = {"protocol": "activitynet", "tiou": (0.3,), "subset": None}
+    evaluation = evaluate(folder / "teacher.json", folder / "annotations.json", **rules)
+    assert evaluation.precision.average_map == row.average_map
+    assert evaluation.precision.average_pooled == row.average_pooled
 
 
 def test_models_state_what_they_read(finished: RunResult) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tadkit.errors import UsageError, VideoError
-from tadkit.video.discovery import VIDEO_SUFFIXES, find_video, named, videos_in
+from tadkit.video.discovery import VIDEO_SUFFIXES, find_video, named, shard_of, videos_in
 
 
 def put(folder: Path, *names: str) -> None:
@@ -112,3 +112,13 @@ def test_a_new_file_is_found(tmp_path: Path) -> None:
     assert find_video("v_a", tmp_path) == tmp_path / "v_a.MKV"
     put(tmp_path, "a.mp4")
     assert find_video("a", tmp_path) == tmp_path / "a.mp4"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 20])
+def test_shards_share_out_all_videos_independently_of_their_order(count: int) -> None:
+    videos = {f"v{number}": Path(f"v{number}.mp4") for number in range(17)}
+    backward = dict(reversed(videos.items()))
+    shards = [shard_of(videos, number, count) for number in range(1, count + 1)]
+    assert shards == [shard_of(backward, number, count) for number in range(1, count + 1)]
+    assert sorted(name for shard in shards for name in shard) == sorted(videos)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1

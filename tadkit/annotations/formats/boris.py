@@ -31,7 +31,7 @@ from tadkit.annotations.formats.folders import files_of, merged, not_read, read_
 from tadkit.annotations.formats.source import Known, Source, SourceVideo, file_of, lanes, maybe_number, number
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json, write_text
-from tadkit.records import Annotation
+from tadkit.records import Annotation, Detection
 
 PLAYERS = "12345678"
 TABLES = (".csv", ".tsv", ".txt")
@@ -221,12 +221,17 @@ def _subject(lane: int) -> str:
     return "" if lane == 0 else f"overlap {lane}"
 
 
+def _score(a: Annotation) -> str:
+    """The score of a detection, as the comment on the event that starts it."""
+    return f"score={a.score!r}" if isinstance(a, Detection) else ""
+
+
 def _written(video: SourceVideo, file: str) -> dict[str, Any]:
     events = [
-        [round(seconds, 3), _subject(lane), a.label, "", ""]
+        [round(seconds, 3), _subject(lane), a.label, "", comment]
         for lane, annotations in enumerate(_subjects(video))
         for a in annotations
-        for seconds in (a.start_s, a.end_s)
+        for seconds, comment in ((a.start_s, _score(a)), (a.end_s, ""))
     ]
     info: dict[str, Any] = {"hasVideo": {file: True}, "hasAudio": {file: False}, "offset": {"1": 0.0}}
     info["length"] = {} if video.duration_s is None else {file: video.duration_s}

@@ -210,15 +210,21 @@ def _entries(root: ElementTree.Element) -> Mapping[tuple[str | None, str | None]
 def write_elan(folder: Path, videos: Sequence[SourceVideo], known: Known) -> None:
     """Write ``<video>.eaf`` for each video into ``folder``; subset, duration and rate are properties of its header."""
     for video in videos:
-        root = _tree(video, file_of(video, known))
-        ElementTree.indent(root)
-        text = ElementTree.tostring(root, encoding="unicode")
-        text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
-        write_text(folder / f"{video.name}.eaf", text, durable=False)  # there may be thousands
+        write_elan_file(folder / f"{video.name}.eaf", video, known)
+
+
+def write_elan_file(path: Path, video: SourceVideo, known: Known) -> None:
+    """Write the annotations of one video."""
+    root = _tree(video, file_of(video, known))
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+    write_text(path, text, durable=False)  # there may be thousands
 
 
 def _tree(video: SourceVideo, file: str) -> ElementTree.Element:
-    root = ElementTree.Element("ANNOTATION_DOCUMENT", AUTHOR="tadkit", DATE=_DATE, FORMAT="3.0", VERSION="3.0")
+    about = {"AUTHOR": "tadkit", "DATE": _DATE, "FORMAT": "3.0", "VERSION": "3.0", _SCHEMA_LOCATION: _SCHEMA}
+    root = ElementTree.Element("ANNOTATION_DOCUMENT", about)
     header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     # The plain file name: ELAN looks for it beside the .eaf.
     ElementTree.SubElement(
@@ -251,6 +257,9 @@ def _tree(video: SourceVideo, file: str) -> ElementTree.Element:
     return root
 
 
+_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+_SCHEMA_LOCATION = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
+"""ELAN writes it, and pympi does not read files without it."""
 _DATE = "2000-01-01T00:00:00+00:00"
 """Fixed, so that equal annotations give equal files."""
 

@@ -93,7 +93,7 @@ def _of_file(path: Path) -> Format | None:
         case ".csv" | ".tsv" | ".txt":
             return _of_table(path)
         case ".json":
-            return _of_json(read_json(path, error=AnnotationError))
+            return _of_json(read_json(path, error=AnnotationError), path)
         case _:
             return None
 
@@ -126,12 +126,16 @@ def _of_table(path: Path) -> Format | None:
     return found[0] if len(found) == 1 else None
 
 
-def _of_json(content: Any) -> Format | None:
+def _of_json(content: Any, path: Path) -> Format | None:
     if isinstance(content, list):
         first = content[0] if content and isinstance(content[0], dict) else {}
         return "label-studio" if "data" in first or "annotation_id" in first else None
     if not isinstance(content, dict):
         return None
+    if isinstance(content.get("results"), dict):
+        raise AnnotationError(
+            f"{path}: holds detections, not annotations; tadkit data export-detections writes them in other forms"
+        )
     if {"file", "metadata", "attribute", "view"} <= set(content) or "_via_img_metadata" in content:
         return "via"
     if {"data", "annotations"} <= set(content) or {"task", "result"} <= set(content):

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from tadkit.annotations.formats.folders import merged, not_read
@@ -25,7 +26,7 @@ from tadkit.annotations.formats.reports import MALFORMED, malformed, named
 from tadkit.annotations.formats.source import Known, Source, SourceVideo, action, file_of, maybe_number, number
 from tadkit.errors import AnnotationError
 from tadkit.files import write_text
-from tadkit.records import Annotation
+from tadkit.records import Annotation, Detection
 
 _SLACK_S = 1.0
 _PER_SECOND = "frames per second"
@@ -204,12 +205,17 @@ def _exact(region: Region) -> tuple[float | None, float | None]:
     return number(match[1], "start_s"), number(match[2], "end_s")
 
 
-def write_label_studio(path: Path, videos: Sequence[SourceVideo], known: Known) -> None:
+def write_label_studio(
+    path: Path, videos: Sequence[SourceVideo], known: Known, *, predicted_by: str | None = None
+) -> None:
     """Write tasks to import: TimelineLabels for videos of known frame rate, Labels in seconds for others.
 
     The rate is that of the labelling interface, ``known.fps`` or the video's average rate, at which Label Studio counts
     playing time; it is written as ``fps`` of the data, for ``frameRate="$fps"`` in the configuration. The
     video's own rate is ``video_fps``.
+
+    With ``predicted_by``, the name of a model, the actions are detections, and are written as predictions for a person
+    to correct: each region has its score, and the task their mean.
     """
     tasks = []
     for place, video in enumerate(videos, start=1):
@@ -225,8 +231,18 @@ def write_label_studio(path: Path, videos: Sequence[SourceVideo], known: Known) 
         extra[_VIDEO_FPS] = video.fps
         data: dict[str, Any] = {"video": f"/data/local-files/?d={file_of(video, known)}"}
         data |= {key: value for key, value in extra.items() if value not in (None, "")}
-        tasks.append({"id": place, "data": data, "annotations": [{"result": regions}]})
+        if predicted_by is None:
+            tasks.append({"id": place, "data": data, "annotations": [{"result": regions}]})
+        else:
+            tasks.append({"id": place, "data": data, "predictions": [_prediction(regions, video, predicted_by)]})
     write_text(path, json.dumps(tasks, indent=1) + "\n")
+
+
+def _prediction(regions: Sequence[Mapping[str, Any]], video: SourceVideo, model: str) -> dict[str, Any]:
+    """Regions with the scores of the video's detections, which are in the same order."""
+    scores = [a.score for a in video.annotations if isinstance(a, Detection)]
+    scored = [{**region, "score": score} for region, score in zip(regions, scores, strict=True)]
+    return {"model_version": model, "score": fmean(scores) if scores else 0.0, "result": scored}
 
 
 def _interface(video: SourceVideo, known: Known) -> FrameTimes:

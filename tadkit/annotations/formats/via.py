@@ -21,7 +21,7 @@ from tadkit.annotations.formats.source import Known, Source, SourceVideo, action
 from tadkit.annotations.formats.via_csv import of_csv
 from tadkit.errors import AnnotationError
 from tadkit.files import read_json, write_text
-from tadkit.records import Annotation, shown
+from tadkit.records import Annotation, Detection, shown
 
 _SEGMENT_ANCHOR, _FILE_ANCHOR = "FILE1_Z2_XY0", "FILE1_Z0_XY0"
 _NAMES = ("action", "TEMPORAL-SEGMENTS")
@@ -29,6 +29,8 @@ _VIDEO, _LOCAL = 4, 1
 _TEXT, _SELECT = 1, 4
 _UNSET = ("", "_DEFAULT")
 _OF_FILE = ("subset", "duration_s", "fps")
+_SCORE = str(2 + len(_OF_FILE))
+"""The attribute that keeps the scores of detections."""
 
 
 _CONFIG = {
@@ -221,22 +223,25 @@ class _Project:
 
 
 def write_via(path: Path, videos: Sequence[SourceVideo], known: Known) -> None:
-    """Write a project with the classes as options of one attribute."""
+    """Write a project with the classes as options of one attribute; the scores of detections are another one."""
     labels = sorted({a.label for video in videos for a in video.annotations})
     option = {label: str(place) for place, label in enumerate(labels)}
     action_attribute = _attribute("action", _SEGMENT_ANCHOR, _SELECT, {key: label for label, key in option.items()})
     of_file = {str(place): _attribute(name, _FILE_ANCHOR, _TEXT, {}) for place, name in enumerate(_OF_FILE, start=2)}
-    files, views, metadata = {}, {}, {}
+    files, views, metadata, scored = {}, {}, {}, False
     for place, video in enumerate(videos, start=1):
         vid, name = str(place), file_of(video, known)
         files[vid] = {"fid": vid, "fname": name, "type": _VIDEO, "loc": _LOCAL, "src": name}
         views[vid] = {"fid_list": [vid]}
         for at, a in enumerate(video.annotations):
-            metadata[f"{vid}_s{at:06}"] = _entry(vid, [a.start_s, a.end_s], {"1": option[a.label]})
+            values = {"1": option[a.label]} | ({_SCORE: repr(a.score)} if isinstance(a, Detection) else {})
+            metadata[f"{vid}_s{at:06}"] = _entry(vid, [a.start_s, a.end_s], values)
+            scored |= isinstance(a, Detection)
         said = (video.subset, video.duration_s, video.fps)
         values = {str(k): str(value) for k, value in enumerate(said, start=2) if value not in (None, "")}
         if values:
             metadata[f"{vid}_file"] = _entry(vid, [], values)
+    of_score = {_SCORE: _attribute("score", _SEGMENT_ANCHOR, _TEXT, {})} if scored else {}
     project = {
         "project": {
             "pid": "__VIA_PROJECT_ID__",
@@ -249,7 +254,7 @@ def write_via(path: Path, videos: Sequence[SourceVideo], known: Known) -> None:
             "data_format_version": "3.1.1",
         },
         "config": _CONFIG,
-        "attribute": {"1": action_attribute, **of_file},
+        "attribute": {"1": action_attribute, **of_file, **of_score},
         "file": files,
         "metadata": metadata,
         "view": views,

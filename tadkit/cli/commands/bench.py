@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tadkit.cli.console import TerminalProgress, print_line, print_table
-from tadkit.cli.options import PATH, InOrder, device_option, example
+from tadkit.cli.options import PATH, InOrder, device_option, engine_option, example
 
 if TYPE_CHECKING:
     from tadkit.bench.flow import FlowBenchmark, MethodFigures
     from tadkit.flow.truth import FlowError
+    from tadkit.runtime.engines import EngineChoice
 
 
 @click.group(cls=InOrder, epilog=example("tadkit bench flow --rounds 1"))
@@ -253,6 +254,7 @@ def evaluate(
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed passes of each model.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; by default all cores.")
 @device_option
+@engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
 def detect(
     video: Path,
@@ -261,12 +263,15 @@ def detect(
     rounds: int,
     threads: int | None,
     device: str,
+    engine: EngineChoice,
     as_json: bool,
 ) -> None:
-    """Time decoding, flow, backbone, head and suppression of detectors on VIDEO.
+    """Time detectors on VIDEO from end to end, and their decoding, flow, backbone, head and suppression.
 
-    Speed is relative to the first model, in the same run; models alternate in each round, and figures are medians. A
-    two-stream detector decodes the video twice and computes its flow.
+    decode_fps is the rate at which all frames of the file are decoded and nothing else is done, detect_fps the rate of
+    the whole of detection. Memory and cold start (to the detections of the first 10 s) are those of a process of its
+    own. Speed is relative to the first model, in the same run; models alternate in each round, and figures are medians.
+    A two-stream detector decodes the video twice and computes its flow.
     """
     from tadkit.bench.detect import PARTS, bench_detect, report_json
     from tadkit.runtime.devices import torch_device
@@ -281,6 +286,7 @@ def detect(
             threads=threads,
             device=torch_device(device),
             progress=progress,
+            engine=engine,
         )
     if as_json:
         click.echo(json.dumps(report_json(result), indent=1))
@@ -297,11 +303,19 @@ def detect(
             f"{it.frames_per_s:.1f}",
             f"{it.relative:.2f}",
             *(f"{it.shares[part]:.1%}" for part in PARTS),
+            it.engine,
+            f"{it.detect_fps:.0f}",
         )
         for name, it in result.models.items()
     ]
-    headings = ("model", "frames", "frames/s", "times the first", *PARTS)
+    headings = ("model", "frames", "frames/s", "times the first", *PARTS, "engine", "detect_fps")
     print_table(headings, rows, right=headings[1:])
+    print_line(
+        f"decode_fps {result.decode_fps:.0f}, detect_fps {result.detect_fps:.0f} "
+        f"({result.detect_fps / result.decode_fps:.0%}); cold start {result.cold_start_s:.1f} s"
+        + ("" if result.peak_rss_mb is None else f"; peak memory {result.peak_rss_mb:.0f} MiB")
+        + ("" if result.two_stream_ratio is None else f"; {result.two_stream_ratio:.1f} times two-stream")
+    )
 
 
 @bench.command(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tadkit.cli.commands.annotations import check, convert, stats
+from tadkit.cli.commands.detect import export_detections
 from tadkit.cli.console import TerminalProgress, print_line
 from tadkit.cli.options import PATH, InOrder, SettingChoice, SettingOption, example
 
@@ -21,7 +22,7 @@ def data() -> None:
     """Convert and check annotations, or create datasets with exact ground truth."""
 
 
-for command in (convert, check, stats):
+for command in (convert, check, stats, export_detections):
     data.add_command(command)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -146,6 +146,25 @@ class PrefixedBackbone(Backbone):
         self, activations: Float[Tensor, "batch frames height width depth"], mask: Bool[Tensor, "batch frames"]
     ) -> Float[Tensor, "batch channels steps"]:
         """With ``has_prefix``: what :meth:`forward` returns for the inputs that have this :meth:`prefix`."""
+
+
+class StreamedBackbone(PrefixedBackbone):
+    """A backbone that reads a video in pieces and remembers what it needs of those before: no frame is computed twice.
+
+    Features come ``halo_frames`` frames late, and with the last piece all that are left.
+    """
+
+    @abstractmethod
+    def piece(
+        self, frames: UInt8[Tensor, "frames height width 3"], kept: Sequence[Tensor], *, last: bool
+    ) -> tuple[Float[Tensor, "frames_done channels"], list[Tensor]]:
+        """Features of single frames, not yet averaged over the frames of a step, and what the next piece needs.
+
+        Args:
+            frames: those that follow the last piece; the first piece has more than ``halo_frames`` or is the last.
+            kept: what the last piece returned; empty for the first.
+            last: whether the video ends with this piece.
+        """
 
 
 def step_mask(mask: Bool[Tensor, "batch frames"], stride: int) -> Bool[Tensor, "batch steps"]:

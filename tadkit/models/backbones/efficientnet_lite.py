@@ -74,18 +74,28 @@ class ConvNorm(nn.Sequential):
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out height2 width2"]:
         """Apply the layers to a batch of frames."""
+        conv, norm = self.parts()
+        if norm.training:
+            y: Tensor = norm(conv(x))
+            return functional.relu6(y, inplace=True) if self.active else y
+        weight, bias = self.folded()
+        pads = conv.pads(x)
+        return convolve(x, weight, bias, stride=conv.stride, pads=pads, groups=conv.groups, active=self.active)
+
+    def parts(self) -> tuple[SameConv2d, nn.BatchNorm2d]:
+        """The convolution and the norm."""
         conv, norm = self
         assert isinstance(conv, SameConv2d)
         assert isinstance(norm, nn.BatchNorm2d)
+        return conv, norm
+
+    def folded(self) -> tuple[Float[Tensor, "out inputs height width"], Float[Tensor, " out"]]:
+        """Weight and bias of the one convolution that does what convolution and frozen norm do."""
+        conv, norm = self.parts()
         assert norm.running_var is not None
         assert norm.running_mean is not None
-        if norm.training:
-            y = norm(conv(x))
-            return functional.relu6(y, inplace=True) if self.active else y
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-        pads = conv.pads(x)
-        return convolve(x, weight, bias, stride=conv.stride, pads=pads, groups=conv.groups, active=self.active)
+        return conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
 
 
 class MobileBlock(nn.Module):

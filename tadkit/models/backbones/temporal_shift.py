@@ -8,24 +8,25 @@ places: only the deepest blocks shift, space is averaged, and neighbouring frame
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, assert_never
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from tadkit.config import TemporalShiftSettings
 from tadkit.errors import SettingsError
 from tadkit.models.backbones import efficientnet_lite
-from tadkit.models.backbones.backbone import PrefixedBackbone, average_steps
+from tadkit.models.backbones.backbone import StreamedBackbone, average_steps
 from tadkit.runtime.devices import import_torchvision
 
 _TINY_CHANNELS = (16, 32, 64, 128)
 _RESNET18_BLOCK = re.compile(r"layer([1-4])\.([01])\.(.+)")
 
 
-class TemporalShiftBackbone(PrefixedBackbone):
+class TemporalShiftBackbone(StreamedBackbone):
     """A 2-D net on every frame, whose deepest blocks read channels of the neighbouring frames."""
 
     def __init__(self, settings: TemporalShiftSettings, *, in_channels: int, pretrained: bool) -> None:
@@ -87,6 +88,27 @@ class TemporalShiftBackbone(PrefixedBackbone):
         """The blocks behind those of the prefix."""
         x = activations.flatten(0, 1).permute(0, 3, 1, 2)
         return self._features(x, mask, blocks_done=self.prefix_blocks)
+
+    def piece(
+        self, frames: UInt8[Tensor, "frames height width 3"], kept: Sequence[Tensor], *, last: bool
+    ) -> tuple[Float[Tensor, "frames_done channels"], list[Tensor]]:
+        """Of every block that shifts, its last two frames are kept: one that waits for the next, and the one before."""
+        x = self.prepare(frames[None])[0].contiguous(memory_format=torch.channels_last)
+        keep = []
+        for number, block in enumerate(self.blocks):
+            shifted = x
+            if number >= self.first_shift:
+                zero = torch.zeros_like(x[:1])
+                before = kept[number - self.first_shift] if kept else zero
+                seen = torch.cat([before, x, zero] if last else [before, x])
+                keep.append(seen[-2:])
+                x, shifted = seen[1:-1], shift_between(seen, fraction=self.shift_fraction)
+            x = (
+                _pooled_block(block, x, shifted)
+                if number + 1 == len(self.blocks)
+                else _shifted_block(block, x, shifted)
+            )
+        return x, keep
 
     def _features(self, x: Tensor, mask: Tensor, *, blocks_done: int) -> Tensor:
         """Apply the blocks after the first ``blocks_done``, and average over space and steps."""
@@ -154,11 +176,22 @@ def shift(
     """
     clip = x.reshape(-1, frames, *x.shape[1:])
     weight = None if real is None else real[:, :, None, None, None].to(x.dtype)
-    shifted: Tensor = _Shift.apply(clip, weight, *_shifted_channels(x.shape[1], fraction, first))  # type: ignore[no-untyped-call]
+    shifted: Tensor = _Shift.apply(clip, weight, *shifted_channels(x.shape[1], fraction, first))  # type: ignore[no-untyped-call]
     return shifted.flatten(0, 1)
 
 
-def _shifted_channels(channels: int, fraction: float, first: Literal["previous", "next"]) -> tuple[slice, slice]:
+def shift_between(
+    seen: Float[Tensor, "frames channels height width"], *, fraction: float
+) -> Float[Tensor, "frames-2 channels height width"]:
+    """:func:`shift` of all frames but the first and the last, which only lend channels to their neighbours."""
+    before, after = shifted_channels(seen.shape[1], fraction, "previous")
+    shifted = seen[1:-1].clone()
+    shifted[:, before] = seen[:-2, before]
+    shifted[:, after] = seen[2:, after]
+    return shifted
+
+
+def shifted_channels(channels: int, fraction: float, first: Literal["previous", "next"]) -> tuple[slice, slice]:
     """Channels taken from the previous frame, and from the next one."""
     fold = max(1, int(channels * fraction))
     one, other = slice(0, fold), slice(fold, 2 * fold)

@@ -1,0 +1,146 @@
+"""Clips, overlays and cut lists show what was detected, for as long as it was, read with PyAV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from tadkit import Detection, Detections, TadkitError, VideoDetections
+from tadkit.detection.outputs.clips import write_clips
+from tadkit.detection.outputs.content import Content, VideoContent
+from tadkit.detection.outputs.overlay import write_overlay
+from tadkit.progress import Quiet
+from tadkit.video import open_video, write_video
+
+FPS = 20
+FRAME_S = 1 / FPS
+GREY = [4 * number for number in range(60)]
+"""The grey level of each frame, by which it is recognised."""
+FOUND = (
+    Detection(1.02, 2.0, "walk", 0.9),
+    Detection(0.0, 3.0, "../../<b>up</b>\0\n" + "x" * 3000, 0.8),
+    Detection(2.98, 2.99, "walk", 0.5),
+    Detection(1.5, 9.0, "", 0.4),
+)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames of even grey, of odd sizes after rounding."""
+    path = tmp_path_factory.mktemp("videos") / "it's a: 'video'.mp4"
+    write_video(path, (np.full((64, 96, 3), grey, dtype=np.uint8) for grey in GREY), fps=FPS, crf=0)
+    return path
+
+
+@pytest.fixture
+def content(video: Path) -> Content:
+    return Content((VideoContent("../cam/1", FOUND, 3.0, video),), {})
+
+
+def decoded(path: Path, **options: Any) -> tuple[float, list[np.ndarray]]:
+    """Duration of the video stream in seconds, and its frames."""
+    with av.open(str(path), **options) as container:
+        stream = container.streams.video[0]
+        length = stream.duration or 0
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        return float(length * stream.time_base), frames
+
+
+def test_clips_show_their_detections_from_start_to_end(content: Content, tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "clips"
+    assert write_clips(folder, content, progress=Quiet()) == {}
+    rows = [json.loads(line) for line in (folder / "clips.jsonl").read_text().splitlines()]
+    assert [(row["start_s"], row["label"], row["score"]) for row in rows] == [
+        (d.start_s, d.label, d.score) for d in sorted(FOUND, key=lambda d: d.start_s)
+    ]
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {folder}
+    assert {path.name for path in folder.iterdir()} == {"clips.jsonl", *(row["file"] for row in rows)}
+    for row in rows:
+        duration_s, frames = decoded(folder / row["file"])
+        start_s, end_s = row["start_s"], min(row["end_s"], 3.0)
+        assert duration_s == pytest.approx(end_s - start_s, abs=FRAME_S)
+        first = int(start_s / FRAME_S + 1e-6)
+        shown = GREY[first : first + len(frames)]
+        assert np.abs([frame.mean() for frame in frames] - np.array(shown)).max() < 3
+        assert (first + len(frames)) * FRAME_S == pytest.approx(end_s, abs=FRAME_S)
+
+
+def test_a_damaged_video_costs_only_its_own_clips(content: Content, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    bad = VideoContent("bad", FOUND[:1], 3.0, tmp_path / "bad.mp4")
+    unknown = VideoContent("unknown", FOUND[:1], 3.0, None)
+    failed = write_clips(tmp_path / "clips", Content((bad, unknown, *content.videos), {}), progress=Quiet())
+    assert list(failed) == ["bad", "unknown"]
+    assert "--videos" in str(failed["unknown"])
+    assert len((tmp_path / "clips" / "clips.jsonl").read_text().splitlines()) == len(FOUND)
+
+
+def test_the_overlay_lasts_as_long_and_shows_labels_while_they_do(content: Content, tmp_path: Path) -> None:
+    (video,) = content.videos
+    write_overlay(tmp_path / "o.mp4", video, labels=content.labels, progress=Quiet())
+    duration_s, frames = decoded(tmp_path / "o.mp4")
+    assert duration_s == pytest.approx(3.0, abs=FRAME_S)
+    assert len(frames) == len(GREY)
+    assert frames[0].shape[0] > 64
+    assert np.abs([frame[56:63, 80:].mean() for frame in frames] - np.array(GREY)).max() < 8
+    quiet = VideoContent("v", (), 3.0, video.file)
+    write_overlay(tmp_path / "quiet.mp4", quiet, labels=[], progress=Quiet())
+    _, plain = decoded(tmp_path / "quiet.mp4")
+    second_line = (slice(20, 34), slice(4, 40))
+    both = zip(frames, plain, strict=True)
+    differs = [np.abs(a[second_line] - b[second_line].astype(float)).mean() > 20 for a, b in both]
+    assert differs[21:40] == [True] * 19  # two detections from 1.02 s
+    assert not any(differs[:20])
+
+
+def test_an_overlay_that_fails_leaves_the_file_as_it_was(tmp_path: Path, write_squares: Callable[..., Path]) -> None:
+    whole = write_squares(tmp_path / "v.mp4", 60).read_bytes()
+    (tmp_path / "v.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "o.mp4").write_text("old")
+    with pytest.raises(TadkitError, match=r"v\.mp4"):
+        write_overlay(
+            tmp_path / "o.mp4", VideoContent("v", FOUND, 3.0, tmp_path / "v.mp4"), labels=[], progress=Quiet()
+        )
+    assert (tmp_path / "o.mp4").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"v.mp4", "o.mp4"}
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_ffmpeg_plays_the_cut_list(video: Path, tmp_path: Path, below: bool) -> None:
+    found = Detections(FOUND[:2], video="v", duration_s=3.0, origin={}, file=video)
+    path = (video.parent if below else tmp_path) / "cuts.ffconcat"
+    found.write(path)
+    _, frames = decoded(path, format="concat", options={"safe": "0"})
+    levels = [round(float(frame.mean())) for frame in frames]
+    longest = levels[: len(GREY)]
+    assert np.abs(np.array(longest) - GREY).max() < 3  # all of it, then from 1.02 s; decoding starts at a keyframe
+    assert max(levels[len(GREY) :]) == pytest.approx(GREY[39], abs=3)
+
+
+def test_a_cut_list_needs_files_that_ffmpeg_can_be_given(tmp_path: Path) -> None:
+    for file, words in ((None, "--videos"), (tmp_path / "a\nfile x.mp4", "control characters")):
+        found = VideoDetections({"v": Detections(FOUND, video="v", duration_s=3.0, origin={}, file=file)}, origin={})
+        with pytest.raises(TadkitError, match=words):
+            found.write(tmp_path / "cuts.ffconcat")
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_of_odd_size_lose_a_row(tmp_path: Path) -> None:
+    picture = np.zeros((33, 31, 3), dtype=np.uint8)
+    with av.open(str(tmp_path / "odd.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 31, 33, "bgr0"
+        for _ in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    content = Content((VideoContent("odd", (Detection(0.2, 0.6, "walk", 0.9),), 1.0, tmp_path / "odd.mkv"),), {})
+    assert write_clips(tmp_path / "clips", content, progress=Quiet()) == {}
+    with open_video(tmp_path / "clips" / "odd-001-walk.mp4") as clip:
+        assert clip.size_hw == (32, 30)
+        assert clip.duration_s == pytest.approx(0.4)
