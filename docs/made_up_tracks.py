@@ -1,8 +1,8 @@
 """Table of runs of ``examples/made-up-tracks.toml`` over seeds; docs/results.md says which runs.
 
-python docs/made_up_tracks.py WORLD=RUN_FOLDER[,RUN_FOLDER...] [WORLD=...] > table.md, with the figures in
-docs/made-up-tracks.json. Every run has other videos and other initial weights. Intervals are of the mean over runs, by
-Student's t; differences are taken within runs, which have the same videos for all rows.
+python docs/made_up_tracks.py COLUMN=RUN_FOLDER[,RUN_FOLDER...] [COLUMN=...] > table.md; the figures of these columns
+are replaced in docs/made-up-tracks.json. Every run has other videos and other initial weights. Intervals are of the
+mean over runs, by Student's t; differences are taken within runs, which have the same videos for all rows.
 """
 
 from __future__ import annotations
@@ -16,52 +16,69 @@ from statistics import fmean, stdev
 from scipy.stats import t
 
 PAIRS = (
+    ("rgb", "two-stream"),
     ("rgb", "rgb-matched"),
     ("rgb", "direct"),
     ("rgb", "decomposed"),
     ("direct", "decomposed"),
     ("rgb-matched", "decomposed"),
     ("decomposed", "two-stream"),
+    ("rgb", "direct-taught"),
+    ("rgb", "decomposed-taught"),
+    ("direct-taught", "decomposed-taught"),
+    ("rgb-matched", "decomposed-taught"),
+    ("decomposed", "decomposed-taught"),
+    ("decomposed-taught", "two-stream"),
 )
+KEPT = Path("docs/made-up-tracks.json")
 
-
-def mean_and_interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean of several runs, and its 95 % interval."""
-    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return fmean(values), fmean(values) - half, fmean(values) + half
+Runs = dict[str, dict[str, float]]
+"""Mean mAP of each row by run."""
 
 
 def told(values: list[float], sign: str = "") -> str:
-    """Such as ``52.8 (50.8 to 56.3)``, in per cent."""
-    mean, low, high = (100 * value for value in mean_and_interval(values))
+    """Mean and 95 % interval in per cent, such as ``52.8 (50.8 to 56.3)``; nothing for fewer than two values."""
+    if len(values) < 2:
+        return ""
+    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    mean, low, high = (100 * value for value in (fmean(values), fmean(values) - half, fmean(values) + half))
     return f"{mean:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+
+
+def minus(row: str, other: str, runs: Runs) -> list[float]:
+    """Differences in the runs that have both rows."""
+    ones, others = runs.get(row, {}), runs.get(other, {})
+    return [ones[run] - others[run] for run in ones if run in others]
 
 
 def main(arguments: list[str]) -> None:
     """Print two tables and write the JSON."""
-    worlds: dict[str, dict[str, list[float]]] = {}
-    kept: dict[str, dict[str, object]] = {}
+    kept = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
+    columns: dict[str, Runs] = {}
     for argument in arguments:
-        world, _, folders = argument.partition("=")
-        for folder in folders.split(","):
-            rows = json.loads((Path(folder) / "report.json").read_text())["rows"]
-            kept.setdefault(world, {})[Path(folder).name] = rows
-            for row in rows:
-                worlds.setdefault(world, {}).setdefault(row["name"], []).append(row["average_map"])
-    print("| row |", " | ".join(worlds), "|")
-    print("|---" * (len(worlds) + 1) + "|")
-    for name in next(iter(worlds.values())):
-        print(f"| {name} |", " | ".join(told(runs[name]) for runs in worlds.values()), "|")
-    print()
-    print("| difference |", " | ".join(worlds), "|")
-    print("|---" * (len(worlds) + 1) + "|")
-    for one, other in PAIRS:
-        if all(one in runs and other in runs for runs in worlds.values()):
-            differences = [
-                told([b - a for a, b in zip(runs[one], runs[other], strict=True)], "+") for runs in worlds.values()
-            ]
-            print(f"| {other} minus {one} |", " | ".join(differences), "|")
-    Path("docs/made-up-tracks.json").write_text(json.dumps(kept, indent=1) + "\n")
+        column, _, folders = argument.partition("=")
+        kept[column], columns[column] = {}, {}
+        for folder in map(Path, folders.split(",")):
+            kept[column][folder.name] = json.loads((folder / "report.json").read_text())["rows"]
+            for row in kept[column][folder.name]:
+                columns[column].setdefault(row["name"], {})[folder.name] = row["average_map"]
+    rows = {name: [told([*runs.get(name, {}).values()]) for runs in columns.values()] for name in _names(columns)}
+    differences = {
+        f"{row} minus {other}": [told(minus(row, other, runs), "+") for runs in columns.values()]
+        for other, row in PAIRS
+    }
+    for heading, table in (("row", rows), ("difference", differences)):
+        print(f"| {heading} |", " | ".join(columns), "|")
+        print("|---" * (len(columns) + 1) + "|")
+        for name, cells in table.items():
+            if any(cells):
+                print(f"| {name} |", " | ".join(cells), "|")
+        print()
+    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def _names(columns: dict[str, Runs]) -> dict[str, None]:
+    return dict.fromkeys(name for runs in columns.values() for name in runs)
 
 
 if __name__ == "__main__":

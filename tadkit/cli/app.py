@@ -19,11 +19,10 @@ from tadkit.cli.commands.bench import bench
 from tadkit.cli.commands.data import data
 from tadkit.cli.commands.detect import detect, detect_features
 from tadkit.cli.commands.doctor import doctor
-from tadkit.cli.commands.evaluate import evaluate
+from tadkit.cli.commands.evaluate import evaluate, operating_points
 from tadkit.cli.commands.extract import extract_features, extract_flow
 from tadkit.cli.commands.import_ import import_
 from tadkit.cli.commands.inspect import inspect
-from tadkit.cli.commands.operating_points import operating_points
 from tadkit.cli.commands.report import report
 from tadkit.cli.commands.stages import distill, run, train_head, train_teacher
 from tadkit.cli.console import print_note, print_warning, show_error

@@ -69,6 +69,7 @@ class Outputs:
         from tadkit.detection.outputs import per_video, refuse_form
         from tadkit.detection.outputs.overlay import SUFFIXES
 
+        self.refuse_files(*inputs, *files)
         read = {path.resolve() for path in (*inputs, *files) if path is not None}
         given: list[Path] = []
         for out in self.files:
@@ -88,6 +89,15 @@ class Outputs:
         for option, folder in (("--clips", self.clips), ("--overlay", self.overlay)):
             if folder is not None and folder not in given:
                 _refuse_folder(folder, files, option)
+
+    def refuse_files(self, *inputs: Path | None) -> None:
+        """Refuse, before anything is read, files of ``--out`` that cannot be written or would replace an input.
+
+        Raises:
+            UsageError: there is one.
+        """
+        for out in self.files:
+            refuse_output(out, *inputs)
 
     def shown(self, found: VideoDetections) -> VideoDetections:
         """The detections that are shown."""

@@ -236,6 +236,7 @@ def detect_features(
     if not outputs.outs:
         raise UsageError("--out is missing; name a file, or - for JSON on stdout")
     load_sections(overrides, "decode")
+    outputs.refuse_files(features, head, video_scores)
     from tadkit.store import read_store
 
     with read_store(features, kind="features") as store:
