@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -32,12 +33,14 @@ class VideoContent:
         detections: best score first.
         duration_s: length in seconds.
         file: the video itself; None if it is not known.
+        fallback_fps: frame rate by which the detections were found, if the file stores no time stamps.
     """
 
     name: str
     detections: tuple[Detection, ...]
     duration_s: float
     file: Path | None
+    fallback_fps: float | None = None
 
     @property
     def source(self) -> Path:
@@ -75,6 +78,13 @@ class Content:
     def labels(self) -> list[str]:
         """All labels, sorted."""
         return sorted({d.label for video in self.videos for d in video.detections})
+
+
+def fallback_fps_of(origin: Mapping[str, Any]) -> float | None:
+    """The setting ``video.fallback_fps`` that detections were made with; None where a file does not say."""
+    video = origin.get("video")
+    fps = video.get("fallback_fps") if isinstance(video, dict) else None
+    return float(fps) if isinstance(fps, int | float) and math.isfinite(fps) and fps > 0 else None
 
 
 def safe_name(text: str) -> str:
