@@ -120,7 +120,9 @@ def test_lists_name_videos_by_lines_or_nul(
         assert tadkit(*words, "-").code == 0
     finally:
         os.dup2(saved, 0)
-    assert list(results(Path("d.json"))) == ["line\nbreak \udcff", "cam"]
+    assert list(results(Path("d.json"))) == ["line\nbreak \\udcff", "cam"]
+    assert tadkit("data", "export-detections", "d.json", "--out", "e.json").code == 0
+    assert Path("e.json").read_bytes() == Path("d.json").read_bytes()
 
 
 def test_people_get_what_is_shown_and_evaluation_gets_everything(

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from tadkit.detection.outputs.content import Content, VideoContent, encodable, safe_name, safe_names
+from tadkit.detection.outputs.content import Content, VideoContent, safe_name, safe_names
 from tadkit.errors import TadkitError
-from tadkit.files import write_text
+from tadkit.files import encodable, write_text
 from tadkit.progress import Progress
 from tadkit.video import VideoReader, open_video, write_video
 

@@ -21,7 +21,6 @@ _NOT_IN_NAMES = re.compile(rf'[<>:"/\\|?*\ufffe\uffff]|{HIDDEN.pattern}')
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that are devices on Windows."""
 _NOT_IN_TEXT = re.compile(rf"[\ufffe\uffff]|{HIDDEN.pattern}")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,3 @@ def safe_names(names: Iterable[str]) -> dict[str, str]:
 def plain_text(text: str) -> str:
     """A name or label as one line of text that people read; never empty."""
     return " ".join(_NOT_IN_TEXT.sub(" ", text).split()) or "unnamed"
-
-
-def encodable(text: str) -> str:
-    r"""Text that UTF-8 can encode: undecodable bytes of file names are written as escapes such as ``\udcff``."""
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
