@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,18 +101,23 @@ def safe_name(text: str) -> str:
 
 
 def safe_names(names: Iterable[str]) -> dict[str, str]:
-    """A file name for each of ``names``, without suffix; no two are alike, in upper or lower case."""
+    """A file name for each of ``names``, without suffix; no two are alike, in any case or form of Unicode."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
         plain = safe_name(name)
         candidate, number = plain, 1
-        while candidate.casefold() in taken:
+        while _folded(candidate) in taken:
             number += 1
             candidate = f"{plain}-{number}"
-        taken.add(candidate.casefold())
+        taken.add(_folded(candidate))
         found[name] = candidate
     return found
+
+
+def _folded(name: str) -> str:
+    """What file systems that ignore case and forms of Unicode take a name for."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def plain_text(text: str) -> str:

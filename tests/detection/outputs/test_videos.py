@@ -14,7 +14,7 @@ import pytest
 
 from tadkit import Detection, Detections, TadkitError, VideoDetections
 from tadkit.detection.outputs.clips import write_clips
-from tadkit.detection.outputs.content import Content, VideoContent
+from tadkit.detection.outputs.content import Content, VideoContent, safe_names
 from tadkit.detection.outputs.overlay import write_overlay
 from tadkit.progress import Quiet
 from tadkit.video import open_video, write_video
@@ -180,3 +180,8 @@ def test_frames_of_odd_size_lose_a_row(tmp_path: Path) -> None:
     with open_video(tmp_path / "clips" / "odd-001-walk.mp4") as clip:
         assert clip.size_hw == (32, 30)
         assert clip.duration_s == pytest.approx(0.4)
+
+
+def test_no_file_system_takes_two_names_for_one() -> None:
+    names = ["e\u0301", "\u00e9", "\u00c9", "a/b", "a\\b", "A_B"]
+    assert list(safe_names(names).values()) == ["e\u0301", "\u00e9-2", "\u00c9-3", "a_b", "a_b-2", "A_B-3"]
