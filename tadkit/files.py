@@ -16,7 +16,9 @@ from typing import Any
 from tadkit.errors import TadkitError, UsageError
 
 _READ_BYTES = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that is full, and of files that are larger than a disk or a limit allows."""
 LONGEST_NAME_BYTES = 240
 """Longest part of a name that may become a file's: file systems allow 255 bytes, of which a suffix needs some."""
 
@@ -51,7 +53,7 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         _put(temporary, path)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise UsageError(
             f"{path}: cannot be written ({error.strerror}); free some disk space, or choose another place"
@@ -114,6 +116,11 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
         raise ValueError(f"'{twice}' appears twice in one object")
     return read
+
+
+def encodable(text: str) -> str:
+    r"""Text that UTF-8 can encode: undecodable bytes of file names are written as escapes such as ``\udcff``."""
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def canonical_json(value: Any) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tadkit.errors import AnnotationError, TadkitError
-from tadkit.files import read_json, write_text
+from tadkit.files import encodable, read_json, write_text
 
 AMBIGUOUS = "Ambiguous"
 """THUMOS14's label of segments that annotators could not decide on; no protocol counts it as a class."""
@@ -212,9 +212,12 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
 
 
 def detections_json(detections: DetectionsByVideo, *, external: Mapping[str, Any]) -> str:
-    """The text of a detections file: three keys, full precision, ``external`` under ``external_data``."""
+    """The text of a detections file: three keys, full precision, ``external`` under ``external_data``.
+
+    Names are :func:`tadkit.files.encodable`, so that the file can be read again.
+    """
     results = {
-        video: [{"label": d.label, "score": d.score, "segment": [d.start_s, d.end_s]} for d in found]
+        encodable(video): [{"label": d.label, "score": d.score, "segment": [d.start_s, d.end_s]} for d in found]
         for video, found in detections.items()
     }
     content = {"version": DETECTIONS_VERSION, "results": results, "external_data": dict(external)}

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,18 @@ def test_a_full_disk_is_told_in_a_line_and_leaves_what_was_there(tmp_path):
         Path("/dev/full").write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits are POSIX")
+def test_a_file_larger_than_allowed_is_told_in_a_line(tmp_path):
+    code = (
+        "import pathlib, resource, signal, sys\n"
+        "from tadkit.errors import UsageError; from tadkit.files import write_text\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9, 9))\n"
+        "try: write_text(pathlib.Path(sys.argv[1]), 'x' * 10)\n"
+        "except UsageError as error: print(error)"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "a.txt")]
+    ran = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert "a.txt: cannot be written (File too large); free some disk space" in ran.stdout
+    assert list(tmp_path.iterdir()) == []

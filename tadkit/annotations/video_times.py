@@ -50,14 +50,15 @@ class VideoTimes(Mapping[str, FrameTimes]):
         return sum(1 for _ in self)
 
 
-def frame_times_of(path: Path) -> FrameTimes:
-    """Stamps, duration and file name of a video.
+def frame_times_of(path: Path, *, fallback_fps: float | None = None) -> FrameTimes:
+    """Stamps, duration and file name of a video; ``fallback_fps`` as in :func:`tadkit.video.open_video`.
 
     Raises:
         VideoError: it cannot be read as a video.
     """
-    index = build_index(path)
-    warn_of_assumed_fps(path, index)
+    index = build_index(path, fallback_fps=fallback_fps)
+    if fallback_fps is None:
+        warn_of_assumed_fps(path, index)
     steps = len(index) - 1
     shown_s = float(index.stamps_s[-1] - index.stamps_s[0])
     fps = steps / shown_s if steps else 1 / (index.duration_s - float(index.stamps_s[0]))

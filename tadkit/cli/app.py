@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import os
@@ -28,6 +27,7 @@ from tadkit.cli.commands.stages import distill, run, train_head, train_teacher
 from tadkit.cli.console import print_note, print_warning, show_error
 from tadkit.cli.options import InOrder, example
 from tadkit.errors import TadkitError, UsageError
+from tadkit.files import FULL
 from tadkit.version import __version__
 
 INTERRUPTED = 130
@@ -117,8 +117,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             TadkitError(f"the package '{package}' is missing; install tadkit again, tadkit doctor shows what is there")
         )
         return TadkitError.exit_code
+    except ImportError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        print_note("tadkit: interrupted")  # while a compiled module was being loaded
+        return INTERRUPTED
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         _drop_output()
         show_error(

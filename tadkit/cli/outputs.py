@@ -67,6 +67,7 @@ class Outputs:
             TadkitError: a form needs a package that is not installed.
         """
         from tadkit.detection.outputs import per_video, refuse_form
+        from tadkit.detection.outputs.clips import INDEX
         from tadkit.detection.outputs.overlay import SUFFIXES
 
         self.refuse_files(*inputs, *files)
@@ -79,7 +80,7 @@ class Outputs:
             given.append(self.overlay)
             if len(names) > 1:
                 raise UsageError(f"--overlay {self.overlay}: is one file for {len(names)} videos; name a folder")
-        taken: set[Path] = set()
+        taken: set[Path] = set() if self.clips is None else {(self.clips / INDEX).resolve()}
         for path in given:
             refuse_input(path, read)
             refuse_output(path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from tadkit.detection.html_timeline import html_timeline
 from tadkit.detection.outputs import Content, VideoContent, write_content
+from tadkit.detection.outputs.content import fallback_fps_of
 from tadkit.detection.outputs.tables import COLUMNS, json_text, records
 from tadkit.errors import TadkitError, printable
 from tadkit.records import HIGH_CONFIDENCE, Detection, shown_of
@@ -167,7 +168,8 @@ class VideoDetections(Mapping[str, Detections]):
     @property
     def content(self) -> Content:
         """What is written to a file."""
-        videos = (VideoContent(name, tuple(found), found.duration_s, found.file) for name, found in self.items())
+        fps = fallback_fps_of(self.origin)
+        videos = (VideoContent(name, tuple(found), found.duration_s, found.file, fps) for name, found in self.items())
         return Content(tuple(videos), self.origin)
 
     def to_records(self) -> list[dict[str, Any]]:

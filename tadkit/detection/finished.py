@@ -8,7 +8,7 @@ from typing import Any
 
 from tadkit.detection.detections import Detections
 from tadkit.errors import AnnotationError
-from tadkit.files import digest_of, digest_of_file, read_json, write_text
+from tadkit.files import digest_of, digest_of_file, encodable, read_json, write_text
 from tadkit.keys import CODE
 from tadkit.records import detections_json, read_detections
 from tadkit.video.digests import source_key
@@ -55,7 +55,8 @@ class FinishedVideos:
             self.reused += 1
             return kept
         found = detect()
-        write_text(file, detections_json({name: found}, external={"key": key, "durations_s": {name: found.duration_s}}))
+        durations_s = {encodable(name): found.duration_s}
+        write_text(file, detections_json({name: found}, external={"key": key, "durations_s": durations_s}))
         return found
 
     def _key(self, name: str, path: Path, origin: Mapping[str, Any]) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tadkit.detection.detections import Detections, VideoDetections
+from tadkit.detection.outputs.content import fallback_fps_of
 from tadkit.errors import AnnotationError, UsageError, VideoError
 from tadkit.files import read_json
-from tadkit.records import Detection, read_detections
+from tadkit.records import LONGEST_S, Detection, read_detections
 from tadkit.video.discovery import find_video
 from tadkit.video.index import build_index
 
@@ -43,7 +44,7 @@ def detections_from(paths: Sequence[Path], *, videos: Path | None = None) -> Vid
             if name in found:
                 raise AnnotationError(f"{path}: '{name}' is in another of these files, too; leave one of them out")
             file = None if videos is None else find_video(name, videos)
-            duration_s = _duration_s(durations_s.get(name), file, detections)
+            duration_s = _duration_s(durations_s.get(name), file, detections, fallback_fps_of(own))
             best = sorted(detections, key=lambda d: -d.score)
             found[name] = Detections(best, video=name, duration_s=duration_s, origin=own, file=file)
     return VideoDetections(found, origin=origin or {})
@@ -65,13 +66,13 @@ def _external(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return origin, durations_s if isinstance(durations_s, dict) else {}
 
 
-def _duration_s(said: Any, file: Path | None, detections: Sequence[Detection]) -> float:
+def _duration_s(said: Any, file: Path | None, detections: Sequence[Detection], fallback_fps: float | None) -> float:
     """The length of a video: as the file says, else that of the video, else the end of its last detection."""
-    if isinstance(said, int | float) and said > 0:
+    if isinstance(said, int | float) and 0 < said <= LONGEST_S:
         return float(said)
     if file is not None:
         try:
-            return build_index(file).duration_s
+            return build_index(file, fallback_fps=fallback_fps).duration_s
         except VideoError:
             pass
     return max((d.end_s for d in detections), default=0.0)

@@ -39,7 +39,7 @@ def find_video(name: str, folder: Path) -> Path | None:
     """The file of the video ``name`` in ``folder``, or None; ``a/b`` is in its sub-folder ``a``.
 
     ActivityNet's files begin with ``v_``, which its annotations omit and other formats keep. Either is found. A name
-    that leads out of the folder is never looked for.
+    that leads out of the folder is never looked for. Names of videos that share a stem have the suffix (:func:`named`).
     """
     if leaves_folder(name) or "\0" in name or not name:
         return None
@@ -52,8 +52,8 @@ def find_video(name: str, folder: Path) -> Path | None:
         return None
     stem = name.rpartition("/")[2]
     other = stem.removeprefix("v_") if stem.startswith("v_") else f"v_{stem}"
-    found = files.get(stem) or files.get(other)
-    return found if found is not None and found.is_file() else None
+    found = files.get(stem) or files.get(other) or folder / stem
+    return found if is_video(found) and found.is_file() else None
 
 
 @lru_cache(maxsize=64)

@@ -35,6 +35,7 @@ class FrameIndex:
     Attributes:
         stamps_s: seconds at which frames appear, strictly increasing, from the start of the file's earliest stream.
         duration_s: end of the last shown frame.
+        zero_s: the file's own stamp, in seconds, of what is 0 here.
         size_hw: upright size, that is, after rotation.
         orientation: makes decoded frames upright.
         known_by: how a decoded frame is recognised: by its presentation ``stamp``, by the number of its ``packet`` in
@@ -51,6 +52,7 @@ class FrameIndex:
 
     stamps_s: Float64[np.ndarray, " frames"]
     duration_s: float
+    zero_s: float
     size_hw: tuple[int, int]
     orientation: Orientation
     known_by: Literal["stamp", "packet", "place"]
@@ -136,6 +138,7 @@ def _index(path: Path, version: tuple[str, int, int, int], fallback_fps: float |
     return FrameIndex(
         stamps_s=stamps_s,
         duration_s=duration_s,
+        zero_s=zero_s,
         size_hw=file.size_hw,
         orientation=file.orientation,
         known_by=frames.known_by,

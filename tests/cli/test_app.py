@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tadkit.cli import main
+from tadkit.cli.app import app
 from tadkit.cli.console import show_error
 from tadkit.errors import TadkitError
 from tadkit.store import open_store
@@ -81,6 +82,18 @@ def test_ctrl_c_exits_130_without_traceback():
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 130
         assert "Traceback" not in process.stderr.read()
+
+
+def test_ctrl_c_while_a_compiled_module_is_loaded_is_no_error(capsys):
+    @app.command("load")
+    def load() -> None:
+        raise ImportError("initialization failed") from KeyboardInterrupt()  # as pybind11 does
+
+    try:
+        assert main(["load"]) == 130
+    finally:
+        del app.commands["load"]
+    assert capsys.readouterr().err == "tadkit: interrupted\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes descriptors by a POSIX shell")

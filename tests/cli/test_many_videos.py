@@ -120,7 +120,9 @@ def test_lists_name_videos_by_lines_or_nul(
         assert tadkit(*words, "-").code == 0
     finally:
         os.dup2(saved, 0)
-    assert list(results(Path("d.json"))) == ["line\nbreak \udcff", "cam"]
+    assert list(results(Path("d.json"))) == ["line\nbreak \\udcff", "cam"]
+    assert tadkit("data", "export-detections", "d.json", "--out", "e.json").code == 0
+    assert Path("e.json").read_bytes() == Path("d.json").read_bytes()
 
 
 def test_people_get_what_is_shown_and_evaluation_gets_everything(
@@ -171,6 +173,7 @@ def test_one_output_that_fails_costs_no_other(tadkit: Any, tmp_path: Path) -> No
         (["--out", "d.txt"], 2, "d.txt: detections are written as .json, "),
         (["--out", "d.srt"], 2, "d.srt: .srt files have one video each, and there are 3; put {video} into the path"),
         (["--out", "d.json", "--out", "./d.json"], 2, "is written twice"),
+        (["--out", "c/clips.jsonl", "--clips", "c"], 2, "is written twice"),
         (["--out", "list.csv", "--list", "list.csv"], 2, "is an input"),
         (["--overlay", "d.mp4"], 2, "is one file for 3 videos; name a folder"),
         (["--clips", "videos"], 2, "--clips videos: has videos that are read here"),

@@ -65,6 +65,13 @@ def test_a_damaged_result_is_computed_again(tmp_path: Path, videos: tuple[Path, 
     assert file.read_bytes() == whole
 
 
+def test_a_name_that_no_encoding_has_is_kept(tmp_path: Path, videos: tuple[Path, Path]) -> None:
+    finished, finder = FinishedVideos(tmp_path / "parts"), Finder()
+    for _ in range(2):
+        assert finished.found("a\udcff", videos[0], ORIGIN, finder) == FOUND
+    assert (finder.calls, finished.reused) == (1, 1)
+
+
 def test_a_video_that_fails_is_tried_again(tmp_path: Path, videos: tuple[Path, Path]) -> None:
     def fail() -> Detections:
         raise TadkitError("broken")

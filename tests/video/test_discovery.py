@@ -84,6 +84,14 @@ def test_no_video_has_the_stem_that_others_share(names: tuple[str, ...], expecte
     assert list(found) == expected
 
 
+def test_videos_that_share_a_stem_are_found_by_their_names(tmp_path: Path) -> None:
+    for file in ("a.mp4", "a.mkv", "b.txt"):
+        (tmp_path / file).write_bytes(b"x")
+    for name, path in named(videos_in([tmp_path / "a.mp4", tmp_path / "a.mkv"])).items():
+        assert find_video(name, tmp_path) == path
+    assert find_video("b.txt", tmp_path) is None
+
+
 def test_a_folder_named_like_a_video_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").mkdir()
     with pytest.raises(VideoError, match="no video in this folder"):

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from tadkit.detection.outputs.content import Content, VideoContent, encodable, safe_name, safe_names
+from tadkit.detection.outputs.content import Content, VideoContent, safe_name, safe_names
 from tadkit.errors import TadkitError
-from tadkit.files import write_text
+from tadkit.files import encodable, write_text
 from tadkit.progress import Progress
 from tadkit.video import VideoReader, open_video, write_video
 
@@ -56,7 +56,7 @@ def _clips_of(folder: Path, video: VideoContent, name: str, progress: Progress) 
     if not video.detections:
         return
     digits = max(3, len(str(len(video.detections))))
-    with open_video(video.source) as reader:
+    with open_video(video.source, fallback_fps=video.fallback_fps) as reader:
         for number, d in enumerate(video.in_order, start=1):
             file = f"{name}-{number:0{digits}d}-{safe_name(d.label)}.mp4"
             write_clip(folder / file, reader, start_s=d.start_s, end_s=d.end_s)

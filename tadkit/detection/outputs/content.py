@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,6 @@ _NOT_IN_NAMES = re.compile(rf'[<>:"/\\|?*\ufffe\uffff]|{HIDDEN.pattern}')
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that are devices on Windows."""
 _NOT_IN_TEXT = re.compile(rf"[\ufffe\uffff]|{HIDDEN.pattern}")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class VideoContent:
         detections: best score first.
         duration_s: length in seconds.
         file: the video itself; None if it is not known.
+        fallback_fps: frame rate by which the detections were found, if the file stores no time stamps.
     """
 
     name: str
     detections: tuple[Detection, ...]
     duration_s: float
     file: Path | None
+    fallback_fps: float | None = None
 
     @property
     def source(self) -> Path:
@@ -77,6 +80,13 @@ class Content:
         return sorted({d.label for video in self.videos for d in video.detections})
 
 
+def fallback_fps_of(origin: Mapping[str, Any]) -> float | None:
+    """The setting ``video.fallback_fps`` that detections were made with; None where a file does not say."""
+    video = origin.get("video")
+    fps = video.get("fallback_fps") if isinstance(video, dict) else None
+    return float(fps) if isinstance(fps, int | float) and math.isfinite(fps) and fps > 0 else None
+
+
 def safe_name(text: str) -> str:
     """A name or label as part of a file name: no separator, no control character, not too long, not empty.
 
@@ -91,25 +101,25 @@ def safe_name(text: str) -> str:
 
 
 def safe_names(names: Iterable[str]) -> dict[str, str]:
-    """A file name for each of ``names``, without suffix; no two are alike, in upper or lower case."""
+    """A file name for each of ``names``, without suffix; no two are alike, in any case or form of Unicode."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
         plain = safe_name(name)
         candidate, number = plain, 1
-        while candidate.casefold() in taken:
+        while _folded(candidate) in taken:
             number += 1
             candidate = f"{plain}-{number}"
-        taken.add(candidate.casefold())
+        taken.add(_folded(candidate))
         found[name] = candidate
     return found
+
+
+def _folded(name: str) -> str:
+    """What file systems that ignore case and forms of Unicode take a name for."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def plain_text(text: str) -> str:
     """A name or label as one line of text that people read; never empty."""
     return " ".join(_NOT_IN_TEXT.sub(" ", text).split()) or "unnamed"
-
-
-def encodable(text: str) -> str:
-    r"""Text that UTF-8 can encode: undecodable bytes of file names are written as escapes such as ``\udcff``."""
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tadkit.detection.outputs.content import Content, plain_text
-from tadkit.errors import HIDDEN, UsageError
+from tadkit.detection.outputs.content import Content, VideoContent, plain_text
+from tadkit.errors import HIDDEN, UsageError, VideoError
 from tadkit.files import write_text
+from tadkit.video.index import build_index
 
 
 def write_cut_list(path: Path, content: Content) -> None:
@@ -23,11 +24,21 @@ def write_cut_list(path: Path, content: Content) -> None:
     """
     lines = ["ffconcat version 1.0"]
     for video in content.videos:
+        zero_s = _zero_s(video) if video.detections else 0.0
         for d in video.in_order:
             lines.append(f"# {plain_text(d.label)} {d.score:.2f}")
             lines.append(f"file {_quoted(path, video.source)}")
-            lines += [f"inpoint {max(0.0, d.start_s):.6f}", f"outpoint {max(d.start_s + 1e-3, d.end_s):.6f}"]
+            start_s, end_s = max(0.0, d.start_s), max(d.start_s + 1e-3, d.end_s)
+            lines += [f"inpoint {zero_s + start_s:.6f}", f"outpoint {zero_s + end_s:.6f}"]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _zero_s(video: VideoContent) -> float:
+    """The file's own stamp of the start, by which FFmpeg cuts; 0 where the video cannot be read."""
+    try:
+        return build_index(video.source, fallback_fps=video.fallback_fps).zero_s if video.source.exists() else 0.0
+    except VideoError:
+        return 0.0
 
 
 def _quoted(path: Path, file: Path) -> str:

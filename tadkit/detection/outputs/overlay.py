@@ -43,9 +43,9 @@ def write_overlay(path: Path, video: VideoContent, *, labels: Sequence[str], pro
         VideoError: the video cannot be read, or its file is not known.
         UsageError: the folder cannot be written to.
     """
-    with open_video(video.source) as whole:
+    with open_video(video.source, fallback_fps=video.fallback_fps) as whole:
         size_hw = _shown_hw(whole.size_hw)
-    with open_video(video.source, size_hw=size_hw) as reader:
+    with open_video(video.source, size_hw=size_hw, fallback_fps=video.fallback_fps) as reader:
         stamps_s = reader.stamps_s
         progress.start("overlay", total=len(stamps_s), unit="frames")
         last_s = max(1e-3, reader.duration_s - float(stamps_s[-1]))

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tadkit.detection.outputs.content import Content, encodable
+from tadkit.detection.outputs.content import Content
 from tadkit.errors import TadkitError
-from tadkit.files import whole_file, write_text
+from tadkit.files import encodable, whole_file, write_text
 from tadkit.records import detections_json
 
 COLUMNS = ("video", "start_s", "end_s", "label", "score")
@@ -29,7 +29,7 @@ def records(content: Content) -> list[dict[str, Any]]:
 
 def json_text(content: Content) -> str:
     """The text of a detections file (docs/formats.md)."""
-    durations_s = {video.name: video.duration_s for video in content.videos}
+    durations_s = {encodable(video.name): video.duration_s for video in content.videos}
     found = {video.name: video.detections for video in content.videos}
     return detections_json(found, external={**content.origin, "durations_s": durations_s})
 

@@ -70,7 +70,9 @@ def _sources(content: Content, *, frames: bool = False) -> tuple[list[SourceVide
         for video in content.videos
     ]
     times = {
-        names[video.name]: replace(frame_times_of(video.file) if frames else FrameTimes(), file=_file(video))
+        names[video.name]: replace(
+            frame_times_of(video.file, fallback_fps=video.fallback_fps) if frames else FrameTimes(), file=_file(video)
+        )
         for video in content.videos
         if video.file is not None
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from tadkit import Detection, Detections, TadkitError, VideoDetections
 from tadkit.detection.outputs.clips import write_clips
-from tadkit.detection.outputs.content import Content, VideoContent
+from tadkit.detection.outputs.content import Content, VideoContent, safe_names
 from tadkit.detection.outputs.overlay import write_overlay
 from tadkit.progress import Quiet
 from tadkit.video import open_video, write_video
@@ -123,6 +124,41 @@ def test_ffmpeg_plays_the_cut_list(video: Path, tmp_path: Path, below: bool) -> 
     assert max(levels[len(GREY) :]) == pytest.approx(GREY[39], abs=3)
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".mkv"])
+def test_a_cut_list_counts_from_the_start_of_the_file(tmp_path: Path, suffix: str) -> None:
+    path, late_s = tmp_path / f"late{suffix}", 10
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 96, 64, "yuv420p", 1
+        for number, grey in enumerate(GREY):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), grey, dtype=np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number + late_s * FPS, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    Detections(FOUND[:1], video="v", duration_s=3.0, origin={}, file=path).write(tmp_path / "cuts.ffconcat")
+    _, frames = decoded(tmp_path / "cuts.ffconcat", format="concat", options={"safe": "0"})
+    levels = [float(frame.mean()) for frame in frames]
+    assert (levels[0], levels[-1]) == (pytest.approx(GREY[20], abs=4), pytest.approx(GREY[39], abs=4))
+
+
+def test_videos_without_stamps_are_cut_at_the_rate_they_were_read_at(tmp_path: Path) -> None:
+    raw = tmp_path / "v.h264"
+    write_video(raw, (np.full((64, 96, 3), grey, dtype=np.uint8) for grey in GREY), fps=FPS, crf=0)
+    origin = {"video": {"fallback_fps": FPS / 2}}
+    found = Detections([Detection(4.0, 5.0, "walk", 0.9)], video="v", duration_s=6.0, origin=origin, file=raw)
+    content = VideoDetections({"v": found}, origin=origin).content
+    assert write_clips(tmp_path, content, progress=Quiet()) == {}
+    length_s, frames = decoded(tmp_path / "v-001-walk.mp4")
+    assert length_s == pytest.approx(1.0)
+    assert [round(float(frame.mean())) for frame in frames] == pytest.approx(GREY[40:50], abs=3)
+    write_overlay(tmp_path / "o.mp4", content.videos[0], labels=content.labels, progress=Quiet())
+    assert decoded(tmp_path / "o.mp4")[0] == pytest.approx(6.0)
+    found.write(tmp_path / "v.labelstudio.json")
+    (task,) = json.loads((tmp_path / "v.labelstudio.json").read_text())
+    assert task["data"]["fps"] == FPS / 2
+    assert task["predictions"][0]["result"][0]["value"]["ranges"] == [{"start": 41, "end": 50}]
+
+
 def test_a_cut_list_needs_files_that_ffmpeg_can_be_given(tmp_path: Path) -> None:
     for file, words in ((None, "--videos"), (tmp_path / "a\nfile x.mp4", "control characters")):
         found = VideoDetections({"v": Detections(FOUND, video="v", duration_s=3.0, origin={}, file=file)}, origin={})
@@ -144,3 +180,8 @@ def test_frames_of_odd_size_lose_a_row(tmp_path: Path) -> None:
     with open_video(tmp_path / "clips" / "odd-001-walk.mp4") as clip:
         assert clip.size_hw == (32, 30)
         assert clip.duration_s == pytest.approx(0.4)
+
+
+def test_no_file_system_takes_two_names_for_one() -> None:
+    names = ["e\u0301", "\u00e9", "\u00c9", "a/b", "a\\b", "A_B"]
+    assert list(safe_names(names).values()) == ["e\u0301", "\u00e9-2", "\u00c9-3", "a_b", "a_b-2", "A_B-3"]
