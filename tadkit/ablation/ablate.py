@@ -47,13 +47,19 @@ def read_ablation(path: Path) -> dict[str, Any]:
     """The figures of an ablation that was written before.
 
     Raises:
-        UsageError: the file is missing, is something else, or of a newer version.
+        UsageError: the file is missing, is something else, damaged, or of a newer version.
     """
     content = read_json(path, error=UsageError)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UsageError(f"{path}: not an ablation; expected the {JSON} that tadkit ablate writes")
-    if content["version"] > VERSION:
-        raise UsageError(f"{path}: version {content['version']} of the format; this tadkit reads {VERSION}: upgrade it")
+    try:
+        if content["version"] > VERSION:
+            raise UsageError(
+                f"{path}: version {content['version']} of the format; this tadkit reads {VERSION}: upgrade it"
+            )
+        page_of(content)  # reads all that is used of it
+    except (AttributeError, LookupError, StopIteration, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"{path}: this ablation is damaged ({type(error).__name__}: {error})") from error
     return content
 
 

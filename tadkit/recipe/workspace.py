@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from tadkit.config import TEACHER, HeadTrainSettings, Recipe, View
 from tadkit.config.recipe import ROWS, RowError, Streams
-from tadkit.errors import AnnotationError, SettingsError, StoreError
+from tadkit.errors import AnnotationError, SettingsError, StoreError, UsageError
 from tadkit.files import canonical_json
 from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
@@ -406,6 +406,13 @@ def run_folder(recipe: Recipe, *, base: Path) -> Path:
     return Path(os.path.normpath(base / recipe.out / recipe.name))
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: this folder cannot be made ({error.strerror}); choose another place") from error
+
+
 def open_workspace(recipe: Recipe, *, base: Path, progress: Progress, ablation: Path | None = None) -> Workspace:
     """Make the run folder of a recipe, and find or make its videos.
 
@@ -420,10 +427,11 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress, ablation: 
         StoreError: a feature store lacks the streams that the recipe names.
         AnnotationError: annotations or scores of videos are missing, or two sources share a video name.
         VideoError: a video of the annotations is missing.
+        UsageError: the run folder cannot be made.
     """
     recipe = with_weights_found(recipe, base=base)
     folder = ablation or run_folder(recipe, base=base)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     items = videos_of(recipe, base=base, folder=folder, progress=progress)
     unlabelled = unlabelled_videos_of(recipe, items, base=base, folder=folder, progress=progress)
     scores = None if recipe.video_scores is None else expanded(recipe.video_scores, base=base)

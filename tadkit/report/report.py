@@ -112,7 +112,9 @@ def write_report(
     found = _NO_DETECTIONS if detections is None else read_detections_file(detections)
     records = {} if truth is None else read_dataset(truth).videos
     files = {} if videos is None else _files(videos, recursive=recursive)
-    names = _names(found, records, files, edit=edit, detected=detections is not None)
+    annotated = set() if videos is None else {find_video(name, videos) for name in records}
+    others = [name for name, path in files.items() if path not in annotated]
+    names = _names(found, records, others, edit=edit, detected=detections is not None)
     if not names:
         raise UsageError(f"{detections or truth}: has no video to show")
     shown = [_Video(name, records.get(name), found.videos.get(name, ()), found.durations_s.get(name)) for name in names]
@@ -163,17 +165,17 @@ def _files(folder: Path, *, recursive: bool) -> dict[str, Path]:
 def _names(
     found: DetectionsFile,
     records: Mapping[str, VideoRecord],
-    files: Mapping[str, Path],
+    others: Sequence[str],
     *,
     edit: bool,
     detected: bool,
 ) -> list[str]:
+    """Names of the videos of the page; ``others`` are those of the folder that are not annotated."""
     names = list(found.videos)
     if edit or not detected:
         names += [name for name in records if name not in found.videos]
     if edit and not detected:
-        annotated = {path for name in records if (path := files.get(name)) is not None}
-        names += [name for name, path in files.items() if name not in records and path not in annotated]
+        names += [name for name in others if name not in records]
     return names
 
 
@@ -307,4 +309,4 @@ def _url(path: Path | None, out: Path) -> str | None:
         relative = os.path.relpath(path.absolute(), out.absolute().parent)
     except ValueError:  # another drive
         return path.absolute().as_uri()
-    return quote(Path(relative).as_posix())
+    return quote(os.fsencode(Path(relative).as_posix()))

@@ -191,6 +191,25 @@ def test_the_page_is_rendered_from_the_json_and_a_pilot_gives_the_power(
     assert "upgrade it" in tadkit("ablate", "--render", tmp_path / "newer.json").err
 
 
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path, tadkit: Callable[..., Any]) -> None:
+    (tmp_path / "mine.toml").write_text(FEATURES_RECIPE)
+    ran = tadkit(*words(tmp_path, "--out", str(tmp_path / "mine.toml" / "out")))
+    assert ran.code == 2
+    assert "this folder cannot be made" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("damage", [{"version": None}, {"table": []}, {"seeds": None}, {"power": [{}]}, {"videos": 0}])
+def test_a_damaged_json_is_refused_in_one_line(
+    folder: Path, tmp_path: Path, tadkit: Callable[..., Any], damage: dict[str, Any]
+) -> None:
+    (tmp_path / "damaged.json").write_text(json.dumps(figures_of(folder) | damage))
+    ran = tadkit("ablate", "--render", tmp_path / "damaged.json")
+    assert ran.code == 2
+    assert ran.err.count("\n") == 1
+    assert "damaged.json: " in ran.err
+
+
 def test_flow_is_computed_once_for_all_folds_and_every_video_is_judged(toy: Path, tadkit: Callable[..., Any]) -> None:
     ran = tadkit(
         "ablate", toy, "--rows", "teacher", "--seeds", "1", "--folds", "2", "--device", "cpu", "--out", toy.parent / "a"

@@ -325,6 +325,26 @@ def test_a_video_that_cannot_be_played_is_explained_and_another_file_can_be_chos
     assert "no file for 'b'" in one.id("no-video-why").inner_text()
 
 
+def test_a_label_may_have_the_name_of_a_property_of_objects(opened, folder):
+    write_detections(folder / "odd.json", {"a": [Detection(1.0, 2.0, "constructor", 0.9)]}, external={})
+    page = opened("odd.html", detections=folder / "odd.json", videos=folder / "videos")
+    assert page.id("class-rows").locator("output").first.inner_text() == "≥ 0.30"
+    assert len(page.rows("detection")) == 1
+
+
+def test_a_detection_beyond_the_end_of_the_video_adds_nothing(opened, folder, tmp_path):
+    beyond = [Detection(18.0, 30.0, "walk", 0.9), Detection(40.0, 50.0, "fall", 0.8)]
+    write_detections(folder / "beyond.json", {"a": beyond}, external={"durations_s": {"a": LENGTH_S}})
+    page = opened("beyond.html", detections=folder / "beyond.json", videos=folder / "videos", edit=True)
+    page.press("Shift+A")
+    assert "Added 1 of 2 shown detections; 1 not within the video." in page.id("notice").inner_text()
+    page.id("detection-rows").get_by_role("button", name="Accept fall").click()
+    page.press()
+    assert "nothing of it is within the video" in page.id("notice").inner_text()
+    found = page.download(tmp_path / "beyond.json").videos["a"].annotations
+    assert found == (Annotation(18.0, LENGTH_S, "walk"),)
+
+
 def test_what_is_drawn_is_downloaded_and_loads_again(labelling, opened, folder, tmp_path):
     labelling.press("ArrowRight", "i", "ArrowRight", "ArrowRight", "o")
     assert labelling.segment() == (1.0, 3.0)
@@ -398,6 +418,41 @@ WRONG = {
     '{"database": {"a": {"annotations": [{"segment": [null, 1], "label": "x"}]}}}': "segment that is not",
     '{"database": {"z": {"annotations": []}}}': "none of its 1 video is on this page",
 }
+
+
+def test_a_page_opens_although_what_the_browser_kept_cannot_be_read(labelling):
+    labelling.press("i", "ArrowRight", "o")
+    labelling.page.evaluate("for (const key of Object.keys(localStorage)) localStorage.setItem(key, '{\"old\": 1}')")
+    labelling.page.reload()
+    labelling.press()
+    assert labelling.id("video-name").inner_text() == "a"
+    assert "cannot be read" in labelling.id("notice").inner_text()
+
+
+def test_a_click_near_an_end_with_an_unsteady_hand_changes_nothing(labelling):
+    labelling.press("i", "ArrowRight", "ArrowRight", "ArrowRight", "o")
+    before = labelling.segment()
+    x, y = labelling.bar(3.0, "walk")
+    labelling.page.mouse.move(x - 6, y)
+    labelling.page.mouse.down()
+    labelling.page.mouse.move(x - 5, y)
+    labelling.page.mouse.up()
+    labelling.press()
+    assert labelling.segment() == before == (0.0, 3.0)
+
+
+def test_a_drag_ends_with_its_video(opened, folder):
+    page = opened("drag.html", detections=folder / "dets.json", videos=folder / "videos", edit=True)
+    x, y = page.bar(10.0, "fall")
+    page.page.mouse.move(x, y)
+    page.page.mouse.down()
+    page.page.mouse.move(x + 40, y, steps=3)
+    page.page.keyboard.press("n")
+    page.page.mouse.move(x + 60, y)
+    page.page.mouse.up()
+    page.press()
+    assert page.id("video-name").inner_text() == "b"
+    assert page.rows("annotation") == []
 
 
 def test_a_wrong_file_changes_nothing(labelling, tmp_path):

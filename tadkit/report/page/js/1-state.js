@@ -2,6 +2,7 @@
 
 const DATA = JSON.parse(byId("data").textContent);
 const EDIT = DATA.edit;
+const SHOWN_FROM = new Map(Object.entries(DATA.shown_from)); // an object has "constructor", too
 // Okabe and Ito (2008): eight colours that remain distinct to colour-blind readers.
 const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8a8f98", "#c7b500"];
 const SAME_ACTION_TIOU = 0.5;
@@ -66,7 +67,7 @@ function colourOf(label) {
 }
 
 function leastScore(label) {
-  return view.scores.get(label) ?? DATA.shown_from[label] ?? DATA.otherwise;
+  return view.scores.get(label) ?? SHOWN_FROM.get(label) ?? DATA.otherwise;
 }
 
 /** The end of the timeline: that of the video, or of what is marked behind it. */

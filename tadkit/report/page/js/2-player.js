@@ -115,7 +115,7 @@ function listenToPlayer() {
   });
   element.addEventListener("pause", () => player.showState());
   element.addEventListener("ended", () => {
-    if (view.looping) element.play();
+    if (view.looping && view.selected.start < element.duration) element.play();
   });
   element.addEventListener("volumechange", () => player.showState());
   element.addEventListener("click", () => player.toggle());

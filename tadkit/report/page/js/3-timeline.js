@@ -320,14 +320,14 @@ function listenToTimeline() {
     const { one, end } = timeline.at(x, y);
     const byMouse = event.pointerType === "mouse";
     if (byMouse || end) canvas.setPointerCapture(event.pointerId);
-    if (one && end) editor.startDrag(one, end);
+    if (one && end) editor.startDrag(one, end, x);
     else if (!one && byMouse) scrubbing = true;
     if (one) select(one, { seek: !end });
     else player.seek(timeline.secondsAt(x));
   });
   canvas.addEventListener("pointermove", (event) => {
     const [x, y] = place(event);
-    if (editor.drag) editor.dragTo(timeline.secondsAt(x));
+    if (editor.drag) editor.dragTo(timeline.secondsAt(x), x);
     else if (scrubbing) player.seek(timeline.secondsAt(x));
     else {
       const { one, end } = timeline.at(x, y);

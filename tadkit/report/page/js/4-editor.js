@@ -2,6 +2,8 @@
 
 const FORMAT = "tadkit 1";
 const SHORTEST_S = 0.04;
+/** A hand moves a little when it clicks; that is no drag. */
+const DRAG_PX = 3;
 let lastId = 0;
 
 const editor = {
@@ -92,7 +94,8 @@ const editor = {
       return;
     }
     const { start, end } = roundedOf(detection);
-    this.add(start, end, detection.label);
+    if (end > start) this.add(start, end, detection.label);
+    else notice("Not added: nothing of it is within the video.");
   },
 
   /** Add the shown detections, best first, where their label is not annotated yet. */
@@ -100,11 +103,12 @@ const editor = {
     const all = [...this.annotationsOf(view.video)];
     const before = all.length;
     const detections = [...shownIn(view.video).detections].sort((a, b) => b.score - a.score);
-    for (const one of detections) if (!this.isAnnotated(one, all)) all.push(annotation({ ...one, ...roundedOf(one) }));
+    const within = detections.filter((one) => roundedOf(one).end > roundedOf(one).start);
+    for (const one of within) if (!this.isAnnotated(one, all)) all.push(annotation({ ...one, ...roundedOf(one) }));
     const added = all.length - before;
-    const rest = detections.length - added;
+    const [rest, outside] = [within.length - added, detections.length - within.length];
     if (added) this.replace(all);
-    notice(`Added ${added} of ${counted(detections.length, "shown detection")}${rest ? `; ${rest} overlap an annotation of their label (tIoU ≥ ${SAME_ACTION_TIOU})` : ""}.`,
+    notice(`Added ${added} of ${counted(detections.length, "shown detection")}${rest ? `; ${rest} overlap an annotation of their label (tIoU ≥ ${SAME_ACTION_TIOU})` : ""}${outside ? `; ${outside} not within the video` : ""}.`,
       added ? { action: { name: "Undo", run: () => (this.undo(), notice("")) } } : {});
   },
 
@@ -142,16 +146,17 @@ const editor = {
     if (label) this.newLabel = label;
   },
 
-  startDrag(one, end) {
-    this.drag = { one, end, start: one.start, stop: one.end, moved: false };
+  startDrag(one, end, x) {
+    this.drag = { one, end, x, start: one.start, stop: one.end, moved: false };
   },
 
-  dragTo(seconds) {
+  dragTo(seconds, x) {
     const drag = this.drag;
+    if (!drag.moved && Math.abs(x - drag.x) < DRAG_PX) return;
     const at = rounded(seconds);
     drag.moved = true;
-    if (drag.end === "start") drag.start = Math.min(at, drag.stop - SHORTEST_S);
-    else drag.stop = Math.max(at, drag.start + SHORTEST_S);
+    if (drag.end === "start") drag.start = Math.max(Math.min(at, drag.stop - SHORTEST_S), 0);
+    else drag.stop = Math.min(Math.max(at, drag.start + SHORTEST_S), lengthOf(view.video));
     player.seek(drag.end === "start" ? drag.start : drag.stop);
     changed();
   },
@@ -241,23 +246,13 @@ const editor = {
 
   /** Continue from what the browser has kept of this page. */
   restore() {
-    let saved = null;
+    let state = null;
     try {
-      saved = JSON.parse(localStorage.getItem(this.key));
+      state = stateOf(JSON.parse(localStorage.getItem(this.key)));
     } catch {
-      return;
+      notice("What this browser has kept of your changes cannot be read.", { bad: true });
     }
-    if (!saved) return;
-    const found = saved.annotations.map(([name, rows]) => [
-      name, rows.map(([start, end, label]) => annotation({ start, end, label })),
-    ]);
-    const state = {
-      labels: saved.labels,
-      annotations: new Map(found),
-      records: new Map(saved.records),
-      reviewed: new Set(saved.reviewed),
-    };
-    if (plainText(state) === plainText(this.present)) return;
+    if (!state || plainText(state) === plainText(this.present)) return;
     this.commit(state);
     notice("Your changes from last time are here again.", { action: { name: "Start over", run: () => this.startOver() } });
   },
@@ -272,6 +267,20 @@ const editor = {
 function plainText({ labels, annotations, records, reviewed }) {
   const found = [...annotations].map(([name, all]) => [name, all.map((one) => [one.start, one.end, one.label])]);
   return JSON.stringify({ labels, annotations: found, records: [...records], reviewed: [...reviewed] });
+}
+
+/** The state of such a text's content; null if there is none. */
+function stateOf(saved) {
+  if (!saved) return null;
+  const found = saved.annotations.map(([name, rows]) => [
+    name, rows.map(([start, end, label]) => annotation({ start, end, label })),
+  ]);
+  return {
+    labels: [...saved.labels],
+    annotations: new Map(found),
+    records: new Map(saved.records),
+    reviewed: new Set(saved.reviewed),
+  };
 }
 
 function annotation({ start, end, label }) {

@@ -150,7 +150,7 @@ function formOf(one) {
   const time = (end) => {
     const input = make("input", { id: `chosen-${end}`, type: "number", step: "any", min: 0, max: lengthOf(view.video), value: one[end] });
     input.addEventListener("change", () => {
-      const value = Number(input.value);
+      const value = rounded(Number(input.value));
       const fits = input.value !== "" && value >= 0 && value <= lengthOf(view.video) && (end === "start" ? value < one.end : value > one.start);
       if (fits) editor.change(one, { [end]: value });
       else {

@@ -42,6 +42,7 @@ function openVideo(video) {
   view.video = video;
   view.selected = null;
   editor.markedIn = null;
+  editor.drag = null;
   setLooping(false);
   timeline.zoom = 1;
   timeline.scrollTo(0);
