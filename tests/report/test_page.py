@@ -505,7 +505,8 @@ def test_twenty_videos_and_two_thousand_detections_in_the_open_one_stay_smooth(o
     frames_ms = one.page.evaluate(SLIDE_AND_ZOOM)
     assert len(one.rows("detection")) >= 200
     assert one.page.evaluate("document.querySelectorAll('*').length") < 3000
-    assert np.median(frames_ms) < 250, np.percentile(frames_ms, (50, 90, 100))  # 16.6 and at most 19 where nothing else runs
+    # Where nothing else runs, the median is 16.6 ms and the longest 19 ms.
+    assert np.median(frames_ms) < 250, np.percentile(frames_ms, (50, 90, 100))
 
 
 SLIDE_AND_ZOOM = """async () => {

@@ -67,7 +67,10 @@ class Shard(click.ParamType):  # type: ignore[type-arg] # generic in new version
 )
 @recursive_option
 @click.option(
-    "--shard", type=Shard(), metavar="K/N", help="Take every N-th video by name, from the K-th: all shards have all."
+    "--shard",
+    type=Shard(),
+    metavar="K/N",
+    help="Take every N-th video by name, starting at the K-th; all N shards together cover every video.",
 )
 @click.option(
     "--resume",
