@@ -57,7 +57,8 @@ class AdaptedLabel:
         actions: number of annotated actions.
         videos: number of videos that have any.
         average_precision: mean over the thresholds, as a fraction; None if the label is not evaluated.
-        shown: what is shown of it from its operating point, likewise.
+        shown: what is shown of it from its operating point, likewise, or from 0.3 if it has none.
+        has_operating_point: whether its actions were enough to choose one.
     """
 
     name: str
@@ -65,6 +66,7 @@ class AdaptedLabel:
     videos: int
     average_precision: float | None = None
     shown: Shown | None = None
+    has_operating_point: bool = False
 
 
 @dataclass(frozen=True)
@@ -388,5 +390,10 @@ def _figures(workspace: Workspace, row: str) -> tuple[Row | None, tuple[AdaptedL
     truth = {item.name: item.record.annotations for item in workspace.items}
     shown = shown_detections(truth, found, labels=judged, points=points)
     for name in judged:
-        labels[name] = replace(labels[name], average_precision=figures.per_class.get(name), shown=shown[name])
+        labels[name] = replace(
+            labels[name],
+            average_precision=figures.per_class.get(name),
+            shown=shown[name],
+            has_operating_point=name in points,
+        )
     return figures, tuple(labels.values())

@@ -288,7 +288,9 @@ def _remarks_on(result: AdaptResult) -> list[str]:
         trained = "student, fusion and head were" if result.fine_tuned else "fusion and head were"
         counts = f"{sum(map(len, result.groups))} videos in {len(result.groups)} groups"
         lines.append(f"held out: {counts}; {trained} trained without the group that is evaluated")
-        lines.append("not held out: the settings, and the scores of 'shown from', which these detections gave")
+        lines.append("not held out: the settings, and the scores that are 'shown from', chosen on these detections")
+        if usual := [label.name for label in result.labels if label.shown and not label.has_operating_point]:
+            lines.append(f"shown from 0.3, too few are right to choose a score: {', '.join(usual)}")
     elif len(result.groups) < 2:
         lines.append("not evaluated: one video cannot be held out; label a second one")
     if alone := [label.name for label in result.labels if label.average_precision is None and len(result.groups) > 1]:
