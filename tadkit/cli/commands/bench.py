@@ -272,6 +272,9 @@ def detect(
     the whole of detection. Memory and cold start (to the detections of the first 10 s) are those of a process of its
     own. Speed is relative to the first model, in the same run; models alternate in each round, and figures are medians.
     A two-stream detector decodes the video twice and computes its flow.
+
+    The first model is also compared with its two-stream form, built of the same nets: with OpenCV's TV-L1
+    (two_stream_ratio) and with tadkit's, on the first 30 s.
     """
     from tadkit.bench.detect import PARTS, bench_detect, report_json
     from tadkit.runtime.devices import torch_device
@@ -315,7 +318,11 @@ def detect(
         f"({result.detect_fps / result.decode_fps:.0%}); cold start {result.cold_start_s:.1f} s"
         + ("" if result.peak_rss_mb is None else f"; peak memory {result.peak_rss_mb:.0f} MiB")
         + ("" if result.two_stream_ratio is None else f"; {result.two_stream_ratio:.1f} times two-stream")
+        + f"; {result.real_time_factor:.0f} s of video a second"
     )
+    for method, form in result.two_stream.items():
+        how = "" if form.measured else ", estimated"
+        print_line(f"two-stream with {method}: detect_fps {form.detect_fps:.1f}, {form.ratio:.1f} times slower{how}")
 
 
 @bench.command(
