@@ -123,7 +123,11 @@ def installed(form: ExportForm) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_file_says_what_it_is_and_agrees_with_torch(
-    form: ExportForm, tadkit: Callable[..., Any], tiny_settings: ModelSettings, tmp_path: Path, write_squares: WriteSquares
+    form: ExportForm,
+    tadkit: Callable[..., Any],
+    tiny_settings: ModelSettings,
+    tmp_path: Path,
+    write_squares: WriteSquares,
 ) -> None:
     installed(form)
     net = small_net(tiny_settings)
@@ -204,7 +208,7 @@ def test_the_example_finds_what_detect_finds_with_the_bundled_model(tadkit: Call
     [
         ({"fusion": {"kind": "cross-attention"}}, "cross-attention fusion is computed window by window"),
         ({"head": {"kind": "tadtr"}}, "its head, tadtr, predicts from whole windows"),
-        ({"backbone": {"name": "x3d-xs", "pretrained": False}}, "its backbone, x3d-xs, reads windows of frames"),
+        ({"backbone": {"name": "s3d", "pretrained": False}}, "its backbone, s3d, reads windows of frames"),
     ],
     ids=["fusion", "head", "backbone"],
 )
