@@ -4,9 +4,10 @@
 
 ``VIDEOS`` limits the number of videos; 0 measures speed alone. Rows: float32 in torch, ONNX Runtime and OpenVINO,
 bfloat16 in torch (autocast) and OpenVINO, int8 in ONNX Runtime and OpenVINO (static quantization of all convolutions,
-weights by channel, ranges from 48 frames of each video; ``int8-percentile``: ranges of the 99.999th percentile). Speed is
-processor milliseconds a frame of the backbone alone, one thread, the best of three passes over the same frames. The model
-was trained on these videos, so what counts is the loss against float32, not the mAP.
+weights by channel, ranges from 48 frames of each video; ``int8-percentile``: ranges of the 99.999th percentile).
+
+Speed is processor milliseconds a frame of the backbone alone, one thread, the best of three passes over the same
+frames. The model was trained on these videos, so what counts is the loss against float32, not the mAP.
 """
 
 from __future__ import annotations
