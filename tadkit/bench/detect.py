@@ -115,6 +115,7 @@ def bench_detect(
     device: torch.device,
     progress: Progress,
     engine: EngineChoice = "auto",
+    two_stream: bool = True,
 ) -> DetectBenchmark:
     """Measure models in turn, round after round, so that a drift in the machine's speed affects all of them.
 
@@ -127,6 +128,7 @@ def bench_detect(
         device: where to run.
         progress: advances with each pass.
         engine: runs the backbone of RGB.
+        two_stream: also measure the two-stream forms of the first model.
 
     Raises:
         UsageError: a model is given twice, or the engine cannot run one.
@@ -149,7 +151,7 @@ def bench_detect(
                 detect_fps[name].append(_detect_fps(detector, video, seconds))
                 took[name].append(detector_pass(detector, video, seconds))
                 progress.advance(note=name)
-        forms = two_stream_figures(detectors[models[0]], video, seconds, rate_of=_detect_fps)
+        forms = two_stream_figures(detectors[models[0]], video, seconds, rate_of=_detect_fps) if two_stream else {}
         used = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)

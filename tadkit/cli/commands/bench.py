@@ -253,6 +253,9 @@ def evaluate(
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed passes of each model.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; by default all cores.")
+@click.option(
+    "--two-stream/--no-two-stream", default=True, show_default=True, help="Also time the model's two-stream form."
+)
 @device_option
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
@@ -262,6 +265,7 @@ def detect(
     seconds: float,
     rounds: int,
     threads: int | None,
+    two_stream: bool,
     device: str,
     engine: EngineChoice,
     as_json: bool,
@@ -290,6 +294,7 @@ def detect(
             device=torch_device(device),
             progress=progress,
             engine=engine,
+            two_stream=two_stream,
         )
     if as_json:
         click.echo(json.dumps(report_json(result), indent=1))
