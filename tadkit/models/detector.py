@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,20 @@ def build_detector(checkpoint: Checkpoint) -> DetectorNet:
     )
     load_weights(detector, checkpoint)
     return detector.eval()
+
+
+def load_streams(student: Student, checkpoint: Checkpoint) -> None:
+    """Give a student the backbone and the branches of a checkpoint's student or detector; its heads stay as they are.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    prefix = "" if checkpoint.kind == "student" else "student."
+    heads = ("head.", "motion_head.", "adapter.")
+    known = {name.removeprefix(prefix): one for name, one in checkpoint.tensors.items() if name.startswith(prefix)}
+    streams = {name: one for name, one in known.items() if not name.startswith(heads)}
+    own = {name: one for name, one in student.state_dict().items() if name.startswith(heads)}
+    load_weights(student, replace(checkpoint, tensors=streams | own))
 
 
 def build_student(checkpoint: Checkpoint) -> tuple[ModelSettings, Student]:
