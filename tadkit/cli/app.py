@@ -20,7 +20,7 @@ from tadkit.cli.commands.detect import detect, detect_features
 from tadkit.cli.commands.doctor import doctor
 from tadkit.cli.commands.evaluate import evaluate, operating_points
 from tadkit.cli.commands.extract import extract_features, extract_flow
-from tadkit.cli.commands.import_ import import_
+from tadkit.cli.commands.import_ import export, import_
 from tadkit.cli.commands.inspect import inspect
 from tadkit.cli.commands.report import report, suggest
 from tadkit.cli.commands.stages import adapt, distill, run, train_head, train_teacher
@@ -68,6 +68,7 @@ for command in (
     operating_points,
     data,
     import_,
+    export,
     bench,
     doctor,
 ):

@@ -21,9 +21,12 @@ from tadkit.models.fusion import JointHead, LateHead
 from tadkit.models.heads import head_labels
 from tadkit.models.student import Student
 from tadkit.models.teacher import MotionStream, Teacher
+from tadkit.video.sampling import windows
 
 _UNSTATED_WINDOW_S = 25.6
 """The windows of model files that state none, as the first ones: the default of ``train.head.window_s``."""
+_FUSED_STEPS = 4096
+"""Feature steps that are fused at a time."""
 
 
 class DetectorNet(nn.Module):
@@ -54,7 +57,21 @@ class DetectorNet(nn.Module):
     def fused(
         self, motion: Float[Tensor, "channels steps"] | None, appearance: Float[Tensor, "channels steps"]
     ) -> Float[Tensor, "1 fused steps"]:
-        """The track that the joint head reads, from the branch features of one whole video."""
+        """The track that the joint head reads, from the branch features of one whole video.
+
+        Long tracks are fused in pieces with the steps around them that a fusion reads, which gives the same and takes
+        little memory.
+        """
+        steps, fusion = appearance.shape[1], self.joint.fusion
+        if motion is None or fusion is None or fusion.context_steps is None or steps <= _FUSED_STEPS:
+            return self._fused(motion, appearance)
+        fused = appearance.new_empty(1, fusion.out_channels, steps)
+        for piece in windows(steps, core=_FUSED_STEPS, halo=fusion.context_steps):
+            part = self._fused(motion[:, piece.start : piece.stop], appearance[:, piece.start : piece.stop])
+            fused[..., piece.core_start : piece.core_stop] = part[..., piece.core_steps(1)]
+        return fused
+
+    def _fused(self, motion: Tensor | None, appearance: Tensor) -> Tensor:
         mask = torch.ones(1, appearance.shape[1], dtype=torch.bool, device=appearance.device)
         return self.joint.fused(None if motion is None else motion[None], appearance[None], mask)
 
