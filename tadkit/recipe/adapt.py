@@ -77,6 +77,7 @@ class AdaptResult:
         out: the detector.
         cache: folder of the features and of the training.
         labels: the labels, in the order of the detector's outputs.
+        videos: number of videos that it was trained on.
         row: cross-fitted figures of the labels that have actions in two groups or more; None without any.
         groups: names of the videos that are held out together.
         fine_tuned: whether the student was trained further.
@@ -88,6 +89,7 @@ class AdaptResult:
     out: Path
     cache: Path
     labels: tuple[AdaptedLabel, ...]
+    videos: int
     row: Row | None
     groups: tuple[tuple[str, ...], ...]
     fine_tuned: bool
@@ -171,6 +173,7 @@ def adapt(
         out=out,
         cache=folder,
         labels=judged,
+        videos=len(items),
         row=figures,
         groups=tuple(tuple(item.name for item in group.held_out) for group in workspace.groups_of(row)),
         fine_tuned=unfreeze,
