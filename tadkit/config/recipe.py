@@ -140,6 +140,11 @@ class ModelSettings(Settings):
         return self.distill.joint and self.streams == "two-stream"
 
     @property
+    def is_taught(self) -> bool:
+        """Whether a term compares the student, or the joint head trained with it, with the teacher's outputs."""
+        return self.distill.taught or (self.teacher_beside_student and self.distill.joint_prediction_weight > 0)
+
+    @property
     def detector_head(self) -> HeadSettings:
         """Head of the detector: ``joint_head``, or ``head`` if that is None."""
         return self.head if self.joint_head is None else self.joint_head
@@ -275,6 +280,12 @@ class Recipe(ModelSettings):
                 f"streams = '{self.streams}' needs distill.method = 'rgb' without added terms: its RGB stream has no "
                 "teacher"
             )
+        taught = self.teacher_beside_student and self.distill.joint_prediction_weight > 0
+        if taught and isinstance(self.head, TadtrSettings):
+            raise ValueError(
+                "distill.joint_prediction_weight with streams = 'two-stream' averages the predictions of two nets, but "
+                "queries of tadtr have no partners in another net; set it to 0, or choose another head"
+            )
         if self.streams == "two-stream-late" and self.joint_head is not None:
             raise ValueError("streams = 'two-stream-late' averages the scores of two equal heads; leave out joint_head")
         return self
@@ -382,7 +393,7 @@ class Recipe(ModelSettings):
         """As for a model; and where one head reads features as they are, all that is not the head's."""
         if not self.head_alone:
             untaught = {"train.student.unlabelled_windows": "a method with a teacher"}
-            return {**super().unused, **({} if self.distill.taught else untaught)}
+            return {**super().unused, **({} if self.is_taught else untaught)}
         frames = ("video", "flow") if self.train.head.views == ("original",) else ("video", "flow", "train.head.views")
         nets = ("backbone", "teacher_backbone", "distill", "fusion", "streams", "train.teacher", "train.student")
         unused = dict.fromkeys(frames, "videos, but the source has features")

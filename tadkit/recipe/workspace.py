@@ -299,7 +299,7 @@ class Workspace:
 
     def unlabelled_of(self, row: str) -> tuple[Item, ...]:
         """Videos without labels that the student of a row is trained on: none, if it has no teacher."""
-        return self.unlabelled if self.of_row(row).distill.taught else ()
+        return self.unlabelled if self.of_row(row).is_taught else ()
 
     @property
     def student_views(self) -> tuple[View, ...]:
