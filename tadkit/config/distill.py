@@ -99,7 +99,7 @@ class DistillSettings(Settings):
     """Train fusion and joint head together with the student (the paper's one-stage form)."""
     joint_prediction_weight: float = added_later(0.0, ge=0, le=1000)
     """With joint: weight of the prediction term of the joint head, which the paper lacks: the teacher's predictions
-    supervise it, too."""
+    supervise it, too; in a two-stream row, the average of both nets' predictions."""
     stop_gradient: Literal["none", "motion", "both"] = "none"
     """With joint: branches that receive no gradient from the joint loss."""
 
