@@ -69,7 +69,7 @@ def read_ablation(path: Path) -> dict[str, Any]:
 def pilot_of(plan: Plan, path: Path | None) -> dict[str, Any] | None:
     """An ablation whose differences say how many videos and seeds are needed: ``path``, or the plan's own so far.
 
-    The plan's own file is written anew in the end, so a damaged one is reported and not used.
+    The plan's own file is written again in the end, so a damaged one is reported and not used.
 
     Raises:
         UsageError: ``path`` is not an ablation.
@@ -82,7 +82,7 @@ def pilot_of(plan: Plan, path: Path | None) -> dict[str, Any] | None:
     try:
         found = read_ablation(own)
     except UsageError as error:
-        _log.warning("%s; it is not used, and written anew", error)
+        _log.warning("%s; it is not used, and will be written again", error)
         return None
     return found if found["recipe_digest"] == plan.recipe_digest else None
 

@@ -211,13 +211,13 @@ def test_a_damaged_json_is_refused_in_one_line(
     assert "damaged.json: " in ran.err
 
 
-def test_a_damaged_json_of_its_own_is_written_anew(changing: Path, tadkit: Callable[..., Any]) -> None:
+def test_a_damaged_json_of_its_own_is_written_again(changing: Path, tadkit: Callable[..., Any]) -> None:
     whole = figures_of(changing)
     (changing / "runs" / "mine-ablation" / "ablation.json").write_text("{")
     ran = tadkit(*words(changing, "--seeds", "2"))
     assert ran.code == 0
     assert "ablation.json: " in ran.err
-    assert "not used, and written anew" in ran.err
+    assert "not used, and will be written again" in ran.err
     assert figures_of(changing)["cells"] == whole["cells"]
 
 
