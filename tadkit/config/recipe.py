@@ -494,7 +494,7 @@ class Recipe(ModelSettings):
         values = same | {name: merged(_given(getattr(self, name)), value) for name, value in changes.items()}
         try:
             return Recipe.model_validate(
-                values | {"compare": (TEACHER,)}, context=_A_ROW
+                values | {"compare": (TEACHER,)}, context=A_ROW
             )  # a row has no rows of its own
         except ValidationError as error:
             raise RowError(f"variants.{row}" if row in self.variants else f"compare: {row}", error) from None
@@ -615,5 +615,5 @@ def _check_variant(name: str, changes: Mapping[str, Any]) -> None:
     wrong += [f"train.{stage}" for stage in train if stage == "teacher"] if isinstance(train, Mapping) else []
     if wrong:
         raise ValueError(
-            f"variants.{name}: all rows of a recipe share {wrong[0]}; a variant may change {', '.join(_OFA_ROW)}"
+            f"variants.{name}: all rows of a recipe share {wrong[0]}; a variant may change {', '.join(_OF_A_ROW)}"
         )
