@@ -7,6 +7,7 @@ Source: Lee et al., CVPR 2023 (re-implementation; docs/method.md). What a studen
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -162,8 +163,8 @@ class BranchHeadsObjective(nn.Module):
         """Losses of windows of features."""
         batch = batch.to(_device(self))
         losses: Losses = {}
-        for branch, head in self.heads.items():
-            assert isinstance(head, Head), branch
+        for branch, module in self.heads.items():
+            head = cast(Head, module)
             losses[branch] = detection_loss(head, head(batch.inputs[branch], batch.mask), batch)
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses

@@ -57,7 +57,8 @@ class AdaptedLabel:
         actions: number of annotated actions.
         videos: number of videos that have any.
         average_precision: mean over the thresholds, as a fraction; None if the label is not evaluated.
-        shown: what is shown of it from its operating point, likewise.
+        shown: what is shown of it from its operating point, likewise, or from 0.3 if it has none.
+        has_operating_point: whether its actions were enough to choose one.
     """
 
     name: str
@@ -65,6 +66,7 @@ class AdaptedLabel:
     videos: int
     average_precision: float | None = None
     shown: Shown | None = None
+    has_operating_point: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class AdaptResult:
         out: the detector.
         cache: folder of the features and of the training.
         labels: the labels, in the order of the detector's outputs.
+        videos: number of videos that it was trained on.
         row: cross-fitted figures of the labels that have actions in two groups or more; None without any.
         groups: names of the videos that are held out together.
         fine_tuned: whether the student was trained further.
@@ -86,6 +89,7 @@ class AdaptResult:
     out: Path
     cache: Path
     labels: tuple[AdaptedLabel, ...]
+    videos: int
     row: Row | None
     groups: tuple[tuple[str, ...], ...]
     fine_tuned: bool
@@ -169,6 +173,7 @@ def adapt(
         out=out,
         cache=folder,
         labels=judged,
+        videos=len(items),
         row=figures,
         groups=tuple(tuple(item.name for item in group.held_out) for group in workspace.groups_of(row)),
         fine_tuned=unfreeze,
@@ -388,5 +393,10 @@ def _figures(workspace: Workspace, row: str) -> tuple[Row | None, tuple[AdaptedL
     truth = {item.name: item.record.annotations for item in workspace.items}
     shown = shown_detections(truth, found, labels=judged, points=points)
     for name in judged:
-        labels[name] = replace(labels[name], average_precision=figures.per_class.get(name), shown=shown[name])
+        labels[name] = replace(
+            labels[name],
+            average_precision=figures.per_class.get(name),
+            shown=shown[name],
+            has_operating_point=name in points,
+        )
     return figures, tuple(labels.values())

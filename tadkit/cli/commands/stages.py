@@ -288,9 +288,16 @@ def _remarks_on(result: AdaptResult) -> list[str]:
         trained = "student, fusion and head were" if result.fine_tuned else "fusion and head were"
         counts = f"{sum(map(len, result.groups))} videos in {len(result.groups)} groups"
         lines.append(f"held out: {counts}; {trained} trained without the group that is evaluated")
-        lines.append("not held out: the settings, and the scores of 'shown from', which these detections gave")
-    elif len(result.groups) < 2:
+        student = "" if result.fine_tuned else "the student, which is frozen; "
+        lines.append(
+            f"not held out: {student}the settings; the scores that are 'shown from', chosen on these detections"
+        )
+        if usual := [label.name for label in result.labels if label.shown and not label.has_operating_point]:
+            lines.append(f"shown from 0.3, too few are right to choose a score: {', '.join(usual)}")
+    elif result.videos == 1:
         lines.append("not evaluated: one video cannot be held out; label a second one")
+    elif not result.groups:
+        lines.append("not evaluated: train.head.groups is 0, or all videos are in one group of the split")
     if alone := [label.name for label in result.labels if label.average_precision is None and len(result.groups) > 1]:
         lines.append(f"not evaluated: {', '.join(alone)}: all actions are in one group; label some in other videos")
     if few := [label.name for label in result.labels if label.actions == 1]:
