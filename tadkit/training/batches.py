@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from tadkit.config import VideoSettings, View
@@ -164,6 +164,31 @@ class PrefixCache:
         return torch.cat(chunks)[window.start - first * _PREFIX_CHUNK :][: window.stop - window.start]
 
 
+class VideoCache:
+    """Arrays of whole videos, kept once read while there is space; what does not fit is read again each time."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        """Keep at most ``limit_bytes``."""
+        self.free_bytes = limit_bytes
+        self.kept: dict[tuple[str, str], np.ndarray] = {}
+
+    def read(
+        self, video: str, track: str, start: int, stop: int, read: Callable[[int, int | None], np.ndarray]
+    ) -> Shaped[np.ndarray, "steps channels"]:
+        """Steps ``start`` to ``stop`` of a video's track; ``read`` reads any steps of it from its store."""
+        key = (video, track)
+        if key not in self.kept:
+            if self.free_bytes <= 0:
+                return read(start, stop)
+            whole = read(0, None)
+            if whole.nbytes > self.free_bytes:
+                self.free_bytes = 0
+                return whole[start:stop]
+            self.free_bytes -= whole.nbytes
+            self.kept[key] = whole
+        return self.kept[key][start:stop]
+
+
 class TaughtBatches(WindowBatches):
     """Windows for the student, with the teacher's cached outputs if ``teacher_outputs`` is given."""
 
@@ -215,11 +240,18 @@ class TaughtBatches(WindowBatches):
         values, masks = (tuple(torch.stack([pair[part] for pair in level]) for level in read) for part in (0, 1))
         return values, masks
 
+    def read_steps(
+        self, tracks: VideoTracks, name: str, track: str, start: int, stop: int
+    ) -> Shaped[np.ndarray, "steps channels"]:
+        """Steps of the teacher's outputs."""
+        return tracks.read(name, track, start, stop)
+
     def _track(self, tracks: VideoTracks, window: Window, track: str, scale: int) -> tuple[Tensor, Tensor]:
         """A window of a track that has every ``scale``-th step, padded to the plan's length; and its mask."""
         first, last = window.start // self.stride, -(-window.stop // self.stride)
         name = self.plan.videos[window.video].name
-        values = tracks.read(name, f"{window.view}/{track}", first // scale, -(-last // scale))
+        track = f"{window.view}/{track}"
+        values = self.read_steps(tracks, name, track, first // scale, -(-last // scale))
         length = self.plan.window_frames // self.stride // scale
         return pad_time(torch.from_numpy(values).float(), length), torch.arange(length) < len(values)
 
@@ -273,7 +305,10 @@ class FrameBatches(TaughtBatches):
 
 
 class StreamBatches(TaughtBatches):
-    """Windows of one stream of stored features, in place of frames or flow; the plan counts their steps as frames."""
+    """Windows of one stream of stored features, in place of frames or flow; the plan counts their steps as frames.
+
+    They are small, and reading them takes as long as training on them, so they and the teacher's outputs are kept.
+    """
 
     def __init__(
         self,
@@ -289,11 +324,19 @@ class StreamBatches(TaughtBatches):
         super().__init__(plan, stride=1, teacher_outputs=teacher_outputs, strides=strides, teacher_head=teacher_head)
         self.stream = stream
         self.name = name
+        self.cache = VideoCache(plan.settings.cache_mb << 20)
 
     def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
         """The stream (steps, channels)."""
-        steps = torch.from_numpy(self.stream.read(video.name, window.start, window.stop))
-        return {self.name: pad_time(steps, self.plan.window_frames)}
+        read = partial(self.stream.read, video.name)
+        steps = self.cache.read(video.name, "", window.start, window.stop, read)
+        return {self.name: pad_time(torch.from_numpy(steps), self.plan.window_frames)}
+
+    def read_steps(
+        self, tracks: VideoTracks, name: str, track: str, start: int, stop: int
+    ) -> Shaped[np.ndarray, "steps channels"]:
+        """Steps of the teacher's outputs, which are kept, too."""
+        return self.cache.read(name, track, start, stop, partial(tracks.read, name, track))
 
 
 class FeatureBatches(WindowBatches):

@@ -20,7 +20,7 @@ from tadkit.flow.codec import read_flow, read_stacks
 from tadkit.models.backbones import TemporalShiftBackbone
 from tadkit.models.teacher import Teacher
 from tadkit.store import TrackReader, open_store, read_store
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache, pad_time
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache, VideoCache, pad_time
 from tadkit.training.windows import TrainingVideo, WindowPlan
 from tadkit.video import write_video
 from tadkit.views import view_flow
@@ -453,3 +453,22 @@ def test_a_batch_has_the_labelled_windows_that_it_has_without_unlabelled_videos_
         assert torch.equal(both.teacher.feature[:2], alone.teacher.feature)
         steps = LENGTHS["short"] // STRIDE
         assert torch.equal(both.teacher.feature[2:, 0, :steps].abs(), torch.arange(1.0, steps + 1).expand(2, -1))
+
+
+@pytest.mark.parametrize("limit", [0, 100, 1 << 20], ids=["nothing", "one", "all"])
+def test_tracks_are_the_same_whatever_is_kept_and_kept_ones_are_read_once(limit: int) -> None:
+    tracks = {name: np.arange(20.0).reshape(10, 2)[:, :] + number for number, name in enumerate("ab")}
+    cache, read = VideoCache(limit), []
+
+    def reader(name: str):
+        def steps(start: int, stop: int | None) -> np.ndarray:
+            read.append(name)
+            return tracks[name][start:stop]
+
+        return steps
+
+    for start, stop in ((0, 4), (3, 10), (9, 10)):
+        for name, track in tracks.items():
+            np.testing.assert_array_equal(cache.read(name, "t", start, stop, reader(name)), track[start:stop])
+    assert len(read) == (2 if limit > 1000 else 6)
+    assert sum(kept.nbytes for kept in cache.kept.values()) <= limit
