@@ -86,7 +86,7 @@ def frozen_key(read: str, *, frozen: FrozenSettings, stack: int) -> str:
     """Key of a video's frozen features.
 
     Args:
-        read: key of its flow, which holds the video, how frames are read, and the method; without motion, of its frames.
+        read: key of its flow, which holds video, frames and method; without motion, key of its frames.
         frozen: net and cells.
         stack: flows of a step; 0 without motion.
     """

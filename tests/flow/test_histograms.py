@@ -53,9 +53,11 @@ def test_a_mirrored_flow_has_the_mirrored_histogram() -> None:
 @pytest.mark.parametrize("stack", [1, 2, 3, 4])
 def test_histograms_are_stacked_as_flow_is(tmp_path, stack: int) -> None:
     motion = np.random.default_rng(1).normal(0, 2, (5, 2, 16, 16)).astype(np.float32)
-    with open_store(tmp_path / "flow.h5", kind="flow", settings={}) as store:
-        with store.video("v", key="k", stamps_s=np.arange(6.0), attributes={}) as entry:
-            entry.append("motion", encode(torch.from_numpy(motion), 20).values, bound=20)
+    with (
+        open_store(tmp_path / "flow.h5", kind="flow", settings={}) as store,
+        store.video("v", key="k", stamps_s=np.arange(6.0), attributes={}) as entry,
+    ):
+        entry.append("motion", encode(torch.from_numpy(motion), 20).values, bound=20)
     with read_store(tmp_path / "flow.h5", kind="flow") as store:
         single = read_stacks(store, "v", 0, 5).numpy()
         frames = read_stacks(store, "v", 0, 6, stack=stack).numpy().reshape(6, stack, 2, 16, 16)

@@ -65,13 +65,15 @@ def ran(folder: Path, *overrides: str):
 def test_from_videos_to_the_table_and_to_a_new_video_and_a_second_run_does_nothing(tmp_path: Path) -> None:
     first = ran(tmp_path)
     assert set(first.stages.values()) == {DONE}
-    assert [row.name for row in first.rows][0] == "decomposed"
+    assert next(row.name for row in first.rows) == "decomposed"
     assert set(ran(tmp_path).stages.values()) == {UP_TO_DATE}
     folder = tmp_path / "runs" / "frozen"
     model, video = folder / "detector-decomposed.safetensors", next((folder / "data" / "0-synth" / "videos").iterdir())
     out = tmp_path / "new.h5"
     assert not extract_features([video], out, model=model, device="cpu", progress=Quiet()).failed
-    stored, again = (detect_features(path, model, device="cpu", progress=Quiet()) for path in (folder / "frozen.h5", out))
+    stored, again = (
+        detect_features(path, model, device="cpu", progress=Quiet()) for path in (folder / "frozen.h5", out)
+    )
     assert stored[video.stem].detections == again[video.stem].detections
 
 

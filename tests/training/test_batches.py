@@ -20,7 +20,15 @@ from tadkit.flow.codec import read_flow, read_stacks
 from tadkit.models.backbones import TemporalShiftBackbone
 from tadkit.models.teacher import Teacher
 from tadkit.store import TrackReader, open_store, read_store
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache, VideoCache, pad_time
+from tadkit.training.batches import (
+    FeatureBatches,
+    FlowBatches,
+    FrameBatches,
+    FrameCache,
+    PrefixCache,
+    VideoCache,
+    pad_time,
+)
 from tadkit.training.windows import TrainingVideo, WindowPlan
 from tadkit.video import write_video
 from tadkit.views import view_flow
