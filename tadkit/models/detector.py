@@ -151,7 +151,8 @@ def refuse_features(settings: ModelSettings, *, path: Path | None) -> None:
     if settings.frozen is not None:
         raise WeightsError(
             f"{path}: reads frozen features, not videos; compute them with "
-            f"tadkit extract-features VIDEOS --model {path} --out features.h5, and use tadkit detect-features features.h5 --head {path}"
+            f"tadkit extract-features VIDEOS --model {path} --out features.h5, "
+            f"and use tadkit detect-features features.h5 --head {path}"
         )
     if settings.features is not None:
         raise WeightsError(
