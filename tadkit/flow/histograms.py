@@ -44,7 +44,8 @@ def flow_histograms(motion: Float[np.ndarray, "flows 2 height width"], grid: int
 
 def _cell_of(side_px: int, grid: int) -> Int64[np.ndarray, " side"]:
     """Row or column of cells that each pixel is in."""
-    return np.arange(side_px) * grid // side_px
+    cells: np.ndarray = np.arange(side_px) * grid // side_px
+    return cells
 
 
 def stacked(
