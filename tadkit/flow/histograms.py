@@ -44,8 +44,7 @@ def flow_histograms(motion: Float[np.ndarray, "flows 2 height width"], grid: int
 
 def _cell_of(side_px: int, grid: int) -> Int64[np.ndarray, " side"]:
     """Row or column of cells that each pixel is in."""
-    cells: np.ndarray = np.arange(side_px) * grid // side_px
-    return cells
+    return np.asarray(np.arange(side_px) * grid // side_px, dtype=np.int64)
 
 
 def stacked(
@@ -56,4 +55,5 @@ def stacked(
     around = np.arange(frames)[:, None] - stack // 2 + np.arange(stack)
     if not len(histograms):  # a video of one frame has no flow
         return np.zeros((1, stack * histograms.shape[1]), dtype=np.float32)
-    return histograms[around.clip(0, last)].reshape(frames, -1)
+    taken: np.ndarray = histograms[around.clip(0, last)]
+    return taken.reshape(frames, -1)
