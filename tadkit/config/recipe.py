@@ -39,7 +39,7 @@ ROWS: tuple[str, ...] = (TEACHER, *get_args(Method), *_READ_FLOW)
 _OF_A_ROW = ("backbone", "joint_head", "distill", "fusion", "decode", "streams", "train")
 """Sections that differ between rows; all rows share the videos, the head and the teacher."""
 _FEATURES = (FeaturesSource, MadeUpFeaturesSource)
-_A_ROW = "row"
+A_ROW = "row"
 """Context in which the settings of one row are checked: rows share settings, some of which change other rows."""
 _NAME = r"[A-Za-z0-9._-]+"
 
@@ -377,7 +377,7 @@ class Recipe(ModelSettings):
 
         Rows share settings, so a setting may be without effect on some of them.
         """
-        if info.context is _A_ROW:
+        if info.context is A_ROW:
             return self
         names = dict.fromkeys(row for row in (self.own_row, *self.compare, *self.variants) if row != "teacher")
         rows = {row: self.of_row(row) for row in names}
@@ -451,7 +451,7 @@ class Recipe(ModelSettings):
                 changes["train"] = self.train.model_copy(update={"teacher": teacher.train})
                 changes |= self._of_stream(teacher)
         same = {field: getattr(self, field) for field in self.model_fields_set - set(changes)}
-        return Recipe.model_validate(same | changes, context=_A_ROW)
+        return Recipe.model_validate(same | changes, context=A_ROW)
 
     def _of_stream(self, teacher: TeacherSettings) -> dict[str, Any]:
         """Source and features as a teacher reads them."""
@@ -625,5 +625,5 @@ def _check_variant(name: str, changes: Mapping[str, Any]) -> None:
     wrong += [f"train.{stage}" for stage in train if stage == "teacher"] if isinstance(train, Mapping) else []
     if wrong:
         raise ValueError(
-            f"variants.{name}: all rows of a recipe share {wrong[0]}; a variant may change {', '.join(_OF_A_ROW)}"
+            f"variants.{name}: all rows of a recipe share {wrong[0]}; a variant may change {', '.join(_OFA_ROW)}"
         )

@@ -6,15 +6,18 @@ Source: Lee et al., CVPR 2023 (re-implementation; docs/method.md). What a studen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
-from tadkit.config import DistillSettings
+from tadkit.config import Branch, DistillSettings
 from tadkit.distill.batch import Batch
 from tadkit.distill.methods import Comparison, Losses, detection_loss, method_losses
 from tadkit.models.backbones import PrefixedBackbone, step_mask
 from tadkit.models.branches import jitter_colour, jitter_flow
 from tadkit.models.fusion import JointHead
+from tadkit.models.heads import Head
 from tadkit.models.student import Student, StudentFeatures
 from tadkit.models.teacher import Teacher
 
@@ -127,3 +130,22 @@ class JointHeadObjective(nn.Module):
         batch = batch.to(_device(self))
         predictions = self.model(batch.inputs.get("motion"), batch.inputs["appearance"], batch.mask)
         return {"total": detection_loss(self.model.head, predictions, batch)}
+
+
+class BranchHeadsObjective(nn.Module):
+    """The heads of a student's branches on cached branch features; both branches may share one."""
+
+    def __init__(self, heads: Mapping[Branch, Head]) -> None:
+        """Train ``heads``, each on the features of its branch."""
+        super().__init__()
+        self.heads = nn.ModuleDict(dict(heads))
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of windows of features."""
+        batch = batch.to(_device(self))
+        losses: Losses = {}
+        for branch, head in self.heads.items():
+            assert isinstance(head, Head), branch
+            losses[branch] = detection_loss(head, head(batch.inputs[branch], batch.mask), batch)
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return losses

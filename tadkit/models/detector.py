@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from tadkit.models.fusion import JointHead, LateHead
 from tadkit.models.heads import head_labels
 from tadkit.models.student import Student
 from tadkit.models.teacher import MotionStream, Teacher
+from tadkit.video.sampling import windows
 
 _UNSTATED_WINDOW_S = 25.6
 """The windows of model files that state none, as the first ones: the default of ``train.head.window_s``."""
+_FUSED_STEPS = 4096
+"""Feature steps that are fused at a time."""
 
 
 class DetectorNet(nn.Module):
@@ -53,7 +57,21 @@ class DetectorNet(nn.Module):
     def fused(
         self, motion: Float[Tensor, "channels steps"] | None, appearance: Float[Tensor, "channels steps"]
     ) -> Float[Tensor, "1 fused steps"]:
-        """The track that the joint head reads, from the branch features of one whole video."""
+        """The track that the joint head reads, from the branch features of one whole video.
+
+        Long tracks are fused in pieces with the steps around them that a fusion reads, which gives the same and takes
+        little memory.
+        """
+        steps, fusion = appearance.shape[1], self.joint.fusion
+        if motion is None or fusion is None or fusion.context_steps is None or steps <= _FUSED_STEPS:
+            return self._fused(motion, appearance)
+        fused = appearance.new_empty(1, fusion.out_channels, steps)
+        for piece in windows(steps, core=_FUSED_STEPS, halo=fusion.context_steps):
+            part = self._fused(motion[:, piece.start : piece.stop], appearance[:, piece.start : piece.stop])
+            fused[..., piece.core_start : piece.core_stop] = part[..., piece.core_steps(1)]
+        return fused
+
+    def _fused(self, motion: Tensor | None, appearance: Tensor) -> Tensor:
         mask = torch.ones(1, appearance.shape[1], dtype=torch.bool, device=appearance.device)
         return self.joint.fused(None if motion is None else motion[None], appearance[None], mask)
 
@@ -241,6 +259,20 @@ def build_detector(checkpoint: Checkpoint) -> DetectorNet:
     )
     load_weights(detector, checkpoint)
     return detector.eval()
+
+
+def load_streams(student: Student, checkpoint: Checkpoint) -> None:
+    """Give a student the backbone and the branches of a checkpoint's student or detector; its heads stay as they are.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    prefix = "" if checkpoint.kind == "student" else "student."
+    heads = ("head.", "motion_head.", "adapter.")
+    known = {name.removeprefix(prefix): one for name, one in checkpoint.tensors.items() if name.startswith(prefix)}
+    streams = {name: one for name, one in known.items() if not name.startswith(heads)}
+    own = {name: one for name, one in student.state_dict().items() if name.startswith(heads)}
+    load_weights(student, replace(checkpoint, tensors=streams | own))
 
 
 def build_student(checkpoint: Checkpoint) -> tuple[ModelSettings, Student]:

@@ -43,6 +43,8 @@ class Workspace:
         ablation: folder of the ablation that the run is one of. It holds what all its runs share: flow, synthetic
             videos and digests. Its rows may change, so only those that are compared are trained, and the names of their
             files do not depend on the other rows.
+        given: a detector whose student is taken instead of one that the recipe trains (``tadkit adapt``).
+        fine_tuned: the given student is trained further, by each group for itself; otherwise it is frozen.
     """
 
     recipe: Recipe
@@ -54,6 +56,13 @@ class Workspace:
     teacher_name: str = TEACHER
     unlabelled: tuple[Item, ...] = ()
     ablation: Path | None = None
+    given: Path | None = None
+    fine_tuned: bool = False
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the student is that of the given detector, as it is."""
+        return self.given is not None and not self.fine_tuned
 
     @property
     def training(self) -> tuple[Item, ...]:
@@ -142,10 +151,14 @@ class Workspace:
 
     def student(self, row: str) -> Path:
         """Student checkpoint of a row; rows whose students are trained alike share one."""
+        if self.frozen:
+            return self.shared.folder / "student-given.safetensors"
         return self.folder / f"student-{self.student_row(row)}.safetensors"
 
     def features(self, row: str) -> Path:
         """Store of the branch features of a row's student."""
+        if self.frozen:
+            return self.shared.folder / "features-given.h5"
         return self.folder / f"features-{self.student_row(row)}.h5"
 
     def detector(self, row: str) -> Path:

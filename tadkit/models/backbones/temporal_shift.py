@@ -93,14 +93,22 @@ class TemporalShiftBackbone(StreamedBackbone):
         self, frames: UInt8[Tensor, "frames height width 3"], kept: Sequence[Tensor], *, last: bool
     ) -> tuple[Float[Tensor, "frames_done channels"], list[Tensor]]:
         """Of every block that shifts, its last two frames are kept: one that waits for the next, and the one before."""
+        return self.piece_before(frames, kept, zeros=int(last))
+
+    def piece_before(
+        self, frames: UInt8[Tensor, "frames height width 3"], kept: Sequence[Tensor], *, zeros: int
+    ) -> tuple[Float[Tensor, "frames_done channels"], list[Tensor]]:
+        """:meth:`piece`, followed by ``zeros`` frames of zeros: one after the last piece, else none.
+
+        A traced graph can take their number from the shape of an input.
+        """
         x = self.prepare(frames[None])[0].contiguous(memory_format=torch.channels_last)
         keep = []
         for number, block in enumerate(self.blocks):
             shifted = x
             if number >= self.first_shift:
-                zero = torch.zeros_like(x[:1])
-                before = kept[number - self.first_shift] if kept else zero
-                seen = torch.cat([before, x, zero] if last else [before, x])
+                before = kept[number - self.first_shift] if kept else torch.zeros_like(x[:1])
+                seen = torch.cat([before, x, x.new_zeros(zeros, *x.shape[1:])])
                 keep.append(seen[-2:])
                 x, shifted = seen[1:-1], shift_between(seen, fraction=self.shift_fraction)
             x = (
@@ -185,10 +193,7 @@ def shift_between(
 ) -> Float[Tensor, "frames-2 channels height width"]:
     """:func:`shift` of all frames but the first and the last, which only lend channels to their neighbours."""
     before, after = shifted_channels(seen.shape[1], fraction, "previous")
-    shifted = seen[1:-1].clone()
-    shifted[:, before] = seen[:-2, before]
-    shifted[:, after] = seen[2:, after]
-    return shifted
+    return torch.cat([seen[:-2, before], seen[2:, after], seen[1:-1, after.stop :]], dim=1)
 
 
 def shifted_channels(channels: int, fraction: float, first: Literal["previous", "next"]) -> tuple[slice, slice]:

@@ -78,6 +78,8 @@ class DenseConv1d(MaskedConv1d):
         conv = self.conv
         if x.device.type != "cpu" or x.is_contiguous() or conv.kernel_size == (1,):
             return conv(x)  # type: ignore[no-any-return]
+        if not torch.is_grad_enabled():
+            return _convolved(x, conv.weight, conv.bias)
         return _DenseConvolution.apply(x, conv.weight, conv.bias)  # type: ignore[no-any-return, no-untyped-call]
 
 
