@@ -109,8 +109,9 @@ class TeacherTrainSettings(TrainSettings):
 class StudentTrainSettings(TrainSettings):
     """How the student is trained."""
 
-    unlabelled_windows: int | None = added_later(None, ge=1, le=4096)
-    """Windows of unlabelled videos per training step, beside batch_windows of labelled ones; by default as many."""
+    unlabelled_windows: int | None = added_later(None, ge=0, le=4096)
+    """Windows of unlabelled videos per training step, beside batch_windows of labelled ones; by default as many. With
+    0, which a variant may set, the student is trained on labelled videos alone."""
 
 
 class HeadTrainSettings(TrainSettings):
