@@ -29,10 +29,10 @@ from tadkit.config import (
 from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
 from tadkit.models.detector import new_joint_head, new_student, new_teacher
 from tadkit.progress import Progress, Quiet
-from tadkit.runtime.engines import multiplies_bfloat16
 from tadkit.store import TrackReader, open_store, read_store
 from tadkit.training import BatchSource, fit
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches
+from tadkit.training.caches import FrameCache, PrefixCache
 from tadkit.training.windows import TrainingVideo, WindowPlan
 from tadkit.video import write_video
 
@@ -278,7 +278,13 @@ def _align() -> int:
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is a way to train faster: without instructions for it a step takes minutes on a CPU."""
-    return device.type != "cpu" or multiplies_bfloat16()
+    if device.type != "cpu":
+        return True
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _stages(folder: Path, stores: ExitStack, *, bfloat16: bool) -> Iterator[tuple[str, _Stage]]:

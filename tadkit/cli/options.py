@@ -81,8 +81,7 @@ def engine_option(function: Function) -> Function:
         metavar="NAME",
         help="What runs the backbone: torch, onnxruntime, openvino, or auto, the fastest that is installed and can run "
         "the model. onnxruntime and openvino come with pip install 'tadkit[export]'; they run the bundled model's "
-        "backbone on the CPU, with the same results up to rounding. openvino-bf16 is faster on CPUs with instructions "
-        "for bfloat16; it changes scores by some hundredths, so auto never takes it.",
+        "backbone on the CPU, with the same results up to rounding.",
     )(function)
 
 

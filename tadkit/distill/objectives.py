@@ -18,7 +18,7 @@ from tadkit.distill.methods import Comparison, Losses, detection_loss, method_lo
 from tadkit.models.backbones import PrefixedBackbone, step_mask
 from tadkit.models.branches import jitter_colour, jitter_flow
 from tadkit.models.fusion import JointHead
-from tadkit.models.heads import Head
+from tadkit.models.heads import Head, Predictions, windows_of
 from tadkit.models.student import Student, StudentFeatures
 from tadkit.models.teacher import Teacher
 
@@ -108,14 +108,32 @@ class StudentObjective(nn.Module):
         if "appearance" not in self.distill.joint_trains:
             appearance = appearance.detach()
         count, weight = len(batch.truth), self.distill.joint_prediction_weight
-        labelled = None if motion is None else motion[:count]  # windows of unlabelled videos follow those
-        predictions = joint(labelled, appearance[:count], mask[:count])
+        imitates = weight > 0 and batch.teacher is not None
+        of_all = joint(motion, appearance, mask) if imitates else None
+        if of_all is not None and (count == len(mask) or joint.head.windows_apart):
+            predictions = of_all if count == len(mask) else windows_of(of_all, 0, count)
+        else:
+            labelled = None if motion is None else motion[:count]  # windows of unlabelled videos follow those
+            predictions = joint(labelled, appearance[:count], mask[:count])
         losses = {"joint": detection_loss(joint.head, predictions, batch)}
-        if weight > 0 and batch.teacher is not None:
-            of_all = predictions if count == len(mask) else joint(motion, appearance, mask)
-            imitation = joint.distil(of_all, batch.teacher.predictions)
+        if of_all is not None:
+            imitation = joint.distil(of_all, self._joint_targets(features, mask, batch))
             losses["joint_prediction"] = weight * (imitation.classification + imitation.regression)
         return losses
+
+    @torch.no_grad()
+    def _joint_targets(self, features: StudentFeatures, mask: Tensor, batch: Batch) -> Predictions:
+        """What the joint head imitates: the teacher's predictions; beside the teacher, the average of both nets'.
+
+        The teacher sees no appearance. A joint head that reads the teacher's feature could imitate the teacher alone
+        to the last digit, and with it that it does not see them.
+        """
+        assert batch.teacher is not None, "the joint head imitates the teacher"
+        if not self.teacher_beside:
+            return batch.teacher.predictions
+        own = self.model.branch_predictions("appearance", features.appearance, mask)
+        averaged: Predictions = self.model.head.average_teachers(batch.teacher.predictions, own)
+        return averaged
 
 
 class JointHeadObjective(nn.Module):

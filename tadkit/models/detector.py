@@ -156,7 +156,7 @@ def student_align_frames(settings: ModelSettings) -> int:
 
 def teacher_align_frames(settings: ModelSettings) -> int:
     """Frames at multiples of which windows of the teacher start."""
-    channels = settings.flow.stack * _motion_channels(settings)
+    channels = _stack(settings) * _motion_channels(settings)
     return align_frames_of(settings.teacher_backbone, in_channels=channels)
 
 
@@ -166,11 +166,22 @@ def refuse_features(settings: ModelSettings, *, path: Path | None) -> None:
     Raises:
         WeightsError: it does.
     """
+    if settings.frozen is not None:
+        raise WeightsError(
+            f"{path}: reads frozen features, not videos; compute them with "
+            f"tadkit extract-features VIDEOS --model {path} --out features.h5, "
+            f"and use tadkit detect-features features.h5 --head {path}"
+        )
     if settings.features is not None:
         raise WeightsError(
             f"{path}: reads features, not videos; import them with tadkit import features, and use "
             f"tadkit detect-features FEATURES --head {path}"
         )
+
+
+def _stack(settings: ModelSettings) -> int:
+    """Flows that the teacher reads at each frame; a step of features holds all of its flows already."""
+    return 1 if settings.features is not None else settings.flow.stack
 
 
 def _stream_sizes(settings: ModelSettings, pretrained: bool | None) -> dict[str, Any]:
@@ -179,7 +190,7 @@ def _stream_sizes(settings: ModelSettings, pretrained: bool | None) -> dict[str,
         "dim": settings.distill.dim,
         "motion_channels": _motion_channels(settings),
         "pretrained": settings.teacher_backbone.starts_trained if pretrained is None else pretrained,
-        "stack": settings.flow.stack,
+        "stack": _stack(settings),
     }
 
 

@@ -1,14 +1,12 @@
 """Engines that run a backbone over a video in pieces: torch itself, ONNX Runtime and OpenVINO, the last two on the CPU.
 
-All compute the same function, up to rounding, which is coarse with ``openvino-bf16``. What follows the backbone costs
-little and stays in torch.
+All compute the same function, up to rounding. What follows the backbone costs little and stays in torch.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, assert_never, cast
 
 import numpy as np
@@ -119,8 +117,6 @@ def _obstacle(name: EngineName, backbone: Backbone) -> str:
         return f"runs on the CPU, not on {device}; add --device cpu, or use auto or torch"
     if missing := missing_packages(name):
         return f"{' and '.join(missing)} not installed; {_INSTALL}"
-    if name == "openvino-bf16" and not multiplies_bfloat16():
-        return "this CPU has no instructions for bfloat16; use openvino or auto"
     return ""
 
 
@@ -131,9 +127,7 @@ def _built(name: EngineName, backbone: Backbone) -> Engine | None:
         case "onnxruntime":
             return GraphEngine(name, cast("TemporalShiftBackbone", backbone), _load_onnxruntime)
         case "openvino":
-            return GraphEngine(name, cast("TemporalShiftBackbone", backbone), partial(_load_openvino, precision="f32"))
-        case "openvino-bf16":
-            return GraphEngine(name, cast("TemporalShiftBackbone", backbone), partial(_load_openvino, precision="bf16"))
+            return GraphEngine(name, cast("TemporalShiftBackbone", backbone), _load_openvino)
         case _:
             assert_never(name)
 
@@ -156,13 +150,12 @@ def _load_onnxruntime(content: bytes) -> Run:
     return run
 
 
-def _load_openvino(content: bytes, *, precision: str) -> Run:
+def _load_openvino(content: bytes) -> Run:
     import openvino
 
     core = openvino.Core()
-    # Without a hint the CPU's bfloat16 would be used where it is, which changes scores by some hundredths.
-    threads = torch.get_num_threads()
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
+    # Single precision: by default the CPU's bfloat16 would be used, which changes scores by some hundredths.
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
     compiled = core.compile_model(core.read_model(content, b""), "CPU", settings)
 
     def run(inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:

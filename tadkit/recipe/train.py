@@ -55,13 +55,12 @@ from tadkit.training.batches import (
     FeatureBatches,
     FlowBatches,
     FrameBatches,
-    FrameCache,
-    PrefixCache,
     StreamBatches,
     TaughtBatches,
     TeacherHead,
     WindowBatches,
 )
+from tadkit.training.caches import FrameCache, PrefixCache
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, unlabelled_video, window_steps
 
 Net = TypeVar("Net", Teacher, Student)
@@ -141,7 +140,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
                 _reported(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps), progress),
                 flow_jitter=train.flow_jitter,
             ),
-            _motion_batches(plan, flow, settings),
+            _motion_batches(plan, flow, settings, cache_bytes=train.cache_mb << 20),
             train,
             folder=stage_folder(workspace, f"train-{workspace.teacher.stem}"),
             key=key,
@@ -162,10 +161,11 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
     return True
 
 
-def _motion_batches(plan: WindowPlan, flow: TrackReader, settings: ModelSettings) -> WindowBatches:
+def _motion_batches(plan: WindowPlan, flow: TrackReader, settings: ModelSettings, *, cache_bytes: int) -> WindowBatches:
     """Windows of what the teacher reads: flow, or its stream of stored features."""
     if settings.features is not None:
-        return StreamBatches(plan, stream=FeatureStream(flow, settings.features.flow), name="flow")
+        stream = FeatureStream(flow, settings.features.flow)
+        return StreamBatches(plan, stream=stream, name="flow", cache_bytes=cache_bytes)
     stride, stack = settings.teacher_backbone.stride, settings.flow.stack
     return FlowBatches(plan, stride=stride, flow=flow, stack=stack)
 
@@ -250,6 +250,7 @@ def _rgb_batches(inputs: Inputs, row: str, plan: WindowPlan, backbone: Backbone)
             teacher_outputs=tracks,
             strides=recipe.head.strides,
             teacher_head=teacher_head,
+            cache_bytes=recipe.train.student.cache_mb << 20,
         )
     cache = FrameCache(recipe.video, limit_bytes=recipe.train.student.cache_mb << 20)
     return FrameBatches(

@@ -19,7 +19,7 @@ from tadkit.files import canonical_json
 from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
 from tadkit.recipe.cross_fit import groups_of
-from tadkit.recipe.streams import with_streams
+from tadkit.recipe.streams import frozen_items, with_streams
 from tadkit.recipe.videos import Item, expanded, unlabelled_videos_of, videos_of, with_weights_found
 from tadkit.views import views_of
 
@@ -311,8 +311,9 @@ class Workspace:
         return () if self.of_row(row).reads_flow else self.groups
 
     def unlabelled_of(self, row: str) -> tuple[Item, ...]:
-        """Videos without labels that the student of a row is trained on: none, if it has no teacher."""
-        return self.unlabelled if self.of_row(row).distill.taught else ()
+        """Videos without labels that the student of a row is trained on: none, if it has no teacher or no windows."""
+        recipe = self.of_row(row)
+        return self.unlabelled if recipe.is_taught and recipe.train.student.unlabelled_windows != 0 else ()
 
     @property
     def student_views(self) -> tuple[View, ...]:
@@ -450,7 +451,10 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress, ablation: 
     if scores is not None and not scores.is_file():
         raise AnnotationError(f"{scores}: no such file; video_scores names it, relative to the recipe")
     if recipe.stream_source is not None:
-        recipe, stored = with_streams(recipe, (*items, *unlabelled))
+        stored = (*items, *unlabelled)
+        if recipe.frozen is not None:
+            stored = frozen_items(recipe, stored, folder=folder, digests=folder / "digests.json", progress=progress)
+        recipe, stored = with_streams(recipe, stored)
         items, unlabelled = stored[: len(items)], stored[len(items) :]
     elif recipe.features is not None:
         raise SettingsError("features: a run fills this section in; give sources.rgb and sources.flow instead")

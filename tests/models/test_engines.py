@@ -18,7 +18,7 @@ from tadkit.errors import UsageError
 from tadkit.models.backbones import Backbone, TemporalShiftBackbone
 from tadkit.models.engines import Engine, build_engine
 from tadkit.records import Detection
-from tadkit.runtime.engines import EngineName, missing_packages, multiplies_bfloat16
+from tadkit.runtime.engines import EngineName, missing_packages
 
 ROOM = Path(__file__).parents[2] / "examples" / "room.mp4"
 ENGINES: list[EngineName] = ["torch", "onnxruntime", "openvino"]
@@ -110,24 +110,3 @@ def test_auto_falls_back_to_torch_and_a_choice_that_cannot_be_had_is_refused(
     assert getattr(build_engine("auto", backbone), "name", None) == "torch"
     with pytest.raises(UsageError, match=r"--engine openvino: onnx .*not installed; pip install 'tadkit\[export\]'"):
         build_engine("openvino", backbone)
-
-
-def test_bfloat16_is_refused_on_a_cpu_without_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = detector("torch").net.student.backbone
-    monkeypatch.setattr("tadkit.models.engines.missing_packages", lambda _: [])
-    monkeypatch.setattr("tadkit.models.engines.multiplies_bfloat16", lambda: False)
-    with pytest.raises(UsageError, match="--engine openvino-bf16: this CPU has no instructions for bfloat16"):
-        build_engine("openvino-bf16", backbone)
-
-
-@torch.inference_mode()
-def test_bfloat16_is_close_and_is_never_taken_unasked() -> None:
-    if not multiplies_bfloat16():
-        pytest.skip("needs a CPU with instructions for bfloat16")
-    backbone = detector("torch").net.student.backbone
-    engine = build_engine(installed("openvino-bf16"), backbone)
-    assert getattr(build_engine("auto", backbone), "name", None) != "openvino-bf16"
-    frames = torch.randint(0, 256, (12, 112, 112, 3), dtype=torch.uint8)
-    expected = backbone(frames[None], torch.ones(1, 12, dtype=torch.bool))[0].T
-    found = streamed(engine, frames, [])
-    assert 1e-4 < float((found - expected).norm() / expected.norm()) < 0.1

@@ -63,6 +63,8 @@ class TadtrHead(HeadOf[QueryPredictions]):
         num_classes: number of classes, each with its own sigmoid.
     """
 
+    windows_apart = True
+
     settings: TadtrSettings
 
     def __init__(self, settings: TadtrSettings, *, in_channels: int, num_classes: int) -> None:
