@@ -107,7 +107,7 @@ def suggest(
         progress: reports videos.
 
     Raises:
-        UsageError: there is no video to suggest.
+        UsageError: all videos are labelled.
         AnnotationError: a file cannot be read.
         WeightsError: the model cannot be loaded.
     """

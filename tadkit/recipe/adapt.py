@@ -112,7 +112,7 @@ def adapt(
     device: str = "auto",
     progress: Progress,
 ) -> AdaptResult:
-    """Train fusion and joint head anew for the labels of some videos, and write the detector to one file.
+    """Train a new fusion and joint head for the labels of some videos, and write the detector to one file.
 
     Args:
         annotations: of the videos, all of which are used.

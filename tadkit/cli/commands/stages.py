@@ -226,8 +226,8 @@ def adapt(
 ) -> None:
     """Train a detector of the labels in ANNOTATIONS, from a few videos, in minutes on a CPU.
 
-    The student of a detector is frozen. Its features of the videos are stored, and fusion and joint head are trained
-    anew on them. The detector is one file for tadkit detect --model.
+    The student of a detector is frozen. Its features of the videos are stored, and a new fusion and joint head are
+    trained on them. The detector is one file for tadkit detect --model.
 
     At the end, cross-fitted figures are printed: each group of videos is evaluated by heads that were trained without
     it. Their detections also give the operating points. Annotations come from the page of tadkit report --edit, or from
