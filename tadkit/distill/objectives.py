@@ -157,7 +157,7 @@ class BranchHeadsObjective(nn.Module):
     def __init__(self, heads: Mapping[Branch, Head]) -> None:
         """Train ``heads``, each on the features of its branch."""
         super().__init__()
-        self.heads = nn.ModuleDict(dict(heads))
+        self.heads = nn.ModuleDict({str(branch): head for branch, head in heads.items()})
 
     def forward(self, batch: Batch) -> Losses:
         """Losses of windows of features."""

@@ -212,7 +212,7 @@ def _labels(path: Path, records: Mapping[str, VideoRecord], wanted: Sequence[str
     for label in wanted:
         if label not in known:
             near = get_close_matches(label, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"the annotations have {_listed(sorted(known))}"
+            hint = f"did you mean '{near[0]}'?" if near else f"the annotations have {', '.join(sorted(known))}"
             raise UsageError(f"--labels: no action in {path} is labelled '{label}'; {hint}")
         if wanted.count(label) > 1:
             raise UsageError(f"--labels: '{label}' is given twice")
