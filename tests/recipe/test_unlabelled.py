@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_recipe import NETS_OF_FEATURES, ONE_EPOCH
+from toy_recipe import HEAD, NETS_OF_FEATURES, ONE_EPOCH
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import Recipe
@@ -204,7 +204,7 @@ def test_unlabelled_videos_train_a_two_stream_row_whose_joint_head_is_taught(
 def test_queries_of_two_nets_are_not_averaged() -> None:
     given = ("streams='two-stream'", "distill.method='rgb'", "distill.joint=true", "distill.joint_prediction_weight=1")
     with refused(SettingsError, "queries of tadtr have no partners in another net"):
-        parse_recipe(LABELLED_ONLY, name="mine", overrides=("head.kind='tadtr'", *given))
+        parse_recipe(LABELLED_ONLY.replace(HEAD, "[head]\nkind = 'tadtr'\n"), name="mine", overrides=given)
 
 
 def test_stored_features_without_annotations_train_the_student(

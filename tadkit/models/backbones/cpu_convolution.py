@@ -59,7 +59,7 @@ def convolve(
 
 def becomes_a_graph() -> bool:
     """Whether what runs is being compiled, or traced for export: then the plainest form of a function is the best."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 class _Convolution(torch.autograd.Function):
