@@ -16,7 +16,7 @@ from tadkit.records import write_dataset as write_annotations
 from tadkit.synth.video import CameraKind, make_video
 from tadkit.video.writer import write_video
 
-_MAKER = 2
+_MAKER = 3
 """Increased whenever the same seed gives a different video, so that old ones are made again."""
 
 

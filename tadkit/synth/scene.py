@@ -79,7 +79,7 @@ def random_room(rng: np.random.Generator, camera: Literal["side", "above"]) -> R
     half = float(rng.uniform(1.8, 2.4)) * wide, float(rng.uniform(1.6, 2.2)) * wide
     angle = float(rng.choice([0.0, math.pi / 2]) + rng.normal(0, 0.12))
     shift = rng.normal(0, 0.15, 2).tolist()
-    height = float(rng.uniform(0.03, 0.16)) if rng.random() < 0.6 else float(rng.uniform(0.3, 0.5))
+    height = float(rng.uniform(0.03, 0.16)) if rng.random() < 0.75 else float(rng.uniform(0.3, 0.5))
     length, width = float(rng.uniform(1.5, 2.0)), float(rng.uniform(0.6, 0.95))
     bed = Box(shift[0], shift[1], angle, length, width, height)
     chair = bed

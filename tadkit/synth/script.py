@@ -1,7 +1,8 @@
 """Random but plausible stories for one person in one room: what happens where and when.
 
 The timing follows the real recordings that these videos imitate (walk 3-15 s, sitdown 2-5 s, lying 3-8 s, standup
-2-7 s, falling 1.5-5 s); standing up only follows sitting, lying down or falling.
+2-7 s, falling 2-9 s, of which the drop takes about one); standing up only follows sitting, lying down or falling.
+There, people often come in from the edge of the picture, fall onto the mat and stay there for a while.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from tadkit.synth.phases import ACTIONS, DURATIONS_S, Phase, Place, Posture, Res
 from tadkit.synth.scene import Box, Room
 
 _WEIGHTS = {
-    "stand": {"walk": 3.0, "sitdown": 2.0, "lying": 1.2, "falling": 2.4, "wave": 0.7, "bend": 0.9, "jump": 0.6},
+    "stand": {"walk": 3.0, "sitdown": 2.0, "lying": 1.2, "falling": 3.4, "wave": 0.7, "bend": 0.9, "jump": 0.6},
     "sit": {"standup": 3.0, "lying": 1.5, "falling": 0.8, "wave": 0.5},
     "lie": {"standup": 1.0},
 }
 _LOW_M = 0.2
+_FALLS_FROM_EDGE = 0.4
+"""Share of the falls of a standing person that start at the edge of the picture."""
 
 
 def write_script(
@@ -44,7 +47,9 @@ def write_script(
     writer = _Writer(room, duration_s, rng, allowed)
     writer.pause(float(rng.uniform(0.3, 3.0)))
     while (kind := writer.choose()) is not None and writer.perform(kind):
-        if rng.random() < 0.55:
+        if writer.now.kind == "falling" and rng.random() < 0.6:
+            writer.pause(float(rng.uniform(1.0, 7.0)))
+        elif rng.random() < 0.55:
             writer.pause(float(rng.uniform(0.3, 3.5)))
     writer.pause(duration_s)
     return tuple(writer.phases)
@@ -78,9 +83,7 @@ class _Writer:
         options = {k: w for k, w in _WEIGHTS[self.now.posture].items() if k in self.allowed}
         off_stage = not self.stays and not self.room.on_stage(self.now.place.x_m, self.now.place.y_m)
         if self.now.posture == "stand" and off_stage:
-            options = {k: w for k, w in options.items() if k not in ("falling", "wave", "bend", "jump")} or {
-                "walk": 1.0
-            }
+            options = {k: w for k, w in options.items() if k not in ("wave", "bend", "jump")} or {"walk": 1.0}
         elif self.now.posture == "stand" and len(options) > 1 and self.phases[-1].kind == "walk":
             options.pop("walk", None)
         if self.now.rest is not None and self.now.posture == "sit" and not self._on_bed():
@@ -107,7 +110,7 @@ class _Writer:
             case "lying":
                 return self._lie_down()
             case "falling":
-                return self._fall()
+                return self._reach_edge() and self._fall()
             case "standup":
                 return self._stand_up()
             case _:
@@ -203,8 +206,23 @@ class _Writer:
         x, y = bed.x_m + drift * math.cos(bed.angle), bed.y_m + drift * math.sin(bed.angle)
         return self._add("lying", "lie", place, Rest(x, y, bed.height_m, head, face))
 
+    def _reach_edge(self) -> bool:
+        """Before some falls, walk to where the camera hardly sees the person; False when time is up."""
+        if self.stays or self.now.posture != "stand" or self.rng.random() >= _FALLS_FROM_EDGE:
+            return True
+        bed = self.room.bed
+        for _ in range(60):
+            turn, away_m = float(self.rng.uniform(-math.pi, math.pi)), float(self.rng.uniform(0.9, 1.5))
+            x, y = bed.x_m + away_m * math.cos(turn), bed.y_m + away_m * math.sin(turn)
+            inside = abs(x) < self.room.walk_m[0] and abs(y) < self.room.walk_m[1]
+            if inside and not self.room.occupied(x, y, 0.15) and not self.room.on_stage(x, y):
+                return self._walk(Place(x, y, turn + math.pi + float(self.rng.normal(0, 0.5))))
+        return True
+
     def _fall(self) -> bool:
         place, rest = self.now.place, None
+        if not self.stays and not self.room.on_stage(place.x_m, place.y_m):
+            return self._fall_in()
         for _ in range(24):
             way = (
                 float(self.rng.uniform(-math.pi, math.pi))
@@ -219,6 +237,20 @@ class _Writer:
         if rest is None:
             rest = Rest(place.x_m, place.y_m, 0.0, place.heading, "down")
         return self._add("falling", "lie", place, rest)
+
+    def _fall_in(self) -> bool:
+        """Fall from outside the stage onto it; if furniture or a wall is in the way, walk or stand up instead."""
+        place, bed = self.now.place, self.room.bed
+        dx, dy = bed.x_m - place.x_m, bed.y_m - place.y_m
+        for _ in range(24):
+            head = math.atan2(dy, dx) + float(self.rng.normal(0, 0.35))
+            away_m = min(max(math.hypot(dx, dy) + float(self.rng.uniform(-0.5, 0.2)), 0.35), 1.2)
+            turned = abs(math.remainder(head - place.heading, 2 * math.pi))
+            face: Literal["up", "down", "side"] = "down" if turned < 0.8 else "up" if turned > 2.3 else "side"
+            rest = self._rest_near(place, head, away_m, face)
+            if rest is not None:
+                return self._add("falling", "lie", place, rest)
+        return self._walk(self._free_place()) if self.now.posture == "stand" else self._stand_up()
 
     def _rest_near(self, place: Place, head: float, away_m: float, face: Literal["up", "down", "side"]) -> Rest | None:
         """Where the body comes to lie with its head towards ``head``; None if furniture or a wall is in the way."""
