@@ -176,6 +176,8 @@ class SynthSource(Settings):
     """Camera position."""
     seed: int = Field(0, ge=0, le=2_147_483_647)
     """Seed of the first video; video n has seed + n."""
+    many_falls: bool = added_later(False)
+    """More falls, also from the edge of the picture, longer rests after them, and more mats on the floor."""
 
 
 class ComposeSource(Settings):

@@ -16,7 +16,7 @@ from tadkit.records import write_dataset as write_annotations
 from tadkit.synth.video import CameraKind, make_video
 from tadkit.video.writer import write_video
 
-_MAKER = 3
+_MAKER = 2
 """Increased whenever the same seed gives a different video, so that old ones are made again."""
 
 
@@ -48,10 +48,19 @@ def write_dataset(
     for n in range(settings.count):
         camera = _camera(settings, n)
         seed = settings.seed + n
-        video = make_video(seed=seed, duration_s=settings.duration_s, camera=camera, size_hw=size_hw, actions=actions)
+        falls = settings.many_falls
+        video = make_video(
+            seed=seed,
+            duration_s=settings.duration_s,
+            camera=camera,
+            size_hw=size_hw,
+            actions=actions,
+            many_falls=falls,
+        )
         name = f"synth_{camera}_{seed:06d}"
         path = folder / "videos" / f"{name}.mp4"
         made_from = (_MAKER, seed, settings.duration_s, camera, size_hw, actions and tuple(actions))
+        made_from += ("many falls",) if falls else ()
         if not ledger.holds(path, made_from):
             write_video(path, video.frames(), fps=video.fps)
             ledger.add(path, made_from)

@@ -15,9 +15,11 @@ ACTIONS = ("walk", "sitdown", "standup", "lying", "falling", "wave", "bend", "ju
 """All actions; ``lying`` is the act of lying down."""
 DURATIONS_S = {
     **{"walk": (3.0, 15.0), "sitdown": (2.0, 5.0), "standup": (2.0, 7.0), "lying": (3.0, 8.0)},
-    **{"falling": (2.0, 8.0), "wave": (1.5, 4.0), "bend": (2.0, 4.0), "jump": (1.5, 4.0)},
+    **{"falling": (1.5, 5.0), "wave": (1.5, 4.0), "bend": (2.0, 4.0), "jump": (1.5, 4.0)},
 }
 """Shortest and longest duration of each action."""
+MANY_FALLS_S = {"falling": (2.0, 8.0)}
+"""What differs in stories of many falls."""
 Posture = Literal["stand", "sit", "lie"]
 
 

@@ -1,8 +1,9 @@
 """Random but plausible stories for one person in one room: what happens where and when.
 
 The timing follows the real recordings that these videos imitate (walk 3-15 s, sitdown 2-5 s, lying 3-8 s, standup
-2-7 s, falling 2-9 s, of which the drop takes about one); standing up only follows sitting, lying down or falling.
-There, people often come in from the edge of the picture, fall onto the mat and stay there for a while.
+2-7 s, falling 1.5-5 s); standing up only follows sitting, lying down or falling. With ``many_falls``, people often come
+in from the edge of the picture, fall onto the mat and stay there for a while, as they do in those recordings; falls last
+2-8 s, of which the drop takes about one.
 """
 
 from __future__ import annotations
@@ -16,21 +17,27 @@ from typing import Literal
 import numpy as np
 
 from tadkit.errors import UsageError
-from tadkit.synth.phases import ACTIONS, DURATIONS_S, Phase, Place, Posture, Rest, seat
+from tadkit.synth.phases import ACTIONS, DURATIONS_S, MANY_FALLS_S, Phase, Place, Posture, Rest, seat
 from tadkit.synth.scene import Box, Room
 
 _WEIGHTS = {
-    "stand": {"walk": 3.0, "sitdown": 2.0, "lying": 1.2, "falling": 3.4, "wave": 0.7, "bend": 0.9, "jump": 0.6},
+    "stand": {"walk": 3.0, "sitdown": 2.0, "lying": 1.2, "falling": 2.4, "wave": 0.7, "bend": 0.9, "jump": 0.6},
     "sit": {"standup": 3.0, "lying": 1.5, "falling": 0.8, "wave": 0.5},
     "lie": {"standup": 1.0},
 }
 _LOW_M = 0.2
+_MANY_FALLS_WEIGHT = 3.4
 _FALLS_FROM_EDGE = 0.4
-"""Share of the falls of a standing person that start at the edge of the picture."""
+"""With many falls: share of the falls of a standing person that start at the edge of the picture."""
 
 
 def write_script(
-    room: Room, duration_s: float, rng: np.random.Generator, actions: Sequence[str] | None = None
+    room: Room,
+    duration_s: float,
+    rng: np.random.Generator,
+    actions: Sequence[str] | None = None,
+    *,
+    many_falls: bool = False,
 ) -> tuple[Phase, ...]:
     """Fill ``duration_s`` with actions and pauses.
 
@@ -39,15 +46,16 @@ def write_script(
         duration_s: length of the story; the last action ends before it.
         rng: random generator.
         actions: those that may occur; None for all.
+        many_falls: more falls, also from the edge of the picture, and rest after them.
 
     Raises:
         UsageError: an unknown action, no action, or actions that go down without ``standup``.
     """
     allowed = _checked(actions)
-    writer = _Writer(room, duration_s, rng, allowed)
+    writer = _Writer(room, duration_s, rng, allowed, many_falls=many_falls)
     writer.pause(float(rng.uniform(0.3, 3.0)))
     while (kind := writer.choose()) is not None and writer.perform(kind):
-        if writer.now.kind == "falling" and rng.random() < 0.6:
+        if many_falls and writer.now.kind == "falling" and rng.random() < 0.6:
             writer.pause(float(rng.uniform(1.0, 7.0)))
         elif rng.random() < 0.55:
             writer.pause(float(rng.uniform(0.3, 3.5)))
@@ -69,8 +77,18 @@ def _checked(actions: Sequence[str] | None) -> tuple[str, ...]:
 
 
 class _Writer:
-    def __init__(self, room: Room, duration_s: float, rng: np.random.Generator, allowed: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        room: Room,
+        duration_s: float,
+        rng: np.random.Generator,
+        allowed: tuple[str, ...],
+        *,
+        many_falls: bool,
+    ) -> None:
         self.room, self.duration_s, self.rng, self.allowed = room, duration_s, rng, allowed
+        self.many_falls = many_falls
+        self.durations_s = DURATIONS_S | MANY_FALLS_S if many_falls else DURATIONS_S
         self.phases: list[Phase] = []
         self.clock_s = 0.0
         self.goal = self._seats()[0]
@@ -81,9 +99,12 @@ class _Writer:
     def choose(self) -> str | None:
         """The next action, or None if none can follow."""
         options = {k: w for k, w in _WEIGHTS[self.now.posture].items() if k in self.allowed}
+        if self.many_falls and self.now.posture == "stand" and "falling" in options:
+            options["falling"] = _MANY_FALLS_WEIGHT
         off_stage = not self.stays and not self.room.on_stage(self.now.place.x_m, self.now.place.y_m)
         if self.now.posture == "stand" and off_stage:
-            options = {k: w for k, w in options.items() if k not in ("wave", "bend", "jump")} or {"walk": 1.0}
+            unseen = ("wave", "bend", "jump") if self.many_falls else ("falling", "wave", "bend", "jump")
+            options = {k: w for k, w in options.items() if k not in unseen} or {"walk": 1.0}
         elif self.now.posture == "stand" and len(options) > 1 and self.phases[-1].kind == "walk":
             options.pop("walk", None)
         if self.now.rest is not None and self.now.posture == "sit" and not self._on_bed():
@@ -125,7 +146,7 @@ class _Writer:
         path: tuple[tuple[float, float], ...] = (),
         length_s: float = 0.0,
     ) -> bool:
-        low, high = DURATIONS_S[kind]
+        low, high = self.durations_s[kind]
         end_s = self.clock_s + (length_s or float(low + (high - low) * self.rng.beta(1.6, 2.4)))
         if end_s > self.duration_s - 0.2:
             return False
@@ -208,7 +229,9 @@ class _Writer:
 
     def _reach_edge(self) -> bool:
         """Before some falls, walk to where the camera hardly sees the person; False when time is up."""
-        if self.stays or self.now.posture != "stand" or self.rng.random() >= _FALLS_FROM_EDGE:
+        if not self.many_falls or self.stays or self.now.posture != "stand":
+            return True
+        if self.rng.random() >= _FALLS_FROM_EDGE:
             return True
         bed = self.room.bed
         for _ in range(60):
@@ -221,7 +244,7 @@ class _Writer:
 
     def _fall(self) -> bool:
         place, rest = self.now.place, None
-        if not self.stays and not self.room.on_stage(place.x_m, place.y_m):
+        if self.many_falls and not self.stays and not self.room.on_stage(place.x_m, place.y_m):
             return self._fall_in()
         for _ in range(24):
             way = (

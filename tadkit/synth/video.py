@@ -21,6 +21,8 @@ from tadkit.synth.script import write_script
 
 CameraKind = Literal["side", "above"]
 _SIDE_PX = (32, 2048)
+_MATS = 0.75
+"""Share of rooms with a mat on the floor in place of a bed, with many falls."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def make_video(
     fps: float = 25.0,
     actions: Sequence[str] | None = None,
     camera_noise: bool = True,
+    many_falls: bool = False,
 ) -> MadeUpVideo:
     """Make one synthetic video; equal arguments give equal videos.
 
@@ -112,6 +115,7 @@ def make_video(
         fps: frames per second.
         actions: labels that may occur, from :data:`ACTIONS`; None for all.
         camera_noise: False leaves out noise and compression, which tests of the flow need.
+        many_falls: more falls, also from the edge of the picture, and more mats on the floor.
 
     Raises:
         UsageError: invalid length, size, rate, seed or action.
@@ -126,8 +130,8 @@ def make_video(
             f"no synthetic video of {size_hw[0]}x{size_hw[1]} px; sides must be {_SIDE_PX[0]} to {_SIDE_PX[1]} px"
         )
     streams = _streams(seed, camera)
-    room = random_room(streams["room"], camera)
+    room = random_room(streams["room"], camera, mats=_MATS if many_falls else 0.6)
     frame_count = round(duration_s * fps)
-    phases = write_script(room, frame_count / fps, streams["story"], actions)
+    phases = write_script(room, frame_count / fps, streams["story"], actions, many_falls=many_falls)
     annotations = tuple(Annotation(p.start_s, p.end_s, p.kind) for p in phases if p.kind != "idle")
     return MadeUpVideo(annotations, fps, frame_count, size_hw, seed, camera, camera_noise, phases, room)

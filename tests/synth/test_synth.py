@@ -16,7 +16,7 @@ from tadkit.errors import UsageError
 from tadkit.progress import Quiet
 from tadkit.records import read_dataset
 from tadkit.synth import ACTIONS, make_video, write_dataset
-from tadkit.synth.phases import DURATIONS_S
+from tadkit.synth.phases import DURATIONS_S, MANY_FALLS_S
 
 SMALL = (96, 128)
 CAMERAS = ("side", "above")
@@ -32,10 +32,10 @@ def test_equal_arguments_give_equal_videos_and_another_seed_another(camera):
     np.testing.assert_array_equal(next(a.frames()), a.frame(0))
 
 
-@given(seed=st.integers(0, 10**6), duration_s=st.floats(5, 120), camera=st.sampled_from(CAMERAS))
-@settings(max_examples=40, deadline=None)
-def test_stories_are_plausible(seed, duration_s, camera):
-    video = make_video(seed=seed, duration_s=duration_s, camera=camera, size_hw=SMALL)
+@given(st.integers(0, 10**6), st.floats(5, 120), st.sampled_from(CAMERAS), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_stories_are_plausible(seed, duration_s, camera, many_falls):
+    video = make_video(seed=seed, duration_s=duration_s, camera=camera, size_hw=SMALL, many_falls=many_falls)
     posture, clock_s = "stand", 0.0
     for phase in video.phases:
         assert phase.start_s == clock_s
@@ -47,7 +47,7 @@ def test_stories_are_plausible(seed, duration_s, camera):
         posture = phase.posture
     assert clock_s == pytest.approx(video.duration_s)
     for a in video.annotations:
-        low_s, high_s = DURATIONS_S[a.label]
+        low_s, high_s = (DURATIONS_S | (MANY_FALLS_S if many_falls else {}))[a.label]
         assert 0 <= a.start_s < a.end_s <= video.duration_s
         assert low_s - 1e-9 <= a.end_s - a.start_s <= high_s + 1e-9
 
@@ -57,6 +57,21 @@ def test_every_action_happens_and_only_those_asked_for():
     assert set.union(*labels) == set(ACTIONS)
     few = make_video(seed=3, duration_s=120, camera="side", actions=["sitdown", "standup", "wave"])
     assert {a.label for a in few.annotations} == {"sitdown", "standup", "wave"}
+
+
+def test_many_falls_are_more_and_some_come_from_the_edge_of_the_picture():
+    def falls(many_falls):
+        for seed in range(40):
+            video = make_video(seed=seed, duration_s=60, camera="above", many_falls=many_falls)
+            for before, phase in itertools.pairwise(video.phases):
+                if phase.kind == "falling":
+                    yield video.room.on_stage(before.place.x_m, before.place.y_m), phase.rest
+
+    few, many = list(falls(many_falls=False)), list(falls(many_falls=True))
+    assert len(many) > len(few)
+    assert all(seen for seen, _ in few)
+    from_edge = [rest for seen, rest in many if not seen]
+    assert len(from_edge) >= 0.2 * len(many)
 
 
 @pytest.mark.parametrize("actions", [["swim"], [], ["walk", "falling"], ["standup"]])
