@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from tadkit.files import read_json, write_text
 from tadkit.progress import Progress, Quiet
 from tadkit.recipe.workspace import locked
 from tadkit.version import __version__
+
+_log = logging.getLogger(__name__)
 
 FORMAT, VERSION = "tadkit-ablation", 1
 JSON, PAGE = "ablation.json", "ablation.md"
@@ -66,14 +69,22 @@ def read_ablation(path: Path) -> dict[str, Any]:
 def pilot_of(plan: Plan, path: Path | None) -> dict[str, Any] | None:
     """An ablation whose differences say how many videos and seeds are needed: ``path``, or the plan's own so far.
 
+    The plan's own file is written again in the end, so a damaged one is reported and not used.
+
     Raises:
         UsageError: ``path`` is not an ablation.
     """
     if path is not None:
         return read_ablation(path)
     own = plan.folder / JSON
-    found = read_ablation(own) if own.is_file() else None
-    return found if found is not None and found["recipe_digest"] == plan.recipe_digest else None
+    if not own.is_file():
+        return None
+    try:
+        found = read_ablation(own)
+    except UsageError as error:
+        _log.warning("%s; it is not used, and will be written again", error)
+        return None
+    return found if found["recipe_digest"] == plan.recipe_digest else None
 
 
 def ablate(

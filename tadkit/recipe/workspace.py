@@ -396,8 +396,7 @@ def locked(workspace: Workspace) -> Iterator[None]:
             yield
     except Timeout as error:
         raise StoreError(
-            f"{workspace.folder}: another run is using this folder; wait for it to finish, "
-            "or choose another folder with --set out=FOLDER"
+            f"{workspace.folder}: another run is using this folder; wait for it to finish, or choose another folder"
         ) from error
 
 

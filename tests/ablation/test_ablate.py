@@ -167,6 +167,7 @@ def test_two_ablations_in_one_folder_are_refused(changing: Path, tadkit: Callabl
         ran = tadkit(*words(changing))
     assert ran.code == 4
     assert "mine-ablation: another run is using this folder" in ran.err
+    assert "--set" not in ran.err
 
 
 def test_the_page_is_rendered_from_the_json_and_a_pilot_gives_the_power(
@@ -208,6 +209,16 @@ def test_a_damaged_json_is_refused_in_one_line(
     assert ran.code == 2
     assert ran.err.count("\n") == 1
     assert "damaged.json: " in ran.err
+
+
+def test_a_damaged_json_of_its_own_is_written_again(changing: Path, tadkit: Callable[..., Any]) -> None:
+    whole = figures_of(changing)
+    (changing / "runs" / "mine-ablation" / "ablation.json").write_text("{")
+    ran = tadkit(*words(changing, "--seeds", "2"))
+    assert ran.code == 0
+    assert "ablation.json: " in ran.err
+    assert "not used, and will be written again" in ran.err
+    assert figures_of(changing)["cells"] == whole["cells"]
 
 
 def test_flow_is_computed_once_for_all_folds_and_every_video_is_judged(toy: Path, tadkit: Callable[..., Any]) -> None:

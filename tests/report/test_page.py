@@ -309,15 +309,15 @@ def test_a_script_that_got_into_the_page_would_not_run(opened, folder):
 
 
 def test_a_video_that_cannot_be_played_is_explained_and_another_file_can_be_chosen(opened, folder):
-    (folder / "gone").mkdir(exist_ok=True)
-    shutil.copy(folder / "videos" / "a.mp4", folder / "gone" / "a.mp4")
-    moved = folder / "gone" / "a.mp4"
-    one = opened("gone.html", detections=folder / "dets.json", videos=folder / "gone", tolerate="ERR_FILE_NOT_FOUND")
+    (folder / "go#ne 1").mkdir(exist_ok=True)
+    shutil.copy(folder / "videos" / "a.mp4", folder / "go#ne 1" / "a.mp4")
+    moved = folder / "go#ne 1" / "a.mp4"
+    one = opened("gone.html", detections=folder / "dets.json", videos=folder / "go#ne 1", tolerate="ERR_FILE_NOT_FOUND")
     assert "1 of 2 videos have no file" in one.id("notice").inner_text()
     moved.unlink()
     one.page.reload()
     one.page.wait_for_selector("#no-video:visible")
-    assert "Cannot play gone/a.mp4" in one.id("no-video-why").inner_text()
+    assert "Cannot play go#ne 1/a.mp4" in one.id("no-video-why").inner_text()
     assert "h264" in one.id("no-video-why").inner_text()
     one.id("choose").set_input_files(folder / "videos" / "a.mp4")
     one.page.wait_for_selector("#play:enabled")
@@ -377,7 +377,10 @@ def test_detections_are_corrected_into_annotations(opened, folder, tmp_path):
     assert one.rows("annotation") == ["0:02.0-0:05.0 walk", "0:08.0-0:10.0 fall", "0:15.0-0:17.0 walk"]
     one.press("Control+z")
     assert one.rows("annotation") == []
-    one.press("Control+Shift+z")
+    assert "That changed" not in one.id("notice").inner_text()
+    one.press("n", "Control+Shift+z")
+    assert "That changed a." in one.id("notice").inner_text()
+    one.press("p")
     assert len(one.rows("annotation")) == 3
     one.id("annotation-rows").get_by_role("button").nth(2).click()
     one.press("Delete")

@@ -29,6 +29,15 @@ const view = {
   looping: false,
 };
 
+/** A URL as people read it; as it is if its escapes are not UTF-8. */
+function readable(url) {
+  try {
+    return decodeURIComponent(url);
+  } catch {
+    return url;
+  }
+}
+
 function byId(id) {
   return document.getElementById(id);
 }

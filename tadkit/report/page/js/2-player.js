@@ -38,7 +38,7 @@ const player = {
     this.without(
       this.chosen.has(view.video)
         ? `This browser cannot play the chosen file${of}. Convert it to H.264: ffmpeg -i FILE -c:v libx264 -pix_fmt yuv420p ${name}.mp4`
-        : `Cannot play ${decodeURI(url)}: either there is no such file beside this page any more, or this browser cannot play it${of}. Choose the file, or convert it to H.264 with: ffmpeg -i FILE -c:v libx264 -pix_fmt yuv420p ${name}.mp4`,
+        : `Cannot play ${readable(url)}: either there is no such file beside this page any more, or this browser cannot play it${of}. Choose the file, or convert it to H.264 with: ffmpeg -i FILE -c:v libx264 -pix_fmt yuv420p ${name}.mp4`,
     );
   },
 

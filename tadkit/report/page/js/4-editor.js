@@ -43,9 +43,14 @@ const editor = {
 
   step(from, to) {
     if (!from.length) return;
-    to.push(this.present);
+    const left = this.present;
+    to.push(left);
     this.present = from.pop();
     this.after();
+    const elsewhere = videos.filter(
+      ({ name }) => name !== view.video.name && left.annotations.get(name) !== this.present.annotations.get(name),
+    );
+    if (elsewhere.length) notice(`That changed ${elsewhere.map(({ name }) => name).join(", ")}.`);
   },
   undo() {
     this.step(this.past, this.future);
