@@ -125,9 +125,7 @@ def _stages_of_teacher(workspace: Workspace, resources: Resources) -> list[Stage
 def _is_read(workspace: Workspace) -> bool:
     """Whether the teacher has a row, or a row's student or detector reads it."""
     name, rows = workspace.teacher_name, [workspace.of_row(row) for row in workspace.detectors]
-    return (
-        name != TEACHER or TEACHER in workspace.rows or any(row.reads_flow or name in row.taught_by for row in rows)
-    )
+    return name != TEACHER or TEACHER in workspace.rows or any(row.reads_flow or name in row.taught_by for row in rows)
 
 
 def _stages_of_row(workspace: Workspace, row: str, resources: Resources) -> list[Stage]:

@@ -74,7 +74,7 @@ class Room:
 
 
 def random_room(rng: np.random.Generator, camera: Literal["side", "above"], *, mats: float = 0.6) -> Room:
-    """A room with a mat, in a share ``mats`` of rooms, or a bed near its middle, a chair, and clutter along the walls."""
+    """A room with a mat (a share ``mats`` of rooms) or a bed near its middle, a chair, and clutter along the walls."""
     wide = 1.0 if camera == "above" else 1.15
     half = float(rng.uniform(1.8, 2.4)) * wide, float(rng.uniform(1.6, 2.2)) * wide
     angle = float(rng.choice([0.0, math.pi / 2]) + rng.normal(0, 0.12))

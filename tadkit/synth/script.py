@@ -2,8 +2,8 @@
 
 The timing follows the real recordings that these videos imitate (walk 3-15 s, sitdown 2-5 s, lying 3-8 s, standup
 2-7 s, falling 1.5-5 s); standing up only follows sitting, lying down or falling. With ``many_falls``, people often come
-in from the edge of the picture, fall onto the mat and stay there for a while, as they do in those recordings; falls last
-2-8 s, of which the drop takes about one.
+in from the edge of the picture, fall onto the mat and stay there for a while, as in those recordings; falls last 2-8 s,
+of which the drop takes about one.
 """
 
 from __future__ import annotations
