@@ -59,7 +59,7 @@ def write_dataset(
         )
         name = f"synth_{camera}_{seed:06d}"
         path = folder / "videos" / f"{name}.mp4"
-        made_from = (_MAKER, seed, settings.duration_s, camera, size_hw, actions and tuple(actions))
+        made_from: tuple[object, ...] = (_MAKER, seed, settings.duration_s, camera, size_hw, actions and tuple(actions))
         made_from += ("many falls",) if falls else ()
         if not ledger.holds(path, made_from):
             write_video(path, video.frames(), fps=video.fps)
