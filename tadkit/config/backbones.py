@@ -47,6 +47,11 @@ class TemporalShiftSettings(BackboneKindSettings):
     """Fraction of the channels shifted forward, and the same fraction backward; 0 makes frames independent."""
     shift_blocks: int = Field(8, ge=0, le=1000)
     """Number of blocks that shift, counted from the deepest; each adds one frame of halo on either side."""
+    changes_frames: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = added_later(())
+    """Of the student: the net reads how the grey level has changed since so many frames before, a channel each; at the
+    start of a video since its first frame. By default it reads no changes."""
+    colours: bool = added_later(True)
+    """Of the student: the net reads colours; false leaves it the changes of changes_frames alone."""
 
     @model_validator(mode="before")
     @classmethod
@@ -55,6 +60,12 @@ class TemporalShiftSettings(BackboneKindSettings):
         if isinstance(values, Mapping) and "pretrained" not in values:
             return {**values, "pretrained": values.get("name", _WITH_WEIGHTS) == _WITH_WEIGHTS}
         return values
+
+    @model_validator(mode="after")
+    def _reads_something(self) -> TemporalShiftSettings:
+        if not self.colours and not self.changes_frames:
+            raise ValueError("colours = false leaves the net nothing to read; add changes_frames, such as [1, 3, 10]")
+        return self
 
     @model_validator(mode="after")
     def _weights_exist(self) -> TemporalShiftSettings:

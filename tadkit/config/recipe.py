@@ -117,6 +117,13 @@ class ModelSettings(Settings):
             raise ValueError(f"distill.dim {dim} must be a multiple of fusion.attention_heads {heads}")
         return self
 
+    @model_validator(mode="after")
+    def _teacher_reads_motion(self) -> ModelSettings:
+        net = self.teacher_backbone
+        if isinstance(net, TemporalShiftSettings) and (net.changes_frames or not net.colours):
+            raise ValueError("teacher_backbone reads flow; changes_frames and colours are settings of backbone")
+        return self
+
     @property
     def unused(self) -> Mapping[str, str]:
         """The fusion, if there is nothing to fuse or the scores are averaged; and what needs a teacher, without one."""

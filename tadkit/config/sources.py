@@ -214,6 +214,8 @@ class SynthSource(Settings):
     """Height of the videos, in pixels; an even number."""
     width_px: int = added_later(320, ge=32, le=2048, multiple_of=2)
     """Width of the videos, in pixels; an even number."""
+    many_falls: bool = added_later(False)
+    """More falls, also from the edge of the picture, longer rests after them, and more mats on the floor."""
 
     @model_validator(mode="after")
     def _has_no_subset_without_labels(self) -> SynthSource:

@@ -19,6 +19,7 @@ from tadkit.files import digest_of
 from tadkit.flow import FlowMethod, build_flow
 from tadkit.keys import features_key, flow_key
 from tadkit.models.detector import build_detector, build_student, refuse_features
+from tadkit.models.engines import Engine, build_engine
 from tadkit.models.student import Student
 from tadkit.models.teacher import MotionStream
 from tadkit.progress import Progress, VideoProgress
@@ -126,10 +127,11 @@ def extract_features_of(
     """Write branch features of videos, or of their stored features, given by name, to the store ``out``.
 
     In every view; ``video`` is how a student of videos reads frames. With ``flow``, motion is that of a two-stream
-    detector, of video files in the original view.
+    detector, of video files in the original view. The backbone runs in the fastest engine that is installed.
     """
     result = ExtractionResult()
     student = student.to(torch_device(device)).eval()
+    engine = build_engine("auto", student.backbone)
     settings = {"model": checkpoint.digest, "video": video.model_dump(mode="json")}
     advances = VideoProgress(progress, "extract-features", videos=len(items))
     with open_store(out, kind="features", settings=settings, labels=checkpoint.labels) as store:
@@ -142,7 +144,15 @@ def extract_features_of(
                     result.reused.append(name)
                 else:
                     _features_of_video(
-                        store, name, source, key=key, student=student, views=views, flow=flow, progress=advances
+                        store,
+                        name,
+                        source,
+                        key=key,
+                        student=student,
+                        views=views,
+                        engine=engine,
+                        flow=flow,
+                        progress=advances,
                     )
                     result.done.append(name)
             except VideoError as error:
@@ -159,6 +169,7 @@ def _features_of_video(
     key: str,
     student: Student,
     views: Sequence[View],
+    engine: Engine | None,
     flow: FlowStream | None,
     progress: VideoProgress,
 ) -> None:
@@ -166,7 +177,8 @@ def _features_of_video(
         progress.begin(name, frames=len(clip) * (1 if flow is None else 2))  # RGB and flow: once each
         steps = clip.timeline.strided(student.backbone.stride).centres_s
         with store.video(name, key=key, stamps_s=steps, attributes=attributes) as entry:
-            for view, tracks in branch_features(student, clip, views=views, advance=progress.advance).items():
+            found = branch_features(student, clip, views=views, engine=engine, advance=progress.advance)
+            for view, tracks in found.items():
                 entry.append(f"{view}/appearance", tracks.appearance)
                 if tracks.motion is not None:
                     entry.append(f"{view}/motion", tracks.motion)

@@ -36,7 +36,7 @@ class BranchMapping(nn.Module):
 
 def halo_frames(backbone: Backbone, *, stack: int = 1) -> int:
     """Halo of a stack of flows, backbone and branch mapping, rounded up so that windows start where they may."""
-    need = stack // 2 + backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
+    need = stack // 2 + backbone.lead_frames + backbone.halo_frames + BranchMapping.halo_steps * backbone.stride
     return -(-need // backbone.align_frames) * backbone.align_frames
 
 

@@ -77,9 +77,13 @@ class GraphEngine(Engine):
     ) -> tuple[Float[Tensor, "frames_done channels"], Kept]:
         """The graph's outputs."""
         run, first = self._run_of(frames.shape[1], frames.shape[2])
-        before = [np.zeros(int(last), dtype=np.uint8), *(kept or first)] if first else []
-        features, *keep = run([frames.numpy(force=True), *before])
-        return torch.from_numpy(features), keep
+        read, grey, shifted = frames, list[Tensor](), kept or first
+        if self._backbone.changes_frames:
+            read, grey = self._backbone.read(frames, kept[-1:])
+            shifted = kept[:-1] or first
+        before = [np.zeros(int(last), dtype=np.uint8), *shifted] if first else []
+        features, *keep = run([read.numpy(force=True), *before])
+        return torch.from_numpy(features), [*keep, *grey]
 
     def _run_of(self, height: int, width: int) -> tuple[Run, list[np.ndarray]]:
         """The loaded graph for frames of a size, and what it has kept before the first piece."""

@@ -1,8 +1,9 @@
 """EfficientNet-Lite0 with temporal shifts as an ONNX graph that reads a video in pieces.
 
 Built by hand from the weights in some milliseconds, so nothing has to be traced, and no graph is stored. Inputs: frames
-(n, height, width, 3) as uint8 and, if blocks shift, ``end`` (one number with the last piece, else none) and the kept
-frames of each of them; outputs: features (n, channels) and the frames to keep; see ``TemporalShiftBackbone.piece``.
+(n, height, width, 3) as uint8, or what a net with changes reads of them, and, if blocks shift, ``end`` (one number with
+the last piece, else none) and the kept frames of each of them; outputs: features (n, channels) and the frames to keep;
+see ``TemporalShiftBackbone.piece``.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def streamed_graph(backbone: TemporalShiftBackbone, *, size_hw: tuple[int, int])
             shapes.append(x[1:])
             x, shifted = graph.shift(x, len(shapes) - 1, fraction=backbone.shift_fraction)
         x = graph.block(block, x, shifted, pooled=last)
-    return StreamedGraph(graph.content(x, shapes, size_hw), shapes)
+    prepared = backbone.in_channels if backbone.changes_frames else None
+    return StreamedGraph(graph.content(x, shapes, size_hw, prepared=prepared), shapes)
 
 
 class _Graph:
@@ -71,7 +73,9 @@ class _Graph:
         self._weights: dict[str, Any] = {}
 
     def prepared(self, backbone: TemporalShiftBackbone, size_hw: tuple[int, int]) -> _Map:
-        """Frames as the net reads them: see ``Backbone.prepare``."""
+        """Frames as the net reads them: see ``Backbone.prepare``. With changes, they come so: see ``read``."""
+        if backbone.changes_frames:
+            return _Map("frames", backbone.in_channels, *size_hw)
         frames = self._add("Cast", self._add("Transpose", "frames", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
         mean, std = (np.array(x, dtype=np.float32).reshape(3, 1, 1) for x in (backbone.rgb_mean, backbone.rgb_std))
         centred = self._add("Sub", frames, self._constant(mean))
@@ -125,11 +129,15 @@ class _Graph:
         shifted = self._add("Concat", *parts.values(), axis=1)
         return x._replace(name=self._slice(seen, (1, -1), (0, x.channels))), x._replace(name=shifted)
 
-    def content(self, x: _Map, shapes: list[tuple[int, int, int]], size_hw: tuple[int, int]) -> bytes:
-        """The graph whose features are ``x``, serialised."""
+    def content(
+        self, x: _Map, shapes: list[tuple[int, int, int]], size_hw: tuple[int, int], *, prepared: int | None
+    ) -> bytes:
+        """The graph whose features are ``x``, serialised; ``prepared`` are the channels of frames that come so."""
         self._add("Flatten", x.name, axis=1, name="features")
         kept = [(f"kept_{i}", TensorProto.FLOAT, ["kept", *shape]) for i, shape in enumerate(shapes)]
-        inputs = [("frames", TensorProto.UINT8, ["frames", *size_hw, 3])]
+        inputs: list[tuple[str, Any, list[Any]]] = [("frames", TensorProto.UINT8, ["frames", *size_hw, 3])]
+        if prepared is not None:
+            inputs = [("frames", TensorProto.FLOAT, ["frames", prepared, *size_hw])]
         inputs += [("end", TensorProto.UINT8, ["end"]), *kept] if kept else []
         outputs = [("features", TensorProto.FLOAT, ["done", x.channels])]
         outputs += [(f"keep_{i}", TensorProto.FLOAT, ["keep", *shape]) for i, shape in enumerate(shapes)]

@@ -68,11 +68,13 @@ class StreamedDetector(nn.Module):
 
     @torch.no_grad()
     def first_state(self) -> list[Tensor]:
-        """The state before the first piece: zeros."""
+        """The state before the first piece: zeros, and no grey levels, where the net reads their changes."""
         frames = torch.zeros(self.halo_frames + 1, *self.size_hw, 3, dtype=torch.uint8)
         features, kept = self._backbone.piece(frames, (), last=False)
         track = features.new_zeros(0, features.shape[1])
-        return [torch.zeros(2, dtype=torch.int64), track, *(torch.zeros_like(one[:1]) for one in kept)]
+        blocks = len(kept) - bool(self._backbone.changes_frames)
+        first = [torch.zeros_like(one[: int(number < blocks)]) for number, one in enumerate(kept)]
+        return [torch.zeros(2, dtype=torch.int64), track, *first]
 
     def forward(
         self,

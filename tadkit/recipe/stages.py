@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tadkit.checkpoint import load_checkpoint
-from tadkit.config import ModelSettings, View
+from tadkit.config import TEACHER, ModelSettings, View
 from tadkit.errors import StoreError, WeightsError
 from tadkit.extraction.clips import Source, StoredFeatures, VideoFile
 from tadkit.extraction.extract_features import extract_features_of
@@ -101,10 +101,13 @@ def _stages_of_flow(workspace: Workspace, resources: Resources) -> list[Stage]:
 
 
 def _stages_of_teacher(workspace: Workspace, resources: Resources) -> list[Stage]:
-    """Flow, unless the runs of an ablation share it, teacher, and its features."""
+    """Flow, unless the runs of an ablation share it, and if a row reads them teacher and its features."""
     device, progress, title = torch_device(resources.first_device), resources.progress, workspace.teacher_title
+    flow = [] if workspace.ablation else _stages_of_flow(workspace, resources)
+    if not _is_read(workspace):
+        return flow
     return [
-        *([] if workspace.ablation else _stages_of_flow(workspace, resources)),
+        *flow,
         Stage(
             "train-teacher",
             title("train-teacher"),
@@ -117,6 +120,12 @@ def _stages_of_teacher(workspace: Workspace, resources: Resources) -> list[Stage
             ready=partial(_has_current_teacher, workspace),
         ),
     ]
+
+
+def _is_read(workspace: Workspace) -> bool:
+    """Whether the teacher has a row, or a row's student or detector reads it."""
+    name, rows = workspace.teacher_name, [workspace.of_row(row) for row in workspace.detectors]
+    return name != TEACHER or TEACHER in workspace.rows or any(row.reads_flow or name in row.taught_by for row in rows)
 
 
 def _stages_of_row(workspace: Workspace, row: str, resources: Resources) -> list[Stage]:

@@ -56,12 +56,15 @@ def write_dataset(
             fps=settings.fps,
             actions=actions,
             look=look,
+            many_falls=settings.many_falls,
         )
         name = f"synth_{camera}_{seed:06d}"
         path = folder / "videos" / f"{name}.mp4"
         made_from: tuple[Any, ...] = (_MAKER, seed, settings.duration_s, camera, size_hw, actions and tuple(actions))
         if look is not None or settings.fps != _FPS:  # newer settings: videos made without them are not made again
             made_from = (*made_from, look, settings.fps)
+        if settings.many_falls:
+            made_from = (*made_from, "many falls")
         if not ledger.holds(path, made_from):
             write_video(path, video.frames(), fps=video.fps)
             ledger.add(path, made_from)

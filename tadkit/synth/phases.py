@@ -18,6 +18,8 @@ DURATIONS_S = {
     **{"falling": (1.5, 5.0), "wave": (1.5, 4.0), "bend": (2.0, 4.0), "jump": (1.5, 4.0)},
 }
 """Shortest and longest duration of each action."""
+MANY_FALLS_S = {"falling": (2.0, 8.0)}
+"""What differs in stories of many falls."""
 Posture = Literal["stand", "sit", "lie"]
 
 

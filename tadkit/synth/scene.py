@@ -73,13 +73,13 @@ class Room:
         )
 
 
-def random_room(rng: np.random.Generator, camera: Literal["side", "above"]) -> Room:
-    """A room with a bed or mat near its middle, a chair, and some clutter along the walls."""
+def random_room(rng: np.random.Generator, camera: Literal["side", "above"], *, mats: float = 0.6) -> Room:
+    """A room with a mat (a share ``mats`` of rooms) or a bed near its middle, a chair, and clutter along the walls."""
     wide = 1.0 if camera == "above" else 1.15
     half = float(rng.uniform(1.8, 2.4)) * wide, float(rng.uniform(1.6, 2.2)) * wide
     angle = float(rng.choice([0.0, math.pi / 2]) + rng.normal(0, 0.12))
     shift = rng.normal(0, 0.15, 2).tolist()
-    height = float(rng.uniform(0.03, 0.16)) if rng.random() < 0.6 else float(rng.uniform(0.3, 0.5))
+    height = float(rng.uniform(0.03, 0.16)) if rng.random() < mats else float(rng.uniform(0.3, 0.5))
     length, width = float(rng.uniform(1.5, 2.0)), float(rng.uniform(0.6, 0.95))
     bed = Box(shift[0], shift[1], angle, length, width, height)
     chair = bed

@@ -1,7 +1,9 @@
 """Random but plausible stories for one person in one room: what happens where and when.
 
 The timing follows the real recordings that these videos imitate (walk 3-15 s, sitdown 2-5 s, lying 3-8 s, standup
-2-7 s, falling 1.5-5 s); standing up only follows sitting, lying down or falling.
+2-7 s, falling 1.5-5 s); standing up only follows sitting, lying down or falling. With ``many_falls``, people often come
+in from the edge of the picture, fall onto the mat and stay there for a while, as in those recordings; falls last 2-8 s,
+of which the drop takes about one.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from tadkit.errors import UsageError
-from tadkit.synth.phases import ACTIONS, DURATIONS_S, Phase, Place, Posture, Rest, seat
+from tadkit.synth.phases import ACTIONS, DURATIONS_S, MANY_FALLS_S, Phase, Place, Posture, Rest, seat
 from tadkit.synth.scene import Box, Room
 
 _WEIGHTS = {
@@ -24,10 +26,18 @@ _WEIGHTS = {
     "lie": {"standup": 1.0},
 }
 _LOW_M = 0.2
+_MANY_FALLS_WEIGHT = 3.4
+_FALLS_FROM_EDGE = 0.4
+"""With many falls: share of the falls of a standing person that start at the edge of the picture."""
 
 
 def write_script(
-    room: Room, duration_s: float, rng: np.random.Generator, actions: Sequence[str] | None = None
+    room: Room,
+    duration_s: float,
+    rng: np.random.Generator,
+    actions: Sequence[str] | None = None,
+    *,
+    many_falls: bool = False,
 ) -> tuple[Phase, ...]:
     """Fill ``duration_s`` with actions and pauses.
 
@@ -36,15 +46,18 @@ def write_script(
         duration_s: length of the story; the last action ends before it.
         rng: random generator.
         actions: those that may occur; None for all.
+        many_falls: more falls, also from the edge of the picture, and rest after them.
 
     Raises:
         UsageError: an unknown action, no action, or actions that go down without ``standup``.
     """
     allowed = _checked(actions)
-    writer = _Writer(room, duration_s, rng, allowed)
+    writer = _Writer(room, duration_s, rng, allowed, many_falls=many_falls)
     writer.pause(float(rng.uniform(0.3, 3.0)))
     while (kind := writer.choose()) is not None and writer.perform(kind):
-        if rng.random() < 0.55:
+        if many_falls and writer.now.kind == "falling" and rng.random() < 0.6:
+            writer.pause(float(rng.uniform(1.0, 7.0)))
+        elif rng.random() < 0.55:
             writer.pause(float(rng.uniform(0.3, 3.5)))
     writer.pause(duration_s)
     return tuple(writer.phases)
@@ -64,8 +77,18 @@ def _checked(actions: Sequence[str] | None) -> tuple[str, ...]:
 
 
 class _Writer:
-    def __init__(self, room: Room, duration_s: float, rng: np.random.Generator, allowed: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        room: Room,
+        duration_s: float,
+        rng: np.random.Generator,
+        allowed: tuple[str, ...],
+        *,
+        many_falls: bool,
+    ) -> None:
         self.room, self.duration_s, self.rng, self.allowed = room, duration_s, rng, allowed
+        self.many_falls = many_falls
+        self.durations_s = DURATIONS_S | MANY_FALLS_S if many_falls else DURATIONS_S
         self.phases: list[Phase] = []
         self.clock_s = 0.0
         self.goal = self._seats()[0]
@@ -76,11 +99,12 @@ class _Writer:
     def choose(self) -> str | None:
         """The next action, or None if none can follow."""
         options = {k: w for k, w in _WEIGHTS[self.now.posture].items() if k in self.allowed}
+        if self.many_falls and self.now.posture == "stand" and "falling" in options:
+            options["falling"] = _MANY_FALLS_WEIGHT
         off_stage = not self.stays and not self.room.on_stage(self.now.place.x_m, self.now.place.y_m)
         if self.now.posture == "stand" and off_stage:
-            options = {k: w for k, w in options.items() if k not in ("falling", "wave", "bend", "jump")} or {
-                "walk": 1.0
-            }
+            unseen = ("wave", "bend", "jump") if self.many_falls else ("falling", "wave", "bend", "jump")
+            options = {k: w for k, w in options.items() if k not in unseen} or {"walk": 1.0}
         elif self.now.posture == "stand" and len(options) > 1 and self.phases[-1].kind == "walk":
             options.pop("walk", None)
         if self.now.rest is not None and self.now.posture == "sit" and not self._on_bed():
@@ -107,7 +131,7 @@ class _Writer:
             case "lying":
                 return self._lie_down()
             case "falling":
-                return self._fall()
+                return self._reach_edge() and self._fall()
             case "standup":
                 return self._stand_up()
             case _:
@@ -122,7 +146,7 @@ class _Writer:
         path: tuple[tuple[float, float], ...] = (),
         length_s: float = 0.0,
     ) -> bool:
-        low, high = DURATIONS_S[kind]
+        low, high = self.durations_s[kind]
         end_s = self.clock_s + (length_s or float(low + (high - low) * self.rng.beta(1.6, 2.4)))
         if end_s > self.duration_s - 0.2:
             return False
@@ -203,8 +227,25 @@ class _Writer:
         x, y = bed.x_m + drift * math.cos(bed.angle), bed.y_m + drift * math.sin(bed.angle)
         return self._add("lying", "lie", place, Rest(x, y, bed.height_m, head, face))
 
+    def _reach_edge(self) -> bool:
+        """Before some falls, walk to where the camera hardly sees the person; False when time is up."""
+        if not self.many_falls or self.stays or self.now.posture != "stand":
+            return True
+        if self.rng.random() >= _FALLS_FROM_EDGE:
+            return True
+        bed = self.room.bed
+        for _ in range(60):
+            turn, away_m = float(self.rng.uniform(-math.pi, math.pi)), float(self.rng.uniform(0.9, 1.5))
+            x, y = bed.x_m + away_m * math.cos(turn), bed.y_m + away_m * math.sin(turn)
+            inside = abs(x) < self.room.walk_m[0] and abs(y) < self.room.walk_m[1]
+            if inside and not self.room.occupied(x, y, 0.15) and not self.room.on_stage(x, y):
+                return self._walk(Place(x, y, turn + math.pi + float(self.rng.normal(0, 0.5))))
+        return True
+
     def _fall(self) -> bool:
         place, rest = self.now.place, None
+        if self.many_falls and not self.stays and not self.room.on_stage(place.x_m, place.y_m):
+            return self._fall_in()
         for _ in range(24):
             way = (
                 float(self.rng.uniform(-math.pi, math.pi))
@@ -219,6 +260,20 @@ class _Writer:
         if rest is None:
             rest = Rest(place.x_m, place.y_m, 0.0, place.heading, "down")
         return self._add("falling", "lie", place, rest)
+
+    def _fall_in(self) -> bool:
+        """Fall from outside the stage onto it; if furniture or a wall is in the way, walk or stand up instead."""
+        place, bed = self.now.place, self.room.bed
+        dx, dy = bed.x_m - place.x_m, bed.y_m - place.y_m
+        for _ in range(24):
+            head = math.atan2(dy, dx) + float(self.rng.normal(0, 0.35))
+            away_m = min(max(math.hypot(dx, dy) + float(self.rng.uniform(-0.5, 0.2)), 0.35), 1.2)
+            turned = abs(math.remainder(head - place.heading, 2 * math.pi))
+            face: Literal["up", "down", "side"] = "down" if turned < 0.8 else "up" if turned > 2.3 else "side"
+            rest = self._rest_near(place, head, away_m, face)
+            if rest is not None:
+                return self._add("falling", "lie", place, rest)
+        return self._walk(self._free_place()) if self.now.posture == "stand" else self._stand_up()
 
     def _rest_near(self, place: Place, head: float, away_m: float, face: Literal["up", "down", "side"]) -> Rest | None:
         """Where the body comes to lie with its head towards ``head``; None if furniture or a wall is in the way."""

@@ -23,6 +23,8 @@ CameraKind = Literal["side", "above"]
 _SIDE_PX = (32, 2048)
 _LOOKS_SEED = 20232
 """So that a look is not that of the video whose seed is its number."""
+_MATS = 0.75
+"""Share of rooms with a mat on the floor in place of a bed, with many falls."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def make_video(
     actions: Sequence[str] | None = None,
     camera_noise: bool = True,
     look: int | None = None,
+    many_falls: bool = False,
 ) -> MadeUpVideo:
     """Make one synthetic video; equal arguments give equal videos.
 
@@ -132,6 +135,7 @@ def make_video(
         camera_noise: False leaves out noise and compression, which tests of the flow need.
         look: zero or more: room, furniture, clothes, light and view of the camera are those of this number, whatever
             the seed; None: the seed determines them, too.
+        many_falls: more falls, also from the edge of the picture, and more mats on the floor.
 
     Raises:
         UsageError: invalid length, size, rate, seed or action.
@@ -146,8 +150,8 @@ def make_video(
             f"no synthetic video of {size_hw[0]}x{size_hw[1]} px; sides must be {_SIDE_PX[0]} to {_SIDE_PX[1]} px"
         )
     streams = _streams(seed, camera, look)
-    room = random_room(streams["room"], camera)
+    room = random_room(streams["room"], camera, mats=_MATS if many_falls else 0.6)
     frame_count = round(duration_s * fps)
-    phases = write_script(room, frame_count / fps, streams["story"], actions)
+    phases = write_script(room, frame_count / fps, streams["story"], actions, many_falls=many_falls)
     annotations = tuple(Annotation(p.start_s, p.end_s, p.kind) for p in phases if p.kind != "idle")
     return MadeUpVideo(annotations, fps, frame_count, size_hw, seed, camera, camera_noise, phases, room, look)

@@ -77,8 +77,10 @@ class PrefixCache:
             key = (video.name, window.view, window.colours, number)
             chunk = self.chunks.get(key)
             if chunk is None:
-                frames = inputs(number * _PREFIX_CHUNK, min((number + 1) * _PREFIX_CHUNK, video.frames))
-                chunk = self.backbone.prefix(frames.to(next(self.backbone.parameters()).device)).cpu().contiguous()
+                start, stop = number * _PREFIX_CHUNK, min((number + 1) * _PREFIX_CHUNK, video.frames)
+                lead = min(start, self.backbone.lead_frames)
+                frames = inputs(start - lead, stop).to(next(self.backbone.parameters()).device)
+                chunk = self.backbone.prefix(frames, lead=lead).cpu().contiguous()
                 if chunk.nbytes <= self.frames.free_bytes:
                     self.frames.free_bytes -= chunk.nbytes
                     self.chunks[key] = chunk

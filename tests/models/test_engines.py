@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,16 +72,26 @@ def streamed(engine: Engine | None, frames: Tensor, cuts: list[int]) -> Tensor:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
-    ("shift_blocks", "height", "cuts"),
-    [(8, 64, [9, 10, 13]), (8, 64, []), (3, 51, [4, 20]), (16, 40, [17]), (0, 40, [1, 2])],
+    ("shift_blocks", "height", "cuts", "reads"),
+    [
+        (8, 64, [9, 10, 13], {}),
+        (8, 64, [], {}),
+        (3, 51, [4, 20], {}),
+        (16, 40, [17], {}),
+        (0, 40, [1, 2], {}),
+        (8, 64, [9, 10, 13], {"changes_frames": (1, 3, 10), "colours": False}),
+        (0, 40, [1, 2], {"changes_frames": (1, 3, 10), "colours": False}),
+        (3, 51, [4, 20], {"changes_frames": (2, 4)}),
+    ],
 )
 @torch.inference_mode()
 def test_pieces_give_the_features_of_one_pass(
-    engine: EngineName, shift_blocks: int, height: int, cuts: list[int]
+    engine: EngineName, shift_blocks: int, height: int, cuts: list[int], reads: dict[str, Any]
 ) -> None:
     torch.manual_seed(0)
+    fraction = 0.125 if shift_blocks else 0.0
     settings = TemporalShiftSettings(
-        name="efficientnet-lite0", stride=1, shift_blocks=shift_blocks, shift_fraction=0.125 if shift_blocks else 0.0
+        name="efficientnet-lite0", stride=1, shift_blocks=shift_blocks, shift_fraction=fraction, **reads
     )
     backbone = TemporalShiftBackbone(settings, in_channels=3, pretrained=True).eval()
     frames = torch.randint(0, 256, (22, height, 47, 3), dtype=torch.uint8)

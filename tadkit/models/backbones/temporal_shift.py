@@ -22,6 +22,8 @@ from tadkit.models.backbones import efficientnet_lite
 from tadkit.models.backbones.backbone import StreamedBackbone, average_steps
 from tadkit.runtime.devices import import_torchvision
 
+_LARGEST_CHANGE, _HALF_CHANGE = 2.0, 24.0
+"""A change of d grey levels is read as 2 d / (abs(d) + 24): faint and strong contrasts become more alike."""
 _TINY_CHANNELS = (16, 32, 64, 128)
 _RESNET18_BLOCK = re.compile(r"layer([1-4])\.([01])\.(.+)")
 
@@ -38,6 +40,10 @@ class TemporalShiftBackbone(StreamedBackbone):
         """
         super().__init__()
         self.name = settings.name
+        self.changes_frames, self.colours = settings.changes_frames, settings.colours
+        if settings.changes_frames:
+            in_channels = (in_channels if settings.colours else 0) + len(settings.changes_frames)
+        self.in_channels = in_channels
         self.blocks, self.channels = _build_blocks(settings, in_channels=in_channels, pretrained=pretrained)
         self.stride = self.align_frames = settings.stride
         self.frozen_norm = settings.starts_trained
@@ -52,6 +58,7 @@ class TemporalShiftBackbone(StreamedBackbone):
         moving = not self.frozen_norm and any(isinstance(part, nn.BatchNorm2d) for part in self.blocks.modules())
         self.prefix_blocks = 0 if moving else min(self.first_shift, self.frozen_blocks)
         self.has_prefix = self.prefix_blocks > 0
+        self.lead_frames = max(settings.changes_frames, default=0)
 
     def own_name(self, published: str) -> str:
         """Of torchvision's nets, and of the published EfficientNet-Lite0."""
@@ -67,6 +74,44 @@ class TemporalShiftBackbone(StreamedBackbone):
             case name:
                 assert_never(name)
 
+    def prepare(
+        self, inputs: Shaped[Tensor, "batch frames ..."]
+    ) -> Float[Tensor, "batch frames channels height width"]:
+        """As in the base class; with ``changes_frames``, of RGB the changes, beside or in place of the colours."""
+        if not self.changes_frames or inputs.dtype != torch.uint8:
+            return super().prepare(inputs)
+        grey = _grey(inputs)
+        return self._with_changes(inputs, torch.cat([grey[:, :1].expand(-1, self.lead_frames, -1, -1), grey], 1))
+
+    def read(
+        self, frames: UInt8[Tensor, "frames height width 3"], before: Sequence[Float[Tensor, "longest height width"]]
+    ) -> tuple[Float[Tensor, "frames channels height width"], list[Float[Tensor, "longest height width"]]]:
+        """What the first block reads of a piece of a video, and the grey levels that the next piece needs, if any.
+
+        Args:
+            frames: the piece.
+            before: what the last piece returned second; empty for the first, and not used without changes.
+        """
+        if not self.changes_frames:
+            return self.prepare(frames[None])[0], []
+        longest, grey = self.lead_frames, _grey(frames)
+        kept = before[0] if before else grey[:0]  # a traced graph has none of them in the state of its first piece
+        grey = torch.cat([grey[:1].expand(longest - kept.shape[0], -1, -1), kept, grey])
+        return self._with_changes(frames[None], grey[None])[0], [grey[-longest:]]
+
+    def _with_changes(
+        self,
+        inputs: UInt8[Tensor, "batch frames height width 3"],
+        grey: Float[Tensor, "batch longer height width"],
+    ) -> Float[Tensor, "batch frames channels height width"]:
+        """Colours, if the net reads them, and changes; ``grey`` starts ``lead_frames`` earlier."""
+        frames = inputs.shape[1]
+        first = grey.shape[1] - frames
+        now = grey[:, first:]
+        change = torch.stack([now - grey[:, first - back : first - back + frames] for back in self.changes_frames], 2)
+        change = change.div_(change.abs().add_(_HALF_CHANGE)).mul_(_LARGEST_CHANGE)
+        return torch.cat([super().prepare(inputs), change], 2) if self.colours else change
+
     def forward(
         self, inputs: Shaped[Tensor, "batch frames ..."], mask: Bool[Tensor, "batch frames"]
     ) -> Float[Tensor, "batch channels steps"]:
@@ -74,9 +119,11 @@ class TemporalShiftBackbone(StreamedBackbone):
         x = rearrange(self.prepare(inputs), "b t c h w -> (b t) c h w")
         return self._features(x.contiguous(memory_format=torch.channels_last), mask, blocks_done=0)
 
-    def prefix(self, inputs: Shaped[Tensor, "frames ..."]) -> Float[Tensor, "frames height width depth"]:
+    def prefix(
+        self, inputs: Shaped[Tensor, "frames ..."], *, lead: int = 0
+    ) -> Float[Tensor, "frames_left height width depth"]:
         """Activations behind the frozen blocks that do not shift."""
-        x = self.prepare(inputs[None])[0].contiguous(memory_format=torch.channels_last)
+        x = self.prepare(inputs[None])[0, lead:].contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             for block in self.blocks[: self.prefix_blocks]:
                 x = block(x)
@@ -92,7 +139,10 @@ class TemporalShiftBackbone(StreamedBackbone):
     def piece(
         self, frames: UInt8[Tensor, "frames height width 3"], kept: Sequence[Tensor], *, last: bool
     ) -> tuple[Float[Tensor, "frames_done channels"], list[Tensor]]:
-        """Of every block that shifts, its last two frames are kept: one that waits for the next, and the one before."""
+        """Of every block that shifts, its last two frames are kept: one that waits for the next, and the one before.
+
+        They are followed by what :meth:`read` needs.
+        """
         return self.piece_before(frames, kept, zeros=int(last))
 
     def piece_before(
@@ -102,7 +152,8 @@ class TemporalShiftBackbone(StreamedBackbone):
 
         A traced graph can take their number from the shape of an input.
         """
-        x = self.prepare(frames[None])[0].contiguous(memory_format=torch.channels_last)
+        x, grey = self.read(frames, kept[-1:])
+        x = x.contiguous(memory_format=torch.channels_last)
         keep = []
         for number, block in enumerate(self.blocks):
             shifted = x
@@ -116,7 +167,7 @@ class TemporalShiftBackbone(StreamedBackbone):
                 if number + 1 == len(self.blocks)
                 else _shifted_block(block, x, shifted)
             )
-        return x, keep
+        return x, keep + grey
 
     def _features(self, x: Tensor, mask: Tensor, *, blocks_done: int) -> Tensor:
         """Apply the blocks after the first ``blocks_done``, and average over space and steps."""
@@ -130,6 +181,11 @@ class TemporalShiftBackbone(StreamedBackbone):
             last = number + 1 == len(self.blocks)
             x = _pooled_block(block, x, shifted) if last else _shifted_block(block, x, shifted)
         return average_steps(x.view(batch, frames, -1) * mask[..., None], mask, self.stride).transpose(1, 2)
+
+
+def _grey(frames: UInt8[Tensor, "*frames height width 3"]) -> Float[Tensor, "*frames height width"]:
+    """Grey levels; a sum of strided colours is faster than a mean over them."""
+    return (frames[..., 0].float() + frames[..., 1] + frames[..., 2]).div_(3)
 
 
 def _pooled_block(block: nn.Module, x: Tensor, shifted: Tensor) -> Tensor:
@@ -240,7 +296,9 @@ def _build_blocks(settings: TemporalShiftSettings, *, in_channels: int, pretrain
         case "efficientnet-lite0":
             blocks = efficientnet_lite.efficientnet_lite0(in_channels=in_channels)
             if pretrained:
-                blocks.load_state_dict(efficientnet_lite.imagenet_weights(in_channels=in_channels))
+                changes = bool(settings.changes_frames)
+                weights = efficientnet_lite.imagenet_weights(in_channels=in_channels, changes=changes)
+                blocks.load_state_dict(weights)
             return blocks, efficientnet_lite.OUT_CHANNELS
         case "tiny":
             return _tiny_blocks(in_channels), _TINY_CHANNELS[-1]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tadkit.config import TemporalShiftSettings
@@ -258,3 +259,42 @@ def test_projecting_the_average_is_averaging_the_projection() -> None:
     block = backbone("efficientnet-lite0").blocks[-1]
     x = torch.randn(3, 192, 4, 4)
     torch.testing.assert_close(block.pooled(x, x), block(x).mean(dim=(2, 3)), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_changes_are_those_of_the_grey_level_since_so_many_frames_before() -> None:
+    net = backbone("tiny", changes_frames=[1, 3], colours=False)
+    grey = torch.tensor([10, 10, 34, 10, 250])
+    frames = grey.to(torch.uint8).view(1, 5, 1, 1, 1).expand(1, 5, 32, 32, 3)
+    read = net.prepare(frames)
+    assert read.shape == (1, 5, 2, 32, 32)
+    since_one, since_three = [0, 0, 24, -24, 240], [0, 0, 24, 0, 240]  # at the start, since the first frame
+    expected = torch.tensor([since_one, since_three]).T.float()
+    torch.testing.assert_close(read[0, :, :, 7, 9], 2 * expected / (expected.abs() + 24))
+
+
+@torch.no_grad()
+def test_still_scenes_of_any_colours_look_alike_to_a_net_that_reads_changes_alone() -> None:
+    net = backbone("tiny", changes_frames=[1, 3, 10], colours=False)
+    scenes = torch.randint(0, 256, (2, 1, 32, 32, 3), dtype=torch.uint8).expand(2, 14, 32, 32, 3)
+    one, other = net(scenes, all_real(scenes))
+    assert torch.equal(one, other)
+    beside = backbone("tiny", changes_frames=[1, 3, 10])
+    one, other = beside(scenes, all_real(scenes))
+    assert not torch.allclose(one, other)
+
+
+@torch.no_grad()
+def test_with_changes_the_prefix_of_a_part_reads_the_frames_before_it() -> None:
+    net = backbone("efficientnet-lite0", stride=1, changes_frames=[1, 4])
+    net.prefix_blocks = 7
+    frames = torch.randint(0, 256, (9, 32, 32, 3), dtype=torch.uint8)
+    whole = net.prefix(frames)
+    torch.testing.assert_close(net.prefix(frames[2:], lead=4), whole[6:], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(net.prefix(frames[:3]), whole[:3], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(net.prefix(frames[6:]), whole[6:], atol=1e-3)
+
+
+def test_a_net_that_would_read_nothing_is_refused() -> None:
+    with pytest.raises(ValidationError, match="leaves the net nothing to read"):
+        TemporalShiftSettings(colours=False)
