@@ -167,7 +167,7 @@ def main() -> None:
         if videos:
             detector.engine = engine
             found = detector.detect(videos)
-            judged = tadkit.evaluate(found, ROOM / "annotations.json", tiou=TIOU)
+            judged = tadkit.evaluate(found, ROOM / "annotations.json", tiou=TIOU, labels=detector.labels)
             print(f"{name}: mean mAP {100 * judged.average_map:.2f}", flush=True)
 
 
