@@ -1,4 +1,4 @@
-"""Table of runs of ``examples/made-up-tracks.toml`` over seeds; docs/results.md says which runs.
+"""Table of runs of ``examples/made-up-tracks.toml`` and its like over seeds; docs/results.md says which runs.
 
 python docs/made_up_tracks.py COLUMN=RUN_FOLDER[,RUN_FOLDER...] [COLUMN=...] > table.md; the figures of these columns
 are replaced in docs/made-up-tracks.json. Every run has other videos and other initial weights. Intervals are of the
@@ -29,6 +29,8 @@ PAIRS = (
     ("rgb-matched", "decomposed-taught"),
     ("decomposed", "decomposed-taught"),
     ("decomposed-taught", "two-stream"),
+    ("decomposed-taught", "two-stream-taught"),
+    ("rgb", "two-stream-taught"),
 )
 KEPT = Path("docs/made-up-tracks.json")
 

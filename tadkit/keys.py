@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from tadkit.config import (
     BackboneKindSettings,
     FlowSettings,
+    FrozenSettings,
     FusionSettings,
     HeadSettings,
     ModelSettings,
@@ -37,6 +38,8 @@ METHOD_CODE: Mapping[str, int] = {
     "entry-point": 1,
 }
 """Increased when a change of a flow method's code changes its flow."""
+_FROZEN_CODE = 1
+"""Increased when a change of the code changes frozen features: net, weights, or histograms."""
 
 _PLUGINS: Mapping[str, Group] = {
     "flow": "tadkit.flow",
@@ -77,6 +80,18 @@ def features_key(source_sha256: str, *, model: str, video: VideoSettings, views:
     """Key of a video's branch features; ``model`` is the digest of the student's or detector's file."""
     parts = {"source": source_sha256, "model": model, "video": _frames(video), "views": list(views), "code": CODE}
     return digest_of(parts)
+
+
+def frozen_key(read: str, *, frozen: FrozenSettings, stack: int) -> str:
+    """Key of a video's frozen features.
+
+    Args:
+        read: key of its flow, which holds video, frames and method; without motion, key of its frames.
+        frozen: net and cells.
+        stack: flows of a step; 0 without motion.
+    """
+    parts = {"frozen": frozen.model_dump(mode="json"), "stack": stack, "code": [CODE, _FROZEN_CODE]}
+    return digest_of({"read": read, **parts})
 
 
 def teacher_key(flow: Sequence[str], *, model: ModelSettings, train: TrainSettings, truth: TrainingTruth) -> str:

@@ -7,7 +7,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -247,12 +247,14 @@ class DetectionsFile:
         operating_points: for some labels, the score from which detections are shown to a person.
         durations_s: length of some of the videos.
         model: file name of the model that made them; None if the file does not state it.
+        stretches: seconds of the stretches of some of the videos that are to be labelled, as (start, end).
     """
 
     videos: dict[str, list[Detection]]
     operating_points: Mapping[str, float]
     durations_s: Mapping[str, float]
     model: str | None
+    stretches: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
 
 
 def read_detections_file(path: Path) -> DetectionsFile:
@@ -279,7 +281,21 @@ def read_detections_file(path: Path) -> DetectionsFile:
         _numbers(external, "operating_points", path, unit="a score"),
         _numbers(external, "durations_s", path, unit="a number of seconds"),
         name if isinstance(name, str) else None,
+        _stretches(external, path),
     )
+
+
+def _stretches(external: Mapping[str, Any], path: Path) -> dict[str, list[tuple[float, float]]]:
+    """The stretches in ``external_data``, in the order of the file; empty where there are none."""
+    found = external.get("stretches")
+    items = found.items() if isinstance(found, dict) else ()
+    return {
+        name: [
+            _segment(one, f"{path}: external_data.stretches: '{name}'")
+            for one in (given if isinstance(given, list) else [given])
+        ]
+        for name, given in items
+    }
 
 
 def _numbers(external: Mapping[str, Any], key: str, path: Path, *, unit: str) -> dict[str, float]:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tadkit.bench import fresh_process
 from tadkit.bench.timing import machine_json
+from tadkit.bench.two_stream import OPENCV, TwoStreamFigures, two_stream_figures
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.detection.detect import Detector, detections_in_video, features_in_video, load_detector
 from tadkit.detection.tail import CORE_STEPS, Track, detections_of
@@ -74,10 +75,13 @@ class DetectBenchmark:
         decode_fps: frames of the file a second by the fastest reader, PyAV, if all are decoded and nothing else is
             done: the median over the rounds.
         detect_fps: that of the first model.
-        two_stream_ratio: ``detect_fps`` of the first model by that of the first two-stream model; None without one.
+        two_stream_ratio: how many times as fast the first model is as its two-stream form with OpenCV's TV-L1, or, if
+            it reads RGB and a two-stream model is given, as that one; None if it reads flow itself, or there is none.
+        two_stream: its two-stream forms by flow method, see :mod:`tadkit.bench.two_stream`.
         peak_rss_mb: most memory in MiB of a process that does nothing but detect with the first model; None if the
             system does not say.
         cold_start_s: seconds from the start of such a process to the detections of the first 10 s of the video.
+        real_time_factor: seconds of video that the first model detects in within a second.
         engine: that of the first model.
         models: figures by model, as given.
         video: name of the file.
@@ -89,8 +93,10 @@ class DetectBenchmark:
     decode_fps: float
     detect_fps: float
     two_stream_ratio: float | None
+    two_stream: Mapping[str, TwoStreamFigures]
     peak_rss_mb: float | None
     cold_start_s: float
+    real_time_factor: float
     engine: EngineName
     models: Mapping[str, DetectorFigures]
     video: str
@@ -109,6 +115,7 @@ def bench_detect(
     device: torch.device,
     progress: Progress,
     engine: EngineChoice = "auto",
+    two_stream: bool = True,
 ) -> DetectBenchmark:
     """Measure models in turn, round after round, so that a drift in the machine's speed affects all of them.
 
@@ -121,6 +128,7 @@ def bench_detect(
         device: where to run.
         progress: advances with each pass.
         engine: runs the backbone of RGB.
+        two_stream: also measure the two-stream forms of the first model.
 
     Raises:
         UsageError: a model is given twice, or the engine cannot run one.
@@ -143,6 +151,7 @@ def bench_detect(
                 detect_fps[name].append(_detect_fps(detector, video, seconds))
                 took[name].append(detector_pass(detector, video, seconds))
                 progress.advance(note=name)
+        forms = two_stream_figures(detectors[models[0]], video, seconds, rate_of=_detect_fps) if two_stream else {}
         used = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
@@ -159,16 +168,18 @@ def bench_detect(
         for name, detector in detectors.items()
     }
     first = figures[models[0]]
-    two_streams = [figures[name].detect_fps for name, detector in detectors.items() if detector.flow is not None]
+    given = [first.detect_fps / figures[name].detect_fps for name, one in detectors.items() if one.flow is not None]
     alone = fresh_process.measure(
         video, model=models[0], device=str(device), engine=first.engine, threads=used, seconds=seconds
     )
     return DetectBenchmark(
         decode_fps=float(np.median(decode_fps[1:])),
         detect_fps=first.detect_fps,
-        two_stream_ratio=first.detect_fps / two_streams[0] if two_streams else None,
+        two_stream_ratio=given[0] if given else forms[OPENCV].ratio if OPENCV in forms else None,
+        two_stream=forms,
         peak_rss_mb=alone.peak_rss_mb,
         cold_start_s=alone.cold_start_s,
+        real_time_factor=first.detect_fps * _frame_s(video, seconds),
         engine=first.engine,
         models=figures,
         video=video.name,
@@ -220,6 +231,11 @@ def _detect_fps(detector: Detector, path: Path, seconds: float) -> float:
             )
 
     return frames / _timed(detections, detector.device)[1]
+
+
+def _frame_s(path: Path, seconds: float) -> float:
+    """Seconds of video for each frame of the file."""
+    return min(build_index(path).duration_s, seconds) / _frames_in(path, seconds)
 
 
 def _frames_in(path: Path, seconds: float) -> int:

@@ -31,7 +31,8 @@ from tadkit.models.detector import new_joint_head, new_student, new_teacher
 from tadkit.progress import Progress, Quiet
 from tadkit.store import TrackReader, open_store, read_store
 from tadkit.training import BatchSource, fit
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches
+from tadkit.training.caches import FrameCache, PrefixCache
 from tadkit.training.windows import TrainingVideo, WindowPlan
 from tadkit.video import write_video
 

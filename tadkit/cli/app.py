@@ -20,10 +20,10 @@ from tadkit.cli.commands.detect import detect, detect_features
 from tadkit.cli.commands.doctor import doctor
 from tadkit.cli.commands.evaluate import evaluate, operating_points
 from tadkit.cli.commands.extract import extract_features, extract_flow
-from tadkit.cli.commands.import_ import import_
+from tadkit.cli.commands.import_ import export, import_
 from tadkit.cli.commands.inspect import inspect
-from tadkit.cli.commands.report import report
-from tadkit.cli.commands.stages import distill, run, train_head, train_teacher
+from tadkit.cli.commands.report import report, suggest
+from tadkit.cli.commands.stages import adapt, distill, run, train_head, train_teacher
 from tadkit.cli.console import print_note, print_warning, show_error
 from tadkit.cli.options import InOrder, example
 from tadkit.errors import TadkitError, UsageError
@@ -55,6 +55,8 @@ for command in (
     detect_features,
     evaluate,
     report,
+    suggest,
+    adapt,
     run,
     ablate,
     extract_flow,
@@ -66,6 +68,7 @@ for command in (
     operating_points,
     data,
     import_,
+    export,
     bench,
     doctor,
 ):

@@ -96,6 +96,9 @@ class TemporalEncoderSettings(BackboneKindSettings):
     """Channels."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Share of the channels of each convolution that training sets to zero."""
+    differences: Literal["none", "added", "only"] = added_later("none")
+    """Changes of the features since the step before, in which what stands still cancels out: read beside the features
+    (added), or in their place (only)."""
     pretrained: Literal[False] = False
     """There are no published weights."""
     frozen_blocks: Literal[0] = 0

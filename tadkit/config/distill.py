@@ -25,6 +25,7 @@ class MethodTraits(NamedTuple):
         feature_weight: weight of its feature term; 0: it has none.
         prediction_weight: weight of its prediction term; 0: it has none.
         truth_trains_stream: the ground truth trains backbone and branches, not the head alone.
+        truth_of_motion: the predictions of the motion branch are compared with the ground truth, too.
     """
 
     two_branches: bool
@@ -33,6 +34,7 @@ class MethodTraits(NamedTuple):
     feature_weight: float = 1.0
     prediction_weight: float = 1.0
     truth_trains_stream: bool = True
+    truth_of_motion: bool = False
 
 
 _TRAITS: Mapping[Method, MethodTraits] = {
@@ -40,10 +42,12 @@ _TRAITS: Mapping[Method, MethodTraits] = {
     "direct": MethodTraits(two_branches=False),
     # Without a teacher the values of the terms have no effect, but the files of version 0.1.0 state them.
     "rgb": MethodTraits(two_branches=False, taught=False),
-    "rgb-matched": MethodTraits(two_branches=True, taught=False),
+    "rgb-matched": MethodTraits(two_branches=True, taught=False, truth_of_motion=True),
     "mars": MethodTraits(two_branches=False, feature_loss="mse", feature_weight=50.0, prediction_weight=0.0),
     "mers": MethodTraits(two_branches=False, feature_loss="mse", prediction_weight=0.0, truth_trains_stream=False),
-    "hallucination": MethodTraits(two_branches=True, feature_loss="sigmoid-l2", prediction_weight=0.0),
+    "hallucination": MethodTraits(
+        two_branches=True, feature_loss="sigmoid-l2", prediction_weight=0.0, truth_of_motion=True
+    ),
     "logits": MethodTraits(two_branches=False, feature_weight=0.0),
 }
 
@@ -95,7 +99,7 @@ class DistillSettings(Settings):
     """Train fusion and joint head together with the student (the paper's one-stage form)."""
     joint_prediction_weight: float = added_later(0.0, ge=0, le=1000)
     """With joint: weight of the prediction term of the joint head, which the paper lacks: the teacher's predictions
-    supervise it, too."""
+    supervise it, too; in a two-stream row, the average of both nets' predictions."""
     stop_gradient: Literal["none", "motion", "both"] = "none"
     """With joint: branches that receive no gradient from the joint loss."""
 
@@ -113,6 +117,13 @@ class DistillSettings(Settings):
     def compared(self) -> Branch:
         """The branch whose feature and predictions every term compares with the teacher's."""
         return "motion" if self.two_branches else "appearance"
+
+    @property
+    def predicted(self) -> tuple[Branch, ...]:
+        """Branches whose predictions are compared with the teacher's or with the ground truth."""
+        own = _TRAITS[self.method]
+        motion = own.truth_of_motion or (own.taught and self.terms.prediction_weight > 0)
+        return ("motion", "appearance") if self.two_branches and motion else ("appearance",)
 
     @property
     def adapted_to(self) -> int:

@@ -108,19 +108,20 @@ def load_sections(overrides: Sequence[str], *sections: str) -> dict[str, Any]:
     return {name: getattr(checked, name) for name in sections}
 
 
-def check_settings(kind: type[Checked], values: Mapping[str, Any], *, name: str) -> Checked:
+def check_settings(kind: type[Checked], values: Mapping[str, Any], *, name: str, context: str | None = None) -> Checked:
     """Validate plain values as settings.
 
     Args:
         kind: a settings class.
         values: tables, lists and scalars as read from TOML.
         name: where the values come from; error messages start with it.
+        context: :data:`tadkit.config.recipe.A_ROW` allows settings of a recipe that have no effect.
 
     Raises:
         SettingsError: one line per mistake.
     """
     try:
-        return kind.model_validate(_with_default_tags(kind, values))
+        return kind.model_validate(_with_default_tags(kind, values), context=context)
     except ValidationError as cause:
         raise SettingsError(*_lines(kind, cause, name)) from None
 

@@ -12,12 +12,13 @@ from tadkit.config.backbones import BackboneSettings, TemporalEncoderSettings, T
 from tadkit.config.base import Settings, added_later, merged
 from tadkit.config.decode import DecodeSettings
 from tadkit.config.distill import ADDED_TERMS, TWO_BRANCHES, DistillSettings, FusionSettings, Method
-from tadkit.config.flow import FlowSettings, Tvl1Settings
+from tadkit.config.flow import FlowSettings, TemporalGradientSettings, Tvl1Settings
 from tadkit.config.heads import ActionFormerSettings, HeadSettings, TadtrSettings
 from tadkit.config.places import TAGS, setting_name
 from tadkit.config.sources import (
     FeaturesSource,
     FeatureStreams,
+    FrozenSettings,
     MadeUpFeaturesSource,
     Source,
     SplitSettings,
@@ -38,7 +39,7 @@ ROWS: tuple[str, ...] = (TEACHER, *get_args(Method), *_READ_FLOW)
 _OF_A_ROW = ("backbone", "joint_head", "distill", "fusion", "decode", "streams", "train")
 """Sections that differ between rows; all rows share the videos, the head and the teacher."""
 _FEATURES = (FeaturesSource, MadeUpFeaturesSource)
-_A_ROW = "row"
+A_ROW = "row"
 """Context in which the settings of one row are checked: rows share settings, some of which change other rows."""
 _NAME = r"[A-Za-z0-9._-]+"
 
@@ -104,6 +105,8 @@ class ModelSettings(Settings):
     """From predictions to detections."""
     features: FeatureStreams | None = added_later(None)
     """Streams of stored features that teacher and student read instead of videos; a run fills it in from sources."""
+    frozen: FrozenSettings | None = added_later(None)
+    """With this section, even an empty one, teacher and student read features of the videos, which the run computes."""
     teachers: tuple[TeacherSettings, ...] = added_later(())
     """Further teachers, each written as [[teachers]]; the student is trained on all of them (distill.teachers)."""
 
@@ -145,6 +148,11 @@ class ModelSettings(Settings):
     def teacher_beside_student(self) -> bool:
         """Whether the student is trained together with a joint head that reads the teacher's feature as motion."""
         return self.distill.joint and self.streams == "two-stream"
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether a term compares the student, or the joint head trained with it, with the teacher's outputs."""
+        return self.distill.taught or (self.teacher_beside_student and self.distill.joint_prediction_weight > 0)
 
     @property
     def detector_head(self) -> HeadSettings:
@@ -206,7 +214,7 @@ class Recipe(ModelSettings):
         Streams of features are read by temporal encoders, and have one view and no colours.
         """
         filled = dict(values)
-        if _has_streams(values.get("sources")):
+        if values.get("frozen") is not None or _has_streams(values.get("sources")):
             filled["train"] = _defaults_of_stages(values.get("train", {}))
             for part in ("backbone", "teacher_backbone"):
                 section = values.get(part, {})
@@ -217,12 +225,14 @@ class Recipe(ModelSettings):
 
     @model_validator(mode="after")
     def _reads_what_there_is(self) -> Recipe:
+        if self.frozen is not None:
+            self._refuse_frozen()
         streams = self.stream_source is not None
         for part in ("backbone", "teacher_backbone"):
             backbone = getattr(self, part)
             if isinstance(backbone, TemporalEncoderSettings) != streams:
-                what = "videos, but the source has features; leave it out"
-                what = what if streams else "features; it needs a source of features with rgb and flow"
+                what = f"videos, but {self._features_given}; leave it out"
+                what = what if streams else "features; it needs [frozen], or a source of features with rgb and flow"
                 raise ValueError(f"{part}.name '{backbone.name}' reads {what}")
         if streams:
             self._refuse_settings_of_videos()
@@ -235,12 +245,26 @@ class Recipe(ModelSettings):
         given |= {f"train.{name}.colour_jitter": stage.colour_jitter > 0 for name, stage in stages.items()}
         given |= {f"train.{name}.colour_variants": stage.colour_variants > 0 for name, stage in stages.items()}
         given |= {"train.teacher.flow_jitter": self.train.teacher.flow_jitter > 0}
-        standard = Tvl1Settings()
-        given |= {"flow.method": self.flow.method != standard.method}  # first: other methods have other defaults
-        given |= {f"flow.{key}": value != getattr(standard, key, None) for key, value in self.flow}
-        given |= {f"video.{key}": value != getattr(VideoSettings(), key) for key, value in self.video}
+        if self.frozen is None:
+            standard = Tvl1Settings()
+            given |= {"flow.method": self.flow.method != standard.method}  # first: other methods have other defaults
+            given |= {f"flow.{key}": value != getattr(standard, key, None) for key, value in self.flow}
+            given |= {f"video.{key}": value != getattr(VideoSettings(), key) for key, value in self.video}
         if wrong := [setting for setting, is_given in given.items() if is_given]:
-            raise ValueError(f"{wrong[0]} needs videos, but the source has features; leave it out")
+            raise ValueError(f"{wrong[0]} needs videos, but {self._features_given}; leave it out")
+
+    def _refuse_frozen(self) -> None:
+        """Refuse frozen features of what has no frames or no flow."""
+        if any(isinstance(source, _FEATURES) for source in self.sources):
+            raise ValueError("frozen needs videos, but the source has features; leave out one of them")
+        if isinstance(self.flow, TemporalGradientSettings):
+            raise ValueError(f"frozen needs flow, but flow.method '{self.flow.method}' is none; choose another method")
+        if self.teachers:
+            raise ValueError("frozen has one motion feature, which all teachers would read; leave out teachers")
+
+    @property
+    def _features_given(self) -> str:
+        return "the source has features" if self.frozen is None else "[frozen] has features"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
@@ -281,6 +305,12 @@ class Recipe(ModelSettings):
             raise ValueError(
                 f"streams = '{self.streams}' needs distill.method = 'rgb' without added terms: its RGB stream has no "
                 "teacher"
+            )
+        taught = self.teacher_beside_student and self.distill.joint_prediction_weight > 0
+        if taught and isinstance(self.head, TadtrSettings):
+            raise ValueError(
+                "distill.joint_prediction_weight with streams = 'two-stream' averages the predictions of two nets, but "
+                "queries of tadtr have no partners in another net; set it to 0, or choose another head"
             )
         if self.streams == "two-stream-late" and self.joint_head is not None:
             raise ValueError("streams = 'two-stream-late' averages the scores of two equal heads; leave out joint_head")
@@ -365,7 +395,7 @@ class Recipe(ModelSettings):
 
         Rows share settings, so a setting may be without effect on some of them.
         """
-        if info.context is _A_ROW:
+        if info.context is A_ROW:
             return self
         names = dict.fromkeys(row for row in (self.own_row, *self.compare, *self.variants) if row != "teacher")
         rows = {row: self.of_row(row) for row in names}
@@ -389,7 +419,7 @@ class Recipe(ModelSettings):
         """As for a model; and where one head reads features as they are, all that is not the head's."""
         if not self.head_alone:
             untaught = {"train.student.unlabelled_windows": "a method with a teacher"}
-            return {**super().unused, **({} if self.distill.taught else untaught)}
+            return {**super().unused, **({} if self.is_taught else untaught)}
         frames = ("video", "flow") if self.train.head.views == ("original",) else ("video", "flow", "train.head.views")
         nets = ("backbone", "teacher_backbone", "distill", "fusion", "streams", "train.teacher", "train.student")
         unused = dict.fromkeys(frames, "videos, but the source has features")
@@ -439,7 +469,7 @@ class Recipe(ModelSettings):
                 changes["train"] = self.train.model_copy(update={"teacher": teacher.train})
                 changes |= self._of_stream(teacher)
         same = {field: getattr(self, field) for field in self.model_fields_set - set(changes)}
-        return Recipe.model_validate(same | changes, context=_A_ROW)
+        return Recipe.model_validate(same | changes, context=A_ROW)
 
     def _of_stream(self, teacher: TeacherSettings) -> dict[str, Any]:
         """Source and features as a teacher reads them."""
@@ -455,8 +485,10 @@ class Recipe(ModelSettings):
         return {"sources": sources, "features": teacher.features}
 
     @property
-    def stream_source(self) -> FeaturesSource | MadeUpFeaturesSource | None:
-        """The source, if it has features of RGB and flow, each of which a model is trained on."""
+    def stream_source(self) -> FeaturesSource | MadeUpFeaturesSource | FrozenSettings | None:
+        """The source, if it has features of RGB and flow, each of which a model is trained on; or the frozen nets."""
+        if self.frozen is not None:
+            return self.frozen
         first = self._first_labelled
         return first if isinstance(first, _FEATURES) and first.has_streams else None
 
@@ -490,7 +522,7 @@ class Recipe(ModelSettings):
         values = same | {name: merged(_given(getattr(self, name)), value) for name, value in changes.items()}
         try:
             return Recipe.model_validate(
-                values | {"compare": (TEACHER,)}, context=_A_ROW
+                values | {"compare": (TEACHER,)}, context=A_ROW
             )  # a row has no rows of its own
         except ValidationError as error:
             raise RowError(f"variants.{row}" if row in self.variants else f"compare: {row}", error) from None

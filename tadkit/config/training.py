@@ -55,7 +55,8 @@ class TrainSettings(Settings):
     validation_share: float = Field(0.1, gt=0, lt=1)
     """Fraction of the training videos set aside for validation, at least one; chosen by the seed."""
     cache_mb: int = Field(1024, ge=0, le=10_000_000)
-    """Memory for caching decoded training frames, and activations of layers that are not trained, in MiB."""
+    """Memory for caching decoded training frames, activations of layers that are not trained, and stored features, in
+    MiB."""
 
     @property
     def unused(self) -> Mapping[str, str]:
@@ -108,8 +109,9 @@ class TeacherTrainSettings(TrainSettings):
 class StudentTrainSettings(TrainSettings):
     """How the student is trained."""
 
-    unlabelled_windows: int | None = added_later(None, ge=1, le=4096)
-    """Windows of unlabelled videos per training step, beside batch_windows of labelled ones; by default as many."""
+    unlabelled_windows: int | None = added_later(None, ge=0, le=4096)
+    """Windows of unlabelled videos per training step, beside batch_windows of labelled ones; by default as many. With
+    0, which a variant may set, the student is trained on labelled videos alone."""
 
 
 class HeadTrainSettings(TrainSettings):

@@ -1,10 +1,11 @@
 """Decomposed cross-modal distillation: the objectives of teacher, student and joint head, and their batches."""
 
 from tadkit.distill.batch import Batch, TeacherTargets, Truth
-from tadkit.distill.objectives import JointHeadObjective, StudentObjective, TeacherObjective
+from tadkit.distill.objectives import BranchHeadsObjective, JointHeadObjective, StudentObjective, TeacherObjective
 
 __all__ = [
     "Batch",
+    "BranchHeadsObjective",
     "JointHeadObjective",
     "StudentObjective",
     "TeacherObjective",

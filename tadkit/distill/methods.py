@@ -16,14 +16,17 @@ ones. The terms that compare with the teacher are means over the windows of both
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import assert_never
 
+import torch
 from torch import Tensor
 
 from tadkit.config import Branch, DistillSettings
 from tadkit.distill.batch import Batch, TeacherTargets
 from tadkit.distill.feature_losses import boundary_distance, feature_distance, relation_distance, time_contrast
-from tadkit.models.heads import Head, Predictions
+from tadkit.models.heads import Head, Predictions, windows_of
 from tadkit.models.student import Student, StudentFeatures
 
 Losses = dict[str, Tensor]
@@ -46,15 +49,40 @@ class Comparison:
         self._made: dict[Branch, Predictions] = {}
 
     def _predictions(self, branch: Branch) -> Predictions:
+        """Predictions for the windows that are compared; one call of a head predicts all that it is asked for."""
         if branch not in self._made:
-            feature = self._features.of(branch)
-            self._made[branch] = self._student.branch_predictions(branch, feature, self._mask)
+            asked = self.distill.predicted
+            head = self._student.head
+            together = len(asked) > 1 and self._student.motion_head is None and head.windows_apart
+            self._made |= self._predicted_together(asked) if together else {branch: self._predicted(branch)}
         return self._made[branch]
 
-    def _predictions_with_truth(self, branch: Branch, feature: Tensor) -> Predictions:
-        """Predictions for the windows that have ground truth; the unlabelled ones after them get no gradient."""
-        count = len(self._batch.truth)
-        return self._student.branch_predictions(branch, feature[:count], self._mask[:count])
+    def _windows(self, branch: Branch) -> int:
+        """Windows of a batch whose predictions are compared: without a teacher's, those that have ground truth."""
+        imitates = branch == self.distill.compared and self.distill.terms.prediction_weight > 0
+        return len(self._mask) if imitates and self._batch.teacher is not None else len(self._batch.truth)
+
+    def _predicted(self, branch: Branch) -> Predictions:
+        count = self._windows(branch)
+        return self._student.branch_predictions(branch, self._features.of(branch)[:count], self._mask[:count])
+
+    def _predicted_together(self, branches: Sequence[Branch]) -> dict[Branch, Predictions]:
+        """As one call for each branch, to rounding and dropout."""
+        counts = [self._windows(branch) for branch in branches]
+        steps = [self._features.of(of)[:count].transpose(1, 2) for of, count in zip(branches, counts, strict=True)]
+        feature, mask = torch.cat(steps).transpose(1, 2), torch.cat([self._mask[:count] for count in counts])
+        predictions, ends = self._student.head(feature, mask), list(accumulate(counts))
+        return {
+            branch: windows_of(predictions, end - count, end)
+            for branch, count, end in zip(branches, counts, ends, strict=True)
+        }
+
+    def _with_truth(self, branch: Branch) -> Predictions:
+        """Predictions for the windows that have ground truth, which come before the unlabelled ones."""
+        count, head = len(self._batch.truth), self._student.branch_head(branch)
+        if self._windows(branch) == count or head.windows_apart:
+            return windows_of(self._predictions(branch), 0, count) if head.windows_apart else self._predictions(branch)
+        return self._student.branch_predictions(branch, self._features.of(branch)[:count], self._mask[:count])
 
     @property
     def _teacher(self) -> TeacherTargets:
@@ -63,15 +91,13 @@ class Comparison:
 
     def truth(self, branch: Branch) -> Losses:
         """Detection loss of a branch's predictions: trains its head and its stream."""
-        if len(self._batch.truth) == len(self._mask):
-            predictions = self._predictions(branch)
-        else:
-            predictions = self._predictions_with_truth(branch, self._features.of(branch))
-        return {branch: detection_loss(self._student.branch_head(branch), predictions, self._batch)}
+        return {branch: detection_loss(self._student.branch_head(branch), self._with_truth(branch), self._batch)}
 
     def truth_for_head(self, branch: Branch) -> Losses:
         """Detection loss of a branch's predictions that stops at its feature: trains its head alone."""
-        predictions = self._predictions_with_truth(branch, self._features.of(branch).detach())
+        count = len(self._batch.truth)
+        feature = self._features.of(branch)[:count].detach()
+        predictions = self._student.branch_predictions(branch, feature, self._mask[:count])
         return {branch: detection_loss(self._student.branch_head(branch), predictions, self._batch)}
 
     def feature(self) -> Losses:

@@ -6,15 +6,19 @@ Source: Lee et al., CVPR 2023 (re-implementation; docs/method.md). What a studen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from tadkit.config import DistillSettings
+from tadkit.config import Branch, DistillSettings
 from tadkit.distill.batch import Batch
 from tadkit.distill.methods import Comparison, Losses, detection_loss, method_losses
 from tadkit.models.backbones import PrefixedBackbone, step_mask
 from tadkit.models.branches import jitter_colour, jitter_flow
 from tadkit.models.fusion import JointHead
+from tadkit.models.heads import Head, Predictions, windows_of
 from tadkit.models.student import Student, StudentFeatures
 from tadkit.models.teacher import Teacher
 
@@ -104,14 +108,32 @@ class StudentObjective(nn.Module):
         if "appearance" not in self.distill.joint_trains:
             appearance = appearance.detach()
         count, weight = len(batch.truth), self.distill.joint_prediction_weight
-        labelled = None if motion is None else motion[:count]  # windows of unlabelled videos follow those
-        predictions = joint(labelled, appearance[:count], mask[:count])
+        imitates = weight > 0 and batch.teacher is not None
+        of_all = joint(motion, appearance, mask) if imitates else None
+        if of_all is not None and (count == len(mask) or joint.head.windows_apart):
+            predictions = of_all if count == len(mask) else windows_of(of_all, 0, count)
+        else:
+            labelled = None if motion is None else motion[:count]  # windows of unlabelled videos follow those
+            predictions = joint(labelled, appearance[:count], mask[:count])
         losses = {"joint": detection_loss(joint.head, predictions, batch)}
-        if weight > 0 and batch.teacher is not None:
-            of_all = predictions if count == len(mask) else joint(motion, appearance, mask)
-            imitation = joint.distil(of_all, batch.teacher.predictions)
+        if of_all is not None:
+            imitation = joint.distil(of_all, self._joint_targets(features, mask, batch))
             losses["joint_prediction"] = weight * (imitation.classification + imitation.regression)
         return losses
+
+    @torch.no_grad()
+    def _joint_targets(self, features: StudentFeatures, mask: Tensor, batch: Batch) -> Predictions:
+        """What the joint head imitates: the teacher's predictions; beside the teacher, the average of both nets'.
+
+        The teacher sees no appearance. A joint head that reads the teacher's feature could imitate the teacher alone
+        to the last digit, and with it that it does not see them.
+        """
+        assert batch.teacher is not None, "the joint head imitates the teacher"
+        if not self.teacher_beside:
+            return batch.teacher.predictions
+        own = self.model.branch_predictions("appearance", features.appearance, mask)
+        averaged: Predictions = self.model.head.average_teachers(batch.teacher.predictions, own)
+        return averaged
 
 
 class JointHeadObjective(nn.Module):
@@ -127,3 +149,22 @@ class JointHeadObjective(nn.Module):
         batch = batch.to(_device(self))
         predictions = self.model(batch.inputs.get("motion"), batch.inputs["appearance"], batch.mask)
         return {"total": detection_loss(self.model.head, predictions, batch)}
+
+
+class BranchHeadsObjective(nn.Module):
+    """The heads of a student's branches on cached branch features; both branches may share one."""
+
+    def __init__(self, heads: Mapping[Branch, Head]) -> None:
+        """Train ``heads``, each on the features of its branch."""
+        super().__init__()
+        self.heads = nn.ModuleDict({str(branch): head for branch, head in heads.items()})
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of windows of features."""
+        batch = batch.to(_device(self))
+        losses: Losses = {}
+        for branch, module in self.heads.items():
+            head = cast(Head, module)
+            losses[branch] = detection_loss(head, head(batch.inputs[branch], batch.mask), batch)
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return losses

@@ -11,6 +11,8 @@ from tadkit.config import FlowSettings, ModelSettings, VideoSettings, View
 from tadkit.errors import VideoError
 from tadkit.extraction.branch_features import branch_features
 from tadkit.extraction.clips import Source, VideoFile
+from tadkit.extraction.extract_flow import extract_flow_of
+from tadkit.extraction.frozen_features import extract_frozen_features
 from tadkit.extraction.motion_feature import feature_of_video
 from tadkit.extraction.results import ExtractionResult
 from tadkit.files import digest_of
@@ -34,7 +36,8 @@ def extract_features(
     """Write branch features of ``videos`` to the store ``out``, by a student, a detector, or the bundled one.
 
     They are what the detector's joint head reads: the motion of a two-stream detector is its teacher's feature, of flow
-    that is computed on the way.
+    that is computed on the way. For a model of frozen features (``[frozen]`` of a recipe) they are those that it reads
+    instead of videos, with motion if it needs that; ``tadkit detect-features`` reads them.
 
     Raises:
         WeightsError: the model cannot be loaded.
@@ -52,6 +55,8 @@ def extract_features(
         settings, student = detector.settings, detector.student
         if detector.teacher is not None and settings.features is None:
             flow = FlowStream.of(detector.teacher, settings, device=device)
+    if settings.frozen is not None:
+        return _frozen_features(named(videos), out, settings=settings, device=device, progress=progress)
     refuse_features(settings, path=path)
     return extract_features_of(
         {name: VideoFile(video, settings.video) for name, video in named(videos).items()},
@@ -64,6 +69,28 @@ def extract_features(
         progress=progress,
         flow=flow,
     )
+
+
+def _frozen_features(
+    items: Mapping[str, Path], out: Path, *, settings: ModelSettings, device: str, progress: Progress
+) -> ExtractionResult:
+    assert settings.frozen is not None
+    flow_store, failed = None, {}
+    if settings.reads_flow:
+        flow_store = out.with_name(f"{out.stem}-flow{out.suffix}")
+        flow, video = settings.flow, settings.video
+        failed = extract_flow_of(items, flow_store, flow=flow, video=video, device=device, progress=progress).failed
+    result = extract_frozen_features(
+        {name: path for name, path in items.items() if name not in failed},
+        out,
+        flow_store=flow_store,
+        frozen=settings.frozen,
+        flow=settings.flow,
+        video=settings.video,
+        device=device,
+        progress=progress,
+    )
+    return ExtractionResult(result.done, result.reused, failed | result.failed)
 
 
 class FlowStream(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from tadkit.models.fusion import JointHead, LateHead
 from tadkit.models.heads import head_labels
 from tadkit.models.student import Student
 from tadkit.models.teacher import MotionStream, Teacher
+from tadkit.video.sampling import windows
 
 _UNSTATED_WINDOW_S = 25.6
 """The windows of model files that state none, as the first ones: the default of ``train.head.window_s``."""
+_FUSED_STEPS = 4096
+"""Feature steps that are fused at a time."""
 
 
 class DetectorNet(nn.Module):
@@ -53,7 +57,21 @@ class DetectorNet(nn.Module):
     def fused(
         self, motion: Float[Tensor, "channels steps"] | None, appearance: Float[Tensor, "channels steps"]
     ) -> Float[Tensor, "1 fused steps"]:
-        """The track that the joint head reads, from the branch features of one whole video."""
+        """The track that the joint head reads, from the branch features of one whole video.
+
+        Long tracks are fused in pieces with the steps around them that a fusion reads, which gives the same and takes
+        little memory.
+        """
+        steps, fusion = appearance.shape[1], self.joint.fusion
+        if motion is None or fusion is None or fusion.context_steps is None or steps <= _FUSED_STEPS:
+            return self._fused(motion, appearance)
+        fused = appearance.new_empty(1, fusion.out_channels, steps)
+        for piece in windows(steps, core=_FUSED_STEPS, halo=fusion.context_steps):
+            part = self._fused(motion[:, piece.start : piece.stop], appearance[:, piece.start : piece.stop])
+            fused[..., piece.core_start : piece.core_stop] = part[..., piece.core_steps(1)]
+        return fused
+
+    def _fused(self, motion: Tensor | None, appearance: Tensor) -> Tensor:
         mask = torch.ones(1, appearance.shape[1], dtype=torch.bool, device=appearance.device)
         return self.joint.fused(None if motion is None else motion[None], appearance[None], mask)
 
@@ -138,7 +156,7 @@ def student_align_frames(settings: ModelSettings) -> int:
 
 def teacher_align_frames(settings: ModelSettings) -> int:
     """Frames at multiples of which windows of the teacher start."""
-    channels = settings.flow.stack * _motion_channels(settings)
+    channels = _stack(settings) * _motion_channels(settings)
     return align_frames_of(settings.teacher_backbone, in_channels=channels)
 
 
@@ -148,11 +166,22 @@ def refuse_features(settings: ModelSettings, *, path: Path | None) -> None:
     Raises:
         WeightsError: it does.
     """
+    if settings.frozen is not None:
+        raise WeightsError(
+            f"{path}: reads frozen features, not videos; compute them with "
+            f"tadkit extract-features VIDEOS --model {path} --out features.h5, "
+            f"and use tadkit detect-features features.h5 --head {path}"
+        )
     if settings.features is not None:
         raise WeightsError(
             f"{path}: reads features, not videos; import them with tadkit import features, and use "
             f"tadkit detect-features FEATURES --head {path}"
         )
+
+
+def _stack(settings: ModelSettings) -> int:
+    """Flows that the teacher reads at each frame; a step of features holds all of its flows already."""
+    return 1 if settings.features is not None else settings.flow.stack
 
 
 def _stream_sizes(settings: ModelSettings, pretrained: bool | None) -> dict[str, Any]:
@@ -161,7 +190,7 @@ def _stream_sizes(settings: ModelSettings, pretrained: bool | None) -> dict[str,
         "dim": settings.distill.dim,
         "motion_channels": _motion_channels(settings),
         "pretrained": settings.teacher_backbone.starts_trained if pretrained is None else pretrained,
-        "stack": settings.flow.stack,
+        "stack": _stack(settings),
     }
 
 
@@ -230,6 +259,20 @@ def build_detector(checkpoint: Checkpoint) -> DetectorNet:
     )
     load_weights(detector, checkpoint)
     return detector.eval()
+
+
+def load_streams(student: Student, checkpoint: Checkpoint) -> None:
+    """Give a student the backbone and the branches of a checkpoint's student or detector; its heads stay as they are.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    prefix = "" if checkpoint.kind == "student" else "student."
+    heads = ("head.", "motion_head.", "adapter.")
+    known = {name.removeprefix(prefix): one for name, one in checkpoint.tensors.items() if name.startswith(prefix)}
+    streams = {name: one for name, one in known.items() if not name.startswith(heads)}
+    own = {name: one for name, one in student.state_dict().items() if name.startswith(heads)}
+    load_weights(student, replace(checkpoint, tensors=streams | own))
 
 
 def build_student(checkpoint: Checkpoint) -> tuple[ModelSettings, Student]:

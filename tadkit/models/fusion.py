@@ -427,7 +427,8 @@ def running_mean(
 
     A track no longer than the window, such as a training window, has one mean, over all its steps.
     """
-    if window is None or x.shape[2] <= window:
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if window is None or (x.shape[2] <= window and not traced):  # a traced graph takes any length
         return masked_mean(x, mask)[:, :, None]
     # Sums over hours: float32 would lose what a window adds.
     precise = torch.float32 if x.device.type == "mps" else torch.float64

@@ -17,7 +17,7 @@ from tadkit.keys import features_key, flow_key, head_key, one_stage_key, student
 from tadkit.models.ensemble import EnsembleTracks
 from tadkit.recipe.cross_fit import AlignedTracks, CrossFitted
 from tadkit.recipe.operating_points import points_key
-from tadkit.recipe.streams import TwoStreams
+from tadkit.recipe.streams import FrameTimes, TwoStreams
 from tadkit.recipe.videos import Item
 from tadkit.recipe.workspace import Workspace
 from tadkit.store import TrackReader, VideoTracks, read_store
@@ -64,6 +64,13 @@ class Inputs:
         store = self._store(self.workspace.flow, "flow", what=what, command="extract-flow")
         _refuse_stale(store, self._flow_of(self.workspace.shared.training), "extract-flow")
         return store
+
+    @cached_property
+    def frames(self) -> VideoTracks:
+        """When the frames of every training video are shown: as the flow store says, or without flow the videos."""
+        if self.workspace.given is None:
+            return self.flow
+        return FrameTimes({item.name: item.path for item in self.workspace.training}, self.workspace.recipe.video)
 
     def _flow_of(self, items: Sequence[Item]) -> dict[str, str]:
         """Keys of up-to-date flow."""
@@ -136,10 +143,13 @@ class Inputs:
     def student_key(self, row: str) -> str:
         """The key of an up-to-date student of ``row``."""
         workspace = self.workspace
+        given = None if workspace.given is None else digest_of_file(workspace.given)
+        if workspace.frozen:
+            return digest_of(["the student of", given])
         recipe, unlabelled = workspace.of_row(workspace.student_row(row)), self.unlabelled(row)
         settings, train, training = recipe.model_settings, recipe.train.student, workspace.training
         named = [digest_of([item.name, item.source_key]) for item in unlabelled]  # names of others are in the truth
-        return student_key(
+        key = student_key(
             [*(item.source_key for item in training), *named],
             [
                 key
@@ -150,6 +160,7 @@ class Inputs:
             train=train if unlabelled else train.model_copy(update={"unlabelled_windows": None}),
             truth=workspace.training_truth,
         )
+        return key if given is None else digest_of([key, "from the student of", given])
 
     def _taught_from(self, items: Sequence[Item], views: Sequence[View]) -> list[str]:
         """Keys of the teacher's outputs in the views of a student; other rows may add others."""

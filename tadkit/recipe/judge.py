@@ -107,7 +107,7 @@ def judged(workspace: Workspace, device: str) -> list[Row]:
         found: dict[str, dict[str, list[Detection]]] = {}
         for row in workspace.rows:
             found |= detected(workspace, row, device)
-        rows = [_row(workspace, name, found) for name in found]
+        rows = [row_of(workspace, name, found) for name in found]
         _write_truth(workspace)
         write_text(workspace.report, json.dumps({"key": key, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     return rows
@@ -332,7 +332,8 @@ def _with_branches_of(workspace: Workspace, row: str) -> list[str]:
     return [other for other in rows if workspace.student_row(other) == workspace.student_row(row)]
 
 
-def _row(workspace: Workspace, name: str, of_rows: Mapping[str, Mapping[str, list[Detection]]]) -> Row:
+def row_of(workspace: Workspace, name: str, of_rows: Mapping[str, Mapping[str, list[Detection]]]) -> Row:
+    """Figures of one row, whose detections in the held-out videos are among those of ``of_rows``."""
     recipe, found = workspace.recipe, of_rows[name]
     truth = truth_of(workspace, name)
     tiou = recipe.evaluation.tiou

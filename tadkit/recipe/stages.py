@@ -201,25 +201,29 @@ def _teacher_outputs(workspace: Workspace, resources: Resources) -> bool:
 
 
 def _features(workspace: Workspace, row: str, resources: Resources) -> bool:
+    did = False
+    for result in extract_features_of_row(workspace, row, resources):
+        did |= _did_something(result)
+    return did
+
+
+def extract_features_of_row(workspace: Workspace, row: str, resources: Resources) -> Iterator[ExtractionResult]:
+    """Store what a row's heads read, of training and held-out videos in turn."""
     with Inputs(workspace) as inputs:
         checkpoint = load_checkpoint(inputs.student(row), kind="student")
     settings, student = build_student(checkpoint)
-    did = False
     with _sources(workspace, settings) as source_of:
         for items, views in _needed_by_heads(workspace, row):
-            did |= _did_something(
-                extract_features_of(
-                    {item.name: source_of(item) for item in items},
-                    workspace.features(row),
-                    student=student,
-                    video=settings.video,
-                    checkpoint=checkpoint,
-                    views=views,
-                    device=resources.first_device,
-                    progress=resources.progress,
-                )
+            yield extract_features_of(
+                {item.name: source_of(item) for item in items},
+                workspace.features(row),
+                student=student,
+                video=settings.video,
+                checkpoint=checkpoint,
+                views=views,
+                device=resources.first_device,
+                progress=resources.progress,
             )
-    return did
 
 
 @contextmanager

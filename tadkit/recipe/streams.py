@@ -1,20 +1,26 @@
-"""Streams of RGB and flow: of features, found in the store with their widths; and those of a two-stream row's head."""
+"""Streams of RGB and flow: of features, and those of a two-stream row's head; and times of frames without flow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from tadkit.config import FeatureStreams, Recipe, overlap
+from tadkit.config import FeatureStreams, Recipe, VideoSettings, overlap
 from tadkit.errors import SettingsError, StoreError
+from tadkit.extraction.extract_flow import extract_flow_of
+from tadkit.extraction.frozen_features import extract_frozen_features
 from tadkit.files import digest_of
+from tadkit.progress import Progress
 from tadkit.recipe.videos import Item
 from tadkit.store import TrackReader, VideoTracks, read_store
 from tadkit.store.streams import FeatureStream
 from tadkit.timeline import Timeline
+from tadkit.video import open_sampled
+from tadkit.video.digests import digest_ledger, source_key
 
 
 def with_streams(recipe: Recipe, items: tuple[Item, ...]) -> tuple[Recipe, tuple[Item, ...]]:
@@ -36,6 +42,43 @@ def with_streams(recipe: Recipe, items: tuple[Item, ...]) -> tuple[Recipe, tuple
         items = tuple(replace(item, stored_key=store.key(item.name)) for item in items)
     changed = {"features": found} | ({"teachers": teachers} if teachers else {})
     return recipe.model_copy(update=changed), items
+
+
+def frozen_items(
+    recipe: Recipe, items: tuple[Item, ...], *, folder: Path, digests: Path, progress: Progress
+) -> tuple[Item, ...]:
+    """The videos of a recipe with ``[frozen]``, with the store of their features, which is filled where it lacks some.
+
+    Args:
+        recipe: its frames, flow and frozen features are used.
+        items: videos, labelled and unlabelled.
+        folder: where flow and features are kept.
+        digests: ledger of the videos' digests.
+        progress: counts frame pairs and videos.
+
+    Raises:
+        VideoError: a video cannot be read; the features of the others are kept.
+        WeightsError: the ImageNet weights are not installed.
+        StoreError: a store cannot be read or written.
+    """
+    assert recipe.frozen is not None
+    videos, flow, store = {item.name: item.path for item in items}, folder / "flow.h5", folder / "frozen.h5"
+    with digest_ledger(digests):
+        computed = extract_flow_of(
+            videos, flow, flow=recipe.flow, video=recipe.video, device="auto", progress=progress, retry_failed=True
+        )
+        computed.raise_if_failed()
+        extract_frozen_features(
+            videos,
+            store,
+            flow_store=flow,
+            frozen=recipe.frozen,
+            flow=recipe.flow,
+            video=recipe.video,
+            device="auto",
+            progress=progress,
+        ).raise_if_failed()
+    return tuple(replace(item, path=store) for item in items)
 
 
 def _found(recipe: Recipe, store: TrackReader, videos: Sequence[str]) -> FeatureStreams:
@@ -110,3 +153,33 @@ class TwoStreams:
         if branch == "motion":
             return self._teacher.read(video, f"{view}/feature", start, stop)
         return self._student.read(video, track, start, stop)
+
+
+class FrameTimes:
+    """When the sampled frames of video files are shown, read once; there is nothing else to read."""
+
+    def __init__(self, files: Mapping[str, Path], video: VideoSettings) -> None:
+        """``files`` by name, sampled as ``video`` says."""
+        self._files, self._video = files, video
+        self._stamps_s: dict[str, Float64[np.ndarray, " stamps"]] = {}
+
+    def stamps_s(self, video: str) -> Float64[np.ndarray, " stamps"]:
+        """Seconds of the frames of ``video``.
+
+        Raises:
+            VideoError: it cannot be read as a video.
+        """
+        if video not in self._stamps_s:
+            with open_sampled(self._files[video], self._video) as sampled:
+                self._stamps_s[video] = sampled.stamps_s
+        return self._stamps_s[video]
+
+    def key(self, video: str) -> str:
+        """Digest of the file, and of how it is read."""
+        return source_key(self._files[video])
+
+    def read(
+        self, video: str, track: str, start: int = 0, stop: int | None = None
+    ) -> Shaped[np.ndarray, "steps channels"]:
+        """No track is stored."""
+        raise AssertionError((video, track, start, stop))

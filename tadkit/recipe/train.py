@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 
-from tadkit.checkpoint import Checkpoint, Kind, load_checkpoint, load_weights, restate_decoding, save_checkpoint
-from tadkit.config import ModelSettings, Recipe, TrainSettings
+from tadkit.checkpoint import (
+    Checkpoint,
+    Kind,
+    load_checkpoint,
+    load_weights,
+    read_provenance,
+    restate_decoding,
+    save_checkpoint,
+)
+from tadkit.config import Branch, HeadSettings, ModelSettings, Recipe, TrainSettings
 from tadkit.config.loading import recipe_toml
-from tadkit.distill import JointHeadObjective, StudentObjective, TeacherObjective
+from tadkit.distill import BranchHeadsObjective, JointHeadObjective, StudentObjective, TeacherObjective
 from tadkit.files import digest_of_file, write_text
 from tadkit.keys import late_key
 from tadkit.models.backbones import Backbone
@@ -21,6 +29,7 @@ from tadkit.models.detector import (
     build_detector,
     build_student,
     build_teacher,
+    load_streams,
     motion_stream_of,
     new_joint_head,
     new_student,
@@ -46,13 +55,12 @@ from tadkit.training.batches import (
     FeatureBatches,
     FlowBatches,
     FrameBatches,
-    FrameCache,
-    PrefixCache,
     StreamBatches,
     TaughtBatches,
     TeacherHead,
     WindowBatches,
 )
+from tadkit.training.caches import FrameCache, PrefixCache
 from tadkit.training.windows import TrainingVideo, WindowPlan, training_video, unlabelled_video, window_steps
 
 Net = TypeVar("Net", Teacher, Student)
@@ -132,7 +140,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
                 _reported(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps), progress),
                 flow_jitter=train.flow_jitter,
             ),
-            _motion_batches(plan, flow, settings),
+            _motion_batches(plan, flow, settings, cache_bytes=train.cache_mb << 20),
             train,
             folder=stage_folder(workspace, f"train-{workspace.teacher.stem}"),
             key=key,
@@ -153,10 +161,11 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
     return True
 
 
-def _motion_batches(plan: WindowPlan, flow: TrackReader, settings: ModelSettings) -> WindowBatches:
+def _motion_batches(plan: WindowPlan, flow: TrackReader, settings: ModelSettings, *, cache_bytes: int) -> WindowBatches:
     """Windows of what the teacher reads: flow, or its stream of stored features."""
     if settings.features is not None:
-        return StreamBatches(plan, stream=FeatureStream(flow, settings.features.flow), name="flow")
+        stream = FeatureStream(flow, settings.features.flow)
+        return StreamBatches(plan, stream=stream, name="flow", cache_bytes=cache_bytes)
     stride, stack = settings.teacher_backbone.stride, settings.flow.stack
     return FlowBatches(plan, stride=stride, flow=flow, stack=stack)
 
@@ -171,7 +180,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
     recipe = workspace.of_row(row)
     settings, train = recipe.model_settings, recipe.train.student
     with Inputs(workspace) as inputs:
-        flow, key = inputs.flow, inputs.student_key(row)
+        frames, key = inputs.frames, inputs.student_key(row)
         has_joint = not settings.distill.joint or is_up_to_date(workspace.joint_head(row), kind="joint-head", key=key)
         if has_joint and is_up_to_date(workspace.student(row), kind="student", key=key):
             return False
@@ -181,7 +190,7 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
             progress.warn(f"{workspace.title(row)}: {why}")
         plan = frame_plan(
             workspace,
-            flow,
+            frames,
             train,
             stride=stride,
             align_frames=student_align_frames(settings),
@@ -190,10 +199,11 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
         )
         steps = plan.window_frames // stride
         torch.manual_seed(train.seed)
-        objective = _student_objective(settings, recipe, steps=steps, progress=progress)
+        given = None if workspace.given is None else load_checkpoint(workspace.given, kind="detector")
+        objective = _student_objective(settings, recipe, given=given, steps=steps, progress=progress)
         trained = fit(
             objective,
-            _rgb_batches(workspace, recipe, plan, flow, inputs.taught_by(row), objective.model.backbone),
+            _rgb_batches(inputs, row, plan, objective.model.backbone),
             train,
             folder=stage_folder(workspace, f"distill-{row}"),
             key=key,
@@ -227,24 +237,20 @@ def distill(workspace: Workspace, row: str, *, device: torch.device, progress: P
     return True
 
 
-def _rgb_batches(
-    workspace: Workspace,
-    recipe: Recipe,
-    plan: WindowPlan,
-    flow: TrackReader,
-    tracks: VideoTracks | None,
-    backbone: Backbone,
-) -> TaughtBatches:
-    """Windows of what the student reads: frames, or its stream of the feature store in place of ``flow``."""
+def _rgb_batches(inputs: Inputs, row: str, plan: WindowPlan, backbone: Backbone) -> TaughtBatches:
+    """Windows of what the student of ``row`` reads: frames, or its stream of the feature store in place of flow."""
+    workspace, tracks = inputs.workspace, inputs.taught_by(row)
+    recipe = workspace.of_row(row)
     teacher_head = _teacher_head(workspace, recipe.taught_by)
     if recipe.features is not None:
         return StreamBatches(
             plan,
-            stream=FeatureStream(flow, recipe.features.rgb),
+            stream=FeatureStream(inputs.flow, recipe.features.rgb),
             name="frames",
             teacher_outputs=tracks,
             strides=recipe.head.strides,
             teacher_head=teacher_head,
+            cache_bytes=recipe.train.student.cache_mb << 20,
         )
     cache = FrameCache(recipe.video, limit_bytes=recipe.train.student.cache_mb << 20)
     return FrameBatches(
@@ -268,12 +274,20 @@ def _teacher_head(workspace: Workspace, teachers: Sequence[str]) -> TeacherHead 
     return EnsembleHead(heads) if len(heads) > 1 else heads[0]
 
 
-def _student_objective(settings: ModelSettings, recipe: Recipe, *, steps: int, progress: Progress) -> StudentObjective:
-    """The student, and with ``distill.joint`` the joint head, to be trained on windows of ``steps`` feature steps."""
+def _student_objective(
+    settings: ModelSettings, recipe: Recipe, *, given: Checkpoint | None, steps: int, progress: Progress
+) -> StudentObjective:
+    """The student, and with ``distill.joint`` the joint head, to be trained on windows of ``steps`` feature steps.
+
+    It starts from the student of a ``given`` detector, if there is one.
+    """
     classes = len(recipe.labels)
+    student = new_student(settings, num_classes=classes, pretrained=None if given is None else False)
+    if given is not None:
+        load_streams(student, given)
     joint = new_joint_head(settings, num_classes=classes, trained_steps=steps) if settings.distill.joint else None
     return StudentObjective(
-        _reported(new_student(settings, num_classes=classes), progress),
+        _reported(student, progress),
         distill=settings.distill,
         joint=joint,
         teacher_beside=settings.teacher_beside_student,
@@ -311,7 +325,7 @@ def train_head(workspace: Workspace, row: str, *, device: torch.device, progress
             joint, window, trained = _head_of_one_stage(inputs, row)
         else:
             joint, window, trained = _trained_head(inputs, row, device=device, progress=progress)
-    _, student = build_student(load_checkpoint(student_path, kind="student"))
+    student = _student_of(workspace, row, student_path, window=window, device=device, progress=progress)
     stream = None
     if settings.reads_flow:
         stream = motion_stream_of(build_teacher(load_checkpoint(workspace.teacher, kind="teacher"))[1], settings)
@@ -329,6 +343,57 @@ def train_head(workspace: Workspace, row: str, *, device: torch.device, progress
         points=operating_points(workspace, row, device=str(device)) if groups else {},
     )
     return True
+
+
+def _student_of(
+    workspace: Workspace, row: str, path: Path, *, window: int, device: torch.device, progress: Progress
+) -> Student:
+    """The student that a detector embeds; a given one that is frozen has a new head, for the recipe's labels.
+
+    The joint head does not read that head. It is trained for the branches' own scores, so not for groups.
+    """
+    checkpoint = load_checkpoint(path, kind="student")
+    if not workspace.frozen:
+        return build_student(checkpoint)[1]
+    settings, labels = workspace.of_row(row).model_settings, workspace.recipe.labels
+    torch.manual_seed(workspace.of_row(row).train.head.seed)
+    student = new_student(settings, num_classes=len(labels), pretrained=False, trained_steps=window)
+    load_streams(student, checkpoint)
+    if workspace.whole is None:
+        _train_branches(workspace, row, student, device=device, progress=progress)
+    return student.eval()
+
+
+def _train_branches(
+    workspace: Workspace, row: str, student: Student, *, device: torch.device, progress: Progress
+) -> None:
+    """Train the head, or heads, of a student's branches on cached features."""
+    recipe = workspace.of_row(row)
+    branches = get_args(Branch) if recipe.distill.two_branches else ("appearance",)
+    objective = BranchHeadsObjective({branch: student.branch_head(branch) for branch in branches})
+    with Inputs(workspace) as inputs:
+        plan = _head_plan(inputs, row, head=recipe.head)
+        trained = fit(
+            objective,
+            FeatureBatches(plan, features=inputs.head_features(row), tracks=branches),
+            recipe.train.head,
+            folder=stage_folder(workspace, f"train-branches-{row}"),
+            key=inputs.training_key(row),
+            device=device,
+            progress=progress,
+            task=f"train-head (branches of {workspace.title(row)})",
+        )
+    objective.load_state_dict(trained.tensors)
+
+
+def _head_plan(inputs: Inputs, row: str, *, head: HeadSettings) -> WindowPlan:
+    """Windows of cached features, for a head."""
+    workspace, features = inputs.workspace, inputs.head_features(row)
+    recipe = workspace.of_row(row)
+    step_s = _step_s(workspace, features, stride=recipe.backbone.stride)
+    window, align = window_steps(head, recipe.train.head, step_s=step_s)
+    videos = training_videos(workspace, features, stride=1)
+    return WindowPlan(videos, recipe.train.head, window_frames=window, align_frames=align)
 
 
 def _is_current_detector(workspace: Workspace, row: str, *, key: str) -> bool:
@@ -377,10 +442,8 @@ def _trained_head(
     workspace, features = inputs.workspace, inputs.head_features(row)
     recipe = workspace.of_row(row)
     settings, train = recipe.model_settings, recipe.train.head
-    step_s = _step_s(workspace, features, stride=recipe.backbone.stride)
-    window, align = window_steps(recipe.detector_head, train, step_s=step_s)
-    videos = training_videos(workspace, features, stride=1)
-    plan = WindowPlan(videos, train, window_frames=window, align_frames=align)
+    plan = _head_plan(inputs, row, head=recipe.detector_head)
+    window = plan.window_frames
     tracks = ("motion", "appearance") if settings.two_tracks else ("appearance",)
     torch.manual_seed(train.seed)
     joint = new_joint_head(settings, num_classes=len(workspace.recipe.labels), trained_steps=window)
@@ -439,6 +502,10 @@ def _save(
         provenance["unlabelled_videos"] = [item.name for item in unlabelled]
     if groups:
         provenance["groups"] = [[item.name for item in group.held_out] for group in groups]
+    if workspace.given is not None:
+        of_student = read_provenance(workspace.given, kind="detector").get("training_videos", [])
+        origin = {"sha256": digest_of_file(workspace.given), "training_videos": of_student}
+        provenance["adapted_from"] = {"file": workspace.given.name, "fine_tuned": workspace.fine_tuned, **origin}
     save_checkpoint(
         path,
         Checkpoint(

@@ -180,7 +180,11 @@ def _unlabelled_videos_of(
             number, first = next((n, other) for n, other in enumerate(recipe.sources) if other.labelled)
             made, place = write_unlabelled_tracks(_made(folder, number, first), source, progress=progress)
             videos = dict.fromkeys(made, place)
-        case SynthSource() | ComposeSource():
+        case SynthSource():
+            place = _made(folder, recipe.sources.index(source), source)
+            made_for = read_dataset(write_synth(place, source, progress=progress))
+            videos = {name: _file_of(name, place / "videos") for name in made_for.videos}
+        case ComposeSource():
             raise AssertionError("such a source is labelled")
         case _:
             assert_never(source)

@@ -19,7 +19,7 @@ from tadkit.files import canonical_json
 from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
 from tadkit.recipe.cross_fit import groups_of
-from tadkit.recipe.streams import with_streams
+from tadkit.recipe.streams import frozen_items, with_streams
 from tadkit.recipe.videos import Item, expanded, unlabelled_videos_of, videos_of, with_weights_found
 from tadkit.views import views_of
 
@@ -43,6 +43,8 @@ class Workspace:
         ablation: folder of the ablation that the run is one of. It holds what all its runs share: flow, synthetic
             videos and digests. Its rows may change, so only those that are compared are trained, and the names of their
             files do not depend on the other rows.
+        given: a detector whose student is taken instead of one that the recipe trains (``tadkit adapt``).
+        fine_tuned: the given student is trained further, by each group for itself; otherwise it is frozen.
     """
 
     recipe: Recipe
@@ -54,6 +56,13 @@ class Workspace:
     teacher_name: str = TEACHER
     unlabelled: tuple[Item, ...] = ()
     ablation: Path | None = None
+    given: Path | None = None
+    fine_tuned: bool = False
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the student is that of the given detector, as it is."""
+        return self.given is not None and not self.fine_tuned
 
     @property
     def training(self) -> tuple[Item, ...]:
@@ -142,10 +151,14 @@ class Workspace:
 
     def student(self, row: str) -> Path:
         """Student checkpoint of a row; rows whose students are trained alike share one."""
+        if self.frozen:
+            return self.shared.folder / "student-given.safetensors"
         return self.folder / f"student-{self.student_row(row)}.safetensors"
 
     def features(self, row: str) -> Path:
         """Store of the branch features of a row's student."""
+        if self.frozen:
+            return self.shared.folder / "features-given.h5"
         return self.folder / f"features-{self.student_row(row)}.h5"
 
     def detector(self, row: str) -> Path:
@@ -298,8 +311,9 @@ class Workspace:
         return () if self.of_row(row).reads_flow else self.groups
 
     def unlabelled_of(self, row: str) -> tuple[Item, ...]:
-        """Videos without labels that the student of a row is trained on: none, if it has no teacher."""
-        return self.unlabelled if self.of_row(row).distill.taught else ()
+        """Videos without labels that the student of a row is trained on: none, if it has no teacher or no windows."""
+        recipe = self.of_row(row)
+        return self.unlabelled if recipe.is_taught and recipe.train.student.unlabelled_windows != 0 else ()
 
     @property
     def student_views(self) -> tuple[View, ...]:
@@ -437,7 +451,10 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress, ablation: 
     if scores is not None and not scores.is_file():
         raise AnnotationError(f"{scores}: no such file; video_scores names it, relative to the recipe")
     if recipe.stream_source is not None:
-        recipe, stored = with_streams(recipe, (*items, *unlabelled))
+        stored = (*items, *unlabelled)
+        if recipe.frozen is not None:
+            stored = frozen_items(recipe, stored, folder=folder, digests=folder / "digests.json", progress=progress)
+        recipe, stored = with_streams(recipe, stored)
         items, unlabelled = stored[: len(items)], stored[len(items) :]
     elif recipe.features is not None:
         raise SettingsError("features: a run fills this section in; give sources.rgb and sources.flow instead")

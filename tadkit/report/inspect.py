@@ -140,7 +140,7 @@ def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _method(settings: Mapping[str, Any]) -> str | None:
     if settings.get("imported"):
-        return "imported"
+        return "frozen nets" if "frozen" in settings else "imported"
     for role in ("teacher", "model"):
         if isinstance(settings.get(role), str):
             return f"{role} {settings[role][:_DIGEST_CHARACTERS]}"

@@ -64,6 +64,7 @@ class _Video:
     codec: str | None = None
     file_s: float | None = None
     thumbnail: str | None = field(default=None, repr=False)
+    stretches: Sequence[tuple[float, float]] = ()
 
     @property
     def actions(self) -> Sequence[Annotation]:
@@ -117,7 +118,16 @@ def write_report(
     names = _names(found, records, others, edit=edit, detected=detections is not None)
     if not names:
         raise UsageError(f"{detections or truth}: has no video to show")
-    shown = [_Video(name, records.get(name), found.videos.get(name, ()), found.durations_s.get(name)) for name in names]
+    shown = [
+        _Video(
+            name,
+            records.get(name),
+            found.videos.get(name, ()),
+            found.durations_s.get(name),
+            stretches=found.stretches.get(name, ()),
+        )
+        for name in names
+    ]
     _find_files(shown, videos, files, out, progress)
     title = next(path.name for path in (detections, truth, videos) if path is not None)
     warnings = _remarks(shown, progress, with_folder=videos is not None)
@@ -284,6 +294,7 @@ def _entry(video: _Video, compared: Comparison | None, labels: Sequence[str]) ->
         "exact": video.known_s is not None,
         "annotated": video.record is not None,
         "codec": video.codec,
+        "stretches": video.stretches,
         "detections": [[d.start_s, d.end_s, number[d.label], d.score] for d in detections],
         "truth": [[a.start_s, a.end_s, number[a.label]] for a in actions],
         "matches": None

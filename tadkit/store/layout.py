@@ -64,7 +64,7 @@ class Index:
 def advice(kind: Kind, settings: Mapping[str, Any] = MappingProxyType({})) -> str:
     """The command that makes a store of ``kind`` with these settings, as far as they say which one."""
     if kind == "features":
-        if "made_up" in settings:
+        if "made_up" in settings or "frozen" in settings:
             return "make it with: tadkit run RECIPE"
         if settings.get("imported") is True:
             return "import it again with: tadkit import features"

@@ -18,6 +18,8 @@ from tadkit.video.writer import write_video
 
 _MAKER = 2
 """Increased whenever the same seed gives a different video, so that old ones are made again."""
+_FPS = 25.0
+"""Frame rate of all videos before there was a setting."""
 
 
 def write_dataset(
@@ -26,18 +28,16 @@ def write_dataset(
     *,
     progress: Progress,
     actions: Sequence[str] | None = None,
-    size_hw: tuple[int, int] = (240, 320),
 ) -> Path:
-    """Write ``videos/<name>.mp4`` and ``annotations.json`` (subset ``training``) and return the path of the latter.
+    """Write ``videos/<name>.mp4`` and ``annotations.json`` and return the path of the latter.
 
     A complete video made from equal settings is kept.
 
     Args:
         folder: created if missing.
-        settings: number, length, camera and seed of the videos.
+        settings: number, length, camera, looks, size and seed of the videos.
         progress: reports each video.
         actions: labels that may occur; None for all.
-        size_hw: even height and width in pixels.
 
     Raises:
         UsageError: the folder cannot be written to, or the settings are invalid.
@@ -46,25 +46,29 @@ def write_dataset(
     records: dict[str, VideoRecord] = {}
     progress.start("synthetic videos", total=settings.count, unit="videos")
     for n in range(settings.count):
-        camera = _camera(settings, n)
-        seed = settings.seed + n
-        falls = settings.many_falls
+        camera, seed, size_hw = _camera(settings, n), settings.seed + n, settings.size_hw
+        look = settings.seed + n % settings.looks if settings.looks else None
         video = make_video(
             seed=seed,
             duration_s=settings.duration_s,
             camera=camera,
             size_hw=size_hw,
+            fps=settings.fps,
             actions=actions,
-            many_falls=falls,
+            look=look,
+            many_falls=settings.many_falls,
         )
         name = f"synth_{camera}_{seed:06d}"
         path = folder / "videos" / f"{name}.mp4"
-        made_from: tuple[object, ...] = (_MAKER, seed, settings.duration_s, camera, size_hw, actions and tuple(actions))
-        made_from += ("many falls",) if falls else ()
+        made_from: tuple[Any, ...] = (_MAKER, seed, settings.duration_s, camera, size_hw, actions and tuple(actions))
+        if look is not None or settings.fps != _FPS:  # newer settings: videos made without them are not made again
+            made_from = (*made_from, look, settings.fps)
+        if settings.many_falls:
+            made_from = (*made_from, "many falls")
         if not ledger.holds(path, made_from):
             write_video(path, video.frames(), fps=video.fps)
             ledger.add(path, made_from)
-        records[name] = VideoRecord(name, video.duration_s, "training", video.annotations)
+        records[name] = VideoRecord(name, video.duration_s, settings.subset, video.annotations)
         progress.advance(note=name)
     write_annotations(folder / "annotations.json", Dataset(records))
     return folder / "annotations.json"

@@ -21,6 +21,8 @@ from tadkit.synth.script import write_script
 
 CameraKind = Literal["side", "above"]
 _SIDE_PX = (32, 2048)
+_LOOKS_SEED = 20232
+"""So that a look is not that of the video whose seed is its number."""
 _MATS = 0.75
 """Share of rooms with a mat on the floor in place of a bed, with many falls."""
 
@@ -34,11 +36,12 @@ class MadeUpVideo:
         fps: frames per second, constant; frame ``k`` is shown at ``k / fps``.
         frame_count: number of frames.
         size_hw: (height, width) in pixels.
-        seed: determines the video, with ``camera``.
+        seed: determines the video, with ``camera`` and ``look``.
         camera: ``side`` or ``above``.
         camera_noise: whether noise and compression artefacts are drawn.
         phases: the whole story, including pauses.
         room: the room of the story.
+        look: determines room, furniture, clothes, light and view of the camera; None if ``seed`` does.
     """
 
     annotations: tuple[Annotation, ...]
@@ -50,6 +53,7 @@ class MadeUpVideo:
     camera_noise: bool
     phases: tuple[Phase, ...]
     room: Room
+    look: int | None
 
     @property
     def duration_s(self) -> float:
@@ -78,7 +82,7 @@ class MadeUpVideo:
 
     @cached_property
     def _renderer(self) -> Renderer:
-        streams = _streams(self.seed, self.camera)
+        streams = _streams(self.seed, self.camera, self.look)
         rng = streams["person"]
         body = Body(float(rng.uniform(1.5, 1.92)), float(rng.uniform(0.88, 1.22)))
         states = perform(self.phases, body, fps=self.fps, frames=self.frame_count, rng=rng)
@@ -88,10 +92,23 @@ class MadeUpVideo:
         return Renderer(picture, depth, view, light, random_clothes(streams["clothes"]), body, pose_limbs(states, body))
 
 
-def _streams(seed: int, camera: CameraKind) -> dict[str, np.random.Generator]:
-    names = ("room", "story", "person", "camera", "surfaces", "light", "clothes")
-    children = np.random.SeedSequence([seed, ("side", "above").index(camera)]).spawn(len(names))
-    return {name: np.random.default_rng(child) for name, child in zip(names, children, strict=True)}
+_LOOKS = ("room", "camera", "surfaces", "light", "clothes")
+_NAMES = ("room", "story", "person", "camera", "surfaces", "light", "clothes")
+
+
+def _streams(seed: int, camera: CameraKind, look: int | None) -> dict[str, np.random.Generator]:
+    """Random numbers of each part of a video; with a look, those of its parts are the same in all videos."""
+    kind = ("side", "above").index(camera)
+    streams = _spawned([seed, kind])
+    if look is not None:
+        of_look = _spawned([look, kind, _LOOKS_SEED])
+        streams |= {name: of_look[name] for name in _LOOKS}
+    return streams
+
+
+def _spawned(entropy: list[int]) -> dict[str, np.random.Generator]:
+    children = np.random.SeedSequence(entropy).spawn(len(_NAMES))
+    return {name: np.random.default_rng(child) for name, child in zip(_NAMES, children, strict=True)}
 
 
 def make_video(
@@ -103,6 +120,7 @@ def make_video(
     fps: float = 25.0,
     actions: Sequence[str] | None = None,
     camera_noise: bool = True,
+    look: int | None = None,
     many_falls: bool = False,
 ) -> MadeUpVideo:
     """Make one synthetic video; equal arguments give equal videos.
@@ -115,6 +133,8 @@ def make_video(
         fps: frames per second.
         actions: labels that may occur, from :data:`ACTIONS`; None for all.
         camera_noise: False leaves out noise and compression, which tests of the flow need.
+        look: zero or more: room, furniture, clothes, light and view of the camera are those of this number, whatever
+            the seed; None: the seed determines them, too.
         many_falls: more falls, also from the edge of the picture, and more mats on the floor.
 
     Raises:
@@ -129,9 +149,9 @@ def make_video(
         raise UsageError(
             f"no synthetic video of {size_hw[0]}x{size_hw[1]} px; sides must be {_SIDE_PX[0]} to {_SIDE_PX[1]} px"
         )
-    streams = _streams(seed, camera)
+    streams = _streams(seed, camera, look)
     room = random_room(streams["room"], camera, mats=_MATS if many_falls else 0.6)
     frame_count = round(duration_s * fps)
     phases = write_script(room, frame_count / fps, streams["story"], actions, many_falls=many_falls)
     annotations = tuple(Annotation(p.start_s, p.end_s, p.kind) for p in phases if p.kind != "idle")
-    return MadeUpVideo(annotations, fps, frame_count, size_hw, seed, camera, camera_noise, phases, room)
+    return MadeUpVideo(annotations, fps, frame_count, size_hw, seed, camera, camera_noise, phases, room, look)

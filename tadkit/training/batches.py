@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -12,24 +12,21 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
-from tadkit.config import VideoSettings, View
+from tadkit.config import View
 from tadkit.distill import Batch, TeacherTargets, Truth
 from tadkit.flow.codec import read_stacks
-from tadkit.models.backbones import Backbone, PrefixedBackbone, step_mask
+from tadkit.models.backbones import step_mask
 from tadkit.models.branches import vary_colour
 from tadkit.models.ensemble import EnsembleHead
 from tadkit.models.heads import Head, HeadPredictions
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.store.streams import FeatureStream
+from tadkit.training.caches import FrameCache, PrefixCache, TrackCache
 from tadkit.training.windows import TrainingVideo, Window, WindowPlan, window_truth
-from tadkit.video import open_sampled
 from tadkit.views import view_frames
-
-_CHUNK = 256
-_PREFIX_CHUNK = 32
 
 TeacherHead: TypeAlias = Head | EnsembleHead
 """Predicts from f_T: the head of one teacher, or those of several."""
@@ -97,75 +94,6 @@ class FlowBatches(WindowBatches):
         return {"flow": pad_time(flow, self.plan.window_frames)}
 
 
-class FrameCache:
-    """Decoded frames of videos, kept in memory up to a limit; a video that does not fit is decoded again each time."""
-
-    def __init__(self, settings: VideoSettings, *, limit_bytes: int) -> None:
-        """Keep at most ``limit_bytes`` of frames."""
-        self.settings = settings
-        self.free_bytes = limit_bytes
-        self.videos: dict[Path, UInt8[np.ndarray, "frames height width 3"]] = {}
-
-    def read(self, path: Path, start: int, stop: int) -> UInt8[np.ndarray, "frames height width 3"]:
-        """Sampled frames ``start`` to ``stop`` (half open).
-
-        Raises:
-            VideoError: the video cannot be read.
-        """
-        if path not in self.videos:
-            with open_sampled(path, self.settings) as video:
-                height, width = self.settings.size_hw
-                if len(video) * height * width * 3 > self.free_bytes:
-                    return video.frames(start, stop)
-                chunks = [video.frames(at, min(at + _CHUNK, len(video))) for at in range(0, len(video), _CHUNK)]
-            self.videos[path] = np.concatenate(chunks)
-            self.free_bytes -= self.videos[path].nbytes
-        return self.videos[path][start:stop]
-
-
-class PrefixCache:
-    """Activations of the student's first layers, kept in the memory that the decoded frames leave.
-
-    They are computed for chunks of frames that start at the same places in every run, and outside autocast: a frame's
-    activations are the same to the bit, whatever is kept.
-    """
-
-    def __init__(self, backbone: PrefixedBackbone, frames: FrameCache) -> None:
-        """Share the limit of ``frames``; ``backbone`` has a prefix."""
-        self.backbone = backbone
-        self.frames = frames
-        self.chunks: dict[tuple[str, View, int, int], Tensor] = {}
-
-    @classmethod
-    def of(cls, backbone: Backbone, frames: FrameCache) -> PrefixCache | None:
-        """The cache of a backbone that has a prefix; None for the others."""
-        return cls(backbone, frames) if isinstance(backbone, PrefixedBackbone) and backbone.has_prefix else None
-
-    @torch.no_grad()
-    def read(
-        self, video: TrainingVideo, window: Window, inputs: Callable[[int, int], Tensor]
-    ) -> Float[Tensor, "frames height width depth"]:
-        """Activations of a window; ``inputs`` gives the frames ``start`` to ``stop`` of its video in its view.
-
-        Raises:
-            VideoError: the video cannot be read.
-        """
-        first, chunks = window.start // _PREFIX_CHUNK, []
-        for number in range(first, -(-window.stop // _PREFIX_CHUNK)):
-            key = (video.name, window.view, window.colours, number)
-            chunk = self.chunks.get(key)
-            if chunk is None:
-                start, stop = number * _PREFIX_CHUNK, min((number + 1) * _PREFIX_CHUNK, video.frames)
-                lead = min(start, self.backbone.lead_frames)
-                frames = inputs(start - lead, stop).to(next(self.backbone.parameters()).device)
-                chunk = self.backbone.prefix(frames, lead=lead).cpu().contiguous()
-                if chunk.nbytes <= self.frames.free_bytes:
-                    self.frames.free_bytes -= chunk.nbytes
-                    self.chunks[key] = chunk
-            chunks.append(chunk)
-        return torch.cat(chunks)[window.start - first * _PREFIX_CHUNK :][: window.stop - window.start]
-
-
 class TaughtBatches(WindowBatches):
     """Windows for the student, with the teacher's cached outputs if ``teacher_outputs`` is given."""
 
@@ -177,6 +105,7 @@ class TaughtBatches(WindowBatches):
         teacher_outputs: VideoTracks | None,
         strides: Sequence[int],
         teacher_head: TeacherHead | None = None,
+        cache_bytes: int = 0,
     ) -> None:
         """Read the teacher's outputs.
 
@@ -187,8 +116,10 @@ class TaughtBatches(WindowBatches):
             strides: feature steps from one step to the next, for each level of the teacher's predictions in the
                 tracks; none if the tracks hold the feature alone.
             teacher_head: predicts from the teacher's feature if the tracks hold no predictions.
+            cache_bytes: memory for tracks that are read whole once.
         """
         super().__init__(plan, stride=stride)
+        self.track_cache = TrackCache(limit_bytes=cache_bytes)
         self.teacher_outputs = teacher_outputs
         self.strides = tuple(strides)
         self.teacher_head = None if teacher_head is None else teacher_head.eval().cpu()
@@ -221,7 +152,8 @@ class TaughtBatches(WindowBatches):
         """A window of a track that has every ``scale``-th step, padded to the plan's length; and its mask."""
         first, last = window.start // self.stride, -(-window.stop // self.stride)
         name = self.plan.videos[window.video].name
-        values = tracks.read(name, f"{window.view}/{track}", first // scale, -(-last // scale))
+        start, stop = first // scale, -(-last // scale)
+        values = self.track_cache.read(tracks.read, name, f"{window.view}/{track}", start=start, stop=stop)
         length = self.plan.window_frames // self.stride // scale
         return pad_time(torch.from_numpy(values).float(), length), torch.arange(length) < len(values)
 
@@ -286,15 +218,24 @@ class StreamBatches(TaughtBatches):
         teacher_outputs: VideoTracks | None = None,
         strides: Sequence[int] = (),
         teacher_head: TeacherHead | None = None,
+        cache_bytes: int = 0,
     ) -> None:
         """``name`` is what the objective reads; the rest is as in the base class."""
-        super().__init__(plan, stride=1, teacher_outputs=teacher_outputs, strides=strides, teacher_head=teacher_head)
+        super().__init__(
+            plan,
+            stride=1,
+            teacher_outputs=teacher_outputs,
+            strides=strides,
+            teacher_head=teacher_head,
+            cache_bytes=cache_bytes,
+        )
         self.stream = stream
         self.name = name
 
     def inputs(self, video: TrainingVideo, window: Window) -> dict[str, Tensor]:
         """The stream (steps, channels)."""
-        steps = torch.from_numpy(self.stream.read(video.name, window.start, window.stop))
+        read = self.track_cache.read(self.stream.read, video.name, start=window.start, stop=window.stop)
+        steps = torch.from_numpy(read)
         return {self.name: pad_time(steps, self.plan.window_frames)}
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tadkit.bench.detect import PARTS, bench_detect, report_json
+from tadkit.bench.two_stream import EVERY_FRAME, OPENCV, OURS
 from tadkit.checkpoint import Checkpoint, save_checkpoint
 from tadkit.config import ModelSettings
 from tadkit.errors import UsageError
@@ -43,6 +44,7 @@ def test_parts_are_measured_apart_and_speed_is_relative_to_the_first_model(
         threads=None,
         device=torch.device("cpu"),
         progress=Quiet(),
+        two_stream=False,
     )
     assert (result.rounds, result.threads, torch.get_num_threads(), result.video) == (2, threads, threads, "v.mp4")
     report = json.loads(json.dumps(report_json(result)))
@@ -68,7 +70,24 @@ def test_the_table_has_a_row_for_each_model(
 ) -> None:
     video, copy = write_squares(tmp_path / "v.mp4", 60), tmp_path / "copy.safetensors"
     shutil.copy(tiny_model, copy)
-    ran = tadkit("bench", "detect", video, "--model", tiny_model, "--model", copy, "--rounds", "1", "--device", "cpu")
+    words = ("--rounds", "1", "--device", "cpu", "--no-two-stream")
+    ran = tadkit("bench", "detect", video, "--model", tiny_model, "--model", copy, *words)
     assert ran.code == 0
     assert all(heading in ran.out for heading in ("times the first", *PARTS))
     assert ran.out.count(".safetensors") == 2
+
+
+@pytest.mark.slow
+def test_a_model_is_compared_with_its_two_stream_form(
+    tadkit: Callable[..., Any], tmp_path: Path, tiny_model: Path, write_squares: WriteSquares
+) -> None:
+    video = write_squares(tmp_path / "v.mp4", 60)
+    ran = tadkit("bench", "detect", video, "--model", tiny_model, "--rounds", "1", "--device", "cpu", "--json")
+    assert ran.code == 0
+    report = json.loads(ran.out)
+    assert {"decode_fps", "detect_fps", "two_stream_ratio", "peak_rss_mb", "cold_start_s", "engine"} <= set(report)
+    assert {"real_time_factor", "models", "machine", "threads"} <= set(report)
+    forms = report["two_stream"]
+    assert {name: form["measured"] for name, form in forms.items()} == {OPENCV: True, EVERY_FRAME: False, OURS: True}
+    assert report["two_stream_ratio"] == forms[OPENCV]["ratio"] > 1
+    assert forms[EVERY_FRAME]["detect_fps"] < report["detect_fps"]

@@ -61,6 +61,19 @@ def test_a_joint_head_beside_the_teacher_reads_its_feature_and_trains_the_rgb_st
 
 
 @pytest.mark.parametrize("beside", [False, True])
+def test_a_joint_head_beside_the_teacher_imitates_the_rgb_head_too(
+    new_objective: NewObjective, batch: Batch, beside: bool
+) -> None:
+    method = "rgb" if beside else "decomposed"
+    objective = new_objective(method=method, joint=True, joint_prediction_weight=1.0, teacher_beside=beside).eval()
+    before = objective(batch)["joint_prediction"].item()
+    with torch.no_grad():
+        for parameter in objective.model.head.parameters():
+            parameter.mul_(-2)
+    assert (objective(batch)["joint_prediction"].item() != before) == beside
+
+
+@pytest.mark.parametrize("beside", [False, True])
 def test_predictions_of_the_teacher_can_supervise_the_joint_head(
     new_objective: NewObjective, batch: Batch, reached: Reached, beside: bool
 ) -> None:

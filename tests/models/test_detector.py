@@ -12,6 +12,7 @@ from tadkit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tadkit.config import (
     ActionFormerSettings,
     DistillSettings,
+    FusionSettings,
     Method,
     TemporalGradientSettings,
     TemporalShiftSettings,
@@ -29,6 +30,7 @@ from tadkit.models.detector import (
     new_student,
     new_teacher,
 )
+from tadkit.models.fusion import build_fusion
 from tadkit.models.heads import HeadPredictions
 
 LABELS = ("walk", "bend", "fall")
@@ -180,3 +182,13 @@ def test_a_header_with_the_retired_path_of_video_scores_is_read() -> None:
     dumped = detector.settings.model_dump(mode="json")
     dumped["decode"]["video_scores"] = None
     assert model_settings(checkpoint_of(detector, settings=dumped)) == detector.settings
+
+
+@torch.inference_mode()
+def test_a_long_track_is_fused_in_pieces_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = detector_of()
+    detector.joint.fusion = build_fusion(FusionSettings(), channels=8, window_steps=24).eval()
+    motion, appearance = torch.randn(2, 8, 205).unbind()
+    whole = detector.fused(motion, appearance)
+    monkeypatch.setattr("tadkit.models.detector._FUSED_STEPS", 50)
+    assert torch.allclose(detector.fused(motion, appearance), whole, atol=1e-6)

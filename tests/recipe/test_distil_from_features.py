@@ -280,7 +280,9 @@ def test_rgb_and_flow_belong_together() -> None:
 @pytest.mark.parametrize("source", ['kind = "synth"', 'kind = "features"\nannotations = "a.json"\nfeatures = "f.h5"'])
 def test_the_encoder_needs_streams(source: str) -> None:
     text = f'name = "n"\nlabels = ["a"]\n[[sources]]\n{source}\n[backbone]\nname = "temporal-encoder"\n'
-    with pytest.raises(SettingsError, match="reads features; it needs a source of features with rgb and flow"):
+    with pytest.raises(
+        SettingsError, match=r"reads features; it needs \[frozen\], or a source of features with rgb and flow"
+    ):
         parse_recipe(text, name="mine", overrides=["teacher_backbone.stride=1"])
 
 

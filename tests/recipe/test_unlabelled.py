@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_recipe import NETS_OF_FEATURES, ONE_EPOCH
+from toy_recipe import HEAD, NETS_OF_FEATURES, ONE_EPOCH
 
 from tadkit.checkpoint import load_checkpoint
 from tadkit.config import Recipe
@@ -186,6 +186,27 @@ def test_the_windows_of_unlabelled_videos_redo_the_taught_student_alone(made_up:
     assert dict(result.stages) == {"distill (decomposed)": DONE, "distill (rgb)": UP_TO_DATE}
 
 
+def test_unlabelled_videos_train_a_two_stream_row_whose_joint_head_is_taught(
+    made_up: tuple[RunResult, list[str]], tmp_path: Path
+) -> None:
+    base = made_up[0].folder.parents[1]
+    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
+    rows = 'compare=["rgb", "decomposed", "two-stream"]'
+    weight = "distill.joint_prediction_weight=1"
+    for given, expected in (((), None), ((weight,), ["unlabelled-1_00000", "unlabelled-1_00001"])):
+        result = ran(tmp_path, FEATURES, rows, "distill.joint=true", *given)
+        found = load_checkpoint(result.folder / "student-two-stream.safetensors", kind="student").provenance
+        assert found.get("unlabelled_videos") == expected
+        rgb = load_checkpoint(result.folder / "student-rgb.safetensors", kind="student").provenance
+        assert "unlabelled_videos" not in rgb
+
+
+def test_queries_of_two_nets_are_not_averaged() -> None:
+    given = ("streams='two-stream'", "distill.method='rgb'", "distill.joint=true", "distill.joint_prediction_weight=1")
+    with refused(SettingsError, "queries of tadtr have no partners in another net"):
+        parse_recipe(LABELLED_ONLY.replace(HEAD, "[head]\nkind = 'tadtr'\n"), name="mine", overrides=given)
+
+
 def test_stored_features_without_annotations_train_the_student(
     made_up: tuple[RunResult, list[str]], tmp_path: Path
 ) -> None:
@@ -257,7 +278,10 @@ def test_labelled_sources_have_annotations_and_unlabelled_ones_have_none(toy: Pa
     ("source", "message"),
     [
         (MADE_UP_WITHOUT, "is of kind 'files', so unlabelled ones must be, too"),
-        ('[[sources]]\nkind = "synth"\nlabelled = false\n', r"sources\.1\.labelled: no such setting"),
+        (
+            '[[sources]]\nkind = "compose"\nclips = "a.npz"\nlabelled = false\n',
+            r"sources\.1\.labelled: no such setting",
+        ),
         (FILES_WITHOUT.replace('videos = "more"', ""), r"sources\.1\.videos: is missing"),
     ],
 )

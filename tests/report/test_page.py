@@ -531,3 +531,18 @@ def test_the_data_in_the_page_is_json_without_a_less_than_sign(opened, folder):
     text = one.id("data").text_content()
     assert "<" not in text
     assert json.loads(text)["videos"][0]["name"] == "a"
+
+
+def test_a_video_opens_at_its_suggested_stretch_and_s_goes_to_the_next(opened, folder):
+    stretches = {"a": [[10.0, 15.0], [5.0, 8.0]], "b": [[3.0, 6.0]]}
+    external = {"durations_s": dict.fromkeys("ab", LENGTH_S), "stretches": stretches}
+    write_detections(folder / "next.json", DETECTIONS, external=external)
+    page = opened("next.html", detections=folder / "next.json", videos=folder / "videos", edit=True)
+    assert page.now_s() == 10.0
+    assert "suggested: 0:10.0 to 0:15.0, 0:05.0 to 0:08.0" in page.id("video-about").inner_text()
+    page.press("s")
+    assert (page.id("video-name").inner_text(), page.now_s()) == ("b", 3.0)
+    page.press("s")
+    assert (page.id("video-name").inner_text(), page.now_s()) == ("a", 10.0)
+    page.press("Home", "s")
+    assert page.now_s() == 5.0

@@ -32,6 +32,34 @@ def test_equal_arguments_give_equal_videos_and_another_seed_another(camera):
     np.testing.assert_array_equal(next(a.frames()), a.frame(0))
 
 
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_videos_of_one_look_differ_in_what_people_do_alone(camera):
+    def made(seed, look):
+        return make_video(seed=seed, duration_s=12, camera=camera, size_hw=SMALL, look=look, camera_noise=False)
+
+    one, other, elsewhere = made(5, 7), made(6, 7), made(5, 8)
+    assert one.room == other.room != elsewhere.room
+    assert one.phases != other.phases
+    (a, b, c) = (video._renderer for video in (one, other, elsewhere))
+    np.testing.assert_array_equal(a._picture, b._picture)
+    np.testing.assert_array_equal(a._camera.rotation, b._camera.rotation)
+    np.testing.assert_array_equal(a._clothes.first, b._clothes.first)
+    assert np.abs(a._picture - c._picture).mean() > 5
+    own = make_video(seed=7, duration_s=12, camera=camera, size_hw=SMALL)
+    assert own.room != one.room, "a look is no video's own"
+
+
+def test_videos_of_a_dataset_take_looks_in_turn_and_say_their_subset(tmp_path):
+    small = {"duration_s": 5, "fps": 5.0, "height_px": 48, "width_px": 64, "camera": "above"}
+    source = SynthSource(count=3, looks=2, subset="testing", seed=20, **small)
+    dataset = read_dataset(write_dataset(tmp_path, source, progress=Quiet()))
+    assert {record.subset for record in dataset.videos.values()} == {"testing"}
+    files = sorted((tmp_path / "videos").iterdir())
+    assert [_frame_count(file) for file in files] == [25] * 3
+    first, second, third = (_first_frame(file) for file in files)
+    assert np.abs(first - third).mean() < 0.5 * np.abs(first - second).mean()
+
+
 @given(st.integers(0, 10**6), st.floats(5, 120), st.sampled_from(CAMERAS), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_stories_are_plausible(seed, duration_s, camera, many_falls):
@@ -121,9 +149,9 @@ def test_limbs_keep_their_axes_at_right_angles_and_the_body_stays_on_the_floor(c
 
 
 def test_dataset_is_whole_resumable_and_read_back(tmp_path):
-    source = SynthSource(count=2, duration_s=5, camera="both", seed=40)
+    source = SynthSource(count=2, duration_s=5, camera="both", seed=40, height_px=SMALL[0], width_px=SMALL[1])
     progress = Quiet()
-    path = write_dataset(tmp_path, source, progress=progress, size_hw=SMALL)
+    path = write_dataset(tmp_path, source, progress=progress)
     dataset = read_dataset(path)
     assert list(dataset.videos) == ["synth_above_000040", "synth_side_000041"]
     files = sorted((tmp_path / "videos").iterdir())
@@ -133,17 +161,22 @@ def test_dataset_is_whole_resumable_and_read_back(tmp_path):
     assert record.annotations == make_video(seed=40, duration_s=5, camera="above", size_hw=SMALL).annotations
     stamps = [f.stat().st_mtime_ns for f in files]
     files[1].unlink()
-    write_dataset(tmp_path, source, progress=progress, size_hw=SMALL)
+    write_dataset(tmp_path, source, progress=progress)
     assert files[0].stat().st_mtime_ns == stamps[0]
     assert _frame_count(files[1]) == 125
-    write_dataset(tmp_path, source, progress=progress, size_hw=(64, 96))
+    write_dataset(tmp_path, source.model_copy(update={"width_px": 96}), progress=progress)
     assert files[0].stat().st_mtime_ns != stamps[0]
 
 
 def test_damaged_ledger_is_refused(tmp_path):
     (tmp_path / "made.json").write_text(json.dumps([1]))
     with pytest.raises(UsageError, match=r"made\.json"):
-        write_dataset(tmp_path, SynthSource(count=1, duration_s=5), progress=Quiet(), size_hw=SMALL)
+        write_dataset(tmp_path, SynthSource(count=1, duration_s=5), progress=Quiet())
+
+
+def _first_frame(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0)).to_ndarray(format="rgb24").astype(float)
 
 
 def _frame_count(path: Path) -> int:

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from tadkit.config import ActionFormerSettings, TemporalShiftSettings, TrainSettings, VideoSettings, View
-from tadkit.errors import VideoError
+from tadkit.errors import StoreError, VideoError
 from tadkit.extraction.teacher_outputs import teacher_outputs
 from tadkit.flow import encode
 from tadkit.flow.codec import read_flow, read_stacks
 from tadkit.models.backbones import TemporalShiftBackbone
 from tadkit.models.teacher import Teacher
 from tadkit.store import TrackReader, open_store, read_store
-from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, FrameCache, PrefixCache, pad_time
+from tadkit.store.streams import FeatureStream
+from tadkit.training.batches import FeatureBatches, FlowBatches, FrameBatches, StreamBatches, pad_time
+from tadkit.training.caches import FrameCache, PrefixCache
 from tadkit.training.windows import TrainingVideo, WindowPlan
 from tadkit.video import write_video
 from tadkit.views import view_flow
@@ -396,6 +398,37 @@ def test_validation_batches_are_of_the_videos_set_aside_in_the_original_view(wor
 
 def test_without_validation_there_are_no_validation_batches(world: World) -> None:
     assert FlowBatches(plan_of(world), stride=STRIDE, flow=world.flow).validation is None
+
+
+@pytest.mark.parametrize("limit", [0, 300, 1 << 20])
+def test_stored_tracks_are_the_same_from_memory_and_read_again(world: World, limit: int) -> None:
+    steps = {name: -(-count // STRIDE) for name, count in LENGTHS.items()}
+    videos = [TrainingVideo(name, n, np.zeros((0, 2)), np.zeros(0, dtype=np.int64)) for name, n in steps.items()]
+    plan = WindowPlan(videos, TrainSettings(views=("original",), batch_windows=3), window_frames=8, align_frames=4)
+
+    def batches(limit: int) -> StreamBatches:
+        return StreamBatches(
+            plan,
+            stream=FeatureStream(world.features, "appearance"),
+            name="frames",
+            teacher_outputs=world.teacher,
+            strides=STRIDES,
+            cache_bytes=limit,
+        )
+
+    kept, read = batches(limit), batches(0)
+    for step in (0, 1, 2, 1, 0):
+        one, other = kept.batch(step), read.batch(step)
+        assert torch.equal(one.inputs["frames"], other.inputs["frames"])
+        assert one.teacher is not None
+        assert other.teacher is not None
+        assert torch.equal(one.teacher.feature, other.teacher.feature)
+        torch.testing.assert_close(one.teacher.predictions, other.teacher.predictions, rtol=0, atol=0)
+    cache = kept.track_cache
+    assert sum(track.nbytes for track in cache.tracks.values()) == limit - cache.free_bytes <= limit
+    assert bool(cache.tracks) == (limit > 0)
+    with pytest.raises(StoreError, match="requested 0 to 1000"):
+        cache.read(world.teacher.read, "long", "original/feature", start=0, stop=1000)
 
 
 def test_a_batch_does_not_depend_on_the_order_of_requests(world: World) -> None:

@@ -253,6 +253,9 @@ def evaluate(
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed passes of each model.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; by default all cores.")
+@click.option(
+    "--two-stream/--no-two-stream", default=True, show_default=True, help="Also time the model's two-stream form."
+)
 @device_option
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, figures in full precision.")
@@ -262,6 +265,7 @@ def detect(
     seconds: float,
     rounds: int,
     threads: int | None,
+    two_stream: bool,
     device: str,
     engine: EngineChoice,
     as_json: bool,
@@ -272,6 +276,9 @@ def detect(
     the whole of detection. Memory and cold start (to the detections of the first 10 s) are those of a process of its
     own. Speed is relative to the first model, in the same run; models alternate in each round, and figures are medians.
     A two-stream detector decodes the video twice and computes its flow.
+
+    The first model is also compared with its two-stream form, built of the same nets: with OpenCV's TV-L1
+    (two_stream_ratio) and with tadkit's, on the first 30 s.
     """
     from tadkit.bench.detect import PARTS, bench_detect, report_json
     from tadkit.runtime.devices import torch_device
@@ -287,6 +294,7 @@ def detect(
             device=torch_device(device),
             progress=progress,
             engine=engine,
+            two_stream=two_stream,
         )
     if as_json:
         click.echo(json.dumps(report_json(result), indent=1))
@@ -315,7 +323,11 @@ def detect(
         f"({result.detect_fps / result.decode_fps:.0%}); cold start {result.cold_start_s:.1f} s"
         + ("" if result.peak_rss_mb is None else f"; peak memory {result.peak_rss_mb:.0f} MiB")
         + ("" if result.two_stream_ratio is None else f"; {result.two_stream_ratio:.1f} times two-stream")
+        + f"; {result.real_time_factor:.0f} s of video a second"
     )
+    for method, form in result.two_stream.items():
+        how = "" if form.measured else ", estimated"
+        print_line(f"two-stream with {method}: detect_fps {form.detect_fps:.1f}, {form.ratio:.1f} times slower{how}")
 
 
 @bench.command(

@@ -113,7 +113,8 @@ def detect(
 
     with TerminalProgress() as progress:
         detector = load_detector(model, device=device, engine=engine, overrides=parse_overrides(overrides))
-        print_note(f"engine: {detector.engine_name}")
+        if not items or any(path.exists() for path in items.values()):
+            print_note(f"engine: {detector.engine_name}")
         found = detector.detect_named(
             items, video_scores=video_scores, on_error="collect", progress=progress, finished=finished
         )

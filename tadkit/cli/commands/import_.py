@@ -1,15 +1,20 @@
-"""``tadkit import``: features and heads from other projects."""
+"""``tadkit import``: features and heads from other projects; ``tadkit export``: detectors for other programs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from tadkit.cli.console import TerminalProgress, print_line, print_note, show_error
 from tadkit.cli.options import PATH, POSITIVE, InOrder, example, refuse_output
 from tadkit.interop import Source, TableLayout
+
+if TYPE_CHECKING:
+    from tadkit.models.exported import ExportForm
+
+FORMS = ("onnx", "openvino", "torch")
 
 
 @click.group("import", cls=InOrder, epilog=example("tadkit import features i3d --out features.h5 --stride 4 --fps 30"))
@@ -132,3 +137,50 @@ def head(checkpoint: Path, source: Source, config: Path | None, labels: Path | N
     made = imported.head
     weights = "averaged weights" if imported.averaged else "weights"
     print_line(f"{out}: {made.settings.kind} of {made.in_channels} channels, {made.num_classes} classes, {weights}")
+
+
+@click.command(
+    short_help="Write a detector for ONNX Runtime, OpenVINO or plain torch.",
+    epilog=example(
+        "tadkit export people-motion --to onnx --out people-motion.onnx --video examples/room.mp4",
+        "tadkit export detector.safetensors --to openvino --out detector.xml --video examples/room.mp4",
+    ),
+)
+@click.argument("model", type=PATH)
+@click.option("--to", "form", type=click.Choice(FORMS), required=True, help="What is to run it; torch is TorchScript.")
+@click.option(
+    "-o",
+    "--out",
+    type=PATH,
+    metavar="FILE",
+    required=True,
+    help="File to write: .onnx, .xml (OpenVINO, with its weights in a .bin beside it) or .pt (torch).",
+)
+@click.option(
+    "--video",
+    type=PATH,
+    metavar="PATH",
+    required=True,
+    help="Video whose first frames are run by the file and by torch, to compare them.",
+)
+def export(model: Path, form: ExportForm, out: Path, video: Path) -> None:
+    """Write the RGB path of MODEL, a detector's file or bundled model, as one file: frames in, candidates out.
+
+    It takes any number of frames, and reads a video as a stream: what later frames need is an output of one call and an
+    input of the next. Labels, rate, size and what else a program must know are in the file. examples/run_onnx.py runs
+    it with onnxruntime and numpy, and docs/python.md describes it.
+
+    The largest differences from torch are printed; a file that differs is not written. Models that read flow, backbones
+    that read windows, cross-attention fusion and heads that need whole windows cannot be exported.
+    """
+    from tadkit.zoo import model_path
+
+    path = model_path(model)
+    refuse_output(out, path, video)
+    from tadkit.detection.export import export_detector
+
+    differs = export_detector(path, out, form=form, video=video)
+    print_line(
+        f"{out}: largest differences from torch in {differs.frames} frames of {video.name}: {differs.score:.1e} in "
+        f"score, {differs.seconds:.1e} s in the ends of {differs.candidates} candidates"
+    )

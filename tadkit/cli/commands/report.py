@@ -1,13 +1,28 @@
-"""``tadkit report``: a page to look at detections, and to correct or make annotations."""
+"""``tadkit report``, a page to look at detections and to correct or make annotations, and ``tadkit suggest``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.console import TerminalProgress, print_line
-from tadkit.cli.options import PATH, example, or_stdin, recursive_option, refuse_output, refuse_stdin_twice
+from tadkit.cli.console import TerminalProgress, clock, print_line, print_table, show_error
+from tadkit.cli.options import (
+    PATH,
+    POSITIVE,
+    device_option,
+    engine_option,
+    example,
+    or_stdin,
+    recursive_option,
+    refuse_output,
+    refuse_stdin_twice,
+)
+from tadkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from tadkit.runtime.engines import EngineChoice
 
 
 @click.command(
@@ -62,3 +77,84 @@ def report(
     counts = [(result.videos, "video"), (result.detections, "detection"), (result.annotations, "annotation")]
     words = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts if count)
     print_line(f"{result.out}: {words}")
+
+
+@click.command(
+    short_help="Find the stretches that are most worth labelling.",
+    epilog=example(
+        "tadkit suggest videos --model my.safetensors --annotations annotations.json --out next.json",
+        "tadkit suggest --dets dets.json --out next.json",
+    ),
+)
+@click.argument("videos", nargs=-1, type=PATH)
+@click.option("--dets", type=PATH, metavar="PATH", help="Detections of the videos, in place of --model.")
+@click.option("--model", metavar="NAME|PATH", help="Detector that is unsure; by default the bundled one.")
+@click.option("--annotations", type=PATH, metavar="PATH", help="Leave out the videos that these annotations have.")
+@click.option("--stretch", type=POSITIVE, default=20.0, show_default=True, metavar="SECONDS", help="Length.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Most stretches.")
+@click.option("-o", "--out", type=PATH, metavar="PATH", help="Detections of these videos (.json), for tadkit report.")
+@recursive_option
+@device_option
+@engine_option
+@click.pass_context
+def suggest(
+    ctx: click.Context,
+    videos: tuple[Path, ...],
+    dets: Path | None,
+    model: str | None,
+    annotations: Path | None,
+    stretch: float,
+    top: int,
+    out: Path | None,
+    recursive: bool,
+    device: str,
+    engine: EngineChoice,
+) -> None:
+    """Print the stretches of VIDEOS, files or folders, that a detector would learn most from.
+
+    These are stretches where scores are near the operating points, and where the motion and the appearance branch of
+    the student disagree, spread over videos and labels. With --dets the branches are not compared.
+
+    tadkit report FILE --edit opens the file of --out at these stretches. Label the whole of a video before you train on
+    it: what is not labelled counts as background.
+    """
+    if dets is not None and model is not None:
+        raise UsageError("--dets and --model are given, but detections have been made already; leave out one of them")
+    if dets is None and not videos:
+        raise UsageError("no videos; name files or folders, or detections with --dets")
+    refuse_stdin_twice(**{"--dets": dets, "--annotations": annotations})
+    if out is not None:
+        refuse_output(out, dets, annotations, *videos)
+    from tadkit.detection.suggest import suggest as run_suggest
+    from tadkit.video.discovery import named, videos_in
+
+    with TerminalProgress() as progress:
+        result = run_suggest(
+            named(videos_in(videos, recursive=recursive)),
+            detections=None if dets is None else or_stdin(dets),
+            model=model,
+            labelled=None if annotations is None else or_stdin(annotations),
+            stretch_s=stretch,
+            count=top,
+            out=out,
+            device=device,
+            engine=engine,
+            progress=progress,
+        )
+    rows = [
+        (
+            one.video,
+            clock(one.start_s),
+            clock(one.end_s),
+            one.label,
+            f"{one.uncertainty:.2f}",
+            "" if one.disagreement is None else f"{one.disagreement:.2f}",
+        )
+        for one in result.stretches
+    ]
+    if rows:
+        headings = ("video", "start", "end", "label", "uncertainty", "disagreement")
+        print_table(headings, rows, right=("start", "end", *headings[4:]))
+    for error in result.failed.values():
+        show_error(error)
+    ctx.exit(next((error.exit_code for error in result.failed.values()), 0))

@@ -1,4 +1,4 @@
-"""The stages of training, each run from a recipe: ``tadkit run`` and its parts."""
+"""Training: ``tadkit run`` and its stages, from a recipe, and ``tadkit adapt``, from annotations alone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tadkit.cli.console import TerminalProgress, print_line, print_table
-from tadkit.cli.options import PATH, device_option, example, set_option, workers_options
+from tadkit.cli.console import TerminalProgress, print_line, print_table, show_error
+from tadkit.cli.options import (
+    PATH,
+    device_option,
+    example,
+    recursive_option,
+    refuse_output,
+    set_option,
+    workers_options,
+)
+from tadkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from tadkit.recipe.adapt import AdaptResult
     from tadkit.recipe.judge import PairedDifference
     from tadkit.recipe.run import Row, RunResult
 
@@ -177,3 +187,122 @@ def train_head(recipe: Path, device: str, overrides: tuple[str, ...]) -> None:
     Needs the features from tadkit extract-features.
     """
     run_recipe(recipe, only="train-head", device=device, overrides=overrides)
+
+
+@click.command(
+    short_help="Train a detector of your own labels from few videos.",
+    epilog=example(
+        "tadkit adapt annotations.json --videos videos --out my.safetensors",
+        "tadkit adapt annotations.json --videos videos --labels pour,stir --unfreeze --out my.safetensors",
+    ),
+)
+@click.argument("annotations", type=PATH)
+@click.option("--videos", type=PATH, metavar="DIR", required=True, help="Folder of the annotated videos.")
+@recursive_option
+@click.option("-o", "--out", type=PATH, metavar="PATH", required=True, help="The detector (.safetensors).")
+@click.option("--model", metavar="NAME|PATH", help="Detector whose student is used; by default the bundled one.")
+@click.option("--labels", metavar="A,B", help="Labels to train; by default all of the annotations.")
+@click.option(
+    "--unfreeze", is_flag=True, help="Train the student further, too: slower, and once for each group of videos."
+)
+@click.option(
+    "--cache", type=PATH, metavar="DIR", help="Folder of features and training; by default OUT with the suffix .adapt."
+)
+@device_option
+@set_option
+@click.pass_context
+def adapt(
+    ctx: click.Context,
+    annotations: Path,
+    videos: Path,
+    recursive: bool,
+    out: Path,
+    model: str | None,
+    labels: str | None,
+    unfreeze: bool,
+    cache: Path | None,
+    device: str,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train a detector of the labels in ANNOTATIONS, from a few videos, in minutes on a CPU.
+
+    The student of a detector is frozen. Its features of the videos are stored, and a new fusion and joint head are
+    trained on them. The detector is one file for tadkit detect --model.
+
+    At the end, cross-fitted figures are printed: each group of videos is evaluated by heads that were trained without
+    it. Their detections also give the operating points. Annotations come from the page of tadkit report --edit, or from
+    tadkit data convert.
+
+    A killed run resumes. After the annotations have changed, the stored features are used again. Failed videos are
+    reported, and the others are used.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"--out {out}: a model file has the suffix .safetensors")
+    refuse_output(out, annotations, None if model is None else Path(model))
+    given = [label.strip() for label in (labels or "").split(",") if label.strip()]
+    from tadkit.recipe.adapt import adapt as run_adapt
+
+    with TerminalProgress() as progress:
+        result = run_adapt(
+            annotations,
+            videos,
+            out,
+            model=model,
+            labels=given,
+            recursive=recursive,
+            unfreeze=unfreeze,
+            cache=cache,
+            overrides=overrides,
+            device=device,
+            progress=progress,
+        )
+    _print_adapted(result)
+    for error in result.failed.values():
+        show_error(error)
+    ctx.exit(next((error.exit_code for error in result.failed.values()), 0))
+
+
+def _print_adapted(result: AdaptResult) -> None:
+    rows = []
+    for label in result.labels:
+        shown, ap = label.shown, label.average_precision
+        figures = ["", "", "", ""]
+        if shown is not None and ap is not None:
+            precision = f"{shown.hits} of {shown.detections}"
+            figures = [f"{100 * ap:.1f}", f"{shown.score:.2f}", precision, f"{shown.hits} of {shown.actions}"]
+        rows.append([label.name, str(label.actions), str(label.videos), *figures])
+    headings = ("label", "actions", "videos", "AP", "shown from", "right", "found")
+    print_table(headings, rows, right=headings[1:])
+    for line in _remarks_on(result):
+        print_line(line)
+    print_line(f"{result.out}: try it with tadkit detect VIDEO --model {shlex.quote(str(result.out))} --out dets.json")
+
+
+def _remarks_on(result: AdaptResult) -> list[str]:
+    """What the figures of an adapted detector say, and what they do not."""
+    lines = []
+    if result.row is not None:
+        at = sorted(result.row.map)
+        mean = _with_interval(result.row.average_map, result.row.map_interval)
+        lines.append(f"cross-fitted mAP {mean}, mean over tIoU {at[0]:g} to {at[-1]:g}; interval (95 %) over videos")
+        trained = "student, fusion and head were" if result.fine_tuned else "fusion and head were"
+        counts = f"{sum(map(len, result.groups))} videos in {len(result.groups)} groups"
+        lines.append(f"held out: {counts}; {trained} trained without the group that is evaluated")
+        student = "" if result.fine_tuned else "the student, which is frozen; "
+        lines.append(
+            f"not held out: {student}the settings; the scores that are 'shown from', chosen on these detections"
+        )
+        if usual := [label.name for label in result.labels if label.shown and not label.has_operating_point]:
+            lines.append(f"shown from 0.3, too few are right to choose a score: {', '.join(usual)}")
+    elif result.videos == 1:
+        lines.append("not evaluated: one video cannot be held out; label a second one")
+    elif not result.groups:
+        lines.append("not evaluated: train.head.groups is 0, or all videos are in one group of the split")
+    if alone := [label.name for label in result.labels if label.average_precision is None and len(result.groups) > 1]:
+        lines.append(f"not evaluated: {', '.join(alone)}: all actions are in one group; label some in other videos")
+    if few := [label.name for label in result.labels if label.actions == 1]:
+        lines.append(f"one action only: {', '.join(few)}; it is trained on, but expect little")
+    if result.seen:
+        count = f"{len(result.seen)} of the videos" if len(result.seen) > 1 else f"'{result.seen[0]}'"
+        lines.append(f"too good: the student of {result.model} was trained on {count}, so no figure here is held out")
+    return lines

@@ -38,7 +38,7 @@ def convolve(
 
     ``pads`` are the pixels of padding left, right, at the top and at the bottom.
     """
-    on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    on_cpu = x.device.type == "cpu" and not becomes_a_graph()
     trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     left, right, top, bottom = pads
     padding = (top, left)
@@ -55,6 +55,11 @@ def convolve(
         return out
     y = functional.conv2d(x, weight, bias, stride, padding, 1, groups)
     return functional.relu6(y, inplace=True) if active else y
+
+
+def becomes_a_graph() -> bool:
+    """Whether what runs is being compiled, or traced for export: then the plainest form of a function is the best."""
+    return torch.compiler.is_compiling() or bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 class _Convolution(torch.autograd.Function):

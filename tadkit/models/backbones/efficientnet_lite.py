@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadkit.errors import WeightsError
-from tadkit.models.backbones.cpu_convolution import convolve
+from tadkit.models.backbones.cpu_convolution import becomes_a_graph, convolve
 from tadkit.models.backbones.weights import averaged_over_colours
 
 # (blocks, kernel, stride of the first, expansion, output channels)
@@ -48,7 +48,11 @@ class SameConv2d(nn.Conv2d):
         """Pixels of padding left, right, at the top and at the bottom."""
         pads: list[int] = []
         for axis in (1, 0):
-            size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
+            size, kernel, stride = (
+                int(x.shape[2 + axis]),
+                self.kernel_size[axis],
+                self.stride[axis],
+            )  # a traced constant
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
         left, right, top, bottom = pads
@@ -129,7 +133,7 @@ class MobileBlock(nn.Module):
             averaged: Tensor = self(x, branch_input).mean(dim=(2, 3))
             return averaged
         filtered = self._filtered(branch_input)
-        if torch.compiler.is_compiling():
+        if becomes_a_graph():
             averages = filtered.mean(dim=(2, 3), keepdim=True)
         else:  # the same, but its gradient keeps channels last: 3 ms forward and backward instead of 8 in bfloat16
             averages = functional.avg_pool2d(filtered, filtered.shape[2:])

@@ -95,7 +95,8 @@ class TemporalShiftBackbone(StreamedBackbone):
         if not self.changes_frames:
             return self.prepare(frames[None])[0], []
         longest, grey = self.lead_frames, _grey(frames)
-        grey = torch.cat([before[0] if before else grey[:1].expand(longest, -1, -1), grey])
+        kept = before[0] if before else grey[:0]  # a traced graph has none of them in the state of its first piece
+        grey = torch.cat([grey[:1].expand(longest - kept.shape[0], -1, -1), kept, grey])
         return self._with_changes(frames[None], grey[None])[0], [grey[-longest:]]
 
     def _with_changes(
@@ -142,15 +143,23 @@ class TemporalShiftBackbone(StreamedBackbone):
 
         They are followed by what :meth:`read` needs.
         """
+        return self.piece_before(frames, kept, zeros=int(last))
+
+    def piece_before(
+        self, frames: UInt8[Tensor, "frames height width 3"], kept: Sequence[Tensor], *, zeros: int
+    ) -> tuple[Float[Tensor, "frames_done channels"], list[Tensor]]:
+        """:meth:`piece`, followed by ``zeros`` frames of zeros: one after the last piece, else none.
+
+        A traced graph can take their number from the shape of an input.
+        """
         x, grey = self.read(frames, kept[-1:])
         x = x.contiguous(memory_format=torch.channels_last)
         keep = []
         for number, block in enumerate(self.blocks):
             shifted = x
             if number >= self.first_shift:
-                zero = torch.zeros_like(x[:1])
-                before = kept[number - self.first_shift] if kept else zero
-                seen = torch.cat([before, x, zero] if last else [before, x])
+                before = kept[number - self.first_shift] if kept else torch.zeros_like(x[:1])
+                seen = torch.cat([before, x, x.new_zeros(zeros, *x.shape[1:])])
                 keep.append(seen[-2:])
                 x, shifted = seen[1:-1], shift_between(seen, fraction=self.shift_fraction)
             x = (
@@ -240,10 +249,7 @@ def shift_between(
 ) -> Float[Tensor, "frames-2 channels height width"]:
     """:func:`shift` of all frames but the first and the last, which only lend channels to their neighbours."""
     before, after = shifted_channels(seen.shape[1], fraction, "previous")
-    shifted = seen[1:-1].clone()
-    shifted[:, before] = seen[:-2, before]
-    shifted[:, after] = seen[2:, after]
-    return shifted
+    return torch.cat([seen[:-2, before], seen[2:, after], seen[1:-1, after.stop :]], dim=1)
 
 
 def shifted_channels(channels: int, fraction: float, first: Literal["previous", "next"]) -> tuple[slice, slice]:

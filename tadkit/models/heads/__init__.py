@@ -24,6 +24,7 @@ from tadkit.models.heads.head import (
     Predictions,
     head_labels,
     sigmoid_focal_loss,
+    windows_of,
 )
 from tadkit.models.heads.temporal_maxer import TemporalMaxerHead
 from tadkit.models.heads.tridet import TriDetHead
@@ -52,4 +53,5 @@ __all__ = [
     "head_labels",
     "regression_ranges",
     "sigmoid_focal_loss",
+    "windows_of",
 ]

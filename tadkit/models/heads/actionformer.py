@@ -221,9 +221,9 @@ def sliding_attention(
     limits every step to its own window, so that the split affects rounding only. Memory is linear in time. Values at
     masked steps must be zero. ``distances`` are added to the logits, starting with the farthest earlier step.
     """
-    wing, time = window // 2, query.shape[-1]
+    wing, time = window // 2, mask.shape[-1]
     block = max(_BLOCK_STEPS, wing)
-    count = -(-time // block)
+    count = (time + block - 1) // block
     pad = count * block - time
     query = _blocks(query * query.shape[2] ** -0.5, block, pad)  # (batch, heads, blocks, block, part)
     key, value = (_with_wings(_blocks(x, block, pad), wing) for x in (key, value))  # (..., block + 2 * wing, part)

@@ -65,6 +65,8 @@ class AnchorFreeHead(HeadOf[HeadPredictions]):
         regressed: output channels of the regressor.
     """
 
+    windows_apart = True
+
     def __init__(self, settings: HeadSettings, *, pyramid: Pyramid, num_classes: int, regressed: int = 2) -> None:
         super().__init__()
         assert isinstance(settings, AnchorFreeSettings)

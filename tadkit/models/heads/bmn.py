@@ -76,6 +76,8 @@ class BmnHead(HeadOf[BoundaryPredictions]):
         num_classes: number of classes, each with its own sigmoid; ignored without a classifier (one class).
     """
 
+    windows_apart = True
+
     settings: BmnSettings
 
     def __init__(self, settings: BmnSettings, *, in_channels: int, num_classes: int) -> None:

@@ -34,6 +34,18 @@ Predictions = tuple[Any, ...]
 P = TypeVar("P", bound=Predictions)
 
 
+def windows_of(predictions: P, start: int, stop: int) -> P:
+    """Predictions of the windows ``start`` to ``stop`` (half open) of a batch, of a head with ``windows_apart``."""
+    return type(predictions)(*(_rows(field, start, stop) for field in predictions))
+
+
+def _rows(field: Any, start: int, stop: int) -> Any:
+    """Rows of a field of predictions: a tensor, tuples of tensors, or None."""
+    if isinstance(field, tuple):
+        return tuple(_rows(part, start, stop) for part in field)
+    return field if field is None else field[start:stop]
+
+
 class HeadOf(nn.Module, ABC, Generic[P]):
     """A detection head: ``head(features, mask)`` predicts; its methods turn predictions into losses and candidates.
 
@@ -42,12 +54,15 @@ class HeadOf(nn.Module, ABC, Generic[P]):
         in_channels: channels of the feature track.
         num_classes: number of classes.
         trained_steps: feature steps of the windows that it was trained on; None if its file does not state them.
+        windows_apart: what it predicts for a window depends on that window alone, and every tensor of its predictions
+            has the windows first, so that two batches may be predicted as one. Not so with statistics of the batch.
     """
 
     settings: HeadSettings
     in_channels: int
     num_classes: int
     trained_steps: int | None = None
+    windows_apart: bool = False
 
     @property
     def halo_steps(self) -> int | None:

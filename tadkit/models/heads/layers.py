@@ -58,7 +58,7 @@ class MaskedConv1d(nn.Module):
         self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch out_channels strided_time"]:
         """Convolve ``x``; step ``j`` of the result is centred on ``j * stride``."""
-        return zero_padding(self.conv(x), strided_mask(mask, self.stride))
+        return _zeroed(self.conv(x), strided_mask(mask, self.stride))
 
 
 class DenseConv1d(MaskedConv1d):
@@ -71,13 +71,15 @@ class DenseConv1d(MaskedConv1d):
         self, x: Float[Tensor, "batch in_channels time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch out_channels time"]:
         """Convolve ``x``; zero at masked steps."""
-        return zero_padding(self.unmasked(x), mask)
+        return _zeroed(self.unmasked(x), mask)
 
     def unmasked(self, x: Float[Tensor, "batch in_channels time"]) -> Float[Tensor, "batch out_channels time"]:
         """Convolve ``x`` without zeroing masked steps."""
         conv = self.conv
         if x.device.type != "cpu" or x.is_contiguous() or conv.kernel_size == (1,):
             return conv(x)  # type: ignore[no-any-return]
+        if not torch.is_grad_enabled():
+            return _convolved(x, conv.weight, conv.bias)
         return _DenseConvolution.apply(x, conv.weight, conv.bias)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -125,7 +127,7 @@ class ChannelNorm(nn.LayerNorm):
     ) -> Float[Tensor, "batch channels time"]:
         """Normalise each step of ``x``; masked steps become zero if the norm is masked."""
         normed = super().forward(x.transpose(1, 2)).transpose(1, 2)
-        return zero_padding(normed, mask) if self.masked else normed
+        return _zeroed(normed, mask) if self.masked else normed
 
 
 class Unnormalised(nn.Module):
@@ -210,6 +212,15 @@ def zero_padding(
 ) -> Float[Tensor, "batch channels time"]:
     """``x`` with zeros at masked steps, even where the values are NaN."""
     return x if _all_real(mask) else torch.where(mask[:, None], x, 0.0)
+
+
+def _zeroed(
+    x: Float[Tensor, "batch channels time"], mask: Bool[Tensor, "batch time"]
+) -> Float[Tensor, "batch channels time"]:
+    """As :func:`zero_padding`, of finite values: a product, which in training takes a third of the time on a CPU."""
+    if x.is_cuda or not x.requires_grad:
+        return zero_padding(x, mask)
+    return x if _all_real(mask) else x * mask[:, None].to(x.dtype)
 
 
 def _all_real(mask: Bool[Tensor, "batch time"]) -> bool:

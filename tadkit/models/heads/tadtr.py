@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 from jaxtyping import Bool, Float, Int, Int64
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from tadkit.config import TadtrSettings
@@ -63,6 +62,8 @@ class TadtrHead(HeadOf[QueryPredictions]):
         in_channels: channels of the feature track.
         num_classes: number of classes, each with its own sigmoid.
     """
+
+    windows_apart = True
 
     settings: TadtrSettings
 
@@ -290,6 +291,8 @@ def assign(cost: Float[np.ndarray, "rows cols"]) -> tuple[Int64[np.ndarray, " pa
     Returns:
         Row indices in ascending order and the column of each.
     """
+    from scipy.optimize import linear_sum_assignment  # training alone needs it, and importing it takes time
+
     finite = np.isfinite(cost)
     highest = 2 * (1 + float(np.abs(cost[finite]).max(initial=0.0))) * (1 + min(cost.shape))
     rows, columns = linear_sum_assignment(np.where(finite, cost, highest).astype(np.float64))

@@ -55,6 +55,8 @@ class TagsHead(HeadOf[MaskPredictions]):
         num_classes: number of classes, each with its own sigmoid.
     """
 
+    windows_apart = True
+
     settings: TagsSettings
 
     def __init__(self, settings: TagsSettings, *, in_channels: int, num_classes: int) -> None:

@@ -13,9 +13,10 @@ from tadkit.video import windows
 CHANNELS, STEPS = 12, 41
 
 
-def encoder(*, depth: int = 3, kernel: int = 5) -> Backbone:
+def encoder(*, depth: int = 3, kernel: int = 5, differences: str = "none") -> Backbone:
     torch.manual_seed(0)
-    settings = TemporalEncoderSettings(name="temporal-encoder", depth=depth, kernel=kernel, width=16)
+    given = {"name": "temporal-encoder", "depth": depth, "kernel": kernel, "width": 16, "differences": differences}
+    settings = TemporalEncoderSettings.model_validate(given)
     return build_backbone(settings, in_channels=CHANNELS, pretrained=False).eval()
 
 
@@ -38,9 +39,10 @@ def test_a_step_depends_on_those_within_the_halo_and_on_no_others(depth: int, ke
     assert (int(moved.min()), int(moved.max())) == (20 - net.halo_frames, 20 + net.halo_frames)
 
 
+@pytest.mark.parametrize("differences", ["none", "added", "only"])
 @torch.no_grad()
-def test_windows_with_a_halo_give_what_one_pass_gives() -> None:
-    net, x = encoder(), features()
+def test_windows_with_a_halo_give_what_one_pass_gives(differences: str) -> None:
+    net, x = encoder(differences=differences), features()
     parts = [
         net(x[:, window.start : window.stop], real(window.stop - window.start))[:, :, window.core_steps(1)]
         for window in windows(STEPS, core=8, halo=net.halo_frames)
@@ -62,3 +64,13 @@ def test_padding_is_zero_and_does_not_reach_real_steps() -> None:
 def test_the_scale_of_features_does_not_count() -> None:
     net, x = encoder(), features()
     torch.testing.assert_close(net(100 * x, real(STEPS)), net(x, real(STEPS)), atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_with_differences_alone_what_stands_still_is_not_seen() -> None:
+    net, x = encoder(differences="only"), features()
+    net.norm.weight.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(3))
+    still = x[:, :1].expand(-1, STEPS, -1)
+    torch.testing.assert_close(net(still, real(STEPS)), net(torch.zeros_like(x), real(STEPS)))
+    assert not torch.allclose(net(x, real(STEPS)), net(still, real(STEPS)))
+    assert net.halo_frames == encoder().halo_frames + 1

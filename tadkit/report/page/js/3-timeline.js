@@ -119,6 +119,11 @@ const timeline = {
       const half = pen.measureText(text).width / 2;
       pen.fillText(text, Math.min(Math.max(x - half, 4), this.widthPx - 2 * half - 4), 10);
     }
+    pen.fillStyle = colours.ink;
+    for (const [start, end] of view.video.stretches) {
+      const from = Math.max(this.xOf(start), this.gutterPx - 1);
+      pen.fillRect(from, AXIS_PX - 4, Math.max(0, this.xOf(end) - from), 3);
+    }
     for (const lane of this.lanes) {
       const [left, named] = [this.gutterPx - 5, lane.named];
       pen.fillStyle = colours.track;

@@ -9,6 +9,7 @@ const KEYS = [
   [["m"], "sound on or off"],
   [["+", "−", "0"], "zoom in, zoom out, whole video; Ctrl and wheel over the timeline"],
   [["p", "n"], "previous or next video"],
+  [["s"], "next suggested stretch"],
   [["Esc"], "select nothing"],
   [["?"], "this list"],
 ];
@@ -51,9 +52,27 @@ function openVideo(video) {
   const facts = [clock(video.duration)];
   if (DATA.truth && !EDIT && !video.annotated) facts.push("not annotated");
   if (video.subset) facts.push(video.subset);
+  if (video.stretches.length) facts.push(`suggested: ${video.stretches.map(([start, end]) => `${clock(start)} to ${clock(end)}`).join(", ")}`);
   byId("video-about").textContent = facts.join(" · ");
   player.open(video);
+  if (video.stretches.length) showStretch(video.stretches[0]);
   changed();
+}
+
+function showStretch([start, end]) {
+  player.seek(start);
+  timeline.reveal(start, end);
+}
+
+/** Go to the suggested stretch after the playhead, or to the first of the next video that has any. */
+function nextStretch() {
+  const later = [...view.video.stretches].sort(([a], [b]) => a - b).find(([start]) => start > player.time + 1e-6);
+  const { number } = view.video;
+  if (later) showStretch(later);
+  else {
+    const other = [...videos.slice(number + 1), ...videos.slice(0, number + 1)].find((one) => one.stretches.length);
+    if (other) openVideo(other);
+  }
 }
 
 function select(one, { seek = true } = {}) {
@@ -103,6 +122,7 @@ function keyActions(event) {
     0: () => timeline.zoomBy(0),
     p: () => openOther(-1),
     n: () => openOther(1),
+    s: () => nextStretch(),
     "?": () => byId("help").showModal(),
     Escape: () => ((editor.markedIn = null), select(null)),
     ...(EDIT ? editActions(event) : {}),
