@@ -113,7 +113,7 @@ def suggest(
     """Print the stretches of VIDEOS, files or folders, that a detector would learn most from.
 
     These are stretches where scores are near the operating points, and where the motion and the appearance branch of
-    the student disagree, spread over videos and labels. With --dets the branches are not compared.
+    the student disagree, if it has both, spread over videos and labels. With --dets the branches are not compared.
 
     tadkit report FILE --edit opens the file of --out at these stretches. Label the whole of a video before you train on
     it: what is not labelled counts as background.
