@@ -285,7 +285,7 @@ def _remarks_on(result: AdaptResult) -> list[str]:
         at = sorted(result.row.map)
         mean = _with_interval(result.row.average_map, result.row.map_interval)
         lines.append(f"cross-fitted mAP {mean}, mean over tIoU {at[0]:g} to {at[-1]:g}; interval (95 %) over videos")
-        trained = "student, fusion and head were" if result.fine_tuned else "fusion and head were"
+        trained = "student and head were" if result.fine_tuned else "the head was"
         counts = f"{sum(map(len, result.groups))} videos in {len(result.groups)} groups"
         lines.append(f"held out: {counts}; {trained} trained without the group that is evaluated")
         student = "" if result.fine_tuned else "the student, which is frozen; "
