@@ -350,7 +350,7 @@ def _student_of(
 ) -> Student:
     """The student that a detector embeds; a given one that is frozen has a new head, for the recipe's labels.
 
-    The joint head does not read that head. It is trained for the branches' own scores, so not for groups.
+    The joint head does not read that head. It is trained for the scores of two branches, so not for groups.
     """
     checkpoint = load_checkpoint(path, kind="student")
     if not workspace.frozen:
@@ -359,7 +359,7 @@ def _student_of(
     torch.manual_seed(workspace.of_row(row).train.head.seed)
     student = new_student(settings, num_classes=len(labels), pretrained=False, trained_steps=window)
     load_streams(student, checkpoint)
-    if workspace.whole is None:
+    if workspace.whole is None and settings.distill.two_branches:
         _train_branches(workspace, row, student, device=device, progress=progress)
     return student.eval()
 
@@ -368,8 +368,7 @@ def _train_branches(
     workspace: Workspace, row: str, student: Student, *, device: torch.device, progress: Progress
 ) -> None:
     """Train the head, or heads, of a student's branches on cached features."""
-    recipe = workspace.of_row(row)
-    branches = get_args(Branch) if recipe.distill.two_branches else ("appearance",)
+    recipe, branches = workspace.of_row(row), get_args(Branch)
     objective = BranchHeadsObjective({branch: student.branch_head(branch) for branch in branches})
     with Inputs(workspace) as inputs:
         plan = _head_plan(inputs, row, head=recipe.head)
