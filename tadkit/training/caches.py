@@ -89,7 +89,7 @@ class PrefixCache:
 
 
 class TrackCache:
-    """Tracks of stores, each read whole once and kept in memory up to a limit; later ones are read window by window."""
+    """Tracks of stores, read whole and kept up to the first that does not fit; the others are read window by window."""
 
     def __init__(self, *, limit_bytes: int) -> None:
         """Keep at most ``limit_bytes``."""
@@ -106,8 +106,10 @@ class TrackCache:
         """
         if self.free_bytes > 0 and names not in self.tracks:
             whole = source(*names)
-            if whole.nbytes <= self.free_bytes:
-                self.free_bytes -= whole.nbytes
-                self.tracks[names] = whole
+            if whole.nbytes > self.free_bytes:
+                self.free_bytes = 0
+                return whole[start:stop]
+            self.free_bytes -= whole.nbytes
+            self.tracks[names] = whole
         kept = self.tracks.get(names)
         return source(*names, start, stop) if kept is None or stop > len(kept) else kept[start:stop]

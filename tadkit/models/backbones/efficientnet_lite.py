@@ -48,11 +48,8 @@ class SameConv2d(nn.Conv2d):
         """Pixels of padding left, right, at the top and at the bottom."""
         pads: list[int] = []
         for axis in (1, 0):
-            size, kernel, stride = (
-                int(x.shape[2 + axis]),
-                self.kernel_size[axis],
-                self.stride[axis],
-            )  # a traced constant
+            size = int(x.shape[2 + axis])  # a traced graph has it as a constant
+            kernel, stride = self.kernel_size[axis], self.stride[axis]
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
         left, right, top, bottom = pads
