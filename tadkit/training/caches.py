@@ -89,12 +89,13 @@ class PrefixCache:
 
 
 class TrackCache:
-    """Tracks of stores, read whole and kept up to the first that does not fit; the others are read window by window."""
+    """Tracks of stores, each read whole once and kept if it fits; the others are then read window by window."""
 
     def __init__(self, *, limit_bytes: int) -> None:
         """Keep at most ``limit_bytes``."""
         self.free_bytes = limit_bytes
         self.tracks: dict[tuple[str, ...], Shaped[np.ndarray, "steps channels"]] = {}
+        self._too_large: set[tuple[str, ...]] = set()
 
     def read(
         self, source: Callable[..., np.ndarray], *names: str, start: int, stop: int
@@ -104,12 +105,12 @@ class TrackCache:
         Raises:
             StoreError: the source has no such track, or not so many steps.
         """
-        if self.free_bytes > 0 and names not in self.tracks:
+        if self.free_bytes > 0 and names not in self.tracks and names not in self._too_large:
             whole = source(*names)
-            if whole.nbytes > self.free_bytes:
-                self.free_bytes = 0
-                return whole[start:stop]
-            self.free_bytes -= whole.nbytes
-            self.tracks[names] = whole
+            if whole.nbytes <= self.free_bytes:
+                self.free_bytes -= whole.nbytes
+                self.tracks[names] = whole
+            else:
+                self._too_large.add(names)
         kept = self.tracks.get(names)
         return source(*names, start, stop) if kept is None or stop > len(kept) else kept[start:stop]

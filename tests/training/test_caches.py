@@ -11,8 +11,8 @@ TRACKS = {name: np.arange(20.0).reshape(10, 2) + number for number, name in enum
 BYTES = TRACKS["a"].nbytes
 
 
-@pytest.mark.parametrize(("limit", "whole"), [(0, 0), (BYTES - 1, 1), (BYTES, 1), (BYTES + 1, 2), (3 * BYTES, 3)])
-def test_tracks_are_the_same_whatever_is_kept_and_one_that_does_not_fit_is_read_whole_once(limit, whole):
+@pytest.mark.parametrize("limit", [0, BYTES - 1, BYTES, BYTES + 1, 3 * BYTES])
+def test_tracks_are_the_same_whatever_is_kept_and_none_is_read_whole_twice(limit):
     cache, read = TrackCache(limit_bytes=limit), []
 
     def source(name, start=0, stop=None):
@@ -22,6 +22,8 @@ def test_tracks_are_the_same_whatever_is_kept_and_one_that_does_not_fit_is_read_
     for start, stop in ((0, 4), (3, 10), (9, 10)):
         for name, track in TRACKS.items():
             np.testing.assert_array_equal(cache.read(source, name, start=start, stop=stop), track[start:stop])
-    assert len([one for one in read if one[1:] == (0, None)]) == whole
+    whole = [name for name, *window in read if window == [0, None]]
+    assert len(whole) == len(set(whole))
+    assert len(cache.tracks) == limit // BYTES
+    assert {name for name, *window in read if window != [0, None]} == set(TRACKS) - {name for (name,) in cache.tracks}
     assert sum(kept.nbytes for kept in cache.tracks.values()) <= limit
-    assert len(read) == (3 if whole == 3 else 9 - 2 * (limit // BYTES))
