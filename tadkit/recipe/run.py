@@ -129,7 +129,7 @@ def _lead(
 
 
 def _together(stage: Stage, number: int, processes: World) -> bool:
-    """Run a stage with the other processes, which close their files before this one goes on."""
+    """Run a stage with the other processes, which close their files before this one continues."""
     processes.from_first(number)
     with together(processes):
         did = stage.run()

@@ -26,7 +26,7 @@ _LONGEST_STAGE = timedelta(days=30)
 
 
 class ReleasedError(Exception):
-    """Training is over in a process that is not the first, which goes on alone; not an error that a user sees."""
+    """Training is over in a process that is not the first, which continues alone; not an error that a user sees."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class World:
         return shared[0]
 
     def wait(self) -> None:
-        """Go on once all processes get here."""
+        """Continue once all processes get here."""
         if self.size > 1:
             dist.all_reduce(torch.zeros(1))
 
