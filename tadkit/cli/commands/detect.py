@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tadkit.cli.console import TerminalProgress, clock, print_line, print_note, print_table, show_error
+from tadkit.cli.live import Live, live_options, print_live
 from tadkit.cli.options import (
     PATH,
     device_option,
@@ -78,6 +79,7 @@ class Shard(click.ParamType):  # type: ignore[type-arg] # generic in new version
     help="Keep the result of each video in the folder PATH.parts beside the first --out, and skip videos that have one "
     "of the same content, model and settings.",
 )
+@live_options
 @video_scores_option
 @device_option
 @engine_option
@@ -92,6 +94,7 @@ def detect(
     recursive: bool,
     shard: tuple[int, int] | None,
     resume: bool,
+    live: Live,
     video_scores: Path | None,
     device: str,
     engine: EngineChoice,
@@ -105,15 +108,19 @@ def detect(
     """
     from tadkit.config.loading import load_sections, parse_overrides
 
+    live.refuse(ctx)
     load_sections(overrides, "decode", "video")
+    if live.source is not None:
+        ctx.exit(_live(live, model, device=device, engine=engine, overrides=overrides, least=outputs.least))
     items = _videos(videos, lists, recursive=recursive, shard=shard)
     outputs.refuse(list(items), inputs=(model, video_scores, *lists), files=items.values())
     finished = _finished(outputs, video_scores) if resume else None
     from tadkit.detection.detect import load_detector
+    from tadkit.video.container import url_of
 
     with TerminalProgress() as progress:
         detector = load_detector(model, device=device, engine=engine, overrides=parse_overrides(overrides))
-        if not items or any(path.exists() for path in items.values()):
+        if not items or any(path.exists() or url_of(path) for path in items.values()):
             print_note(f"engine: {detector.engine_name}")
         found = detector.detect_named(
             items, video_scores=video_scores, on_error="collect", progress=progress, finished=finished
@@ -132,6 +139,23 @@ def detect(
         reused = finished.reused if finished is not None else 0
         _print_summary({"detected": len(found) - reused, "skipped, as done": reused, "failed": len(found.failed)})
     ctx.exit(_exit_code(errors))
+
+
+def _live(
+    live: Live,
+    model: Path | None,
+    *,
+    device: str,
+    engine: EngineChoice,
+    overrides: tuple[str, ...],
+    least: float | None,
+) -> int:
+    from tadkit.config.loading import parse_overrides
+    from tadkit.detection.detect import load_detector
+
+    detector = load_detector(model, device=device, engine=engine, overrides=parse_overrides(overrides))
+    print_note(f"engine: {detector.engine_name}")
+    return print_live(detector, live, least=least)
 
 
 def _videos(
