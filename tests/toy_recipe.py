@@ -232,9 +232,7 @@ def live_model(tiny_detector: DetectorNet, tmp_path_factory: pytest.TempPathFact
     """The tiny detector as one that was trained on windows of 3.2 s, so that delays are short."""
     path, detector = tmp_path_factory.mktemp("model") / "live.safetensors", tiny_detector
     settings = detector.settings.model_dump(mode="json")
-    save_checkpoint(
-        path, Checkpoint("detector", settings, detector.labels, detector.state_dict(), trained_steps=8)
-    )
+    save_checkpoint(path, Checkpoint("detector", settings, detector.labels, detector.state_dict(), trained_steps=8))
     return path
 
 

@@ -40,7 +40,7 @@ _READ_AHEAD = 64
 """Samples that are decoded before they are needed."""
 _LOOK_EVERY_S = 0.2
 _SAME_S, _SAME_SCORE = 3, 4
-"""Decimals of seconds and scores by which detections are told apart."""
+"""Decimals of seconds and scores by which detections are the same."""
 
 
 class Delays(NamedTuple):
@@ -216,36 +216,38 @@ def _in_background(items: Iterator[Item], stopped: Event) -> Iterator[Item]:
     The thread may be blocked in FFmpeg then, which nothing can interrupt: it ends with the process.
     """
     made: Queue[Item | BaseException | None] = Queue(_READ_AHEAD)
+    closed = Event()
 
-    def put(item: Item | BaseException | None) -> None:
-        while not stopped.is_set():
+    def put(item: Item | BaseException | None) -> bool:
+        while not stopped.is_set() and not closed.is_set():
             try:
                 made.put(item, timeout=_LOOK_EVERY_S)
-                return
+                return True
             except Full:
                 continue
+        return False
 
     def make() -> None:
         try:
-            for item in items:
-                put(item)
-                if stopped.is_set():
-                    return
-            put(None)
+            if all(map(put, items)):
+                put(None)
         except BaseException as error:
             put(error)
 
     Thread(target=make, name="live", daemon=True).start()
-    while not stopped.is_set():
-        try:
-            item = made.get(timeout=_LOOK_EVERY_S)
-        except Empty:
-            continue
-        if item is None:
-            return
-        if isinstance(item, BaseException):
-            raise item
-        yield item
+    try:
+        while not stopped.is_set():
+            try:
+                item = made.get(timeout=_LOOK_EVERY_S)
+            except Empty:
+                continue
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        closed.set()
 
 
 class _Part:
@@ -282,8 +284,7 @@ class _Part:
     def more(self, sample: Sample) -> Iterator[Found | Withdrawn]:
         """What has become known with a sample."""
         held, self._held = self._held, sample
-        if held is not None:
-            self._read(held, last=False)
+        if held is not None and self._read(held, last=False):
             yield from self._step(last=False)
 
     def end(self, duration_s: float) -> Iterator[Found | Withdrawn]:
@@ -292,28 +293,29 @@ class _Part:
             self._read(self._held, last=True)
             yield from self._step(last=True, duration_s=duration_s)
 
-    def _read(self, sample: Sample, *, last: bool) -> None:
+    def _read(self, sample: Sample, *, last: bool) -> bool:
+        """Read a sample; whether features have become known."""
         self._stamps.append(sample.stamp_s)
         parts = self._stream.more(torch.from_numpy(sample.frames), last=last)
         if parts:
             before = [] if self._features is None else [self._features]
             self._features = joined([*before, *parts])
+        return bool(parts)
 
     def _step(self, *, last: bool, duration_s: float = math.inf) -> Iterator[Found | Withdrawn]:
         """Run the head if it can read more, and then decode."""
-        if self._features is None:
-            return
+        assert self._features is not None
         whole = len(self._stamps) if last else len(self._stamps) // self._stride * self._stride
         new = Timeline(np.array(self._stamps[:whole])).strided(self._stride).centres_s
         self._centres, self._stamps = np.concatenate([self._centres, new]), self._stamps[whole:]
         known, before = self._features_first + len(self._features.appearance), self._track.done
         steps = known if last else max(0, known - self._fusion)
         found = self._track.more(self._fused, steps, last=last)
-        self._candidates = merged([(0, self._candidates), (0, found)])
         if last or self._track.done > before:
+            self._candidates = merged([(0, self._candidates), (0, found)])
             yield from self._changes(last=last, duration_s=duration_s)
-        if not last:
-            self._forget()
+            if not last:
+                self._forget()
 
     @torch.inference_mode()
     def _fused(self, first: int, last: int) -> Float[Tensor, "1 channels time"]:

@@ -121,6 +121,8 @@ def refuse_no_file(path: Path) -> None:
 
 def one_line(error: BaseException) -> str:
     """A decoder library's error message without path, stack trace and line breaks."""
+    if isinstance(error, av.error.ExitError):
+        return "no data"  # which PyAV waits for only so long
     if isinstance(error, av.FFmpegError) and error.strerror:
         return str(error.strerror)
     lines = str(error).strip().splitlines()

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,7 @@ def running(*words: str | Path) -> Iterator[Any]:
     """The command in a process of its own, in which Ctrl-C is not ignored as in background jobs."""
     command = [sys.executable, "-m", "tadkit.cli", "detect", *map(str, words)]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(
-        command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
-    ) as process:
+    with subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes) as process:
         try:
             yield process
         finally:
@@ -120,16 +118,14 @@ def feed_quietly(process: Any, content: bytes) -> None:
     """Write all to stdin, which the process may close."""
 
     def run() -> None:
-        try:
+        with suppress(BrokenPipeError):
             process.stdin.write(content)
             process.stdin.close()
-        except BrokenPipeError:
-            pass
 
     threading.Thread(target=run, daemon=True).start()
 
 
-def test_a_source_that_does_not_return_is_an_error(tadkit: Any, tmp_path: Path, live_model: Path) -> None:
+def test_a_source_that_is_not_there_is_an_error(tadkit: Any, live_model: Path) -> None:
     ran = tadkit("detect", "--live", "tcp://127.0.0.1:9", "--model", live_model)
     assert (ran.code, ran.out) == (3, "")
     assert "tcp://127.0.0.1:9: not a video that FFmpeg can read (Connection refused); check the address" in ran.err
@@ -138,10 +134,12 @@ def test_a_source_that_does_not_return_is_an_error(tadkit: Any, tmp_path: Path, 
 def test_an_early_delay_says_that_detections_may_change(tadkit: Any, stream: Path, live_model: Path) -> None:
     ran = tadkit(
         *("detect", "--live", stream, "--reconnect", "0.1", "--model", live_model, "--device", "cpu"),
-        *("--delay", "32", *SETTINGS),
+        *("--delay", "32", *SETTINGS, "--show-score", "0", "--set", "decode.keep=12"),
     )
     assert ran.code == 0
-    assert re.search(r"after their end; later video may change them for [\d.]+ s more: they are then withdrawn", ran.err)
+    assert re.search(
+        r"after their end; later video may change them for [\d.]+ s more: they are then withdrawn", ran.err
+    )
     events = {line["event"] for line in records(ran.out.encode())}
     assert events == {"detection", "withdrawn", "end"}
 

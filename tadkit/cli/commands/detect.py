@@ -58,6 +58,7 @@ class Shard(click.ParamType):  # type: ignore[type-arg] # generic in new version
         "tadkit detect examples/room.mp4 --out dets.json",
         "tadkit detect examples/room.mp4 --out dets.json --out room.srt --overlay room-overlay.mp4",
         "tadkit detect --list videos.txt --shard 2/8 --resume --out dets-2.json",
+        "tadkit detect --live rtsp://camera.example/1",
     ),
 )
 @click.argument("videos", nargs=-1, type=PATH)
@@ -77,7 +78,7 @@ class Shard(click.ParamType):  # type: ignore[type-arg] # generic in new version
     "--resume",
     is_flag=True,
     help="Keep the result of each video in the folder PATH.parts beside the first --out, and skip videos that have one "
-    "of the same content, model and settings.",
+    "of the same content, model and settings. URLs are always read again.",
 )
 @live_options
 @video_scores_option
@@ -100,7 +101,7 @@ def detect(
     engine: EngineChoice,
     overrides: tuple[str, ...],
 ) -> None:
-    """Find actions in VIDEOS: files, or folders of them; - is a list of them on stdin.
+    """Find actions in VIDEOS: files, folders of them, or URLs; - is a list of them on stdin.
 
     Prints the high-confidence detections; --out, --clips and --overlay write them. --set changes settings under decode,
     video.reader and video.fallback_fps; the model determines all others. Failed videos are reported on stderr; the rest

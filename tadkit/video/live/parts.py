@@ -103,17 +103,21 @@ def live_items(source: LiveSource, settings: VideoSettings, *, patience_s: float
     if parts.frames == 0:
         raise VideoError(f"{source.name}: no frame can be decoded ({connection.reason}); {source.advice}")
     reason, lost_s = connection.reason, time.monotonic()
+    warned = False
     while connection.may_return and not source.stopped.is_set() and time.monotonic() < lost_s + patience_s:
+        if not warned:
+            _log.warning("%s: lost (%s); opened again each second for %g s", source.name, reason, patience_s)
+            warned = True
         source.stopped.wait(RETRY_S)
         try:
             connection = _Connection(source, settings, low_delay=True)
-        except VideoError as error:
-            reason = str(error)
+        except VideoError:
             continue
         before = parts.frames
         yield from parts.of(connection)
         reason = connection.reason
-        lost_s = time.monotonic() if parts.frames > before else lost_s
+        if parts.frames > before:
+            lost_s, warned = time.monotonic(), False
     yield Over(reason, failed=connection.broken or connection.may_return)
 
 
@@ -192,7 +196,7 @@ class _Connection:
             self.reason = self._source.cut(self._container)
             self.may_return = bool(self.reason)
         except (av.FFmpegError, OSError, ValueError) as error:
-            self.reason, self.broken = _reason(error), True
+            self.reason, self.broken = one_line(error), True
             self.may_return = self._source.may_return(self._container)
             yield from self._frames_of(None)
         self.reason = self.reason or "the source has ended"
@@ -208,14 +212,10 @@ class _Connection:
                 _log.warning(
                     "%s: damaged data was skipped (%s), %d packets so far",
                     self._source.name,
-                    _reason(error),
+                    one_line(error),
                     self._damaged,
                 )
             return []
-
-
-def _reason(error: BaseException) -> str:
-    return "no data" if isinstance(error, av.error.ExitError) else one_line(error)
 
 
 class _Parts:

@@ -109,6 +109,10 @@ class File(LiveSource):
             ) from error
         return open_input(self._file, name=self.name, advice=self.advice)
 
+    def may_return(self, container: Any) -> bool:  # noqa: ARG002 - others depend on it
+        """It would come from its beginning again."""
+        return False
+
     def cut(self, container: Any) -> str:  # noqa: ARG002 - others depend on it
         """A file that is written again from its beginning is another one."""
         assert self._file is not None
@@ -144,8 +148,8 @@ _STREAMS = (
 
 
 def _has_end(container: Any) -> bool:
-    """Whether the size of what is read is known, as of a file on an HTTP server."""
-    return bool(container.size > 0) or bool(container.duration and "hls" in container.format.name)
+    """Whether the size or the length of what is read is known, as of a file on an HTTP server."""
+    return bool(container.size > 0) or bool(container.duration)
 
 
 def live_source(source: str, *, patience_s: float, stopped: Event) -> LiveSource:
