@@ -159,3 +159,31 @@ def test_mistakes_are_told_before_anything_is_read(tadkit: Any, live_model: Path
     ran = tadkit("detect", *words, "--model", live_model)
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
+
+
+@pytest.mark.slow
+def test_a_real_video_fed_in_real_time_gives_what_its_file_gives(
+    tmp_path: Path, shared_data: Path, remux: Callable[..., Path]
+) -> None:
+    """The bundled model, in its shortest delay: what changes is withdrawn, and the rest is that of the file."""
+    video = shared_data / "room" / "videos" / "20200628_183032_01_light_natural.mp4"
+    stream = remux(video, tmp_path / "room.ts")
+    expected = load_detector(device="cpu").detect(video)
+    with running("--live", "-", "--delay", "46", "--device", "cpu") as process:
+        feed(process, stream.read_bytes(), seconds=expected.duration_s)
+        lines = [json.loads(line) for line in process.stdout]
+        assert process.wait(timeout=600) == 0
+    standing: list[dict[str, Any]] = []
+    for line in lines[:-1]:
+        of_file = {name: line[name] for name in ("start_s", "end_s", "label", "score")}
+        if line["event"] == "detection":
+            assert line["at_s"] - line["end_s"] <= 46
+            standing.append(of_file)
+        else:
+            standing.remove(of_file)
+    assert sum(line["at_s"] < expected.duration_s - 1 for line in lines[:-1]) > 3
+    ours = sorted(standing, key=lambda d: (d["start_s"], d["end_s"]))
+    theirs = expected.shown().in_order()
+    assert [d["label"] for d in ours] == [d.label for d in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a["start_s"], a["end_s"], a["score"]) == pytest.approx((b.start_s, b.end_s, b.score), abs=1e-3)

@@ -169,7 +169,7 @@ def test_a_source_that_was_cut_is_taken_up_again(
     assert lost.reason == "the server has closed the connection"
     before, after = detector.detect(cut), detector.detect(other)
     assert lost.from_s == pytest.approx(before.duration_s)
-    assert away_s - 0.5 <= lost.to_s - lost.from_s <= away_s + 20
+    assert 0 <= lost.to_s - lost.from_s <= away_s + 20  # counted from when the last frame was read, after it was sent
     assert_same(standing(reports[:place]), list(before), least=20)
     moved = [replace(d, start_s=d.start_s + lost.to_s, end_s=d.end_s + lost.to_s) for d in after]
     assert_same(standing(reports[place:]), moved, least=10)

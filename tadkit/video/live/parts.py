@@ -174,16 +174,13 @@ class _Connection:
 
     def frames(self) -> Iterator[tuple[float, Any]]:
         """Decoded frames with their own stamps in seconds; the connection is closed after the last."""
-        tick_s, number, stamp_s = float(self._stream.time_base), 0, 0.0
+        tick_s, number = float(self._stream.time_base), 0
+        ticks = round((self.start_s or 0.0) / tick_s)
         for frame in self._decoded():
-            if self._assumed_fps:
-                stamp_s = number / self._assumed_fps
-            elif frame.pts is not None:
-                stamp_s = frame.pts * tick_s
-            else:
-                continue
-            number += 1
-            yield stamp_s, frame
+            # A frame without a stamp follows the one before.
+            ticks = frame.pts if frame.pts is not None else ticks
+            yield (number / self._assumed_fps if self._assumed_fps else ticks * tick_s), frame
+            ticks, number = ticks + (frame.duration or 0), number + 1
         self._container.close()
 
     def _decoded(self) -> Iterator[Any]:

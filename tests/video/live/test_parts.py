@@ -55,6 +55,16 @@ def test_a_stream_gives_what_the_file_gives(
     assert items[-1] == Over("the source has ended", failed=False)
 
 
+def test_frames_without_a_stamp_follow_the_one_before(
+    tmp_path: Path, shared_data: Path, remux: Callable[..., Path]
+) -> None:
+    """In MPEG-TS, some packets of a real video in MPEG-4 have no stamps."""
+    video = next((shared_data / "room" / "videos").glob("20200628_183032*.mp4"))
+    path = tmp_path / "short.ts"
+    path.write_bytes(remux(video, tmp_path / "room.ts").read_bytes()[: 188 * 2000])
+    assert_as_in_file(read(path), path)
+
+
 def test_a_file_is_read_while_it_grows(tmp_path: Path, stream: Path) -> None:
     growing, content = tmp_path / "growing.ts", stream.read_bytes()
     growing.write_bytes(content[:9000])
