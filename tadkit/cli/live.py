@@ -103,11 +103,10 @@ def print_live(detector: Detector, live: Live, *, least: float | None) -> int:
         VideoError: the source cannot be opened, or has no frame.
         KeyboardInterrupt: the user has interrupted; everything that was seen is printed.
     """
-    from tadkit.detection.live import Ended, Opened, delays_of, live_detections
+    from tadkit.detection.live import Ended, Opened, live_detections
     from tadkit.video.live import live_source
 
     assert live.source is not None
-    full_s = delays_of(detector).full_s
     stopped = Event()
     source = live_source(live.source, patience_s=live.patience_s, stopped=stopped)
     failed = False
@@ -115,7 +114,7 @@ def print_live(detector: Detector, live: Live, *, least: float | None) -> int:
         reports = live_detections(detector, source, patience_s=live.patience_s, delay_s=live.delay_s, least=least)
         for report in reports:
             if isinstance(report, Opened):
-                print_note(_delay_note(source.name, report.delay_s, full_s))
+                print_note(_delay_note(source.name, report.delay_s, report.full_s))
                 continue
             print_line(json.dumps(_record(report)))
             if isinstance(report, Ended) and report.failed:

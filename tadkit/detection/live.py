@@ -44,7 +44,7 @@ _SAME_S, _SAME_SCORE = 3, 4
 
 
 class Delays(NamedTuple):
-    """Seconds of video after the end of a detection until it is reported, at the model's rate of frames.
+    """Seconds of video after the end of a detection until it is reported.
 
     Attributes:
         least_s: until the candidates are known; a better one may still come.
@@ -62,9 +62,11 @@ class Opened(NamedTuple):
 
     Attributes:
         delay_s: seconds after the end of a detection at which it is reported, at the latest.
+        full_s: seconds after which nothing can change it.
     """
 
     delay_s: float
+    full_s: float
 
 
 class Found(NamedTuple):
@@ -106,13 +108,17 @@ class Ended(NamedTuple):
 Report = Opened | Found | Withdrawn | Lost | Ended
 
 
-def delays_of(detector: Detector) -> Delays:
+def delays_of(detector: Detector, source_hz: float | None = None) -> Delays:
     """How late a detector's detections are on live video.
+
+    Args:
+        detector: the detector.
+        source_hz: frames a second of the source; None: at least as many as the detector samples.
 
     Raises:
         UsageError: it reads optical flow, or needs the whole video.
     """
-    net, rate_hz, stride = detector.net, detector.video.rate_hz, detector.net.student.backbone.stride
+    net, stride = detector.net, detector.net.student.backbone.stride
     if net.teacher is not None:
         raise UsageError("--live: this model reads optical flow; only models that read RGB alone run on live video")
     if detector.reach_s is None:
@@ -122,15 +128,11 @@ def delays_of(detector: Detector) -> Delays:
         )
     steps = _fusion_steps(detector) + _new_track(detector).lag_steps + 1
     frames = _new_stream(detector).lag_frames + 2  # a sample is known when the next frame appears, and one is held back
+    window = _WINDOWS * (net.joint.trained_steps or 0)  # no action that the head was trained on is longer than one
+    rate_hz = min(detector.video.rate_hz, source_hz or math.inf)
     least_s = (frames + steps * stride) / rate_hz
-    usual_s = least_s + _WINDOWS * _window_s(detector)
+    usual_s = least_s + window * stride / rate_hz
     return Delays(least_s, usual_s, usual_s + 2 * detector.decoding.stretch_s)
-
-
-def _window_s(detector: Detector) -> float:
-    """Length of a training window: no action that the head was trained on is longer."""
-    steps = detector.net.joint.trained_steps or 0
-    return steps * detector.net.student.backbone.stride / detector.video.rate_hz
 
 
 def _fusion_steps(detector: Detector) -> int:
@@ -171,11 +173,10 @@ def live_detections(
         UsageError: the detector cannot run on live video, or not within ``delay_s``.
         VideoError: the source cannot be opened, or has no frame.
     """
-    delays = delays_of(detector)
-    wanted_s = delay_s if delay_s is not None else _delay_for(detector, delays, least)
-    if wanted_s < delays.least_s:
+    least_s = delays_of(detector).least_s
+    if delay_s is not None and delay_s < least_s:
         raise UsageError(
-            f"--delay {wanted_s:g}: this model needs {math.ceil(delays.least_s)} s of video after a moment to score it"
+            f"--delay {delay_s:g}: this model needs {math.ceil(least_s)} s of video after a moment to score it"
         )
     part: _Part | None = None
     cut: End | None = None
@@ -183,11 +184,12 @@ def live_detections(
     for item in _in_background(live_items(source, detector.video, patience_s=patience_s), source.stopped):
         match item:
             case Begin(at_s, rate_hz):
-                slower = max(1.0, detector.video.rate_hz / rate_hz) if rate_hz else 1.0
-                yield Opened(wanted_s + (slower - 1) * delays.least_s)
+                delays = delays_of(detector, rate_hz)
+                own_s = max(delays.least_s, delay_s or _delay_for(detector, delays, least))
+                yield Opened(own_s, delays.full_s)
                 if cut is not None:
                     yield Lost(from_s, at_s, cut.reason)
-                part = _Part(detector, delays, at_s, delay_s=wanted_s, least=least)
+                part = _Part(detector, delays, at_s, delay_s=own_s, least=least)
             case Sample():
                 assert part is not None
                 yield from part.more(item)
@@ -265,7 +267,7 @@ class _Part:
         self._device = next(detector.net.parameters()).device
         self._wait_s = delay_s - delays.least_s
         self._checked_s = max(0.0, delays.full_s - delay_s)
-        self._memory_s = 2 * detector.decoding.stretch_s + 2 * _window_s(detector)
+        self._memory_s = 2 * detector.decoding.stretch_s + 2 * (delays.usual_s - delays.least_s)
         self._held: Sample | None = None
         self._stamps: list[float] = []  # of samples whose step is not complete
         self._centres: Float64[np.ndarray, " steps"] = np.zeros(0)

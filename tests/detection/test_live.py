@@ -13,7 +13,7 @@ import pytest
 
 from tadkit import Detection
 from tadkit.detection.detect import Detector, load_detector
-from tadkit.detection.live import Delays, Ended, Found, Lost, Opened, Report, Withdrawn, delays_of, live_detections
+from tadkit.detection.live import Ended, Found, Lost, Opened, Report, Withdrawn, delays_of, live_detections
 from tadkit.errors import UsageError
 from tadkit.video.live import live_source
 
@@ -83,7 +83,7 @@ def test_live_detections_are_those_of_the_file(detector: Detector, stream: Path)
 def test_what_is_shown_comes_sooner(detector: Detector, stream: Path) -> None:
     delays, expected = delays_of(detector), detector.detect(stream)
     reports = live(detector, stream, least=0.5)
-    assert reports[0] == Opened(delays.usual_s)
+    assert reports[0] == Opened(delays.usual_s, delays.full_s)
     assert_same(standing(reports), list(expected.shown(least=0.5)), least=30)
     assert delays.full_s == delays.usual_s + 2 * STRETCH_S
 
@@ -100,10 +100,13 @@ def test_with_a_short_delay_what_changes_is_withdrawn(detector: Detector, stream
 def test_a_slow_source_is_later(
     detector: Detector, tmp_path: Path, write_squares: Callable[..., Path], remux: Callable[..., Path]
 ) -> None:
-    slow = remux(write_squares(tmp_path / "a.mp4", 200, fps=2), tmp_path / "a.mkv")
+    slow = remux(write_squares(tmp_path / "a.mp4", 280, fps=2), tmp_path / "a.mkv")
     reports = live(detector, slow)
+    delays = delays_of(detector, 2.0)
+    assert reports[0] == Opened(delays.full_s, delays.full_s)
+    assert delays.least_s == pytest.approx(2.5 * delays_of(detector).least_s)
     assert_same(standing(reports), list(detector.detect(slow)), least=60)
-    assert_in_time(reports, seen_s=100)
+    assert_in_time(reports, seen_s=140)
 
 
 def test_delays_of_a_detector(detector: Detector, live_model: Path) -> None:
@@ -111,7 +114,8 @@ def test_delays_of_a_detector(detector: Detector, live_model: Path) -> None:
     context_s = detector.net.context_s
     assert context_s is not None
     assert context_s <= delays.least_s <= context_s + 8
-    assert delays == Delays(delays.least_s, delays.least_s + 1.5 * 3.2, delays.least_s + 1.5 * 3.2 + 2 * STRETCH_S)
+    assert delays.usual_s == pytest.approx(delays.least_s + 1.5 * 3.2)
+    assert delays.full_s == pytest.approx(delays.usual_s + 2 * STRETCH_S)
     whole = load_detector(live_model, device="cpu", overrides={"decode": {"stretch_s": 0}})
     with pytest.raises(UsageError, match="depends on the whole video"):
         delays_of(whole)

@@ -137,6 +137,8 @@ def url_items(url: str, settings: VideoSettings) -> Iterator[Sample | End]:
             end = item
         if isinstance(item, Sample | End):
             yield item
+    if connection.damaged:
+        raise VideoError(f"{source.name}: {connection.damaged} packets are damaged; try again, or download it first")
     if end is None or connection.broken:
         where = "has no frame" if end is None else f"breaks off at {end.duration_s:.1f} s"
         raise VideoError(f"{source.name}: {where} ({connection.reason}); try again, or download it first")
@@ -151,6 +153,7 @@ class _Connection:
         rate_hz: frames a second that it declares; None if it does not.
         reason: why it has ended.
         broken: whether an error has ended it.
+        damaged: packets that could not be decoded.
         may_return: whether it may be opened again for more.
     """
 
@@ -170,18 +173,20 @@ class _Connection:
             _log.warning("%s: stores no time stamps; %s (set video.fallback_fps)", source.name, assumed)
         self.start_s = None if bare or start is None else start / av.time_base
         self.reason, self.broken, self.may_return = "", False, False
-        self._damaged, self._warned_s = 0, -_WARN_EVERY_S
+        self.damaged, self._warned_s = 0, -_WARN_EVERY_S
 
     def frames(self) -> Iterator[tuple[float, Any]]:
         """Decoded frames with their own stamps in seconds; the connection is closed after the last."""
         tick_s, number = float(self._stream.time_base), 0
         ticks = round((self.start_s or 0.0) / tick_s)
-        for frame in self._decoded():
-            # A frame without a stamp follows the one before.
-            ticks = frame.pts if frame.pts is not None else ticks
-            yield (number / self._assumed_fps if self._assumed_fps else ticks * tick_s), frame
-            ticks, number = ticks + (frame.duration or 0), number + 1
-        self._container.close()
+        try:
+            for frame in self._decoded():
+                # A frame without a stamp follows the one before.
+                ticks = frame.pts if frame.pts is not None else ticks
+                yield (number / self._assumed_fps if self._assumed_fps else ticks * tick_s), frame
+                ticks, number = ticks + (frame.duration or 0), number + 1
+        finally:
+            self._container.close()
 
     def _decoded(self) -> Iterator[Any]:
         try:
@@ -203,14 +208,14 @@ class _Connection:
         try:
             return list(self._stream.codec_context.decode(packet))
         except (av.FFmpegError, ValueError) as error:
-            self._damaged += 1
+            self.damaged += 1
             if time.monotonic() - self._warned_s >= _WARN_EVERY_S:
                 self._warned_s = time.monotonic()
                 _log.warning(
                     "%s: damaged data was skipped (%s), %d packets so far",
                     self._source.name,
                     one_line(error),
-                    self._damaged,
+                    self.damaged,
                 )
             return []
 

@@ -101,6 +101,8 @@ class File(LiveSource):
 
     def open(self) -> tuple[Any, Any]:
         """The stream in the file, from its beginning."""
+        if self._file is not None:
+            self._file.close()
         try:
             self._file = GrowingFile(self._path, patience_s=self._patience_s, stopped=self.stopped)
         except OSError as error:
