@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
 import h5py
 import numpy as np
 import pytest
@@ -227,6 +228,15 @@ def tiny_model(tiny_detector: DetectorNet, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
+def live_model(tiny_detector: DetectorNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny detector as one that was trained on windows of 3.2 s, so that delays are short."""
+    path, detector = tmp_path_factory.mktemp("model") / "live.safetensors", tiny_detector
+    settings = detector.settings.model_dump(mode="json")
+    save_checkpoint(path, Checkpoint("detector", settings, detector.labels, detector.state_dict(), trained_steps=8))
+    return path
+
+
+@pytest.fixture(scope="session")
 def write_squares() -> Callable[..., Path]:
     """Write a video of a square that wanders by a seed, at ``fps`` or at stamps of its own."""
 
@@ -239,6 +249,22 @@ def write_squares() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def remux() -> Callable[[Path, Path], Path]:
+    """Copy the pictures of a video, as they are coded, to another container, and return its file."""
+
+    def copy(video: Path, path: Path) -> Path:
+        with av.open(str(video)) as source, av.open(str(path), "w") as out:
+            stream = out.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(source.streams.video[0]):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    out.mux(packet)
+        return path
+
+    return copy
 
 
 class Counted(Quiet):

@@ -71,6 +71,7 @@ class Outputs:
         from tadkit.detection.outputs.overlay import SUFFIXES
 
         self.refuse_files(*inputs, *files)
+        self._refuse_urls(files)
         read = {path.resolve() for path in (*inputs, *files) if path is not None}
         given: list[Path] = []
         for out in self.files:
@@ -99,6 +100,14 @@ class Outputs:
         """
         for out in self.files:
             refuse_output(out, *inputs)
+
+    def _refuse_urls(self, files: Iterable[Path]) -> None:
+        from tadkit.video.container import public, url_of
+
+        reads = [name for name, given in (("--clips", self.clips), ("--overlay", self.overlay)) if given is not None]
+        for url in (url_of(path) for path in files if reads):
+            if url is not None:
+                raise UsageError(f"{reads[0]}: reads the video again, and {public(url)} is a URL; download it first")
 
     def shown(self, found: VideoDetections) -> VideoDetections:
         """The detections that are shown."""

@@ -19,8 +19,9 @@ from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.finished import FinishedVideos
 from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, reach_s, video_scores_for
 from tadkit.errors import SettingsError, TadkitError, UsageError, VideoError
-from tadkit.extraction.branch_features import BranchFeatures, branch_features
+from tadkit.extraction.branch_features import BranchFeatures, branch_features, branch_stream, joined
 from tadkit.extraction.motion_feature import CORE_FRAMES, feature_of_video
+from tadkit.extraction.read_ahead import read_ahead
 from tadkit.flow import FlowMethod, build_flow
 from tadkit.models.decode.video_scores import VideoScoresFile
 from tadkit.models.detector import DetectorNet, build_detector, refuse_features
@@ -29,13 +30,18 @@ from tadkit.progress import LogWarnings, Progress, VideoProgress
 from tadkit.records import Detection
 from tadkit.runtime.devices import torch_device
 from tadkit.runtime.engines import EngineChoice, EngineName
+from tadkit.timeline import Timeline
 from tadkit.video import SampledVideo, open_sampled
+from tadkit.video.container import public, url_of
 from tadkit.video.discovery import named, videos_in
+from tadkit.video.live import End, Sample, url_items
 from tadkit.zoo import model_path
 
 OnError = Literal["raise", "collect"]
 _OF_THE_FILES = ("reader", "fallback_fps")
 """Settings under ``video`` that depend on the files, not on the model."""
+_SAMPLES_AHEAD = 64
+"""Sampled frames of a URL that are decoded before they are needed."""
 
 
 class Detector:
@@ -199,6 +205,8 @@ class Detector:
         return video_scores_for(self.net.joint.head, self.labels, path=file, decoding=self.decoding)
 
     def _detections(self, name: str, path: Path, scores: VideoScoresFile | None, progress: VideoProgress) -> Detections:
+        if (url := url_of(path)) is not None:
+            return self._detections_at(url, name, scores, progress)
         with open_sampled(path, self.video) as sampled:
             progress.begin(name, frames=len(sampled) * (1 if self.flow is None else 2))  # RGB and flow: once each
             found = detections_in_video(
@@ -213,6 +221,20 @@ class Detector:
             )
             origin = self._origin(scores)
             return Detections(found, video=name, duration_s=sampled.duration_s, origin=origin, file=path)
+
+    def _detections_at(
+        self, url: str, name: str, scores: VideoScoresFile | None, progress: VideoProgress
+    ) -> Detections:
+        """Detections of a video at a URL, which is read once, as it comes."""
+        if self.flow is not None or self.video.reader == "decord":
+            what = "decord" if self.flow is None else "a model that reads flow"
+            raise VideoError(f"{public(url)}: is a URL, and {what} reads files; download it first")
+        progress.begin(name, frames=0)
+        features, track = features_at_url(
+            self.net, url, self.video, name=name, engine=self.engine, advance=progress.advance
+        )
+        found = detections_in_branches(self.net, features, track, decoding=self.decoding, video_scores=scores)
+        return Detections(found, video=name, duration_s=track.duration_s, origin=self._origin(scores))
 
     def _origin(self, scores: VideoScoresFile | None) -> dict[str, Any]:
         """What made the detections; the operating points do not fit scores that are weighted by those of videos."""
@@ -331,6 +353,39 @@ def features_in_video(
         advance=advance,
     )
     return BranchFeatures(motion=motion, appearance=own.appearance)
+
+
+def features_at_url(
+    detector: DetectorNet,
+    url: str,
+    settings: VideoSettings,
+    *,
+    name: str,
+    engine: Engine | None,
+    advance: Callable[[int], None],
+) -> tuple[BranchFeatures, Track]:
+    """Motion and appearance of a video at a URL, and its track; those of a file of the same frames, in one pass.
+
+    Raises:
+        VideoError: it cannot be opened or breaks off.
+    """
+    stream, stamps_s, duration_s = branch_stream(detector.student, engine), list[float](), 0.0
+    parts: list[BranchFeatures] = []
+    held: Sample | None = None
+    with read_ahead(url_items(url, settings), depth=_SAMPLES_AHEAD) as items:
+        for item in items:
+            if isinstance(item, End):
+                duration_s = item.duration_s
+                continue
+            if held is not None:
+                parts += stream.more(torch.from_numpy(held.frames), last=False)
+            held = item
+            stamps_s.append(item.stamp_s)
+            advance(1)
+    assert held is not None, "a part has a sample"
+    parts += stream.more(torch.from_numpy(held.frames), last=True)
+    timeline = Timeline(np.array(stamps_s)).strided(detector.student.backbone.stride)
+    return joined(parts), Track(name, timeline, duration_s)
 
 
 def detections_in_branches(

@@ -11,6 +11,7 @@ from tadkit.errors import AnnotationError
 from tadkit.files import digest_of, digest_of_file, encodable, read_json, write_text
 from tadkit.keys import CODE
 from tadkit.records import detections_json, read_detections
+from tadkit.video.container import url_of
 from tadkit.video.digests import source_key
 
 _KEY_CHARACTERS = 40
@@ -22,7 +23,8 @@ class FinishedVideos:
 
     A file is named by the digest of all that its detections depend on: the bytes of the video, the model's digest, the
     settings, and the scores of whole videos. So a changed video, model or setting is computed again, a video that was
-    renamed or moved is not, and runs of different shards may share the folder.
+    renamed or moved is not, and runs of different shards may share the folder. Videos at URLs are never kept: whether
+    their content has changed is only known when they have been read.
 
     Attributes:
         folder: where the files are.
@@ -48,6 +50,8 @@ class FinishedVideos:
             VideoError: the video cannot be read.
             UsageError: the folder cannot be written to.
         """
+        if url_of(path) is not None:
+            return detect()
         key = self._key(name, path, origin)
         file = self.folder / f"{key[:_KEY_CHARACTERS]}.json"
         kept = _read(file, key, name, path, origin)

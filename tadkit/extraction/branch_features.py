@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from tadkit.models.backbones import average_steps
 from tadkit.models.branches import BranchMapping
 from tadkit.models.engines import Engine, Kept, build_engine
 from tadkit.models.student import Student, StudentFeatures
-from tadkit.video import windows
+from tadkit.video import Window, windows
 from tadkit.views import view_frames
 
 CORE_FRAMES = 128
@@ -70,7 +70,7 @@ def branch_features(
         tracks = _of_windows(student, video, views, core_frames or CORE_FRAMES, done)
     else:
         tracks = _of_pieces(student, engine, video, views, core_frames, done)
-    return {view: _joined(parts) for view, parts in tracks.items()}
+    return {view: joined(parts) for view, parts in tracks.items()}
 
 
 def _ignore(frames: int) -> None:
@@ -80,18 +80,26 @@ def _ignore(frames: int) -> None:
 def _of_windows(
     student: Student, video: Clip, views: Sequence[View], core_frames: int, advance: Callable[[int], None]
 ) -> Tracks:
-    device = next(student.parameters()).device
-    stride, align = student.backbone.stride, student.backbone.align_frames
     tracks: Tracks = {view: [] for view in views}
-    cut = list(windows(len(video), core=-(-core_frames // align) * align, halo=student.halo_frames))
+    cut = list(windows(len(video), core=_aligned(student, core_frames), halo=student.halo_frames))
     with read_ahead((video.frames(window.start, window.stop) for window in cut), depth=1) as decoded:
         for window, frames in zip(cut, decoded, strict=True):
-            mask = torch.ones(1, len(frames), dtype=torch.bool, device=device)
             for view in views:
-                features = student(_seen(frames, view)[None].to(device), mask)
-                tracks[view].append(_of_core(features, window.core_steps(stride)))
+                tracks[view].append(_of_window(student, _seen(frames, view), window))
             advance(window.core_stop - window.core_start)
     return tracks
+
+
+def _aligned(student: Student, core_frames: int) -> int:
+    """A length of cores at multiples of which windows may start."""
+    align = student.backbone.align_frames
+    return -(-core_frames // align) * align
+
+
+def _of_window(student: Student, frames: Tensor, window: Window) -> BranchFeatures:
+    device = next(student.parameters()).device
+    mask = torch.ones(1, len(frames), dtype=torch.bool, device=device)
+    return _of_core(student(frames[None].to(device), mask), window.core_steps(student.backbone.stride))
 
 
 def _of_pieces(
@@ -102,16 +110,13 @@ def _of_pieces(
     core_frames: int | None,
     advance: Callable[[int], None],
 ) -> Tracks:
-    device = next(student.parameters()).device
-    kept: dict[View, Kept] = dict.fromkeys(views, ())
-    branches = {view: _Branches(student) for view in views}
+    streams = {view: _PieceStream(student, engine, piece_frames=1, steps_at_once=_STEPS_AT_ONCE) for view in views}
     tracks: Tracks = {view: [] for view in views}
     cut = _pieces(video, engine, core_frames, least=student.backbone.halo_frames + 1)
     with read_ahead(cut, depth=AHEAD) as decoded:
         for frames, last in decoded:
             for view in views:
-                features, kept[view] = engine.piece(_seen(frames, view).to(device), kept[view], last=last)
-                tracks[view] += branches[view].of(features, last=last)
+                tracks[view] += streams[view].more(_seen(frames, view), last=last)
             advance(len(frames))
     return tracks
 
@@ -128,21 +133,91 @@ def _pieces(
         start, size = stop, core_frames or max(1, engine.piece_pixels // (frames.shape[1] * frames.shape[2]))
 
 
-class _Branches:
-    """The branch features of a video whose frames' features come in pieces."""
+class BranchStream(Protocol):
+    """The branch features of a video whose frames come one after the other; they do not depend on how many at once.
 
-    def __init__(self, student: Student) -> None:
-        self._student, self._stride = student, student.backbone.stride
+    Attributes:
+        lag_frames: frames after those of a feature step, at most, until it is known, if a size of pieces was chosen.
+    """
+
+    lag_frames: int
+
+    def more(self, frames: UInt8[Tensor, "frames height width 3"], *, last: bool) -> list[BranchFeatures]:
+        """Stretches of steps that have become known, in order; with ``last`` all that are left."""
+
+
+def branch_stream(student: Student, engine: Engine | None, *, piece_frames: int | None = None) -> BranchStream:
+    """The stream of a student on a video that is not known to its end.
+
+    Args:
+        student: the net.
+        engine: runs the backbone; None is torch, for backbones that read windows.
+        piece_frames: frames computed at a time, which the result does not depend on, so that features come soon; None
+            takes what is fastest.
+    """
+    if engine is None:
+        return _WindowStream(student, core_frames=piece_frames or CORE_FRAMES)
+    steps = _STEPS_AT_ONCE if piece_frames is None else 1
+    return _PieceStream(student, engine, piece_frames=piece_frames, steps_at_once=steps)
+
+
+class _WindowStream:
+    """A backbone that reads windows; frames are kept until no window needs them."""
+
+    def __init__(self, student: Student, *, core_frames: int) -> None:
+        self._student, self._core = student, _aligned(student, core_frames)
+        self._frames, self._first, self._done = torch.zeros(0), 0, 0
+        self.lag_frames = self._core + student.halo_frames
+
+    @torch.inference_mode()
+    def more(self, frames: UInt8[Tensor, "frames height width 3"], *, last: bool) -> list[BranchFeatures]:
+        self._frames = torch.cat([self._frames, frames]) if len(self._frames) else frames
+        total, halo = self._first + len(self._frames), self._student.halo_frames
+        found = []
+        while self._done < total and (last or self._done + self._core + halo <= total):
+            stop = min(self._done + self._core, total)
+            window = Window(max(self._done - halo, 0), min(stop + halo, total), self._done, stop)
+            read = self._frames[window.start - self._first : window.stop - self._first]
+            found.append(_of_window(self._student, read, window))
+            self._done = stop
+        first = max(self._done - halo, 0)
+        self._frames, self._first = self._frames[first - self._first :].clone(), first
+        return found
+
+
+class _PieceStream:
+    """A backbone that remembers what it needs of the frames before, and the branches behind it."""
+
+    def __init__(self, student: Student, engine: Engine, *, piece_frames: int | None, steps_at_once: int) -> None:
+        self._student, self._engine = student, engine
+        self._stride, self._steps_at_once = student.backbone.stride, steps_at_once
+        self._device = next(student.parameters()).device
+        self._piece, self._least = piece_frames or 0, student.backbone.halo_frames + 1
+        self._waiting: list[Tensor] = []
+        self._kept: Kept = ()
         self._frames: list[Tensor] = []
         self._count = 0
         self._steps: Tensor | None = None
         self._done = 0  # of the steps, those at the start that are kept for their neighbours only
+        later = BranchMapping.halo_steps + steps_at_once
+        self.lag_frames = self._piece + student.backbone.halo_frames + later * self._stride
 
-    def of(self, features: Float[Tensor, "frames channels"], *, last: bool) -> list[BranchFeatures]:
+    @torch.inference_mode()
+    def more(self, frames: UInt8[Tensor, "frames height width 3"], *, last: bool) -> list[BranchFeatures]:
         """What is known after some more frames: everything with the last, else now and then a stretch."""
+        self._waiting.append(frames)
+        self._piece = self._piece or max(1, self._engine.piece_pixels // (frames.shape[1] * frames.shape[2]))
+        if not last and sum(map(len, self._waiting)) < max(self._piece, self._least):
+            return []
+        piece = torch.cat(self._waiting) if len(self._waiting) > 1 else frames
+        self._waiting, self._least = [], 1
+        features, self._kept = self._engine.piece(piece.to(self._device), self._kept, last=last)
+        return self._branches(features, last=last)
+
+    def _branches(self, features: Float[Tensor, "frames channels"], *, last: bool) -> list[BranchFeatures]:
         self._frames.append(features)
         self._count += len(features)
-        if not last and self._count < _STEPS_AT_ONCE * self._stride:
+        if not last and self._count < self._steps_at_once * self._stride:
             return []
         frames = torch.cat(self._frames)
         whole = len(frames) if last else len(frames) // self._stride * self._stride
@@ -171,7 +246,8 @@ def _of_core(features: StudentFeatures, core: slice) -> BranchFeatures:
     return BranchFeatures(motion, appearance)
 
 
-def _joined(parts: Sequence[BranchFeatures]) -> BranchFeatures:
+def joined(parts: Sequence[BranchFeatures]) -> BranchFeatures:
+    """Stretches of features, one after the other."""
     motions = [part.motion for part in parts if part.motion is not None]
     return BranchFeatures(
         motion=np.concatenate(motions) if motions else None,

@@ -15,8 +15,9 @@ from tadkit.errors import VideoError
 
 TEXT_FORMATS = frozenset({"tty", "bintext", "xbin", "idf", "concat", "ffmetadata"})
 """FFmpeg "formats" that render or follow text files; a text file is not a video."""
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=.)", re.IGNORECASE)
 """The start of a URL, whose double slash a path does not keep."""
+_PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 _EXPECTED = "expected MP4, MOV, MKV, WebM, AVI or similar"
 
 
@@ -55,19 +56,49 @@ def open_container(path: Path) -> tuple[Any, Any]:
     Raises:
         VideoError: FFmpeg cannot open the file, or it has no video stream.
     """
+    return open_input(str(path.resolve()), name=str(path), advice=_EXPECTED)
+
+
+def open_input(source: Any, *, name: str, advice: str, **how: Any) -> tuple[Any, Any]:
+    """PyAV's container of a file, URL, device or file-like object, and its video stream.
+
+    Args:
+        source: what PyAV opens.
+        name: for error messages.
+        advice: what to do if it cannot be opened.
+        how: further arguments of PyAV.
+
+    Raises:
+        VideoError: FFmpeg cannot open it, or it has no video stream.
+    """
     container: Any
     try:
-        container = av.open(str(path.resolve()), metadata_errors="ignore")
+        container = av.open(source, metadata_errors="ignore", **how)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path}: not a video that FFmpeg can read ({one_line(error)}); {_EXPECTED}") from error
+        raise VideoError(f"{name}: not a video that FFmpeg can read ({one_line(error)}); {advice}") from error
     stream = container.streams.best("video")
     if container.format.name in TEXT_FORMATS:
         container.close()
-        raise VideoError(f"{path}: is a text file, not a video; {_EXPECTED}")
+        raise VideoError(f"{name}: is a text file, not a video; {_EXPECTED}")
     if stream is None or stream.disposition & Disposition.attached_pic:
         container.close()
-        raise VideoError(f"{path}: has no video stream, only sound or data; name the file with the pictures")
+        raise VideoError(f"{name}: has no video stream, only sound or data; name the file with the pictures")
     return container, stream
+
+
+def url_of(source: str | Path) -> str | None:
+    """The URL that ``source`` is, or None; a path keeps a URL but for its double slash, which is restored.
+
+    A slash that follows another one later in the URL is lost in a path; write ``%2F`` there.
+    """
+    text = source if isinstance(source, str) else source.as_posix()
+    match = _URL.match(text)
+    return None if match is None else f"{match[1]}://{text[match.end() :]}"
+
+
+def public(url: str) -> str:
+    """A URL for messages, without user name and password."""
+    return _PASSWORD.sub("", url)
 
 
 def refuse_no_file(path: Path) -> None:
@@ -78,8 +109,8 @@ def refuse_no_file(path: Path) -> None:
     """
     if path.is_dir():
         raise VideoError(f"{path}: is a folder, not a video; name a file in it")
-    if _URL.match(str(path)):
-        raise VideoError(f"{path}: is a URL; tadkit reads files, and more than once, so download it first")
+    if (url := url_of(path)) is not None:
+        raise VideoError(f"{public(url)}: is a URL; this reads files, and more than once, so download it first")
     if not path.exists():
         raise VideoError(f"{path}: no such file; check the path of the video")
     if not path.is_file():
@@ -90,6 +121,8 @@ def refuse_no_file(path: Path) -> None:
 
 def one_line(error: BaseException) -> str:
     """A decoder library's error message without path, stack trace and line breaks."""
+    if isinstance(error, av.error.ExitError):
+        return "no data"  # which PyAV waits for only so long
     if isinstance(error, av.FFmpegError) and error.strerror:
         return str(error.strerror)
     lines = str(error).strip().splitlines()

@@ -126,8 +126,7 @@ def _index(path: Path, version: tuple[str, int, int, int], fallback_fps: float |
     if len(frames.marks) == 0:
         raise VideoError(backward(path, 0))
     first_s = float(frames.ticks[0]) * file.tick_s
-    zero_s = first_s if file.start_s is None or frames.assumed_fps else min(file.start_s, first_s)
-    zero_s = first_s if first_s - zero_s <= SAME_INSTANT_S else zero_s
+    zero_s = zero_of(first_s, None if frames.assumed_fps else file.start_s)
     stamps_s = frames.ticks * file.tick_s - zero_s
     last_s = frames.last_ticks * file.tick_s or _usual_step_s(stamps_s, file.rate_hz)
     duration_s = float(stamps_s[-1]) + last_s
@@ -151,6 +150,16 @@ def _index(path: Path, version: tuple[str, int, int, int], fallback_fps: float |
         not_for_decord=_not_for_decord(file, frames),
         read_otherwise=_read_otherwise(file, late=stamps_s[0] > 0, matching=matching),
     )
+
+
+def zero_of(first_s: float, start_s: float | None) -> float:
+    """The stamp of what is 0: where the earliest stream starts, or the first frame if it is as early.
+
+    Args:
+        first_s: stamp of the first frame, in seconds.
+        start_s: start of the earliest stream; None if it is not known.
+    """
+    return first_s if start_s is None or first_s - start_s <= SAME_INSTANT_S else start_s
 
 
 def _unreferenced(file: Stream, frames: Frames) -> Bool[np.ndarray, " frames"]:

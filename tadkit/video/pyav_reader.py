@@ -18,9 +18,28 @@ from tadkit.errors import VideoError
 from tadkit.video.container import one_line, open_container, opened
 from tadkit.video.display_order import INTRA, numbered
 from tadkit.video.index import FrameIndex
+from tadkit.video.stream import Orientation
 
 SKIP_FRAMES = 32
 """A keyframe closer than this is reached by decoding forward: a seek would flush the decoder's pipeline."""
+
+
+class Pictures:
+    """Decoded frames as upright RGB pictures of one size."""
+
+    def __init__(self, size_hw: tuple[int, int], orientation: Orientation) -> None:
+        self._size_hw, self._orientation = size_hw, orientation
+        self._reformatter = VideoReformatter()
+
+    def of(self, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
+        """The picture of PyAV's ``frame``."""
+        turned = self._orientation
+        height, width = self._size_hw[::-1] if turned.transposed else self._size_hw
+        # Bilinear, as in decord's filter graph, so that both readers return the same picture.
+        scaled = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", interpolation="BILINEAR")
+        picture = scaled.to_ndarray()
+        picture = picture.swapaxes(0, 1) if turned.transposed else picture
+        return np.asarray(picture[:: -1 if turned.rows_reversed else 1, :: -1 if turned.columns_reversed else 1])
 
 
 class PyavReader:
@@ -45,7 +64,7 @@ class PyavReader:
         self._frames: Iterator[tuple[int, Any]] = iter(())
         self._last: Any = None
         self._number = -1
-        self._reformatter = VideoReformatter()
+        self._pictures = Pictures(self.size_hw, index.orientation)
         spared = index.unreferenced.copy()
         spared[slice(None) if wanted is None else wanted] = False
         self._spared = frozenset(index.marks[spared].tolist())
@@ -71,7 +90,7 @@ class PyavReader:
         wanted, place = np.unique(checked(indices, len(self._index)), return_inverse=True)
         pictures = np.empty((len(wanted), *self.size_hw, 3), dtype=np.uint8)
         for slot, number in enumerate(wanted.tolist()):
-            pictures[slot] = self._upright(self._frame(number))
+            pictures[slot] = self._pictures.of(self._frame(number))
         return pictures if np.array_equal(place, np.arange(len(wanted))) else pictures[place]
 
     def close(self) -> None:
@@ -89,15 +108,6 @@ class PyavReader:
     ) -> None:
         """Close the reader."""
         self.close()
-
-    def _upright(self, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
-        turned = self._index.orientation
-        height, width = self.size_hw[::-1] if turned.transposed else self.size_hw
-        # Bilinear, as in decord's filter graph, so that both readers return the same picture.
-        scaled = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", interpolation="BILINEAR")
-        picture = scaled.to_ndarray()
-        picture = picture.swapaxes(0, 1) if turned.transposed else picture
-        return np.asarray(picture[:: -1 if turned.rows_reversed else 1, :: -1 if turned.columns_reversed else 1])
 
     def _frame(self, number: int) -> Any:
         try:

@@ -42,10 +42,38 @@ def sample_indices(
     if len(stamps_s) == 0:
         return np.zeros(0, dtype=np.int64)
     first_s = float(stamps_s[0])
-    count = max(1, int(np.ceil((duration_s - first_s - STAMP_TOLERANCE_S) * rate_hz)))
+    count = _sample_count(first_s, duration_s, rate_hz)
     times_s = first_s + np.arange(count, dtype=np.float64) / rate_hz
     on_screen = np.searchsorted(stamps_s, times_s + STAMP_TOLERANCE_S, side="right") - 1
     return np.unique(np.maximum(on_screen, 0)).astype(np.int64)
+
+
+class SampleClock:
+    """The choice of :func:`sample_indices` while frames come: a frame is known to be a sample when the next appears."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._rate_hz = rate_hz
+        self._first_s: float | None = None
+        self._next = 0  # number of the first sample time at which no frame before the last one is on screen
+
+    def next(self, stamp_s: float) -> bool:
+        """Whether the frame before the one that appears at ``stamp_s``, later than that, is a sample."""
+        if self._first_s is None:
+            self._first_s = stamp_s
+            return False
+        before = self._next
+        self._next = max(before, int((stamp_s - self._first_s - STAMP_TOLERANCE_S) * self._rate_hz) - 1)
+        while self._first_s + self._next / self._rate_hz + STAMP_TOLERANCE_S < stamp_s:
+            self._next += 1
+        return self._next > before
+
+    def end(self, duration_s: float) -> bool:
+        """Whether the last frame, which is shown until ``duration_s``, is a sample."""
+        return self._first_s is not None and self._next < _sample_count(self._first_s, duration_s, self._rate_hz)
+
+
+def _sample_count(first_s: float, duration_s: float, rate_hz: float) -> int:
+    return max(1, int(np.ceil((duration_s - first_s - STAMP_TOLERANCE_S) * rate_hz)))
 
 
 class _Kept(NamedTuple):

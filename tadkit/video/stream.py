@@ -152,7 +152,7 @@ def _first_frames(
             delay += bool(packet.size) and not stamps
             for frame in packet.decode():
                 if not stamps:
-                    orientation = _orientation(frame)
+                    orientation = orientation_of(frame)
                     size_hw = (frame.width, frame.height) if orientation.transposed else (frame.height, frame.width)
                 stamps.append(frame.pts)
             if len(stamps) >= count:
@@ -164,7 +164,7 @@ def _first_frames(
     return stamps, delay, size_hw, orientation
 
 
-def _orientation(frame: Any) -> Orientation:
+def orientation_of(frame: Any) -> Orientation:
     """The nearest of the eight turns and flips to a frame's display matrix, as FFmpeg applies it.
 
     The matrix maps column x and row y of the decoded picture to (a x + c y, b x + d y), where a, b, c, d are its first,

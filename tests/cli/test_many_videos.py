@@ -199,11 +199,8 @@ def test_mistakes_are_reported_before_any_work(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_no_videos_and_urls_are_refused_in_words(tadkit: Any, tiny_model: Path) -> None:
+def test_no_videos_are_refused_in_words(tadkit: Any) -> None:
     assert "no videos; name files or folders" in tadkit("detect").err
-    ran = tadkit("detect", "https://example.org/a.mp4", "--model", tiny_model)
-    assert ran.code == 3
-    assert "is a URL; tadkit reads files, and more than once, so download it first" in ran.err
 
 
 def test_stdout_is_json_alone(tadkit: Any, folder: Path, tmp_path: Path, tiny_model: Path) -> None:

@@ -11,6 +11,7 @@ from tadkit.config import VideoSettings
 from tadkit.video import SampledVideo, open_sampled, sample_indices, windows, write_video
 from tadkit.video.index import build_index
 from tadkit.video.pyav_reader import PyavReader
+from tadkit.video.sampling import SampleClock
 
 GAPS = st.lists(st.integers(min_value=1, max_value=900), min_size=1, max_size=60)
 
@@ -36,6 +37,16 @@ def test_samples_begin_at_the_first_frame_and_increase(gaps_ms, rate_hz):
     assert indices[0] == 0
     assert (np.diff(indices) > 0).all()
     assert indices[-1] < len(gaps_ms)
+
+
+@given(gaps_ms=GAPS, first_ms=st.integers(0, 500), rate_hz=st.floats(min_value=0.1, max_value=240))
+def test_frames_that_come_one_after_the_other_give_the_same_samples(gaps_ms, first_ms, rate_hz):
+    ends_s = (np.cumsum(gaps_ms) + first_ms) / 1000
+    stamps_s, duration_s = np.concatenate([[first_ms / 1000], ends_s[:-1]]), float(ends_s[-1])
+    clock = SampleClock(rate_hz)
+    taken = [index - 1 for index, stamp_s in enumerate(stamps_s.tolist()) if clock.next(stamp_s)]
+    taken += [len(stamps_s) - 1] if clock.end(duration_s) else []
+    assert taken == sample_indices(stamps_s, duration_s, rate_hz).tolist()
 
 
 @pytest.mark.parametrize("rate_hz", [5.0, 10.0, 25.0, 30.0, 29.97])

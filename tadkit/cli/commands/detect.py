@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tadkit.cli.console import TerminalProgress, clock, print_line, print_note, print_table, show_error
+from tadkit.cli.live import Live, live_options, print_live
 from tadkit.cli.options import (
     PATH,
     device_option,
@@ -57,6 +58,7 @@ class Shard(click.ParamType):  # type: ignore[type-arg] # generic in new version
         "tadkit detect examples/room.mp4 --out dets.json",
         "tadkit detect examples/room.mp4 --out dets.json --out room.srt --overlay room-overlay.mp4",
         "tadkit detect --list videos.txt --shard 2/8 --resume --out dets-2.json",
+        "tadkit detect --live rtsp://camera.example/1",
     ),
 )
 @click.argument("videos", nargs=-1, type=PATH)
@@ -76,8 +78,9 @@ class Shard(click.ParamType):  # type: ignore[type-arg] # generic in new version
     "--resume",
     is_flag=True,
     help="Keep the result of each video in the folder PATH.parts beside the first --out, and skip videos that have one "
-    "of the same content, model and settings.",
+    "of the same content, model and settings. URLs are always read again.",
 )
+@live_options
 @video_scores_option
 @device_option
 @engine_option
@@ -92,12 +95,13 @@ def detect(
     recursive: bool,
     shard: tuple[int, int] | None,
     resume: bool,
+    live: Live,
     video_scores: Path | None,
     device: str,
     engine: EngineChoice,
     overrides: tuple[str, ...],
 ) -> None:
-    """Find actions in VIDEOS: files, or folders of them; - is a list of them on stdin.
+    """Find actions in VIDEOS: files, folders of them, or URLs; - is a list of them on stdin.
 
     Prints the high-confidence detections; --out, --clips and --overlay write them. --set changes settings under decode,
     video.reader and video.fallback_fps; the model determines all others. Failed videos are reported on stderr; the rest
@@ -105,15 +109,19 @@ def detect(
     """
     from tadkit.config.loading import load_sections, parse_overrides
 
+    live.refuse(ctx)
     load_sections(overrides, "decode", "video")
+    if live.source is not None:
+        ctx.exit(_live(live, model, device=device, engine=engine, overrides=overrides, least=outputs.least))
     items = _videos(videos, lists, recursive=recursive, shard=shard)
     outputs.refuse(list(items), inputs=(model, video_scores, *lists), files=items.values())
     finished = _finished(outputs, video_scores) if resume else None
     from tadkit.detection.detect import load_detector
+    from tadkit.video.container import url_of
 
     with TerminalProgress() as progress:
         detector = load_detector(model, device=device, engine=engine, overrides=parse_overrides(overrides))
-        if not items or any(path.exists() for path in items.values()):
+        if not items or any(path.exists() or url_of(path) for path in items.values()):
             print_note(f"engine: {detector.engine_name}")
         found = detector.detect_named(
             items, video_scores=video_scores, on_error="collect", progress=progress, finished=finished
@@ -132,6 +140,23 @@ def detect(
         reused = finished.reused if finished is not None else 0
         _print_summary({"detected": len(found) - reused, "skipped, as done": reused, "failed": len(found.failed)})
     ctx.exit(_exit_code(errors))
+
+
+def _live(
+    live: Live,
+    model: Path | None,
+    *,
+    device: str,
+    engine: EngineChoice,
+    overrides: tuple[str, ...],
+    least: float | None,
+) -> int:
+    from tadkit.config.loading import parse_overrides
+    from tadkit.detection.detect import load_detector
+
+    detector = load_detector(model, device=device, engine=engine, overrides=parse_overrides(overrides))
+    print_note(f"engine: {detector.engine_name}")
+    return print_live(detector, live, least=least)
 
 
 def _videos(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -81,16 +81,29 @@ def predict_in_chunks(
         )
     parts = []
     for chunk in _chunks(head, features.shape[-1], core_steps=core_steps):
-        predicted: Any = head(features[..., chunk.first : chunk.last], mask[:, chunk.first : chunk.last])
+        span = slice(chunk.first, chunk.last)
         if chunk.stop - chunk.start == features.shape[-1]:
-            return predicted  # type: ignore[no-any-return]
-        assert isinstance(head, AnchorFreeHead)
-        start, stop = chunk.start - chunk.first, chunk.stop - chunk.first
-        parts.append(_core_of(predicted, head.strides, start=start, stop=stop))
+            return head(features, mask)  # type: ignore[no-any-return]
+        parts.append(predict_core(head, features[..., span], mask[:, span], chunk))
     return HeadPredictions(*(_joined(field) for field in zip(*parts, strict=True)))
 
 
-class _Chunk(NamedTuple):
+@torch.no_grad()
+def predict_core(
+    head: Head, features: Float[Tensor, "1 channels time"], mask: Bool[Tensor, "1 time"], chunk: Chunk
+) -> Predictions:
+    """Predictions of a chunk's core, from the features of its steps ``first`` to ``last``.
+
+    Their positions count from the start of the core.
+    """
+    if isinstance(head, LateHead):
+        return LatePredictions(*(predict_core(part, x, mask, chunk) for part, x in head.parts(features)))
+    assert isinstance(head, AnchorFreeHead)
+    start, stop = chunk.start - chunk.first, chunk.stop - chunk.first
+    return _core_of(head(features, mask), head.strides, start=start, stop=stop)
+
+
+class Chunk(NamedTuple):
     """Steps ``first`` to ``last`` that a head reads, and the core ``start`` to ``stop`` that it predicts; half open."""
 
     first: int
@@ -99,30 +112,37 @@ class _Chunk(NamedTuple):
     last: int
 
 
-def _chunks(head: Head, time: int, *, core_steps: int) -> list[_Chunk]:
+def _chunks(head: Head, time: int, *, core_steps: int) -> list[Chunk]:
     """The chunks of a track; all starts are multiples of the coarsest stride."""
     window = head.window_steps
     whole = time <= core_steps if head.halo_steps is not None else window is None or time <= window
     if whole:
-        return [_Chunk(0, 0, time, time)]
+        return [Chunk(0, 0, time, time)]
+    chunks = [chunk_at(head, 0, time, core_steps=core_steps)]
+    while chunks[-1].stop < time:
+        chunks.append(chunk_at(head, chunks[-1].stop, time, core_steps=core_steps))
+    return chunks
+
+
+def chunk_at(head: Head, start: int, time: int, *, core_steps: int) -> Chunk:
+    """The chunk of a track of ``time`` steps whose core begins at ``start``, where the one before it ends.
+
+    ``core_steps`` is the length of a core of a head with a halo, before it is rounded up to the coarsest stride; other
+    heads have windows.
+    """
     assert isinstance(head, AnchorFreeHead)
     coarsest = head.strides[-1]
-    cores = []
     if head.halo_steps is not None:
         core, margin = (-(-steps // coarsest) * coarsest for steps in (core_steps, head.halo_steps))
-        for start in range(0, time, core):
-            stop = min(start + core, time)
-            cores.append(_Chunk(max(start - margin, 0), start, stop, min(stop + margin, time)))
-        return cores
-    assert window is not None
-    window = -(-window // coarsest) * coarsest
+        stop = min(start + core, time)
+        return Chunk(max(start - margin, 0), start, stop, min(stop + margin, time))
+    assert head.window_steps is not None
+    window = -(-head.window_steps // coarsest) * coarsest
     core = max(window // 2 // coarsest, 1) * coarsest
     margin = (window - core) // 2 // coarsest * coarsest
     final = max(-(-(time - window) // coarsest), 0) * coarsest  # start of the last window, which ends with the track
-    for start in range(0, time, core):
-        first = max(min(start - margin, final), 0)
-        cores.append(_Chunk(first, start, min(start + core, time), min(first + window, time)))
-    return cores
+    first = max(min(start - margin, final), 0)
+    return Chunk(first, start, min(start + core, time), min(first + window, time))
 
 
 def _core_of(predictions: HeadPredictions, strides: tuple[int, ...], *, start: int, stop: int) -> HeadPredictions:
@@ -166,12 +186,25 @@ def candidates_in_windows(
     parts, starts = [], window_starts(features.shape[-1], window=window, overlap=overlap)
     for start, (first, last) in zip(starts, window_cores(starts, window=window), strict=True):
         span = slice(start, start + window)
-        predicted = head(features[..., span], mask[:, span])
-        found = head.candidates(predicted, min_score=min_score, limit=limit)
-        middle = found.positions.mean(axis=1) + start
-        own = (middle >= first) & (middle < last)
-        parts.append((start, Candidates(*(field[own] for field in found))))
+        core = (first - start, last - start)
+        parts.append((start, core_candidates(head, features[..., span], mask[:, span], core, min_score, limit)))
     return merged(parts)
+
+
+@torch.no_grad()
+def core_candidates(
+    head: Head,
+    features: Float[Tensor, "1 channels time"],
+    mask: Bool[Tensor, "1 time"],
+    core: tuple[float, float],
+    min_score: float,
+    limit: int,
+) -> Candidates:
+    """Candidates of one window whose middle lies in ``core``, counted like their positions from the window's start."""
+    found = head.candidates(head(features, mask), min_score=min_score, limit=limit)
+    middle = found.positions.mean(axis=1)
+    own = (middle >= core[0]) & (middle < core[1])
+    return Candidates(*(field[own] for field in found))
 
 
 def window_starts(steps: int, *, window: int, overlap: int) -> list[int]:
