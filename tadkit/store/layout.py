@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from tadkit.errors import StoreError
-from tadkit.files import canonical_json, whole_file
+from tadkit.files import canonical_json, leaves_folder, whole_file
 from tadkit.version import __version__
 
 Kind = Literal["flow", "features"]
@@ -39,6 +39,11 @@ _MADE_BY: Mapping[str, str] = {
     ),
 }
 _FILE_NAME_CHARACTERS = 60
+DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
+"""What h5py raises for damaged files."""
+_LARGEST_RATIO = 2000
+"""Values that are all alike are compressed to a thousandth."""
+_SMALL_BYTES = 16 << 20
 _SPARE_BYTES = 4 << 20
 """For HDF5's metadata and the index; chunk buffers count as values."""
 
@@ -164,13 +169,59 @@ def open_file(path: Path, *, kind: Kind, settings: Mapping[str, Any] = MappingPr
     if not path.is_file():
         raise StoreError(f"{path}: no such {kind} store; {advice(kind, settings)}")
     try:
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
+        file = h5py.File(path, "r", locking=False)
+        try:
+            refuse_links(path, file)
+            refuse_elsewhere(path, file)
+        except BaseException:
+            file.close()
+            raise
+    except DAMAGED as error:
         reason = " ".join(str(error).split())
         raise StoreError(
             f"{path}: not an HDF5 file, or damaged ({reason}); name another file, or delete it and "
             f"{advice(kind, settings)}"
         ) from error
+    return file
+
+
+def refuse_links(path: Path, file: h5py.File) -> None:
+    """Refuse links that HDF5 would follow, except those of an index to the parts in its folder.
+
+    Raises:
+        StoreError: there are others.
+    """
+
+    def visit(name: str, link: Any) -> None:
+        inside = isinstance(link, h5py.ExternalLink) and not leaves_folder(link.filename)
+        if isinstance(link, h5py.SoftLink) or (isinstance(link, h5py.ExternalLink) and not inside):
+            raise StoreError(f"{path}: '{name}' is a link to somewhere else, which is not followed; extract it again")
+
+    file.visititems_links(visit)
+
+
+def refuse_elsewhere(path: Path, file: h5py.File) -> None:
+    """Refuse datasets whose values are in other files, or of which the file has next to nothing.
+
+    Raises:
+        StoreError: there is one.
+    """
+
+    def visit(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.external or item.is_virtual:
+            raise StoreError(
+                f"{path}: '{name}' has its values in another file, which is not read; copy them into this one"
+            )
+        stored = item.id.get_storage_size()
+        if item.nbytes > max(_SMALL_BYTES, _LARGEST_RATIO * stored):
+            raise StoreError(
+                f"{path}: '{name}' states {item.nbytes / 1e6:,.0f} MB, but the file has {stored} bytes of it: it is "
+                "damaged, or was not written to the end"
+            )
+
+    file.visititems(visit)
 
 
 def read_index(path: Path, *, kind: Kind) -> Index:
@@ -184,7 +235,7 @@ def read_index(path: Path, *, kind: Kind) -> Index:
             attributes = dict(file.attrs)
             _check(path, attributes, kind)
             places = _places(path, file[VIDEOS])
-        except (OSError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGED as error:
             raise StoreError(f"{path}: damaged ({error}); delete it and {advice(kind)}") from error
     try:
         settings = json.loads(attributes["settings"])

@@ -15,6 +15,7 @@ from jaxtyping import Float64
 
 from tadkit.errors import StoreError
 from tadkit.store.layout import (
+    DAMAGED,
     KEY,
     VIDEOS,
     Index,
@@ -75,7 +76,7 @@ class TrackStore:
         try:
             with open_file(place.file, kind=self._index.kind) as file:
                 return bool(file[place.group].attrs[KEY] == key)
-        except (StoreError, OSError, KeyError, RuntimeError):
+        except (StoreError, *DAMAGED):
             return False
 
     @contextmanager

@@ -174,7 +174,9 @@ def make_everything(folder: Path) -> Path:
     options = options_of("actionformer")
     save_file(weights_of(options), folder / "peer.safetensors")
     (folder / "peer.json").write_text(json.dumps(options))
-    convert(folder / "data" / "annotations.json", folder / "labels.boris", to="boris", videos=folder / "data" / "videos")
+    convert(
+        folder / "data" / "annotations.json", folder / "labels.boris", to="boris", videos=folder / "data" / "videos"
+    )
     assert main(["run", str(folder / "toy.toml"), *CPU, *EACH_STEP]) == 0
     return folder
 

@@ -1,4 +1,4 @@
-"""Kill commands at random moments, and see that nothing is lost: what is there is whole, and a second run completes it."""
+"""Kill commands at random moments: what is there is whole, and a second run completes it."""
 
 from __future__ import annotations
 
