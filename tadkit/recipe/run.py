@@ -65,7 +65,7 @@ def run(
         StoreError: another run is using the folder.
         TadkitError: a stage failed; finished stages are kept, and the next run resumes from there.
     """
-    workspace = open_workspace(recipe, base=base, progress=progress)
+    workspace = open_workspace(recipe, base=base, device=device, progress=progress)
     result = RunResult(workspace.folder)
     resources = Resources(device, progress, workers, retry_failed)
     stages = stages_of(workspace, resources)
