@@ -87,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those after ``tadkit``; by default those of the process.
 
     Returns:
-        The exit code: 0 ok, 1 other, 2 usage or settings, 3 video, 4 store, 5 weights, 6 annotations, 130 interrupted, 143
-        terminated.
+        The exit code: 0 ok, 1 other, 2 usage or settings, 3 video, 4 store, 5 weights, 6 annotations, 130 interrupted,
+        143 terminated.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     _open_closed_output()
@@ -130,13 +130,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _interrupted(error)  # while a compiled module was being loaded
     except OSError as error:
-        if error.errno not in FULL:
+        if "--debug" in words or (error.errno not in FULL and (error.errno is None or error.filename is None)):
             raise
         _drop_output()
+        show_error(_of_system(error))
+        return TadkitError.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if "--debug" in words or not _is_out_of_memory(error):
+            raise
         show_error(
-            TadkitError(f"{error.filename or 'output'}: cannot be written ({error.strerror}); free some disk space")
+            TadkitError("out of memory; close other programs, or lower the size of frames, batches or --workers")
         )
-        return 1
+        return TadkitError.exit_code
     return code if isinstance(code, int) else 0
 
 
@@ -145,6 +150,20 @@ def _interrupted(error: BaseException) -> int:
     terminated = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
     print_note(f"tadkit: {'terminated' if terminated else 'interrupted'}")
     return TERMINATED if terminated else INTERRUPTED
+
+
+def _of_system(error: OSError) -> TadkitError:
+    """What the operating system refuses while a command runs: a disk that is full, or a path that has changed."""
+    if error.errno in FULL:
+        return TadkitError(f"{error.filename or 'output'}: cannot be written ({error.strerror}); free some disk space")
+    return TadkitError(
+        f"{error.filename}: cannot be read or written ({error.strerror}); check that it exists and its permissions"
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, PyTorch's allocator or a device has no memory left."""
+    return isinstance(error, MemoryError) or re.search("(out of|not enough|allocate) memory", str(error)) is not None
 
 
 def _open_closed_output() -> None:

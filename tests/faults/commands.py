@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from interop.published_weights import options_of, weights_of
 from safetensors.torch import save_file
-from toy_recipe import FEATURES_RECIPE, RECIPE, VIDEOS, square_frames, toy_video
+from toy_recipe import FEATURES_RECIPE, RECIPE, square_frames, toy_video
 
 from tadkit.annotations.convert import convert
 from tadkit.checkpoint import Checkpoint, save_checkpoint
@@ -22,11 +23,9 @@ from tadkit.models.detector import DetectorNet, new_joint_head, new_student
 from tadkit.records import Dataset, write_dataset
 from tadkit.video import write_video
 
-CPU = ("--device", "cpu")
-EACH_STEP = tuple(
-    word for stage in ("teacher", "student", "head") for word in ("--set", f"train.{stage}.checkpoint_s=0")
-)
-QUICK_FLOW = ("--set", "flow.method=temporal-gradient", "--set", "video.height_px=32", "--set", "video.width_px=32")
+EACH_STEP = " ".join(f"--set train.{stage}.checkpoint_s=0" for stage in ("teacher", "student", "head"))
+"""Keeps the state of every training step, so that a kill finds one in the middle."""
+VIDEOS = 4
 LONG_PAIRS = 1100
 """More than two pieces of flow (``PIECE_PAIRS``)."""
 MADE_BY_STAGE = (
@@ -88,67 +87,64 @@ def _before(stage: str) -> Callable[[Path, Path], None]:
     return prepare
 
 
-def _stage(name: str, *more: str) -> Command:
-    return Command(name, (name, "toy.toml", *CPU, *EACH_STEP, *more), _before(name))
+def _command(stage: str, line: str, prepare: Callable[[Path, Path], None]) -> Command:
+    return Command(stage, tuple(shlex.split(line)), prepare)
 
 
 COMMANDS: Mapping[str, Command] = {
     command.stage: command
     for command in (
-        Command(
+        _command(
             "extract-flow",
-            ("extract-flow", "data/videos", "long.mp4", "--out", "flow.h5", "--workers", "2", *QUICK_FLOW, *CPU)
-            + ("--set", "video.rate_hz=100"),
+            "extract-flow data/videos long.mp4 --out flow.h5 --workers 2 --set flow.method=temporal-gradient"
+            " --set video.height_px=32 --set video.width_px=32 --set video.rate_hz=100 --device cpu",
             _with("data", "long.mp4"),
         ),
-        Command(
+        _command(
             "teacher's features",
-            ("extract-flow", "data/videos", "--out", "tracks.h5", "--teacher", "runs/toy/teacher.safetensors", *CPU),
+            "extract-flow data/videos --out tracks.h5 --teacher runs/toy/teacher.safetensors --device cpu",
             _with("data", "runs/toy/teacher.safetensors"),
         ),
-        _stage("train-teacher"),
-        _stage("distill"),
-        _stage("extract-features"),
-        _stage("train-head"),
-        Command("run", ("run", "toy.toml", "--workers", "2", *CPU, *EACH_STEP), _with("data", "toy.toml")),
-        Command(
+        *(
+            _command(stage, f"{stage} toy.toml --device cpu {EACH_STEP}", _before(stage))
+            for stage in ("train-teacher", "distill", "extract-features", "train-head")
+        ),
+        _command("run", f"run toy.toml --workers 2 --device cpu {EACH_STEP}", _with("data", "toy.toml")),
+        _command(
             "ablate",
-            ("ablate", "mine.toml", "--rows", "teacher,rgb", "--seeds", "2", "--set", "distill.joint=true", *CPU)
-            + EACH_STEP,
+            f"ablate mine.toml --rows teacher,rgb --seeds 2 --set distill.joint=true --device cpu {EACH_STEP}",
             _with("mine.toml"),
         ),
-        Command(
+        _command(
             "adapt",
-            ("adapt", "data/annotations.json", "--videos", "data/videos", "--out", "my.safetensors", *CPU)
-            + ("--model", "tiny.safetensors", "--set", "train.head.epochs=2", "--set", "train.head.window_s=6.4")
-            + ("--set", "train.head.checkpoint_s=0"),
+            "adapt data/annotations.json --videos data/videos --out my.safetensors --model tiny.safetensors"
+            " --device cpu --set train.head.epochs=2 --set train.head.window_s=6.4 --set train.head.checkpoint_s=0",
             _with("data", "tiny.safetensors"),
         ),
-        Command(
+        _command(
             "detect",
-            ("detect", "data/videos", "--model", "tiny.safetensors", "--out", "dets.json", "--out", "dets.csv", *CPU)
-            + ("--resume", "--show-score", "0.5", "--clips", "clips"),
+            "detect data/videos --model tiny.safetensors --out dets.json --out dets.csv --resume --show-score 0.5"
+            " --clips clips --device cpu",
             _with("data", "tiny.safetensors"),
         ),
-        Command(
+        _command(
             "import features",
-            ("import", "features", "arrays", "--out", "f.h5", "--stride", "4", "--clip-frames", "16", "--fps", "30"),
+            "import features arrays --out f.h5 --stride 4 --clip-frames 16 --fps 30",
             _with("arrays"),
         ),
-        Command(
+        _command(
             "import head",
-            ("import", "head", "peer.safetensors", "--from", "actionformer", "--config", "peer.json")
-            + ("--out", "head.safetensors"),
+            "import head peer.safetensors --from actionformer --config peer.json --out head.safetensors",
             _with("peer.safetensors", "peer.json"),
         ),
-        Command(
+        _command(
             "data convert",
-            ("data", "convert", "labels.boris", "--videos", "data/videos", "--out", "converted.json"),
+            "data convert labels.boris --videos data/videos --out converted.json",
             _with("data", "labels.boris"),
         ),
-        Command(
-            "data convert (folder)",
-            ("data", "convert", "data/annotations.json", "--to", "elan", "--videos", "data/videos", "--out", "elan"),
+        _command(
+            "data convert --to elan",
+            "data convert data/annotations.json --to elan --videos data/videos --out elan",
             _with("data"),
         ),
     )
@@ -177,7 +173,7 @@ def make_everything(folder: Path) -> Path:
     convert(
         folder / "data" / "annotations.json", folder / "labels.boris", to="boris", videos=folder / "data" / "videos"
     )
-    assert main(["run", str(folder / "toy.toml"), *CPU, *EACH_STEP]) == 0
+    assert main(["run", str(folder / "toy.toml"), "--device", "cpu", *EACH_STEP.split()]) == 0
     return folder
 
 
@@ -191,6 +187,6 @@ def _write_model(path: Path) -> None:
 
 def _write_arrays(folder: Path) -> None:
     folder.mkdir()
-    for number in range(8):
+    for number in range(4):
         values = np.random.default_rng(number).normal(size=(200, 64)).astype(np.float32)
         np.save(folder / f"v{number}.npy", values)

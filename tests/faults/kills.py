@@ -23,7 +23,7 @@ from faults.warm import ColdCommand, Ended, Warm, WarmCommand
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
 """What a command that was killed exits with."""
-COLD_SHARE = 0.2
+COLD_SHARE = 0.1
 """Of the kills, those of a fresh interpreter, which may hit while modules are imported."""
 FIRST_S = 0.1
 """Python itself takes about so long to start, before any line of tadkit runs."""
