@@ -192,12 +192,12 @@ def refuse_links(path: Path, file: h5py.File) -> None:
         StoreError: there are others.
     """
 
-    def visit(name: str, link: Any) -> None:
-        inside = isinstance(link, h5py.ExternalLink) and not leaves_folder(link.filename)
-        if isinstance(link, h5py.SoftLink) or (isinstance(link, h5py.ExternalLink) and not inside):
-            raise StoreError(f"{path}: '{name}' is a link to somewhere else, which is not followed; extract it again")
+    def leads_away(name: str, link: Any) -> str | None:
+        outside = isinstance(link, h5py.ExternalLink) and leaves_folder(link.filename)
+        return name if outside or isinstance(link, h5py.SoftLink) else None
 
-    file.visititems_links(visit)
+    if name := file.visititems_links(leads_away):
+        raise StoreError(f"{path}: '{name}' is a link to somewhere else, which is not followed; extract it again")
 
 
 def refuse_elsewhere(path: Path, file: h5py.File) -> None:
@@ -207,21 +207,18 @@ def refuse_elsewhere(path: Path, file: h5py.File) -> None:
         StoreError: there is one.
     """
 
-    def visit(name: str, item: Any) -> None:
+    def problem(name: str, item: Any) -> str | None:
         if not isinstance(item, h5py.Dataset):
-            return
+            return None
         if item.external or item.is_virtual:
-            raise StoreError(
-                f"{path}: '{name}' has its values in another file, which is not read; copy them into this one"
-            )
+            return f"'{name}' has its values in another file, which is not read; copy them into this one"
         stored = item.id.get_storage_size()
-        if item.nbytes > max(_SMALL_BYTES, _LARGEST_RATIO * stored):
-            raise StoreError(
-                f"{path}: '{name}' states {item.nbytes / 1e6:,.0f} MB, but the file has {stored} bytes of it: it is "
-                "damaged, or was not written to the end"
-            )
+        if item.nbytes <= max(_SMALL_BYTES, _LARGEST_RATIO * stored):
+            return None
+        return f"'{name}' states {item.nbytes / 1e6:,.0f} MB, but the file has {stored} bytes of it; extract it again"
 
-    file.visititems(visit)
+    if found := file.visititems(problem):
+        raise StoreError(f"{path}: {found}")
 
 
 def read_index(path: Path, *, kind: Kind) -> Index:
