@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if "--debug" in words or (error.errno not in FULL and (error.errno is None or error.filename is None)):
             raise
-        _drop_output()
+        if error.errno in FULL:
+            _drop_output()
         show_error(_of_system(error))
         return TadkitError.exit_code
     except (MemoryError, RuntimeError) as error:

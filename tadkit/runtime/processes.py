@@ -82,7 +82,7 @@ def in_workers(
     Args:
         jobs: what to do, in the order in which they are begun; they and their events can be pickled.
         setups: one for each worker; importable functions, or partial ones.
-        patience_s: a worker that says nothing for so long is killed, and has died on its job.
+        patience_s: a worker that says nothing of its job for so long is killed, and has died on it.
 
     Raises:
         TadkitError: a worker raised it, or workers do not start.
@@ -157,7 +157,7 @@ class _Pool(Generic[Job, Event]):
         Only time spent waiting counts: while all processes are stopped (Ctrl-Z), none passes.
         """
         for worker in self._workers:
-            worker.silent_s += waited_s
+            worker.silent_s += waited_s if worker.job is not None else 0.0
             if worker.silent_s >= self._patience_s and not worker.hangs:
                 worker.hangs = True
                 worker.process.kill()

@@ -1,4 +1,4 @@
-"""``python -m faults kills|videos|files`` with ``tests/`` on the path; see docs/contributing.md."""
+"""``python -m faults kills|videos|files|places`` with ``tests/`` on the path; see docs/contributing.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from faults import files, kills, videos
+from faults import files, kills, places, videos
 from faults.commands import COMMANDS, make_everything
 from faults.record import keep, keep_counts
 from faults.warm import Warm
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("kind", choices=list(KINDS))
     parser.add_argument("--count", type=int, default=16, help="kills of each stage, damaged files in all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stage", action="append", help="kill only these")
+    parser.add_argument("--stage", action="append", help="run only these")
     parser.add_argument("--everything", type=Path, help="folder of data and models, made if it does not exist")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -52,10 +52,19 @@ def _files(arguments: argparse.Namespace, everything: Path, scratch: Path) -> No
         keep_counts("files", found, seed=arguments.seed, count=arguments.count)
 
 
+def _places(arguments: argparse.Namespace, everything: Path, scratch: Path) -> None:
+    stages, count, seed = arguments.stage or list(COMMANDS), arguments.count, arguments.seed
+    with Warm() as warm, places.small_disk(scratch / "disk") as disk:
+        for fault in places.faults(stages, everything, disk, count=count, seed=seed, warm=warm):
+            keep("places", [asdict(fault)], key=("stage", "kind", "seed"))
+            print(fault, flush=True)
+
+
 KINDS: dict[str, Callable[[argparse.Namespace, Path, Path], None]] = {
     "kills": _kills,
     "videos": _videos,
     "files": _files,
+    "places": _places,
 }
 
 if __name__ == "__main__":

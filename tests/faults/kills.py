@@ -71,52 +71,57 @@ class Killer:
         self.command, self._everything, self._scratch, self._warm = command, everything, scratch, warm
         self._runs = 0
         self._took_s: dict[bool, float] = {}
-        first, second = (self._undisturbed(cold=warm is None) for _ in range(2))
+        first, second = (self.undisturbed(cold=warm is None) for _ in range(2))
         self._whole = {name: digest for name, digest in first.items() if second.get(name) == digest}
         self.differing = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
         """What differs between two runs that nobody kills, such as times; it is not compared."""
+
+    @property
+    def took_s(self) -> float:
+        """How long an undisturbed run took."""
+        return next(iter(self._took_s.values()))
 
     def kill(self, seed: int) -> Kill:
         """Kill the command once, run it again, and compare."""
         chance = random.Random(f"{self.command.stage} {seed}")
         number, cold = chance.choice(SIGNALS), self._warm is None or chance.random() < COLD_SHARE
         if cold not in self._took_s:
-            self._undisturbed(cold=cold)
+            self.undisturbed(cold=cold)
         after_s = chance.uniform(FIRST_S if cold else 0.0, self._took_s[cold])
-        folder = self._folder()
-        process = self._start(folder, cold=cold)
+        folder = self.folder()
+        process = self.start(folder, cold=cold)
         time.sleep(after_s)
         process.send(number)
         ended = process.wait()
         hit = ended.code != 0
         problems = list(self._problems(folder, ended, number)) if hit else []
-        problems += self._after_rerun(folder)
-        self._remove(folder)
+        problems += self.after_rerun(folder)
+        self.remove(folder)
         lost = "; ".join(problems)
         return Kill(self.command.stage, number.name, seed, cold, round(after_s, 3), hit, lost)
 
-    def _undisturbed(self, *, cold: bool) -> Content:
-        folder = self._folder()
+    def undisturbed(self, *, cold: bool) -> Content:
+        folder = self.folder()
         began = time.monotonic()
-        ended = self._start(folder, cold=cold).wait()
+        ended = self.start(folder, cold=cold).wait()
         self._took_s[cold] = time.monotonic() - began
         assert (ended.code, ended.orphans) == (0, ()), (self.command.stage, ended)
         found = content_of(folder)
-        self._remove(folder)
+        self.remove(folder)
         return found
 
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
         self._runs += 1
         folder = self._scratch / f"{self.command.stage.replace(' ', '-')}-{self._runs}"
         self.command.prepare(self._everything, folder)
         return folder
 
-    def _remove(self, folder: Path) -> None:
+    def remove(self, folder: Path) -> None:
         shutil.rmtree(folder)
         for name in ("out", "err"):
             folder.with_name(f"{folder.name}.{name}").unlink()
 
-    def _start(self, folder: Path, *, cold: bool) -> WarmCommand | ColdCommand:
+    def start(self, folder: Path, *, cold: bool) -> WarmCommand | ColdCommand:
         if cold or self._warm is None:
             return ColdCommand(self.command.words, folder)
         return self._warm.start(self.command.words, folder)
@@ -136,9 +141,9 @@ class Killer:
         if number != signal.SIGKILL:
             yield from (f"{path.relative_to(folder)}: left over" for path in leftovers(folder))
 
-    def _after_rerun(self, folder: Path) -> Iterator[str]:
+    def after_rerun(self, folder: Path) -> Iterator[str]:
         """What is wrong once the same command has run again."""
-        ended = self._start(folder, cold=self._warm is None).wait()
+        ended = self.start(folder, cold=self._warm is None).wait()
         if ended.code != 0 or ended.orphans:
             yield f"the second run: exit code {ended.code}: {ended.said}"
         found = content_of(folder)
@@ -259,6 +264,9 @@ def killed(
     stages: Sequence[str], everything: Path, scratch: Path, *, count: int, seed: int, warm: Warm | None
 ) -> Iterator[Kill]:
     """Kill each of the stages ``count`` times, in turn."""
-    killers = [Killer(COMMANDS[stage], everything, scratch, warm) for stage in stages]
+    killers: dict[str, Killer] = {}
     for number in range(count):
-        yield from (killer.kill(seed + number) for killer in killers)
+        for stage in stages:
+            if stage not in killers:
+                killers[stage] = Killer(COMMANDS[stage], everything, scratch, warm)
+            yield killers[stage].kill(seed + number)
