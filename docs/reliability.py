@@ -1,4 +1,4 @@
-"""Generates the tables of docs/reliability.md from docs/reliability.json, which ``python -m faults`` writes; run by cog."""
+"""Generates the tables of docs/reliability.md from docs/reliability.json, by cog; ``python -m faults`` writes that."""
 
 from __future__ import annotations
 
