@@ -88,7 +88,7 @@ def damaged_value(value: Any, chance: random.Random) -> Any:
             return value * chance.choice((2, 50))
         return [*value[:at], damaged_value(value[at], chance), *value[at + 1 :]]
     if chance.random() < 0.05:
-        for _ in range(chance.choice((10, 1200))):
+        for _ in range(chance.choice((10, 300))):
             value = [value]
         return value
     return chance.choice(ODD_VALUES)
