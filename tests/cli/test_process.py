@@ -14,6 +14,8 @@ from contextlib import contextmanager
 import pytest
 
 from tadkit.cli import app, main
+from tadkit.cli.console import show_error
+from tadkit.errors import TadkitError
 
 READS_STDIN = "import sys; import tadkit.cli as cli; sys.argv[1:] = ['run', '-']"
 HANGS = """
@@ -98,3 +100,8 @@ def test_a_mistake_in_tadkit_is_not_taken_for_the_system() -> None:
             main(["wrong"])
     finally:
         del app.commands["wrong"]
+
+
+def test_a_message_with_the_content_of_a_file_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    show_error(TadkitError("a" * 100_000))
+    assert 1000 < len(capsys.readouterr().err) < 2000

@@ -16,7 +16,7 @@ from faults.warm import Warm
 from faults.worker import Outcome, Worker
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs signals, /proc and limits of Linux")
-QUICK = ("data convert", "import features", "detect")
+QUICK = ("data convert", "import features")
 
 
 def lost(found: Iterable[tuple[str, int, Outcome]]) -> list[tuple[str, int, Outcome]]:

@@ -182,7 +182,7 @@ def _outcome(words: tuple[str, ...], folder: Path, watch: Watch) -> Outcome:
 
 def _refused(code: int, said: str) -> Outcome:
     """Errors are one line each, short enough to read, without what a terminal would obey."""
-    lines = [line for line in said.splitlines() if line.startswith("tadkit: error: ")]
+    lines = [line for line in said.splitlines() if line.startswith(("tadkit: error: ", "tadkit: warning: "))]
     if not lines:
         return Outcome("traceback", f"exit code {code} without an error message: {said[-500:]!r}")
     if long := [line for line in lines if len(line) > 2000]:
