@@ -11,9 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tadkit.errors import TadkitError, UsageError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _READ_BYTES = 1 << 20
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -60,6 +63,25 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def acquired(path: Path, *, refusal: TadkitError) -> FileLock:
+    """Take the lock file ``path``, in an existing folder, for this process; release it after use.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+        TadkitError: ``refusal``, where another process has it.
+    """
+    from filelock import FileLock, Timeout  # slow to import, and few commands need it
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise refusal from error
+    except OSError as error:
+        raise UsageError(f"{path.parent}: cannot be written ({error.strerror}); choose another place") from error
+    return lock
 
 
 def _put(temporary: Path, path: Path) -> None:

@@ -31,6 +31,7 @@ from tadkit.files import FULL
 from tadkit.version import __version__
 
 INTERRUPTED = 130
+TERMINATED = 143
 _LINE_BREAK = re.compile(r"\s*\n\s*")
 
 
@@ -75,6 +76,10 @@ for command in (
     app.add_command(command)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM was received: what is running ends as after Ctrl-C."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -82,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those after ``tadkit``; by default those of the process.
 
     Returns:
-        The exit code: 0 ok, 1 other, 2 usage or settings, 3 video, 4 store, 5 weights, 6 annotations, 130 interrupted.
+        The exit code: 0 ok, 1 other, 2 usage or settings, 3 video, 4 store, 5 weights, 6 annotations, 130 interrupted,
+        143 terminated.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     _open_closed_output()
@@ -106,9 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print_note(line)
         show_error(error)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        print_note("tadkit: interrupted")
-        return INTERRUPTED
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _interrupted(error)
     except BrokenPipeError:
         _drop_output()  # the reader has closed the pipe, as in ``tadkit ... | head``
         return 1
@@ -123,17 +128,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if not isinstance(error.__cause__, KeyboardInterrupt):
             raise
-        print_note("tadkit: interrupted")  # while a compiled module was being loaded
-        return INTERRUPTED
+        return _interrupted(error)  # while a compiled module was being loaded
     except OSError as error:
-        if error.errno not in FULL:
+        if "--debug" in words or (error.errno not in FULL and (error.errno is None or error.filename is None)):
             raise
-        _drop_output()
+        if error.errno in FULL:
+            _drop_output()
+        show_error(_of_system(error))
+        return TadkitError.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if "--debug" in words or not _is_out_of_memory(error):
+            raise
         show_error(
-            TadkitError(f"{error.filename or 'output'}: cannot be written ({error.strerror}); free some disk space")
+            TadkitError("out of memory; close other programs, or lower the size of frames, batches or --workers")
         )
-        return 1
+        return TadkitError.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _interrupted(error: BaseException) -> int:
+    """Say what ended the command; click wraps it."""
+    terminated = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
+    print_note(f"tadkit: {'terminated' if terminated else 'interrupted'}")
+    return TERMINATED if terminated else INTERRUPTED
+
+
+def _of_system(error: OSError) -> TadkitError:
+    """What the operating system refuses while a command runs: a disk that is full, or a path that has changed."""
+    if error.errno in FULL:
+        return TadkitError(f"{error.filename or 'output'}: cannot be written ({error.strerror}); free some disk space")
+    return TadkitError(
+        f"{error.filename}: cannot be read or written ({error.strerror}); check that it exists and its permissions"
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, PyTorch's allocator or a device has no memory left."""
+    return isinstance(error, MemoryError) or re.search("(out of|not enough|allocate) memory", str(error)) is not None
 
 
 def _open_closed_output() -> None:

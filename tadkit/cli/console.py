@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 PLAIN_EVERY_S = 30.0
+_LONGEST_MESSAGE = 1500
 _PIPED_COLUMNS = 1 << 20
 
 
@@ -40,9 +41,10 @@ def print_warning(text: str) -> None:
 
 
 def show_error(error: TadkitError) -> None:
-    """Print an error on stderr; each of its messages is one line."""
-    for message in error.args:
-        print_note(f"tadkit: error: {message}")
+    """Print an error on stderr; each of its messages is one line, cut where a file's content makes it endless."""
+    for message in map(str, error.args):
+        cut = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
+        print_note(f"tadkit: error: {cut}")
 
 
 class TerminalProgress:

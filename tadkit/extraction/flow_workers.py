@@ -15,6 +15,9 @@ from tadkit.flow import build_flow
 from tadkit.flow.opencv import same_threads
 from tadkit.runtime.processes import Died, Work, in_workers
 
+_PATIENCE_S = 1800.0
+"""How long a worker may be silent; a block of frame pairs takes seconds, or minutes on a slow machine."""
+
 
 def flow_of_jobs(
     jobs: Sequence[FlowJob], *, devices: Sequence[torch.device], workers: int
@@ -34,7 +37,8 @@ def flow_of_jobs(
         threads = max(1, torch.get_num_threads() // count)
         names = [str(devices[number % len(devices)]) for number in range(count)]
         setups = [partial(_worker, jobs[0].flow, name, threads) for name in names]
-        with closing(in_workers(sorted(jobs, key=lambda job: -job.pairs), setups)) as events:
+        longest_first = sorted(jobs, key=lambda job: -job.pairs)
+        with closing(in_workers(longest_first, setups, patience_s=_PATIENCE_S)) as events:
             for job, event in events:
                 yield job, _failed(job, event) if isinstance(event, Died) else event
     elif jobs:

@@ -10,12 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
-from filelock import FileLock, Timeout
-
 from tadkit.config import TEACHER, HeadTrainSettings, Recipe, View
 from tadkit.config.recipe import ROWS, RowError, Streams
 from tadkit.errors import AnnotationError, SettingsError, StoreError, UsageError
-from tadkit.files import canonical_json
+from tadkit.files import acquired, canonical_json
 from tadkit.keys import TrainingTruth
 from tadkit.progress import Progress
 from tadkit.recipe.cross_fit import groups_of
@@ -412,13 +410,12 @@ def locked(workspace: Workspace) -> Iterator[None]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
+    taken = StoreError(f"{folder}: another run is using this folder; wait for it to finish, or choose another folder")
+    lock = acquired(folder / ".lock", refusal=taken)
     try:
-        with FileLock(folder / ".lock", blocking=False):
-            yield
-    except Timeout as error:
-        raise StoreError(
-            f"{folder}: another run is using this folder; wait for it to finish, or choose another folder"
-        ) from error
+        yield
+    finally:
+        lock.release()
 
 
 def run_folder(recipe: Recipe, *, base: Path) -> Path:

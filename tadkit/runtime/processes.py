@@ -1,4 +1,4 @@
-"""Jobs in worker processes; a worker that dies costs only its own job.
+"""Jobs in worker processes; a worker that dies or hangs costs only its own job.
 
 Each worker talks over a pipe of its own: a queue shared by all stays locked when one of them is killed while it writes.
 A worker ends when its parent does, however that ends.
@@ -7,9 +7,11 @@ A worker ends when its parent does, however that ends.
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -22,6 +24,7 @@ from tadkit.errors import TadkitError
 
 _log = logging.getLogger(__name__)
 _END_S = 5.0
+_LOOK_EVERY_S = 10.0
 _STARTS = 3
 """How many workers in a row may die before their first job."""
 
@@ -37,7 +40,7 @@ class Died(NamedTuple):
     """The worker has died on its job.
 
     Attributes:
-        how: ``killed by SIGKILL``, or its exit code.
+        how: ``killed by SIGKILL``, its exit code, or that it was silent for too long.
     """
 
     how: str
@@ -72,18 +75,19 @@ class _Crashed(NamedTuple):
 
 
 def in_workers(
-    jobs: Sequence[Job], setups: Sequence[Setup[Job, Event]]
+    jobs: Sequence[Job], setups: Sequence[Setup[Job, Event]], *, patience_s: float = math.inf
 ) -> Generator[tuple[Job, Event | Died], None, None]:
     """Events of all jobs as they happen, each with its job, until all jobs are done; close it to end the workers.
 
     Args:
         jobs: what to do, in the order in which they are begun; they and their events can be pickled.
         setups: one for each worker; importable functions, or partial ones.
+        patience_s: a worker that says nothing of its job for so long is killed, and has died on it.
 
     Raises:
         TadkitError: a worker raised it, or workers do not start.
     """
-    yield from _Pool(jobs, setups).events()
+    yield from _Pool(jobs, setups, patience_s).events()
 
 
 class _Worker(Generic[Job, Event]):
@@ -93,6 +97,8 @@ class _Worker(Generic[Job, Event]):
         context = multiprocessing.get_context("spawn")
         self.setup = setup
         self.job: Job | None = None
+        self.silent_s = 0.0
+        self.hangs = False
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, setup), daemon=True)
         with _no_interrupt():
@@ -108,6 +114,8 @@ class _Worker(Generic[Job, Event]):
 
     def death(self) -> str:
         """How the process ended."""
+        if self.hangs:
+            return f"silent for {self.silent_s:.0f} s"
         self.process.join(_END_S)
         code = self.process.exitcode
         if code is not None and code < 0:
@@ -118,7 +126,8 @@ class _Worker(Generic[Job, Event]):
 class _Pool(Generic[Job, Event]):
     """The running workers."""
 
-    def __init__(self, jobs: Sequence[Job], setups: Sequence[Setup[Job, Event]]) -> None:
+    def __init__(self, jobs: Sequence[Job], setups: Sequence[Setup[Job, Event]], patience_s: float) -> None:
+        self._patience_s = patience_s
         self._left = deque(jobs)
         self._setups = setups
         self._unready = 0
@@ -130,7 +139,10 @@ class _Pool(Generic[Job, Event]):
         try:
             self._workers = [_Worker(setup) for setup in self._setups]
             while self._workers:
-                for connection in wait([worker.connection for worker in self._workers]):
+                look_s, began_s = min(_LOOK_EVERY_S, self._patience_s), time.monotonic()
+                heard = wait([worker.connection for worker in self._workers], look_s)
+                self._end_hanging(min(look_s, time.monotonic() - began_s))
+                for connection in heard:
                     worker = next(worker for worker in self._workers if worker.connection is connection)
                     yield from self._received(worker)
         finally:
@@ -139,7 +151,20 @@ class _Pool(Generic[Job, Event]):
             for worker in self._workers:
                 worker.end()
 
+    def _end_hanging(self, waited_s: float) -> None:
+        """Kill workers that have been silent for too long; their pipes will say so.
+
+        Only time spent waiting counts: while all processes are stopped (Ctrl-Z), none passes.
+        """
+        for worker in self._workers:
+            worker.silent_s += waited_s if worker.job is not None else 0.0
+            if worker.silent_s >= self._patience_s and not worker.hangs:
+                worker.hangs = True
+                worker.process.kill()
+
     def _received(self, worker: _Worker[Job, Event]) -> Iterator[tuple[Job, Event | Died]]:
+        if not worker.hangs:
+            worker.silent_s = 0.0
         try:
             message = worker.connection.recv()
         except (EOFError, OSError):

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from tadkit.errors import StoreError
-from tadkit.store.layout import attributes_of
+from tadkit.store.layout import DAMAGED, attributes_of, refuse_elsewhere
 
 
 class ForeignArray(NamedTuple):
@@ -58,7 +58,8 @@ def read_foreign(path: Path, names: Sequence[str]) -> Iterator[ForeignArray]:
 def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking=False) as file:
+            refuse_elsewhere(path, file)
             yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{path}: not an HDF5 file, or damaged ({reason})") from error

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from tadkit.errors import StoreError
-from tadkit.files import canonical_json, whole_file
+from tadkit.files import canonical_json, leaves_folder, whole_file
 from tadkit.version import __version__
 
 Kind = Literal["flow", "features"]
@@ -39,6 +39,11 @@ _MADE_BY: Mapping[str, str] = {
     ),
 }
 _FILE_NAME_CHARACTERS = 60
+DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
+"""What h5py raises for damaged files."""
+_LARGEST_RATIO = 2000
+"""Values that are all alike are compressed to a thousandth."""
+_SMALL_BYTES = 16 << 20
 _SPARE_BYTES = 4 << 20
 """For HDF5's metadata and the index; chunk buffers count as values."""
 
@@ -164,13 +169,56 @@ def open_file(path: Path, *, kind: Kind, settings: Mapping[str, Any] = MappingPr
     if not path.is_file():
         raise StoreError(f"{path}: no such {kind} store; {advice(kind, settings)}")
     try:
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
+        file = h5py.File(path, "r", locking=False)
+        try:
+            refuse_links(path, file)
+            refuse_elsewhere(path, file)
+        except BaseException:
+            file.close()
+            raise
+    except DAMAGED as error:
         reason = " ".join(str(error).split())
         raise StoreError(
             f"{path}: not an HDF5 file, or damaged ({reason}); name another file, or delete it and "
             f"{advice(kind, settings)}"
         ) from error
+    return file
+
+
+def refuse_links(path: Path, file: h5py.File) -> None:
+    """Refuse links that HDF5 would follow, except those of an index to the parts in its folder.
+
+    Raises:
+        StoreError: there are others.
+    """
+
+    def leads_away(name: str, link: Any) -> str | None:
+        outside = isinstance(link, h5py.ExternalLink) and leaves_folder(link.filename)
+        return name if outside or isinstance(link, h5py.SoftLink) else None
+
+    if name := file.visititems_links(leads_away):
+        raise StoreError(f"{path}: '{name}' is a link to somewhere else, which is not followed; extract it again")
+
+
+def refuse_elsewhere(path: Path, file: h5py.File) -> None:
+    """Refuse datasets whose values are in other files, or of which the file has next to nothing.
+
+    Raises:
+        StoreError: there is one.
+    """
+
+    def problem(name: str, item: Any) -> str | None:
+        if not isinstance(item, h5py.Dataset):
+            return None
+        if item.external or item.is_virtual:
+            return f"'{name}' has its values in another file, which is not read; copy them into this one"
+        stored = item.id.get_storage_size()
+        if item.nbytes <= max(_SMALL_BYTES, _LARGEST_RATIO * stored):
+            return None
+        return f"'{name}' states {item.nbytes / 1e6:,.0f} MB, but the file has {stored} bytes of it; extract it again"
+
+    if found := file.visititems(problem):
+        raise StoreError(f"{path}: {found}")
 
 
 def read_index(path: Path, *, kind: Kind) -> Index:
@@ -184,7 +232,7 @@ def read_index(path: Path, *, kind: Kind) -> Index:
             attributes = dict(file.attrs)
             _check(path, attributes, kind)
             places = _places(path, file[VIDEOS])
-        except (OSError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGED as error:
             raise StoreError(f"{path}: damaged ({error}); delete it and {advice(kind)}") from error
     try:
         settings = json.loads(attributes["settings"])

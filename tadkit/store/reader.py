@@ -14,7 +14,18 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from tadkit.errors import StoreError
-from tadkit.store.layout import COMPLETE, KEY, STAMPS, Index, Kind, advice, attributes_of, open_file, read_index
+from tadkit.store.layout import (
+    COMPLETE,
+    DAMAGED,
+    KEY,
+    STAMPS,
+    Index,
+    Kind,
+    advice,
+    attributes_of,
+    open_file,
+    read_index,
+)
 
 _OPEN_FILES = 16
 _APPEARANCE, _MOTION = "original/appearance", "original/motion"
@@ -217,7 +228,7 @@ class TrackReader:
             )
         try:
             yield self._open(place.file)[place.group]
-        except (OSError, KeyError, RuntimeError) as error:
+        except DAMAGED as error:
             reason = " ".join(str(error).split())
             raise StoreError(
                 f"{place.file}: '{video}' is damaged ({reason}); delete this file and {self._advice}"

@@ -12,7 +12,18 @@ from typing import Any, get_args
 import h5py
 
 from tadkit.errors import StoreError
-from tadkit.store.layout import COMPLETE, KEY, STAMPS, Kind, Place, attributes_of, open_file, parts_folder, read_index
+from tadkit.store.layout import (
+    COMPLETE,
+    DAMAGED,
+    KEY,
+    STAMPS,
+    Kind,
+    Place,
+    attributes_of,
+    open_file,
+    parts_folder,
+    read_index,
+)
 
 
 @dataclass(frozen=True)
@@ -109,10 +120,14 @@ def _root(path: Path) -> tuple[Kind, int, str]:
     if not path.is_file():
         raise StoreError(f"{path}: no such file; expected a store (.h5) of tadkit extract-flow or extract-features")
     with open_file(path, kind="flow") as file:
-        attributes = dict(file.attrs)
+        try:
+            attributes = dict(file.attrs)
+            version = int(attributes.get("version", 0))
+        except DAMAGED as error:
+            raise StoreError(f"{path}: its attributes cannot be read ({error}); make it again") from error
     found = attributes.get("kind")
     kind: Kind = next((kind for kind in get_args(Kind) if kind == found), "flow")
-    return kind, int(attributes.get("version", 0)), str(attributes.get("producer", "unknown"))
+    return kind, version, str(attributes.get("producer", "unknown"))
 
 
 def _video(name: str, place: Place, kind: Kind) -> VideoSurvey:
@@ -121,7 +136,7 @@ def _video(name: str, place: Place, kind: Kind) -> VideoSurvey:
     try:
         with open_file(place.file, kind=kind) as file:
             return _surveyed(name, place.file, file, file[place.group])
-    except (StoreError, OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (StoreError, *DAMAGED) as error:
         reason = " ".join(str(error).split())
         size = place.file.stat().st_size
         return VideoSurvey(name, place.file, file_bytes=size, problem=f"{place.file} is damaged ({reason})")

@@ -10,11 +10,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from jaxtyping import Float64
 
 from tadkit.errors import StoreError
+from tadkit.files import acquired
 from tadkit.store.layout import (
+    DAMAGED,
     KEY,
     VIDEOS,
     Index,
@@ -75,7 +77,7 @@ class TrackStore:
         try:
             with open_file(place.file, kind=self._index.kind) as file:
                 return bool(file[place.group].attrs[KEY] == key)
-        except (StoreError, OSError, KeyError, RuntimeError):
+        except (StoreError, *DAMAGED):
             return False
 
     @contextmanager
@@ -167,13 +169,8 @@ def open_store(
         raise StoreError(
             f"{folder}: cannot be created ({error.strerror}); {advice(kind, settings)} in another folder"
         ) from error
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise StoreError(
-            f"{path}: another process is writing to it; wait for it to finish, or name another file"
-        ) from error
+    taken = StoreError(f"{path}: another process is writing to it; wait for it to finish, or name another file")
+    lock = acquired(folder / ".lock", refusal=taken)
     try:
         return TrackStore(path, kind=kind, settings=settings, labels=labels, lock=lock)
     except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,27 @@ from av.stream import Disposition
 
 from tadkit.errors import VideoError
 
-TEXT_FORMATS = frozenset({"tty", "bintext", "xbin", "idf", "concat", "ffmetadata"})
-"""FFmpeg "formats" that render or follow text files; a text file is not a video."""
+TEXT_FORMATS = frozenset({"tty", "bintext", "xbin", "idf", "ffmetadata"})
+"""FFmpeg "formats" that render text files; a text file is not a video."""
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=.)", re.IGNORECASE)
 """The start of a URL, whose double slash a path does not keep."""
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 _EXPECTED = "expected MP4, MOV, MKV, WebM, AVI or similar"
+_OF_OTHERS = frozenset(
+    {"concat", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
+)
+"""FFmpeg "formats" whose files name other files, or addresses that are listened to."""
 
 
 def format_names(container: Any) -> frozenset[str]:
     """FFmpeg's names for a container's format, such as ``mov`` and ``mp4``."""
     return frozenset(container.format.name.split(","))
+
+
+@cache
+def _readable_formats() -> str:
+    """FFmpeg's names for all formats whose files hold the pictures themselves."""
+    return ",".join(sorted(av.formats_available - _OF_OTHERS))
 
 
 @contextmanager
@@ -59,13 +70,14 @@ def open_container(path: Path) -> tuple[Any, Any]:
     return open_input(str(path.resolve()), name=str(path), advice=_EXPECTED)
 
 
-def open_input(source: Any, *, name: str, advice: str, **how: Any) -> tuple[Any, Any]:
+def open_input(source: Any, *, name: str, advice: str, may_refer: bool = False, **how: Any) -> tuple[Any, Any]:
     """PyAV's container of a file, URL, device or file-like object, and its video stream.
 
     Args:
         source: what PyAV opens.
         name: for error messages.
         advice: what to do if it cannot be opened.
+        may_refer: whether it may be of a format that names other sources, as playlists do; files may not.
         how: further arguments of PyAV.
 
     Raises:
@@ -73,7 +85,8 @@ def open_input(source: Any, *, name: str, advice: str, **how: Any) -> tuple[Any,
     """
     container: Any
     try:
-        container = av.open(source, metadata_errors="ignore", **how)
+        options = {} if may_refer else {"format_whitelist": _readable_formats()}
+        container = av.open(source, metadata_errors="ignore", container_options=options, **how)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{name}: not a video that FFmpeg can read ({one_line(error)}); {advice}") from error
     stream = container.streams.best("video")
@@ -83,6 +96,9 @@ def open_input(source: Any, *, name: str, advice: str, **how: Any) -> tuple[Any,
     if stream is None or stream.disposition & Disposition.attached_pic:
         container.close()
         raise VideoError(f"{name}: has no video stream, only sound or data; name the file with the pictures")
+    if stream.codec_context is None:
+        container.close()
+        raise VideoError(f"{name}: its pictures have a code that FFmpeg does not know; export the video as H.264")
     return container, stream
 
 

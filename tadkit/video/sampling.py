@@ -43,7 +43,10 @@ def sample_indices(
         return np.zeros(0, dtype=np.int64)
     first_s = float(stamps_s[0])
     count = _sample_count(first_s, duration_s, rate_hz)
-    times_s = first_s + np.arange(count, dtype=np.float64) / rate_hz
+    # The first sample time of each frame, and those around it because of rounding: a damaged file may state centuries.
+    about = np.floor((stamps_s - first_s) * rate_hz)
+    numbers = np.unique(np.clip(about[:, None] + np.arange(-2, 3), 0, count - 1))
+    times_s = first_s + numbers / rate_hz
     on_screen = np.searchsorted(stamps_s, times_s + STAMP_TOLERANCE_S, side="right") - 1
     return np.unique(np.maximum(on_screen, 0)).astype(np.int64)
 

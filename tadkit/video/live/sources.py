@@ -63,7 +63,7 @@ class Camera(LiveSource):
 
     def open(self) -> tuple[Any, Any]:
         """The camera's pictures."""
-        return open_input(self._device, name=self.name, advice=self.advice, format=self._format)
+        return open_input(self._device, name=self.name, advice=self.advice, may_refer=True, format=self._format)
 
     def cut(self, container: Any) -> str:  # noqa: ARG002 - others depend on it
         """A camera has no end."""
@@ -132,7 +132,7 @@ class Url(LiveSource):
     def open(self) -> tuple[Any, Any]:
         """The stream at the URL."""
         how = {"options": dict(_OPTIONS), "timeout": (SILENT_S, SILENT_S)}
-        return open_input(self._url, name=self.name, advice=self.advice, **how)
+        return open_input(self._url, name=self.name, advice=self.advice, may_refer=True, **how)
 
     def cut(self, container: Any) -> str:
         """A file of known size ends; anything else was cut."""
