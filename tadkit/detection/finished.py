@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,29 +35,32 @@ class FinishedVideos:
         self.reused = 0
         self._video_scores = video_scores
 
-    def found(self, name: str, path: Path, origin: Mapping[str, Any], detect: Callable[[], Detections]) -> Detections:
-        """The detections of a video: those that an earlier run has finished, else those that ``detect`` finds.
+    def kept(self, name: str, path: Path, origin: Mapping[str, Any]) -> tuple[str, Detections | None]:
+        """The key of a video's detections, and the detections if an earlier run has finished it.
 
         Args:
             name: of the video.
             path: its file.
             origin: model and settings, as a detections file states them.
-            detect: computes the detections, which are then kept.
 
         Raises:
             VideoError: the video cannot be read.
-            UsageError: the folder cannot be written to.
         """
         key = self._key(name, path, origin)
-        file = self.folder / f"{key[:_KEY_CHARACTERS]}.json"
-        kept = _read(file, key, name, path, origin)
-        if kept is not None:
-            self.reused += 1
-            return kept
-        found = detect()
-        durations_s = {encodable(name): found.duration_s}
-        write_text(file, detections_json({name: found}, external={"key": key, "durations_s": durations_s}))
-        return found
+        return key, _read(self._file(key), key, name, path, origin)
+
+    def keep(self, key: str, found: Detections) -> None:
+        """Keep the detections of a video by their key.
+
+        Raises:
+            UsageError: the folder cannot be written to.
+        """
+        durations_s = {encodable(found.video): found.duration_s}
+        text = detections_json({found.video: found}, external={"key": key, "durations_s": durations_s})
+        write_text(self._file(key), text)
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key[:_KEY_CHARACTERS]}.json"
 
     def _key(self, name: str, path: Path, origin: Mapping[str, Any]) -> str:
         model = {item: value for item, value in origin["model"].items() if item != "file"}

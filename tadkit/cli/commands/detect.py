@@ -78,6 +78,14 @@ class Shard(click.ParamType):  # type: ignore[type-arg] # generic in new version
     help="Keep the result of each video in the folder PATH.parts beside the first --out, and skip videos that have one "
     "of the same content, model and settings.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes, each for one video at a time, with its share of the threads.",
+)
 @video_scores_option
 @device_option
 @engine_option
@@ -92,6 +100,7 @@ def detect(
     recursive: bool,
     shard: tuple[int, int] | None,
     resume: bool,
+    workers: int,
     video_scores: Path | None,
     device: str,
     engine: EngineChoice,
@@ -116,7 +125,12 @@ def detect(
         if not items or any(path.exists() for path in items.values()):
             print_note(f"engine: {detector.engine_name}")
         found = detector.detect_named(
-            items, video_scores=video_scores, on_error="collect", progress=progress, finished=finished
+            items,
+            video_scores=video_scores,
+            on_error="collect",
+            progress=progress,
+            finished=finished,
+            workers=workers,
         )
     if outputs.on_stdout:
         click.echo(found.to_json(), nl=False)
