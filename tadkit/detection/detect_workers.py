@@ -16,6 +16,7 @@ from tadkit.errors import TadkitError
 from tadkit.flow.opencv import same_threads
 from tadkit.progress import Quiet, VideoProgress
 from tadkit.runtime.processes import Died, Work, in_workers
+from tadkit.video import decoder_threads
 
 Detect = Callable[[str, Path, VideoProgress], Detections]
 """Detects actions in a video of a name, and reports its progress."""
@@ -141,7 +142,7 @@ def _done(detect: Detect, job: DetectJob, progress: VideoProgress) -> _Found | _
 @contextmanager
 def _worker(load: Callable[[], Detect], threads: int) -> Iterator[Work[DetectJob, Event]]:
     """What a worker does a job with: the detector, loaded once."""
-    with same_threads(threads):
+    with same_threads(threads), decoder_threads(threads):
         detect = load()
         yield lambda job, say: say(_done(detect, job, VideoProgress(_Forwarded(say), "detect", videos=1)))
 
