@@ -106,6 +106,7 @@ def planned(
     against: str | None,
     compare: Sequence[tuple[str, str]],
     quick: bool,
+    device: str,
     progress: Progress,
 ) -> Plan:
     """Check what is asked for, and find or make the videos.
@@ -121,7 +122,8 @@ def planned(
         against: row that every other is compared with.
         compare: further pairs of rows to compare.
         quick: with a quarter of the epochs and two views.
-        progress: counts synthetic videos.
+        device: computes frozen features; of several, separated by commas, the first.
+        progress: counts synthetic videos, and those of frozen features.
 
     Raises:
         UsageError: a row is unknown or named twice, or the split has no folds.
@@ -140,7 +142,7 @@ def planned(
     if folds not in (None, 1):  # the folds replace what the recipe holds out, which need not be there
         recipe = recipe.model_copy(update={"split": recipe.split.model_copy(update={"held_out": ()})})
     folder = out or run_folder(recipe, base=base).with_name(f"{recipe.name}-{'quick' if quick else 'ablation'}")
-    whole = open_workspace(recipe, base=base, progress=progress, ablation=folder.absolute())
+    whole = open_workspace(recipe, base=base, device=device, progress=progress, ablation=folder.absolute())
     refuse_copies(recipe, whole.items, whole.unlabelled)
     pairs = tuple(dict.fromkeys(pair for pair in compare if pair[1] != baseline))
     return Plan(whole, chosen, seeds or (1 if quick else 3), _folds(whole, folds), baseline, pairs)

@@ -369,6 +369,18 @@ class Recipe(ModelSettings):
                     "name one teacher in distill.teachers, or choose another head"
                 )
 
+    def _refuse_other_width(self, name: str) -> None:
+        """A variant that reads the teacher's feature, or is compared with it, has a feature as wide."""
+        row, width = self.of_row(name), self.distill.dim
+        compared = row.is_taught and (
+            row.distill.terms.feature_weight > 0 or any(getattr(row.distill, term) > 0 for term in ADDED_TERMS)
+        )
+        if row.distill.dim != width and (compared or row.reads_flow):
+            raise ValueError(
+                f"variants.{name}.distill.dim must be {width}, as wide as the teacher's feature, which distill.dim "
+                "sets for all rows"
+            )
+
     @model_validator(mode="after")
     def _rows_exist(self) -> Recipe:
         for name, changes in self.variants.items():
@@ -376,7 +388,7 @@ class Recipe(ModelSettings):
                 what = "is the name of a built-in row" if name in ROWS else "must have letters, digits and . _ - only"
                 raise ValueError(f"variants: '{name}' {what}; choose another name")
             _check_variant(name, changes)
-            self.of_row(name)
+            self._refuse_other_width(name)
         folded = [name.casefold() for name in (*ROWS, *self.variants)]
         for name in self.variants:
             if folded.count(name.casefold()) > 1:

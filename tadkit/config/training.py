@@ -54,6 +54,9 @@ class TrainSettings(Settings):
     """Epochs between validations on training videos set aside; 0 trains on all videos without validation."""
     validation_share: float = Field(0.1, gt=0, lt=1)
     """Fraction of the training videos set aside for validation, at least one; chosen by the seed."""
+    backbone_windows: int = added_later(0, ge=0, le=8192)
+    """Windows of a training step that pass through the backbone at once; 0: all. Fewer need less memory and the time of
+    one more pass; the result is the same."""
     cache_mb: int = Field(1024, ge=0, le=10_000_000)
     """Memory for caching decoded training frames, activations of layers that are not trained, and stored features, in
     MiB."""
@@ -79,7 +82,7 @@ class TrainSettings(Settings):
     @property
     def without_effect(self) -> frozenset[str]:
         """Names of the settings that do not affect the trained weights, given the others."""
-        names = {"checkpoint_s", "cache_mb", "log_every"}
+        names = {"checkpoint_s", "backbone_windows", "cache_mb", "log_every"}
         if self.schedule == "cosine":
             names |= {"schedule", "milestones"}
         if self.colour_jitter == 0 or self.colour_variants == 0:
@@ -133,7 +136,7 @@ class HeadTrainSettings(TrainSettings):
     def unused(self) -> Mapping[str, str]:
         """As for other stages, and those of RGB frames and of a backbone."""
         backbone = "a backbone, which this stage does not train"
-        return {**super().unused, **self._of_frames, "backbone_lr": backbone}
+        return {**super().unused, **self._of_frames, **dict.fromkeys(("backbone_lr", "backbone_windows"), backbone)}
 
     @property
     def without_effect(self) -> frozenset[str]:

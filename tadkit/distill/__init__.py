@@ -1,7 +1,13 @@
 """Decomposed cross-modal distillation: the objectives of teacher, student and joint head, and their batches."""
 
 from tadkit.distill.batch import Batch, TeacherTargets, Truth
-from tadkit.distill.objectives import BranchHeadsObjective, JointHeadObjective, StudentObjective, TeacherObjective
+from tadkit.distill.objectives import (
+    BranchHeadsObjective,
+    JointHeadObjective,
+    StudentObjective,
+    TeacherObjective,
+    WindowsObjective,
+)
 
 __all__ = [
     "Batch",
@@ -11,4 +17,5 @@ __all__ = [
     "TeacherObjective",
     "TeacherTargets",
     "Truth",
+    "WindowsObjective",
 ]

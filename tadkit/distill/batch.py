@@ -65,12 +65,14 @@ class Batch:
         mask: (batch, frames or steps), false at padding.
         truth: annotations.
         teacher: outputs that the student is trained on; None without distillation.
+        rows: of which windows this process has the inputs, where several train together; of all else it has all.
     """
 
     inputs: dict[str, Tensor]
     mask: Tensor
     truth: Truth
     teacher: TeacherTargets | None = field(default=None)
+    rows: slice = field(default_factory=lambda: slice(None))
 
     def to(self, device: torch.device) -> Batch:
         """Copy to another device."""
@@ -79,4 +81,5 @@ class Batch:
             self.mask.to(device),
             self.truth.to(device),
             None if self.teacher is None else self.teacher.to(device),
+            self.rows,
         )

@@ -6,11 +6,12 @@ Source: Lee et al., CVPR 2023 (re-implementation; docs/method.md). What a studen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tadkit.config import Branch, DistillSettings
 from tadkit.distill.batch import Batch
@@ -21,23 +22,60 @@ from tadkit.models.fusion import JointHead
 from tadkit.models.heads import Head, Predictions, windows_of
 from tadkit.models.student import Student, StudentFeatures
 from tadkit.models.teacher import Teacher
+from tadkit.runtime.world import world
 
 
 def _device(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
-def _drawn_generator() -> torch.Generator:
-    """A generator on the CPU, seeded by the global one, whose state a resumed run restores."""
-    return torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+def _drawn(batch: Batch, *each: int) -> Tensor:
+    """Numbers in [0, 1) for this process's windows, (*each, windows), on the CPU; drawn for all windows of the step.
+
+    Their generator is seeded by the global one, whose state a resumed run restores.
+    """
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+    return torch.rand(*each, len(batch.mask), generator=generator)[..., batch.rows]
 
 
-class TeacherObjective(nn.Module):
+class WindowsObjective(nn.Module):
+    """Trains a backbone on windows, which pass through it all at once, or a few after the others.
+
+    Attributes:
+        at_once: windows in a pass; 0: all. With fewer, activations are computed again for the gradient, so that those
+            of one pass alone are in memory; losses and gradients are the same.
+    """
+
+    def __init__(self, *, at_once: int) -> None:
+        """``at_once`` windows in a pass."""
+        super().__init__()
+        self.at_once = at_once
+
+    def halve(self, batch: Batch) -> int:
+        """Let half as many windows pass at once, and return how many; 0 where that was one already."""
+        windows = len(batch.mask[batch.rows])
+        half = min(self.at_once or windows, windows) // 2
+        self.at_once = half or self.at_once
+        return half
+
+    def features(self, backbone: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, batch: Batch) -> Tensor:
+        """What ``backbone`` makes of this process's windows, and what the other processes make of theirs."""
+        mask, at_once = batch.mask[batch.rows], self.at_once
+        with world().apart():
+            if torch.is_grad_enabled() and 0 < at_once < len(mask):
+                passes = zip(torch.split(inputs, at_once), torch.split(mask, at_once), strict=True)
+                x = torch.cat([checkpoint(backbone, *part, use_reentrant=False) for part in passes])
+            else:
+                x = backbone(inputs, mask)
+        return world().gathered(x, len(batch.mask))
+
+
+class TeacherObjective(WindowsObjective):
     """Ordinary detection losses on the motion modality."""
 
-    def __init__(self, model: Teacher, *, flow_jitter: float = 0.0) -> None:
+    def __init__(self, model: Teacher, *, flow_jitter: float = 0.0, at_once: int = 0) -> None:
         """Train ``model``, on flow whose length is changed by up to ``flow_jitter`` of it."""
-        super().__init__()
+        super().__init__(at_once=at_once)
         self.model = model
         self.flow_jitter = flow_jitter
 
@@ -46,12 +84,13 @@ class TeacherObjective(nn.Module):
         batch = batch.to(_device(self))
         flow = batch.inputs["flow"]
         if self.training and self.flow_jitter:
-            flow = jitter_flow(flow, self.flow_jitter, _drawn_generator())
-        predictions = self.model(flow, batch.mask).predictions
+            flow = jitter_flow(flow, self.flow_jitter, _drawn(batch))
+        feature = self.model.mapped(self.features(self.model.backbone, flow, batch), batch.mask)
+        predictions = self.model.head(feature, step_mask(batch.mask, self.model.backbone.stride))
         return {"total": detection_loss(self.model.head, predictions, batch)}
 
 
-class StudentObjective(nn.Module):
+class StudentObjective(WindowsObjective):
     """Decomposed distillation or one of its baselines; with ``joint`` also fusion and joint head."""
 
     def __init__(
@@ -62,12 +101,13 @@ class StudentObjective(nn.Module):
         joint: JointHead | None,
         colour_jitter: float,
         teacher_beside: bool = False,
+        at_once: int = 0,
     ) -> None:
         """Train ``model``; ``joint`` adds the paper's one-stage term.
 
         With ``teacher_beside``, the joint head reads the teacher's feature, which gets no gradient, as motion.
         """
-        super().__init__()
+        super().__init__(at_once=at_once)
         self.model = model
         self.joint = joint
         self.distill = distill
@@ -77,7 +117,7 @@ class StudentObjective(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Losses of windows of RGB."""
         batch = batch.to(_device(self))
-        features = self._features(batch)
+        features = self.model.branches(self._backbone_features(batch), batch.mask)
         mask = step_mask(batch.mask, self.model.backbone.stride)
         losses = method_losses(Comparison(self.model, features, mask, batch, distill=self.distill))
         if self.joint is not None:
@@ -85,17 +125,16 @@ class StudentObjective(nn.Module):
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
 
-    def _features(self, batch: Batch) -> StudentFeatures:
-        """Branch features of frames, whose colours are changed here; or of the activations of frames."""
+    def _backbone_features(self, batch: Batch) -> Tensor:
+        """Of frames, whose colours are changed here; or of the activations of frames."""
+        backbone = self.model.backbone
         if "activations" in batch.inputs:
-            assert isinstance(self.model.backbone, PrefixedBackbone), "only such a backbone has activations to keep"
-            x = self.model.backbone.suffix(batch.inputs["activations"], batch.mask)
-            return self.model.branches(x, batch.mask)
+            assert isinstance(backbone, PrefixedBackbone), "only such a backbone has activations to keep"
+            return self.features(backbone.suffix, batch.inputs["activations"], batch)
         frames = batch.inputs["frames"]
         if self.training:
-            frames = jitter_colour(frames, batch.mask, self.colour_jitter, _drawn_generator())
-        features: StudentFeatures = self.model(frames, batch.mask)
-        return features
+            frames = jitter_colour(frames, batch.mask[batch.rows], self.colour_jitter, _drawn(batch, 3))
+        return self.features(backbone, frames, batch)
 
     def _joint_losses(self, joint: JointHead, features: StudentFeatures, mask: Tensor, batch: Batch) -> Losses:
         """Losses of the joint head: on the ground truth, and if the settings say so on the teacher's predictions."""

@@ -41,13 +41,13 @@ def halo_frames(backbone: Backbone, *, stack: int = 1) -> int:
 
 
 def jitter_flow(
-    motion: Float[Tensor, "batch frames channels height width"], amount: float, generator: torch.Generator
+    motion: Float[Tensor, "batch frames channels height width"], amount: float, drawn: Float[Tensor, " batch"]
 ) -> Float[Tensor, "batch frames channels height width"]:
     """Make a window's motion larger or smaller: s · motion, with one s in [1 - amount, 1 + amount) for each window.
 
-    Directions stay, zero stays zero, and with temporal gradients s is a change of contrast.
+    Directions stay, zero stays zero, and with temporal gradients s is a change of contrast. ``drawn`` is in [0, 1).
     """
-    scale = 1 + amount * (2 * torch.rand(motion.shape[0], 1, 1, 1, 1, generator=generator) - 1)
+    scale = 1 + amount * (2 * drawn.view(-1, 1, 1, 1, 1) - 1)
     return motion * scale.to(motion.device, motion.dtype)
 
 
@@ -55,16 +55,16 @@ def jitter_colour(
     frames: UInt8[Tensor, "batch frames height width 3"],
     mask: Bool[Tensor, "batch frames"],
     amount: float,
-    generator: torch.Generator,
+    drawn: Float[Tensor, "3 batch"],
 ) -> UInt8[Tensor, "batch frames height width 3"]:
     """Change brightness, contrast and saturation by up to ``amount``, by the same factors in all frames of a window.
 
-    Contrast is relative to the mean of the window's real frames, so that padding does not affect them.
+    Contrast is relative to the mean of the window's real frames, so that padding does not affect them. ``drawn`` has a
+    number in [0, 1) for each of the three.
     """
     if amount == 0:
         return frames
-    batch = frames.shape[0]
-    factors = 1 + amount * (2 * torch.rand(3, batch, 1, 1, 1, 1, generator=generator) - 1)
+    factors = 1 + amount * (2 * drawn.view(3, -1, 1, 1, 1, 1) - 1)
     brightness, contrast, saturation = factors.to(frames.device)
     x = frames.float().mul_(brightness)
     real = mask[:, :, None, None, None]

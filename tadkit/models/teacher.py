@@ -56,7 +56,12 @@ class MotionStream(nn.Module):
             motion: (batch, frames, channels, height, width); or features (batch, steps, channels).
             mask: false at padding.
         """
-        x = self.backbone(motion, mask)
+        return self.mapped(self.backbone(motion, mask), mask)
+
+    def mapped(
+        self, x: Float[Tensor, "batch channels steps"], mask: Bool[Tensor, "batch frames"]
+    ) -> Float[Tensor, "batch dim steps"]:
+        """f_T from the backbone's features."""
         mapped: Tensor = self.mapping(x, step_mask(mask, self.backbone.stride))
         return mapped
 

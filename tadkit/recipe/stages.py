@@ -43,12 +43,14 @@ class Stage:
         name: shown to the user.
         run: does what is out of date, and returns whether there was anything to do.
         ready: whether what the stage reads exists, for a command that covers several stages.
+        together: whether processes that train one model run it together; other stages are the first one's.
     """
 
     command: str
     name: str
     run: Callable[[], bool]
     ready: Callable[[], bool] = _always
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def _stages_of_teacher(workspace: Workspace, resources: Resources) -> list[Stage
             "train-teacher",
             title("train-teacher"),
             partial(train_teacher, workspace, device=device, progress=progress),
+            together=True,
         ),
         Stage(
             "extract-flow",
@@ -141,7 +144,10 @@ def _stages_of_row(workspace: Workspace, row: str, resources: Resources) -> list
             runs["distill"] = partial(distill, part, row, device=device, progress=progress)
             runs["extract-features"] = partial(_features, part, row, resources)
         runs["train-head"] = partial(train_head, part, row, device=device, progress=progress)
-        return [Stage(command, f"{command} ({part.title(row)})", run) for command, run in runs.items()]
+        return [
+            Stage(command, f"{command} ({part.title(row)})", run, together=command == "distill")
+            for command, run in runs.items()
+        ]
 
     *first, head = stages(workspace)
     return [*first, *(stage for group in workspace.groups_of(row) for stage in stages(group)), head]

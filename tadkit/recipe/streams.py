@@ -20,7 +20,7 @@ from tadkit.store import TrackReader, VideoTracks, read_store
 from tadkit.store.streams import FeatureStream
 from tadkit.timeline import Timeline
 from tadkit.video import open_sampled
-from tadkit.video.digests import digest_ledger, source_key
+from tadkit.video.digests import source_key
 
 
 def with_streams(recipe: Recipe, items: tuple[Item, ...]) -> tuple[Recipe, tuple[Item, ...]]:
@@ -45,7 +45,7 @@ def with_streams(recipe: Recipe, items: tuple[Item, ...]) -> tuple[Recipe, tuple
 
 
 def frozen_items(
-    recipe: Recipe, items: tuple[Item, ...], *, folder: Path, digests: Path, progress: Progress
+    recipe: Recipe, items: tuple[Item, ...], *, folder: Path, device: str, progress: Progress
 ) -> tuple[Item, ...]:
     """The videos of a recipe with ``[frozen]``, with the store of their features, which is filled where it lacks some.
 
@@ -53,7 +53,7 @@ def frozen_items(
         recipe: its frames, flow and frozen features are used.
         items: videos, labelled and unlabelled.
         folder: where flow and features are kept.
-        digests: ledger of the videos' digests.
+        device: computes both; of several, separated by commas, features are computed by the first.
         progress: counts frame pairs and videos.
 
     Raises:
@@ -63,21 +63,20 @@ def frozen_items(
     """
     assert recipe.frozen is not None
     videos, flow, store = {item.name: item.path for item in items}, folder / "flow.h5", folder / "frozen.h5"
-    with digest_ledger(digests):
-        computed = extract_flow_of(
-            videos, flow, flow=recipe.flow, video=recipe.video, device="auto", progress=progress, retry_failed=True
-        )
-        computed.raise_if_failed()
-        extract_frozen_features(
-            videos,
-            store,
-            flow_store=flow,
-            frozen=recipe.frozen,
-            flow=recipe.flow,
-            video=recipe.video,
-            device="auto",
-            progress=progress,
-        ).raise_if_failed()
+    computed = extract_flow_of(
+        videos, flow, flow=recipe.flow, video=recipe.video, device=device, progress=progress, retry_failed=True
+    )
+    computed.raise_if_failed()
+    extract_frozen_features(
+        videos,
+        store,
+        flow_store=flow,
+        frozen=recipe.frozen,
+        flow=recipe.flow,
+        video=recipe.video,
+        device=device.split(",")[0],
+        progress=progress,
+    ).raise_if_failed()
     return tuple(replace(item, path=store) for item in items)
 
 

@@ -139,6 +139,7 @@ def train_teacher(workspace: Workspace, *, device: torch.device, progress: Progr
             TeacherObjective(
                 _reported(new_teacher(settings, num_classes=len(recipe.labels), trained_steps=steps), progress),
                 flow_jitter=train.flow_jitter,
+                at_once=train.backbone_windows,
             ),
             _motion_batches(plan, flow, settings, cache_bytes=train.cache_mb << 20),
             train,
@@ -292,6 +293,7 @@ def _student_objective(
         joint=joint,
         teacher_beside=settings.teacher_beside_student,
         colour_jitter=recipe.train.student.colour_jitter,
+        at_once=recipe.train.student.backbone_windows,
     )
 
 

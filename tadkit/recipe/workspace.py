@@ -21,6 +21,7 @@ from tadkit.progress import Progress
 from tadkit.recipe.cross_fit import groups_of
 from tadkit.recipe.streams import frozen_items, with_streams
 from tadkit.recipe.videos import Item, expanded, unlabelled_videos_of, videos_of, with_weights_found
+from tadkit.video.digests import digest_ledger
 from tadkit.views import views_of
 
 FEATURES = "features"
@@ -401,16 +402,22 @@ def locked(workspace: Workspace) -> Iterator[None]:
     Raises:
         StoreError: another run uses it.
     """
+    with _alone(workspace.folder):
+        for run in (workspace, *workspace.groups):
+            for folder in (run.folder, run.folder / "detections", *run.folder.glob("stages/*")):
+                for leftover in folder.glob(".*.????????.*"):
+                    leftover.unlink()
+        yield
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
     try:
-        with FileLock(workspace.folder / ".lock", blocking=False):
-            for run in (workspace, *workspace.groups):
-                for folder in (run.folder, run.folder / "detections", *run.folder.glob("stages/*")):
-                    for leftover in folder.glob(".*.????????.*"):
-                        leftover.unlink()
+        with FileLock(folder / ".lock", blocking=False):
             yield
     except Timeout as error:
         raise StoreError(
-            f"{workspace.folder}: another run is using this folder; wait for it to finish, or choose another folder"
+            f"{folder}: another run is using this folder; wait for it to finish, or choose another folder"
         ) from error
 
 
@@ -426,18 +433,21 @@ def _make(folder: Path) -> None:
         raise UsageError(f"{folder}: this folder cannot be made ({error.strerror}); choose another place") from error
 
 
-def open_workspace(recipe: Recipe, *, base: Path, progress: Progress, ablation: Path | None = None) -> Workspace:
-    """Make the run folder of a recipe, and find or make its videos.
+def open_workspace(
+    recipe: Recipe, *, base: Path, progress: Progress, device: str = "auto", ablation: Path | None = None
+) -> Workspace:
+    """Make the run folder of a recipe, find or make its videos, and compute the features of ``[frozen]``.
 
     Args:
         recipe: what to run.
         base: folder that relative paths of the recipe start from.
-        progress: counts synthetic videos.
+        progress: counts synthetic videos, and those of frozen features.
+        device: computes frozen features: ``auto``, ``cpu``, ``cuda`` ...; of several, the first.
         ablation: folder of an ablation, in place of the run folder.
 
     Raises:
         SettingsError: an environment variable is not set, or no video is left to train on.
-        StoreError: a feature store lacks the streams that the recipe names.
+        StoreError: a feature store lacks the streams that the recipe names, or another run fills that of frozen ones.
         AnnotationError: annotations or scores of videos are missing, or two sources share a video name.
         VideoError: a video of the annotations is missing.
         UsageError: the run folder cannot be made.
@@ -453,7 +463,8 @@ def open_workspace(recipe: Recipe, *, base: Path, progress: Progress, ablation: 
     if recipe.stream_source is not None:
         stored = (*items, *unlabelled)
         if recipe.frozen is not None:
-            stored = frozen_items(recipe, stored, folder=folder, digests=folder / "digests.json", progress=progress)
+            with _alone(folder), digest_ledger(folder / "digests.json"):
+                stored = frozen_items(recipe, stored, folder=folder, device=device, progress=progress)
         recipe, stored = with_streams(recipe, stored)
         items, unlabelled = stored[: len(items)], stored[len(items) :]
     elif recipe.features is not None:

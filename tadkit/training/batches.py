@@ -22,6 +22,7 @@ from tadkit.models.backbones import step_mask
 from tadkit.models.branches import vary_colour
 from tadkit.models.ensemble import EnsembleHead
 from tadkit.models.heads import Head, HeadPredictions
+from tadkit.runtime.world import world
 from tadkit.store import TrackReader, VideoTracks
 from tadkit.store.streams import FeatureStream
 from tadkit.training.caches import FrameCache, PrefixCache, TrackCache
@@ -59,10 +60,10 @@ class WindowBatches(ABC):
         return None
 
     def batch(self, step: int) -> Batch:
-        """Batch of step ``step`` over all epochs."""
+        """Batch of step ``step`` over all epochs, with the inputs of this process's share of the windows."""
         windows = self.plan.windows(step)
-        videos = [self.plan.videos[window.video] for window in windows]
-        parts = [self.inputs(*pair) for pair in zip(videos, windows, strict=True)]
+        rows = world().share(len(windows))
+        parts = [self.inputs(self.plan.videos[window.video], window) for window in windows[rows]]
         labelled = self.plan.labelled_windows(step)
         truths = [window_truth(self.plan.videos[window.video], window, stride=self.stride) for window in labelled]
         return Batch(
@@ -73,6 +74,7 @@ class WindowBatches(ABC):
                 labels=[torch.from_numpy(labels) for _, labels in truths],
             ),
             teacher=self.teacher(windows),
+            rows=rows,
         )
 
     def mask(self, window: Window) -> Tensor:

@@ -1,12 +1,14 @@
 """The one training loop: AdamW, warm-up and cosine, clipping, mixed precision, averaged weights, validation, resume.
 
 A stage's folder holds ``last.safetensors`` (what a killed run resumes from), ``best.safetensors`` (the averaged weights
-with the lowest validation loss) and ``metrics.jsonl`` (one line a step).
+with the lowest validation loss) and ``metrics.jsonl`` (one line a step). Where several processes train together
+(:mod:`tadkit.runtime.world`), all read the last weights, and the first one writes.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import logging
 import math
@@ -21,12 +23,15 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from tadkit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tadkit.config import TrainSettings
+from tadkit.distill import WindowsObjective
 from tadkit.errors import TadkitError, WeightsError
 from tadkit.files import write_text
 from tadkit.progress import Progress
+from tadkit.runtime.world import world
 from tadkit.training.schedule import AveragedWeights, learning_rate, parameter_groups
 
 LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
@@ -74,6 +79,8 @@ def fit(
 ) -> TrainedWeights:
     """Train ``objective``; return the averaged weights of the best validation, or without validation the last ones.
 
+    Where memory does not hold a step, half as many windows pass through the backbone at once, with the same result.
+
     Args:
         objective: a module whose ``forward(batch)`` returns named losses; the one called ``total`` is minimised.
         batches: source of the batches.
@@ -85,23 +92,27 @@ def fit(
         task: name of the work for ``progress``.
 
     Raises:
-        TadkitError: the loss is no longer finite.
+        TadkitError: the loss is no longer finite, memory does not hold one window, or processes that train together do
+            not see the same files.
+        ReleasedError: in all processes but the first, once they have trained together.
     """
     torch.manual_seed(settings.seed)
     run = _Run(objective, settings, batches.steps_per_epoch, device, folder, key)
-    first = run.resume()
+    first = run.resume_together()
     progress.start(task, total=run.total_steps, unit="step")
     progress.advance(first)
-    log = _MetricsLog(folder / METRICS, first_step=first)
+    log = _MetricsLog(folder / METRICS, first_step=first) if run.writes else None
     validation, saved_at = batches.validation, time.monotonic()
     # One thread reads all batches, training and validation alike: stores and caches need not be thread-safe.
     with ThreadPoolExecutor(max_workers=1) as reader:
         for step, batch in _prefetched(reader, batches, first, run.total_steps):
-            rate, losses = run.step(step, batch)
+            rate, losses = run.step_in_memory(step, batch, progress)
             last = step + 1 == run.total_steps
             figures: dict[str, Any] = {"step": step, "epoch": step // batches.steps_per_epoch, "rate": round(rate, 6)}
             if validation is not None and (last or (step + 1) % run.validate_every_steps == 0):
                 figures["validation"] = run.validate(step, reader, validation)
+            if log is None:
+                continue
             log.add(figures, losses)
             if last or (step + 1) % settings.log_every == 0:
                 log.flush()
@@ -110,6 +121,7 @@ def fit(
                 log.flush(durable=True)
                 run.save(step + 1)
                 saved_at = time.monotonic()
+    world().release()
     trained = run.result(use_best=validation is not None)
     _LOG.info("%s: weights used: %s", task, trained.provenance)
     progress.advance(0, note=f"used the {trained.provenance['weights']} weights, of step {trained.provenance['step']}")
@@ -131,6 +143,10 @@ class _Run:
         if device.type == "cpu":
             _keep_freed_memory()
         self.objective, self.settings, self.device = objective.to(device).train(), settings, device
+        self.processes = world()
+        self.stepped = objective
+        if self.processes.size > 1:  # what a method does not train has no gradient
+            self.stepped = DistributedDataParallel(objective, find_unused_parameters=True)
         self.folder, self.key = folder, key
         self.total_steps = settings.epochs * steps_per_epoch
         self.validate_every_steps = max(1, settings.validate_every) * steps_per_epoch
@@ -141,13 +157,39 @@ class _Run:
         self.averaged = AveragedWeights(objective, decay=settings.ema)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the files."""
+        return self.processes.first
+
+    def step_in_memory(self, step: int, batch: Any, progress: Progress) -> tuple[float, dict[str, Tensor]]:
+        """A step that is taken again, with fewer windows in the backbone at once, where memory did not hold it."""
+        while True:
+            try:
+                return self.step(step, batch)
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            gc.collect()  # the error held the activations, and what it went through may hold the error
+            alone, objective = self.processes.size == 1, self.objective
+            fewer = objective.halve(batch) if alone and isinstance(objective, WindowsObjective) else 0
+            if not fewer:
+                raise TadkitError(
+                    f"training: out of memory at step {step} ({reason}); set backbone_windows = 1, or lower window_s "
+                    "or batch_windows"
+                )
+            progress.warn(
+                f"out of memory at step {step}: from now on windows pass through the backbone {fewer} at a time"
+            )
+
     def step(self, step: int, batch: Any) -> tuple[float, dict[str, Tensor]]:
         """One update; returns the share of the peak learning rate, and the losses, still on the device."""
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = learning_rate(step, peak=peak, total_steps=self.total_steps, settings=self.settings)
         torch.manual_seed(self.settings.seed * 1_000_003 + step)  # a resumed run draws the same dropout
         with self._autocast():
-            losses: Mapping[str, Tensor] = self.objective(batch)
+            losses: Mapping[str, Tensor] = self.stepped(batch)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(losses["total"].float()))
         self.scaler.unscale_(self.optimizer)
@@ -175,7 +217,7 @@ class _Run:
         means = {name: float(value) / batches.steps_per_epoch for name, value in sums.items()}
         best = self._read(BEST)
         lowest = math.inf if best is None else best.provenance["validation_loss"]
-        if means["total"] < lowest:
+        if self.writes and means["total"] < lowest:
             provenance = {"step": step + 1, "key": self.key, "validation_loss": means["total"]}
             self._write(BEST, dict(self.averaged.items()), provenance)
         return {name: round(value, 6) for name, value in means.items()}
@@ -199,6 +241,21 @@ class _Run:
         if self.scaler.is_enabled():
             provenance["scaler"] = self.scaler.state_dict()
         self._write(LAST, tensors, provenance)
+
+    def resume_together(self) -> int:
+        """Restore the last state in all processes; returns the steps done.
+
+        Raises:
+            TadkitError: this process has another state than the first.
+        """
+        own = self.resume()
+        first = self.processes.from_first(own)
+        if own != first:
+            raise TadkitError(
+                f"{self.folder}: process {self.processes.rank} has a state of step {own}, the first one of step "
+                f"{first}; all processes need the same folder"
+            )
+        return first
 
     def resume(self) -> int:
         """Restore the last state; returns the steps done, 0 where there is no state of this run."""
@@ -285,6 +342,11 @@ class _MetricsLog:
         if durable:
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory did not hold what was asked for: of an accelerator, or of the machine."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _refuse_not_finite(step: int, losses: Mapping[str, float]) -> None:

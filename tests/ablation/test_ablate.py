@@ -255,7 +255,7 @@ def test_a_worker_that_dies_costs_its_run_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(FEATURES_RECIPE)
     chosen: dict[str, Any] = {"out": None, "rows": ("teacher", "rgb"), "folds": None, "against": None, "compare": ()}
     recipe = load_recipe(tmp_path / "mine.toml")
-    plan = planned(recipe, base=tmp_path, seeds=3, quick=False, progress=Quiet(), **chosen)
+    plan = planned(recipe, base=tmp_path, seeds=3, quick=False, device="cpu", progress=Quiet(), **chosen)
 
     def outcomes(progress: Quiet) -> Iterator[Ran | Failed]:
         return (outcome for _, outcome in run_parts(plan.parts, device="cpu", workers=2, progress=progress))

@@ -18,7 +18,7 @@ from tadkit.progress import Quiet
 
 def plan_of(recipe: Recipe, base: Path, **chosen: Any) -> Plan:
     usual = {"out": None, "rows": (), "seeds": None, "folds": None, "against": None, "compare": (), "quick": False}
-    return planned(recipe, base=base, progress=Quiet(), **(usual | chosen))
+    return planned(recipe, base=base, device="cpu", progress=Quiet(), **(usual | chosen))
 
 
 def features(tmp_path: Path, *overrides: str, **chosen: Any) -> Plan:

@@ -130,6 +130,7 @@ def test_labels_are_distinct():
         ({"variants": {"rgb": {}}}, "'rgb' is the name of a built-in row"),
         ({"variants": {"a/b": {}}}, "'a/b' must have letters"),
         ({"variants": {"x": {"head": {"levels": 2}}}}, "variants.x: all rows of a recipe share head"),
+        ({"variants": {"x": {"distill": {"dim": 32}}}}, "variants.x.distill.dim must be 128, as wide as the teacher's"),
         ({"variants": {"x": {"train": {"teacher": {"epochs": 1}}}}}, "share train.teacher"),
         ({"variants": {"x": {"distill": {"dim": 1}}}}, "variants.x.distill.dim: must be greater than or equal to 8"),
         ({"variants": {"x": {"fusion": {"kind": "no"}}}}, r"variants.x.fusion.*kind"),
@@ -149,11 +150,11 @@ def test_rows_that_cannot_be_are_refused(changes, said):
 def test_a_row_has_the_settings_of_the_recipe_but_for_its_own():
     changed = recipe(
         compare=["wide"],
-        distill={"feature_weight": 3},
-        variants={"wide": {"distill": {"dim": 64}, "decode": {"keep": 9}}},
+        distill={"prediction_weight": 3},
+        variants={"wide": {"distill": {"method": "logits", "dim": 64}, "decode": {"keep": 9}}},
     )
     assert changed.of_row("decomposed") is changed.of_row("teacher") is changed
-    assert changed.of_row("wide").distill == changed.distill.model_copy(update={"dim": 64})
+    assert changed.of_row("wide").distill == changed.distill.model_copy(update={"method": "logits", "dim": 64})
     assert changed.of_row("wide").decode.keep == 9
     assert changed.of_row("rgb").distill == changed.distill.model_copy(update={"method": "rgb"})
     both = changed.of_row("two-stream")
@@ -202,7 +203,8 @@ def test_paths_are_read_from_text():
     ],
 )
 def test_settings_without_effect_on_the_weights_depend_on_the_others(changed, named):
-    assert TrainSettings.model_validate(changed).without_effect == {"checkpoint_s", "cache_mb", "log_every"} | named
+    of_speed = {"checkpoint_s", "backbone_windows", "cache_mb", "log_every"}
+    assert TrainSettings.model_validate(changed).without_effect == of_speed | named
 
 
 def test_a_net_without_published_weights_needs_no_setting_to_say_so():

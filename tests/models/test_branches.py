@@ -16,12 +16,14 @@ def frames_of(length: int) -> Tensor:
 
 
 def jittered(frames: Tensor, mask: Tensor, amount: float, *, seed: int = 0) -> Tensor:
-    return jitter_colour(frames, mask, amount, torch.Generator().manual_seed(seed))
+    return jitter_colour(
+        frames, mask, amount, torch.rand(3, len(frames), generator=torch.Generator().manual_seed(seed))
+    )
 
 
 def test_flow_jitter_is_one_uniform_scale_for_each_window() -> None:
     motion = torch.ones(4000, 2, 2, 1, 1)
-    scales = jitter_flow(motion, 0.4, torch.Generator().manual_seed(0))
+    scales = jitter_flow(motion, 0.4, torch.rand(4000, generator=torch.Generator().manual_seed(0)))
     assert torch.equal(scales, scales[:, :1, :1].expand_as(scales))
     one = scales[:, 0, 0, 0, 0]
     assert 0.6 <= one.min() < 0.61

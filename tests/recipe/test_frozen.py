@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from pydantic import ValidationError
 from toy_recipe import NETS_OF_FEATURES, ONE_EPOCH
 
 from tadkit.config import FeatureStreams, FrozenSettings, ModelSettings, Recipe
 from tadkit.config.loading import parse_recipe
 from tadkit.detection.detect_features import detect_features
-from tadkit.errors import SettingsError, WeightsError
+from tadkit.errors import SettingsError, StoreError, UsageError, WeightsError
 from tadkit.extraction.extract_features import extract_features
 from tadkit.models.detector import refuse_features
 from tadkit.progress import Quiet
@@ -83,6 +84,20 @@ def test_a_variant_without_windows_is_trained_on_labelled_videos_alone(tmp_path:
     assert [item.name for item in workspace.unlabelled] == ["synth_above_000040", "synth_side_000041"]
     assert len(workspace.unlabelled_of("decomposed")) == 2
     assert workspace.unlabelled_of("labelled") == ()
+
+
+def test_frozen_features_are_computed_on_the_device_that_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        run(parse_recipe(RECIPE, name="frozen"), base=tmp_path, device="nowhere", progress=Quiet())
+    assert not (tmp_path / "runs" / "frozen" / "frozen.h5").exists()
+
+
+def test_two_runs_do_not_fill_one_store_of_frozen_features(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "frozen"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"), pytest.raises(StoreError, match="another run is using this folder"):
+        ran(tmp_path)
+    assert not (folder / "flow.h5").exists()
 
 
 @pytest.mark.parametrize(

@@ -422,3 +422,20 @@ def test_the_second_gpu_trains_when_it_is_requested(tmp_path: Path) -> None:
 def test_a_run_on_the_gpu_gives_back_weights_on_the_cpu(tmp_path: Path) -> None:
     weights = toy.run(tmp_path, toy.Source(), objective=_OnItsDevice(), device="cuda")
     assert {value.device.type for value in weights.values()} == {"cpu"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and limits the address space")
+def test_where_memory_does_not_hold_a_step_fewer_windows_pass_at_once_with_the_same_result(tmp_path: Path) -> None:
+    def run(spare_mb: int) -> list[str]:
+        folder = tmp_path / str(spare_mb)
+        folder.mkdir()
+        program = Path(__file__).with_name("little_memory.py")
+        ended = subprocess.run(
+            [sys.executable, str(program), str(folder), str(spare_mb)], check=True, capture_output=True, text=True
+        )
+        return ended.stdout.splitlines()
+
+    *told, weights = run(500)
+    assert told[0] == "out of memory at step 0: from now on windows pass through the backbone 2 at a time"
+    assert run(0) == [weights]

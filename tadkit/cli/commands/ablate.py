@@ -140,6 +140,7 @@ def ablate(
             against=against,
             compare=[_pair(text) for text in pairs],
             quick=quick,
+            device=device,
             progress=progress,
         )
         before = pilot_of(plan, pilot)

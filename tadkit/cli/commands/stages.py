@@ -60,9 +60,9 @@ def run_recipe(
             workers=workers,
             retry_failed=retry_failed,
         )
-    if as_json:
+    if as_json and result.first:
         click.echo(json.dumps(_as_plain(result), indent=1))
-    else:
+    elif result.first:
         _print_result(result)
 
 
