@@ -1,8 +1,9 @@
 """Table of runs of ``examples/made-up-tracks.toml`` and its like over seeds; docs/results.md says which runs.
 
-python docs/made_up_tracks.py COLUMN=RUN_FOLDER[,RUN_FOLDER...] [COLUMN=...] > table.md; the figures of these columns
-are replaced in docs/made-up-tracks.json. Every run has other videos and other initial weights. Intervals are of the
-mean over runs, by Student's t; differences are taken within runs, which have the same videos for all rows.
+python docs/made_up_tracks.py COLUMN=[RUN_FOLDER,...] [COLUMN=...] > table.md: the figures of these runs are added to
+those of the columns in docs/made-up-tracks.json, and the tables are of all runs of these columns. Every run has other
+videos and other initial weights. Intervals are of the mean over runs, by Student's t; differences are taken within
+runs, which have the same videos for all rows.
 """
 
 from __future__ import annotations
@@ -59,11 +60,12 @@ def main(arguments: list[str]) -> None:
     columns: dict[str, Runs] = {}
     for argument in arguments:
         column, _, folders = argument.partition("=")
-        kept[column], columns[column] = {}, {}
-        for folder in map(Path, folders.split(",")):
-            kept[column][folder.name] = json.loads((folder / "report.json").read_text())["rows"]
-            for row in kept[column][folder.name]:
-                columns[column].setdefault(row["name"], {})[folder.name] = row["average_map"]
+        runs, columns[column] = kept.setdefault(column, {}), {}
+        for folder in map(Path, filter(None, folders.split(","))):
+            runs[folder.name] = json.loads((folder / "report.json").read_text())["rows"]
+        for name, table in sorted(runs.items()):
+            for row in table:
+                columns[column].setdefault(row["name"], {})[name] = row["average_map"]
     rows = {name: [told([*runs.get(name, {}).values()]) for runs in columns.values()] for name in _names(columns)}
     differences = {
         f"{row} minus {other}": [told(minus(row, other, runs), "+") for runs in columns.values()]
