@@ -31,7 +31,6 @@ from onnxruntime import quantization
 import tadkit
 from tadkit.detection.detect import Detector, load_detector
 from tadkit.models.engines import Engine, GraphEngine, Kept, TorchEngine
-from tadkit.models.onnx_graph import streamed_graph
 from tadkit.video import open_sampled
 
 ROOM = Path(os.environ["TADKIT_DATA"]) / "room"
@@ -75,36 +74,41 @@ def run_openvino(content: bytes, hint: str) -> Run:
     return run
 
 
-class Frames(quantization.CalibrationDataReader):  # type: ignore[misc]
-    """Inputs of the graph for the first frames of each video."""
+class Inputs(quantization.CalibrationDataReader):  # type: ignore[misc]
+    """Inputs of the graph, one piece after the other."""
 
-    def __init__(self, content: bytes, clips: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]) -> None:
-        self._inputs = self._of(content, clips, shapes)
+    def __init__(self, names: Sequence[str], inputs: Sequence[Sequence[np.ndarray]]) -> None:
+        self._left = iter([dict(zip(names, one, strict=True)) for one in inputs])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next inputs."""
-        return next(self._inputs, None)
+        return next(self._left, None)
 
-    @staticmethod
-    def _of(content: bytes, clips: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]) -> Any:
+
+def inputs_of(detector: Detector, backbone: Any) -> list[list[np.ndarray]]:
+    """Inputs of the graph for the first frames of each video."""
+    inputs: list[list[np.ndarray]] = []
+
+    def load(content: bytes) -> Run:
         run = run_onnx(content)
-        names = [one.name for one in onnx.load_from_string(content).graph.input]
-        for clip in clips:
-            kept: Sequence[np.ndarray] = [np.zeros((1, *shape), dtype=np.float32) for shape in shapes]
-            for start in range(0, len(clip), PIECE):
-                inputs = [clip[start : start + PIECE], np.zeros(0, dtype=np.uint8), *kept]
-                yield dict(zip(names, inputs, strict=True))
-                kept = run(inputs)[1:]
+
+        def kept(given: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+            inputs.append(list(given))
+            return run(given)
+
+        return kept
+
+    engine = GraphEngine("onnxruntime", backbone, load)
+    for video in VIDEOS:
+        with open_sampled(video, detector.video) as sampled:
+            features_of(engine, torch.from_numpy(sampled.frames(0, min(CALIBRATED, len(sampled)))))
+    return inputs
 
 
 def quantized(detector: Detector, content: bytes, *, percentile: bool) -> bytes:
     """The graph with int8 convolutions."""
-    clips = []
-    for video in VIDEOS:
-        with open_sampled(video, detector.video) as sampled:
-            clips.append(sampled.frames(0, min(CALIBRATED, len(sampled))))
-    backbone: Any = detector.net.student.backbone
-    shapes = streamed_graph(backbone, size_hw=detector.video.size_hw).kept_shapes
+    names = [one.name for one in onnx.load_from_string(content).graph.input]
+    inputs = inputs_of(detector, detector.net.student.backbone)
     method = quantization.CalibrationMethod
     with TemporaryDirectory() as folder:
         source, out = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -112,7 +116,7 @@ def quantized(detector: Detector, content: bytes, *, percentile: bool) -> bytes:
         quantization.quantize_static(
             str(source),
             str(out),
-            Frames(content, clips, shapes),
+            Inputs(names, inputs),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             op_types_to_quantize=["Conv"],

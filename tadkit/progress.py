@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Protocol
 
 from tadkit.errors import printable
+
+_NOTED = 3
+"""Videos under way that a note names."""
 
 
 class Progress(Protocol):
@@ -47,37 +51,57 @@ class LogWarnings(Quiet):
         logging.getLogger("tadkit").warning("%s", printable(message))
 
 
+@dataclass
+class _Video:
+    """A video that is under way: its frames, those that are done, and the share of it that was reported."""
+
+    frames: int
+    done: int = 0
+    reported: float = 0.0
+
+
 class VideoProgress:
     """Progress through videos, of which a single one may take hours.
 
-    One video is counted in frames. Of several each counts as one, in fractions, with its frames in the note.
+    One video is counted in frames. Of several each counts as one, in fractions; the note has the frames of the video,
+    or the percentages of those that are under way at the same time.
     """
 
     def __init__(self, progress: Progress, task: str, *, videos: int) -> None:
         """Start ``task`` over ``videos`` videos."""
         self._progress, self._task, self._videos = progress, task, videos
-        self._name, self._frames, self._done, self._reported = "", 0, 0, 0.0
+        self._under_way: dict[str, _Video] = {}
         if videos != 1:
             progress.start(task, total=videos, unit="videos")
 
     def begin(self, name: str, *, frames: int) -> None:
         """Begin a video of ``frames`` sampled frames."""
-        self._name, self._frames, self._done, self._reported = name, frames, 0, 0.0
+        self._under_way[name] = _Video(frames)
         if self._videos == 1:
             self._progress.start(self._task, total=frames, unit="frames")
 
-    def advance(self, frames: int) -> None:
-        """Report ``frames`` more of the video as done."""
-        self._done += frames
+    def advance(self, frames: int, name: str | None = None) -> None:
+        """Report ``frames`` more as done, of the video begun last or of the one called ``name``."""
+        name = name or next(reversed(self._under_way))
+        video = self._under_way[name]
+        video.done += frames
         if self._videos == 1:
-            self._progress.advance(frames, note=self._name)
+            self._progress.advance(frames, note=name)
         else:
-            share = min(frames / max(1, self._frames), 1 - self._reported)
-            self._reported += share
-            self._progress.advance(share, note=f"{self._name}: {self._done} of {self._frames} frames")
+            share = min(frames / max(1, video.frames), 1 - video.reported)
+            video.reported += share
+            self._progress.advance(share, note=self._note())
 
     def end(self, name: str) -> None:
         """End a video, done or failed."""
+        video = self._under_way.pop(name, _Video(0))
         if self._videos != 1:
-            self._progress.advance(1 - self._reported, note=name)
-        self._reported = 0.0
+            self._progress.advance(1 - video.reported, note=self._note() or name)
+
+    def _note(self) -> str:
+        """Where the videos are that are under way."""
+        shares = [f"{name} {video.reported:.0%}" for name, video in self._under_way.items()]
+        if len(shares) == 1:
+            return "".join(f"{name}: {one.done} of {one.frames} frames" for name, one in self._under_way.items())
+        more = [f"{len(shares) - _NOTED} more"] if len(shares) > _NOTED else []
+        return ", ".join(shares[:_NOTED] + more)

@@ -66,6 +66,30 @@ def test_each_of_several_videos_counts_as_one_whatever_becomes_of_it():
     assert min(kept.amounts) >= 0
 
 
+def test_videos_under_way_at_the_same_time_are_noted_together():
+    kept = Kept()
+    progress = VideoProgress(kept, "detect", videos=5)
+    for name in "abcd":
+        progress.begin(name, frames=200)
+    progress.advance(100, "b")
+    progress.advance(30)
+    progress.end("b")
+    progress.end("a")
+    progress.advance(10, "d")
+    progress.end("c")
+    progress.advance(10, "d")
+    assert kept.notes == [
+        "a 0%, b 50%, c 0%, 1 more",
+        "a 0%, b 50%, c 0%, 1 more",
+        "a 0%, c 0%, d 15%",
+        "c 0%, d 15%",
+        "c 0%, d 20%",
+        "d: 40 of 200 frames",
+        "d: 50 of 200 frames",
+    ]
+    assert sum(kept.amounts) == pytest.approx(3.25)
+
+
 def test_detection_reports_the_frames_of_one_video_and_the_shares_of_several(tmp_path):
     detector = load_detector(device="cpu", engine="torch")
     with open_sampled(EXAMPLE, detector.video) as sampled:

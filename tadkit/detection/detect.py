@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
@@ -15,6 +16,7 @@ from tadkit.checkpoint import load_checkpoint
 from tadkit.config import DecodeSettings, ModelSettings, VideoSettings
 from tadkit.config.base import merged
 from tadkit.config.loading import check_settings, refuse_unused
+from tadkit.detection.detect_workers import Detect, DetectJob, detections_of_jobs
 from tadkit.detection.detections import Detections, VideoDetections
 from tadkit.detection.finished import FinishedVideos
 from tadkit.detection.tail import CORE_STEPS, Track, detections_in_features, reach_s, video_scores_for
@@ -72,6 +74,7 @@ class Detector:
         self.labels = self.net.labels
         self.video, self.decoding = _overridden(self.net, overrides)
         self.operating_points = checkpoint.operating_points
+        self._load = partial(Detector, path, device=str(self.device), engine=self.engine_name, overrides=overrides)
         self.origin: dict[str, Any] = {
             "model": {
                 "file": path.name,
@@ -138,9 +141,8 @@ class Detector:
         scores = self._video_scores(video_scores)
         progress = progress or LogWarnings()
         if isinstance(videos, str | Path):
-            return self._detections(
-                Path(videos).stem, Path(videos), scores, VideoProgress(progress, "detect", videos=1)
-            )
+            single = VideoProgress(progress, "detect", videos=1)
+            return self._detections(Path(videos).stem, Path(videos), single, scores=scores)
         failed: dict[str, TadkitError] = {}
         files: list[Path] = []
         for source in map(Path, videos):
@@ -162,6 +164,7 @@ class Detector:
         on_error: OnError = "raise",
         progress: Progress | None = None,
         finished: FinishedVideos | None = None,
+        workers: int = 1,
     ) -> VideoDetections:
         """Detect actions in files of given names, as :meth:`detect` does.
 
@@ -171,21 +174,34 @@ class Detector:
             on_error: as in :meth:`detect`.
             progress: as in :meth:`detect`.
             finished: has the results of videos that are skipped, and is given those of the others.
+            workers: processes, each for one video at a time with its share of the threads. Detections do not depend on
+                their number with ONNX Runtime and OpenVINO, and only by rounding with torch.
         """
         scores = self._video_scores(video_scores)
+        origin = self._origin(scores)
         found: dict[str, Detections] = {}
         failed: dict[str, TadkitError] = {}
         advances = VideoProgress(progress or LogWarnings(), "detect", videos=len(videos))
-        for name, path in videos.items():
-            run = partial(self._detections, name, path, scores, advances)
-            try:
-                found[name] = run() if finished is None else finished.found(name, path, self._origin(scores), run)
-            except TadkitError as error:
-                if on_error == "raise":
-                    raise
-                failed[name] = error
-            advances.end(name)
-        return VideoDetections(found, origin=self._origin(scores), failed=failed)
+        outcomes = detections_of_jobs(
+            [DetectJob(name, path, None if url_of(path) else finished, origin) for name, path in videos.items()],
+            detect=partial(self._detections, scores=scores),
+            load=partial(_detect_of, self._load, scores),
+            workers=workers,
+            progress=advances,
+        )
+        with closing(outcomes):
+            for name, outcome in outcomes:
+                advances.end(name)
+                if not isinstance(outcome, TadkitError):
+                    found[name] = outcome
+                elif on_error == "raise":
+                    raise outcome
+                else:
+                    failed[name] = outcome
+        in_order = {name: found[name] for name in videos if name in found}
+        return VideoDetections(
+            in_order, origin=origin, failed={name: failed[name] for name in videos if name in failed}
+        )
 
     def iter_detect(
         self, videos: Iterable[str | Path], *, video_scores: str | Path | None = None
@@ -198,13 +214,15 @@ class Detector:
         """
         scores = self._video_scores(video_scores)
         for name, path in named(videos_in([Path(video) for video in videos])).items():
-            yield self._detections(name, path, scores, VideoProgress(LogWarnings(), "detect", videos=1))
+            yield self._detections(name, path, VideoProgress(LogWarnings(), "detect", videos=1), scores=scores)
 
     def _video_scores(self, path: str | Path | None) -> VideoScoresFile | None:
         file = None if path is None else Path(path)
         return video_scores_for(self.net.joint.head, self.labels, path=file, decoding=self.decoding)
 
-    def _detections(self, name: str, path: Path, scores: VideoScoresFile | None, progress: VideoProgress) -> Detections:
+    def _detections(
+        self, name: str, path: Path, progress: VideoProgress, *, scores: VideoScoresFile | None
+    ) -> Detections:
         if (url := url_of(path)) is not None:
             return self._detections_at(url, name, scores, progress)
         with open_sampled(path, self.video) as sampled:
@@ -246,6 +264,11 @@ class Detector:
         return f"<Detector '{self.name}' on {self.device}: {', '.join(self.labels)}>"
 
 
+def _detect_of(load: Callable[[], Detector], scores: VideoScoresFile | None) -> Detect:
+    """What a worker detects with."""
+    return partial(load()._detections, scores=scores)
+
+
 def load_detector(
     name_or_path: str | Path | None = None,
     *,
@@ -259,7 +282,8 @@ def load_detector(
         name_or_path: name of a bundled model, or a detector's checkpoint; None is the bundled ``people-motion``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         engine: runs the backbone: ``torch``, ``onnxruntime`` or ``openvino``; ``auto`` is the fastest that is installed
-            and can run it. All give the same detections, up to rounding.
+            and can run it. All give the same detections, up to rounding. ``openvino-bf16`` rounds to 8 bits, which is
+            faster on CPUs that compute in bfloat16 and changes scores by some hundredths.
         overrides: settings under ``decode``, ``video.reader`` and ``video.fallback_fps``, in place of the model's own,
             as in ``{"decode": {"min_score": 0.2}}``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from tadkit.errors import AnnotationError
 from tadkit.files import digest_of, digest_of_file, encodable, read_json, write_text
 from tadkit.keys import CODE
 from tadkit.records import detections_json, read_detections
-from tadkit.video.container import url_of
 from tadkit.video.digests import source_key
 
 _KEY_CHARACTERS = 40
@@ -23,7 +22,7 @@ class FinishedVideos:
 
     A file is named by the digest of all that its detections depend on: the bytes of the video, the model's digest, the
     settings, and the scores of whole videos. So a changed video, model or setting is computed again, a video that was
-    renamed or moved is not, and runs of different shards may share the folder. Videos at URLs are never kept: whether
+    renamed or moved is not, and runs of different shards may share the folder. Videos at URLs are never given to it: whether
     their content has changed is only known when they have been read.
 
     Attributes:
@@ -37,31 +36,32 @@ class FinishedVideos:
         self.reused = 0
         self._video_scores = video_scores
 
-    def found(self, name: str, path: Path, origin: Mapping[str, Any], detect: Callable[[], Detections]) -> Detections:
-        """The detections of a video: those that an earlier run has finished, else those that ``detect`` finds.
+    def kept(self, name: str, path: Path, origin: Mapping[str, Any]) -> tuple[str, Detections | None]:
+        """The key of a video's detections, and the detections if an earlier run has finished it.
 
         Args:
             name: of the video.
             path: its file.
             origin: model and settings, as a detections file states them.
-            detect: computes the detections, which are then kept.
 
         Raises:
             VideoError: the video cannot be read.
+        """
+        key = self._key(name, path, origin)
+        return key, _read(self._file(key), key, name, path, origin)
+
+    def keep(self, key: str, found: Detections) -> None:
+        """Keep the detections of a video by their key.
+
+        Raises:
             UsageError: the folder cannot be written to.
         """
-        if url_of(path) is not None:
-            return detect()
-        key = self._key(name, path, origin)
-        file = self.folder / f"{key[:_KEY_CHARACTERS]}.json"
-        kept = _read(file, key, name, path, origin)
-        if kept is not None:
-            self.reused += 1
-            return kept
-        found = detect()
-        durations_s = {encodable(name): found.duration_s}
-        write_text(file, detections_json({name: found}, external={"key": key, "durations_s": durations_s}))
-        return found
+        durations_s = {encodable(found.video): found.duration_s}
+        text = detections_json({found.video: found}, external={"key": key, "durations_s": durations_s})
+        write_text(self._file(key), text)
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key[:_KEY_CHARACTERS]}.json"
 
     def _key(self, name: str, path: Path, origin: Mapping[str, Any]) -> str:
         model = {item: value for item, value in origin["model"].items() if item != "file"}

@@ -14,6 +14,7 @@ from tadkit.extraction.flow_video import Event, Failed, FlowJob, flow_events
 from tadkit.flow import build_flow
 from tadkit.flow.opencv import same_threads
 from tadkit.runtime.processes import Died, Work, in_workers
+from tadkit.video import decoder_threads
 
 _PATIENCE_S = 1800.0
 """How long a worker may be silent; a block of frame pairs takes seconds, or minutes on a slow machine."""
@@ -55,7 +56,7 @@ def _worker(flow: FlowSettings, device: str, threads: int) -> Iterator[Work[Flow
         for event in flow_events(job, method):
             say(event)
 
-    with same_threads(threads):
+    with same_threads(threads), decoder_threads(threads):
         method = build_flow(flow, device=torch.device(device))
         yield work
 

@@ -19,6 +19,8 @@ TEXT_FORMATS = frozenset({"tty", "bintext", "xbin", "idf", "ffmetadata"})
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=.)", re.IGNORECASE)
 """The start of a URL, whose double slash a path does not keep."""
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
+_decoder_threads = 0
+"""Threads of a decoder; 0 is FFmpeg's choice."""
 _EXPECTED = "expected MP4, MOV, MKV, WebM, AVI or similar"
 _OF_OTHERS = frozenset(
     {"concat", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
@@ -59,6 +61,23 @@ def codec_name(path: Path) -> str:
     """
     with opened(path) as (_, stream):
         return str(stream.codec_context.name)
+
+
+@contextmanager
+def decoder_threads(count: int) -> Iterator[None]:
+    """Limit decoders to ``count`` threads each inside the block; otherwise FFmpeg takes as many as there are cores."""
+    global _decoder_threads
+    before, _decoder_threads = _decoder_threads, count
+    try:
+        yield
+    finally:
+        _decoder_threads = before
+
+
+def use_threads(stream: Any) -> None:
+    """Decode a stream in several threads; call it before the first packet is decoded."""
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = _decoder_threads
 
 
 def open_container(path: Path) -> tuple[Any, Any]:

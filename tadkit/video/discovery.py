@@ -103,12 +103,14 @@ def listed_videos(path: Path) -> list[Path]:
     Relative paths are relative to the current folder; empty lines are skipped.
 
     Raises:
-        UsageError: the list cannot be read, or is empty.
+        UsageError: the list cannot be read, is empty, or is in UTF-16, which editors on Windows call Unicode.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: this list of videos cannot be read ({error.strerror})") from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UsageError(f"{path}: this list of videos is in UTF-16; save it as UTF-8")
     content = content.removeprefix(codecs.BOM_UTF8)
     lines = content.split(b"\0" if b"\0" in content else b"\n")
     names = [os.fsdecode(line.rstrip(b"\r\n")) for line in lines]

@@ -17,7 +17,7 @@ from av.video.frame import PictureType
 from jaxtyping import Float64, Int64
 
 from tadkit.errors import VideoError
-from tadkit.video.container import one_line, opened
+from tadkit.video.container import one_line, opened, use_threads
 from tadkit.video.stream import NO_STAMP, Stream
 
 INTRA = frozenset({PictureType.I, PictureType.NONE})
@@ -97,7 +97,7 @@ def _decoded(path: Path) -> tuple[Int64[np.ndarray, " frames"], Int64[np.ndarray
     marks: list[int] = []
     entries: list[int] = []
     with opened(path) as (container, stream):
-        stream.thread_type = "AUTO"
+        use_threads(stream)
         try:
             for packet in numbered(container.demux(stream)):
                 for frame in packet.decode():

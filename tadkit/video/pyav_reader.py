@@ -15,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, Int64, UInt8
 
 from tadkit.errors import VideoError
-from tadkit.video.container import one_line, open_container, opened
+from tadkit.video.container import one_line, open_container, opened, use_threads
 from tadkit.video.display_order import INTRA, numbered
 from tadkit.video.index import FrameIndex
 from tadkit.video.stream import Orientation
@@ -157,7 +157,7 @@ class PyavReader:
     def _restart(self) -> None:
         self.close()
         self._container, self._stream = open_container(self.path)
-        self._stream.thread_type = "AUTO"
+        use_threads(self._stream)
         self._frames = self._from_start()
 
     def _from_start(self) -> Iterator[tuple[int, Any]]:
@@ -217,7 +217,7 @@ def decode_frames(path: Path, count: int) -> int:
         VideoError: the file cannot be opened or decoded.
     """
     with opened(path) as (container, stream):
-        stream.thread_type = "AUTO"
+        use_threads(stream)
         try:
             return sum(1 for _ in islice(container.decode(stream), count))
         except (av.FFmpegError, OSError, ValueError) as error:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pympi
 import pysubs2
 import pytest
 
@@ -42,6 +43,12 @@ def test_shards_have_every_video_once_and_are_joined(
     for number, path in enumerate(shards, start=1):
         assert tadkit(*words, "--shard", f"{number}/4", "--out", path).code == 0
     assert [list(results(path)) for path in shards] == [["door"], ["monday/cam"], ["tuesday/cam"], []]
+    forms = ("srt", "vtt", "eaf", "ffconcat", "boris", "labelstudio.json", "via.json", "csv", "jsonl", "fiftyone.json")
+    outs = [tmp_path / f"none.{form}" for form in forms]
+    assert tadkit(*words, "--shard", "4/4", *(word for out in outs for word in ("--out", out))).code == 0
+    assert (outs[0].read_text(), outs[1].read_text()) == ("", "WEBVTT\n")
+    assert pympi.Elan.Eaf(str(outs[2])).get_linked_files() == []
+    assert all(out.is_file() for out in outs)
     ran = tadkit("data", "export-detections", *shards, "--out", tmp_path / "joined.json")
     assert (ran.code, ran.err) == (0, "")
     assert results(tmp_path / "joined.json") == results(tmp_path / "all.json")
@@ -183,6 +190,7 @@ def test_one_output_that_fails_costs_no_other(tadkit: Any, tmp_path: Path) -> No
         (["--resume"], 2, "--resume keeps results beside the file of --out"),
         (["--list", "gone.txt"], 2, "gone.txt: this list of videos cannot be read"),
         (["--list", "empty.txt"], 2, "empty.txt: this list names no video"),
+        (["--list", "utf16.txt"], 2, "utf16.txt: this list of videos is in UTF-16; save it as UTF-8"),
         (["-", "--list", "-"], 2, "stdin is one file"),
     ],
 )
@@ -192,6 +200,7 @@ def test_mistakes_are_reported_before_any_work(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "list.csv").write_text("videos/gone.mp4\n")
     (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "utf16.txt").write_text("videos/door.mp4\n", encoding="utf-16")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     ran = tadkit("detect", folder.name, "--recursive", "--model", "none.safetensors", *words)
     assert (ran.code, ran.out) == (code, "")

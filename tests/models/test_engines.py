@@ -19,7 +19,7 @@ from tadkit.errors import UsageError
 from tadkit.models.backbones import Backbone, TemporalShiftBackbone
 from tadkit.models.engines import Engine, build_engine
 from tadkit.records import Detection
-from tadkit.runtime.engines import EngineName, missing_packages
+from tadkit.runtime.engines import FASTEST_FIRST, EngineName, missing_packages
 
 ROOM = Path(__file__).parents[2] / "examples" / "room.mp4"
 ENGINES: list[EngineName] = ["torch", "onnxruntime", "openvino"]
@@ -59,6 +59,27 @@ def test_detections_of_the_bundled_model_are_those_of_torch(
     ours, torchs = found(engine), found("torch")
     assert len(torchs) > 50
     assert lacking(ours, torchs) == lacking(torchs, ours) == []
+
+
+def test_bfloat16_is_chosen_where_the_cpu_has_it_and_finds_what_is_shown(
+    found: Callable[[EngineName], list[Detection]],
+) -> None:
+    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    assert "openvino-bf16" not in FASTEST_FIRST
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(UsageError, match="--engine openvino-bf16: this CPU does not compute in bfloat16"):
+            detector("openvino-bf16")
+        return
+    assert detector("openvino-bf16").origin["engine"] == "openvino-bf16"
+    rounded, exact = found("openvino-bf16"), found("torch")
+    assert lacking(rounded, exact)
+    for detection in exact:
+        if detection.score > 0.3:
+            like = [
+                one for one in rounded if one.label == detection.label and abs(one.start_s - detection.start_s) < 0.5
+            ]
+            assert min(abs(one.score - detection.score) for one in like) < 0.1
 
 
 def streamed(engine: Engine | None, frames: Tensor, cuts: list[int]) -> Tensor:

@@ -213,9 +213,9 @@ def write_elan(folder: Path, videos: Sequence[SourceVideo], known: Known) -> Non
         write_elan_file(folder / f"{video.name}.eaf", video, known)
 
 
-def write_elan_file(path: Path, video: SourceVideo, known: Known) -> None:
-    """Write the annotations of one video."""
-    root = _tree(video, file_of(video, known))
+def write_elan_file(path: Path, video: SourceVideo | None, known: Known) -> None:
+    """Write the annotations of one video; None writes a file without annotations that names no video."""
+    root = _tree(SourceVideo("", ()), "") if video is None else _tree(video, file_of(video, known))
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
@@ -226,10 +226,10 @@ def _tree(video: SourceVideo, file: str) -> ElementTree.Element:
     about = {"AUTHOR": "tadkit", "DATE": _DATE, "FORMAT": "3.0", "VERSION": "3.0", _SCHEMA_LOCATION: _SCHEMA}
     root = ElementTree.Element("ANNOTATION_DOCUMENT", about)
     header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    # The plain file name: ELAN looks for it beside the .eaf.
-    ElementTree.SubElement(
-        header, "MEDIA_DESCRIPTOR", MEDIA_URL=file, RELATIVE_MEDIA_URL=f"./{file}", MIME_TYPE="video/mp4"
-    )
+    if file:  # the plain file name: ELAN looks for it beside the .eaf
+        ElementTree.SubElement(
+            header, "MEDIA_DESCRIPTOR", MEDIA_URL=file, RELATIVE_MEDIA_URL=f"./{file}", MIME_TYPE="video/mp4"
+        )
     extra = (("subset", video.subset), ("duration_s", video.duration_s), ("fps", video.fps))
     for name, value in extra:
         if value:

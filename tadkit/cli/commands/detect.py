@@ -81,6 +81,14 @@ class Shard(click.ParamType):  # type: ignore[type-arg] # generic in new version
     "of the same content, model and settings. URLs are always read again.",
 )
 @live_options
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes, each for one video at a time, with its share of the threads.",
+)
 @video_scores_option
 @device_option
 @engine_option
@@ -96,6 +104,7 @@ def detect(
     shard: tuple[int, int] | None,
     resume: bool,
     live: Live,
+    workers: int,
     video_scores: Path | None,
     device: str,
     engine: EngineChoice,
@@ -124,7 +133,12 @@ def detect(
         if not items or any(path.exists() or url_of(path) for path in items.values()):
             print_note(f"engine: {detector.engine_name}")
         found = detector.detect_named(
-            items, video_scores=video_scores, on_error="collect", progress=progress, finished=finished
+            items,
+            video_scores=video_scores,
+            on_error="collect",
+            progress=progress,
+            finished=finished,
+            workers=workers,
         )
     if outputs.on_stdout:
         click.echo(found.to_json(), nl=False)

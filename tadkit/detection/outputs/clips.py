@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from tadkit.detection.outputs.content import Content, VideoContent, safe_name, safe_names
+from tadkit.detection.outputs.content import Content, VideoContent, free_name, safe_name, safe_names
 from tadkit.errors import TadkitError
 from tadkit.files import encodable, write_text
 from tadkit.progress import Progress
@@ -40,25 +40,28 @@ def write_clips(folder: Path, content: Content, *, progress: Progress) -> dict[s
     """
     progress.start("clips", total=sum(len(video.detections) for video in content.videos), unit="clips")
     names = safe_names(video.name for video in content.videos)
+    taken: set[str] = set()
     rows: list[dict[str, object]] = []
     failed: dict[str, TadkitError] = {}
     for video in content.videos:
         try:
-            rows += _clips_of(folder, video, names[video.name], progress)
+            rows += _clips_of(folder, video, names[video.name], taken, progress)
         except TadkitError as error:
             failed[video.name] = error
     write_text(folder / INDEX, "".join(json.dumps(row) + "\n" for row in rows))
     return failed
 
 
-def _clips_of(folder: Path, video: VideoContent, name: str, progress: Progress) -> Iterator[dict[str, object]]:
-    """Write the clips of one video, and yield a record of each."""
+def _clips_of(
+    folder: Path, video: VideoContent, name: str, taken: set[str], progress: Progress
+) -> Iterator[dict[str, object]]:
+    """Write the clips of one video, none as a file that is ``taken``, and yield a record of each."""
     if not video.detections:
         return
     digits = max(3, len(str(len(video.detections))))
     with open_video(video.source, fallback_fps=video.fallback_fps) as reader:
         for number, d in enumerate(video.in_order, start=1):
-            file = f"{name}-{number:0{digits}d}-{safe_name(d.label)}.mp4"
+            file = f"{free_name(f'{name}-{number:0{digits}d}-{safe_name(d.label)}', taken)}.mp4"
             write_clip(folder / file, reader, start_s=d.start_s, end_s=d.end_s)
             said = {"start_s": d.start_s, "end_s": d.end_s, "label": d.label, "score": d.score}
             yield {"file": encodable(file), "video": video.name, **said}

@@ -102,17 +102,18 @@ def safe_name(text: str) -> str:
 
 def safe_names(names: Iterable[str]) -> dict[str, str]:
     """A file name for each of ``names``, without suffix; no two are alike, in any case or form of Unicode."""
-    found: dict[str, str] = {}
     taken: set[str] = set()
-    for name in names:
-        plain = safe_name(name)
-        candidate, number = plain, 1
-        while _folded(candidate) in taken:
-            number += 1
-            candidate = f"{plain}-{number}"
-        taken.add(_folded(candidate))
-        found[name] = candidate
-    return found
+    return {name: free_name(safe_name(name), taken) for name in names}
+
+
+def free_name(plain: str, taken: set[str]) -> str:
+    """``plain``, followed by a number if a name like it is taken, and taken from now on."""
+    candidate, number = plain, 1
+    while _folded(candidate) in taken:
+        number += 1
+        candidate = f"{plain}-{number}"
+    taken.add(_folded(candidate))
+    return candidate
 
 
 def _folded(name: str) -> str:

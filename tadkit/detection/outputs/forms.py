@@ -120,8 +120,6 @@ def write_content(path: Path, content: Content) -> list[Path]:
     write = form_of(path).write
     files = per_video(path, [video.name for video in content.videos])
     by_name = {video.name: video for video in content.videos}
-    if not content.videos and form_of(path).one_video:
-        return []
     for file, names in files.items():
         write(file, replace(content, videos=tuple(by_name[name] for name in names)))
     return list(files)

@@ -20,9 +20,9 @@ from tadkit.detection.outputs.content import Content, VideoContent, plain_text, 
 
 
 def _write_eaf(path: Path, content: Content) -> None:
-    """Write the detections of one video as ELAN's annotations."""
-    (video,), known = _sources(content)
-    write_elan_file(path, video, known)
+    """Write the detections of one video as ELAN's annotations; without a video the file has none and names no media."""
+    videos, known = _sources(content)
+    write_elan_file(path, videos[0] if videos else None, known)
 
 
 def _write_boris(path: Path, content: Content) -> None:

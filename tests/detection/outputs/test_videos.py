@@ -72,6 +72,15 @@ def test_clips_show_their_detections_from_start_to_end(content: Content, tmp_pat
         assert (first + len(frames)) * FRAME_S == pytest.approx(end_s, abs=FRAME_S)
 
 
+def test_no_clip_replaces_that_of_another_video(video: Path, tmp_path: Path) -> None:
+    labelled = {"cam": "001-walk", "cam-001": "walk", "a/cam": "walk", "a_cam": "walk"}
+    videos = [VideoContent(name, (Detection(0.0, 0.2, label, 0.9),), 3.0, video) for name, label in labelled.items()]
+    assert write_clips(tmp_path, Content(tuple(videos), {}), progress=Quiet()) == {}
+    rows = [json.loads(line) for line in (tmp_path / "clips.jsonl").read_text().splitlines()]
+    assert [row["video"] for row in rows] == list(labelled)
+    assert len({row["file"] for row in rows}) == len(list(tmp_path.glob("*.mp4"))) == 4
+
+
 def test_a_damaged_video_costs_only_its_own_clips(content: Content, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     bad = VideoContent("bad", FOUND[:1], 3.0, tmp_path / "bad.mp4")
