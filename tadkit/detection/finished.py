@@ -22,8 +22,8 @@ class FinishedVideos:
 
     A file is named by the digest of all that its detections depend on: the bytes of the video, the model's digest, the
     settings, and the scores of whole videos. So a changed video, model or setting is computed again, a video that was
-    renamed or moved is not, and runs of different shards may share the folder. Videos at URLs are never given to it: whether
-    their content has changed is only known when they have been read.
+    renamed or moved is not, and runs of different shards may share the folder. Videos at URLs are never given
+    to it: whether their content has changed is only known when they have been read.
 
     Attributes:
         folder: where the files are.
