@@ -58,7 +58,7 @@ def test_an_override_that_changes_nothing_is_refused(tadkit, tmp_path, tiny_mode
         (["--set", "decode.sigma=0"], 2, "decode.sigma: must be greater than or equal to 0.001, got 0"),
         (["--set", "head.levels=3"], 2, "head: no such setting; known settings: decode, video"),
         (["--show-score", "2"], 2, "--show-score"),
-        (["--engine", "steam"], 2, "'steam' is not one of auto, torch, onnxruntime, openvino."),
+        (["--engine", "steam"], 2, "'steam' is not one of auto, torch, onnxruntime, openvino, openvino-bf16."),
         (["{folder}"], 3, "no video in this folder"),
     ],
 )
