@@ -112,6 +112,18 @@ def recursive_option(function: Function) -> Function:
     return click.option("--recursive", is_flag=True, help="Search the sub-folders of folders, too.")(function)
 
 
+def workers_option(what: str) -> Callable[[Function], Function]:
+    """``--workers``, each of which works on ``what`` at a time."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help=f"Processes, each for {what} at a time, with its share of the threads.",
+    )
+
+
 def workers_options(function: Function) -> Function:
     """``--workers`` and ``--retry-failed``, for the commands that extract flow."""
     workers = click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tadkit.cli.console import TerminalProgress, print_line, print_note, print_table, show_error
-from tadkit.cli.options import PATH, device_option, example, set_option
+from tadkit.cli.options import PATH, device_option, example, set_option, workers_option
 from tadkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,14 +87,7 @@ def _pair(text: str) -> tuple[str, str]:
     help="The ablation.json of an earlier ablation, from which the number of videos and seeds is estimated.",
 )
 @click.option("--render", type=PATH, metavar="FILE", help="Print the page of an ablation.json, and run nothing.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Processes, each for one seed and fold at a time, with its share of the threads.",
-)
+@workers_option("one seed and fold")
 @device_option
 @set_option
 @click.pass_context

@@ -22,6 +22,7 @@ from tadkit.cli.options import (
     refuse_stdin_twice,
     set_option,
     video_scores_option,
+    workers_option,
 )
 from tadkit.cli.outputs import Outputs, output_options
 from tadkit.errors import TadkitError, UsageError
@@ -81,14 +82,7 @@ class Shard(click.ParamType):  # type: ignore[type-arg] # generic in new version
     "of the same content, model and settings. URLs are always read again.",
 )
 @live_options
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Processes, each for one video at a time, with its share of the threads.",
-)
+@workers_option("one video")
 @video_scores_option
 @device_option
 @engine_option
