@@ -114,9 +114,9 @@ class _Worker(Generic[Job, Event]):
 
     def death(self) -> str:
         """How the process ended."""
+        self.process.join(_END_S)
         if self.hangs:
             return f"silent for {self.silent_s:.0f} s"
-        self.process.join(_END_S)
         code = self.process.exitcode
         if code is not None and code < 0:
             return f"killed by {signal.Signals(-code).name}"
